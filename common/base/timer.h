@@ -20,7 +20,7 @@
 struct timer_ent {
   struct list link;
   usec_t expires; /* as set; meaningful while armed */
-  uint16_t where; /* 0 idle, else 1 + slot or one of the two lists of the wheel */
+  uint16_t where; /* 0 idle, else 1 + slot, or run/due */
   uint16_t kind;  /* the owner's: which of its timers this is */
   uint32_t user;  /* the owner's */
 };
