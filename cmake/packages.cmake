@@ -1,0 +1,26 @@
+# Every outside package, with a message that names the Debian package when it is missing.
+find_package(PkgConfig QUIET)
+if(NOT PKG_CONFIG_FOUND)
+  message(FATAL_ERROR "pkg-config is missing: apt-get install pkg-config (or run `make deps`)")
+endif()
+
+function(hs_need prefix module debian)
+  pkg_check_modules(${prefix} IMPORTED_TARGET GLOBAL QUIET ${module})
+  if(NOT ${prefix}_FOUND)
+    message(FATAL_ERROR "${module} is missing: apt-get install ${debian} (or run `make deps`)")
+  endif()
+endfunction()
+
+hs_need(DPDK libdpdk libdpdk-dev)
+hs_need(PROTOBUFC libprotobuf-c libprotobuf-c-dev)
+hs_need(YAML yaml-0.1 libyaml-dev)
+hs_need(CMOCKA cmocka libcmocka-dev)
+
+find_package(nng CONFIG QUIET)
+if(NOT nng_FOUND)
+  message(FATAL_ERROR "nng is missing: apt-get install libnng-dev (or run `make deps`)")
+endif()
+find_program(PROTOC_C protoc-c)
+if(NOT PROTOC_C)
+  message(FATAL_ERROR "protoc-c is missing: apt-get install protobuf-c-compiler (or run `make deps`)")
+endif()

@@ -1,0 +1,73 @@
+/*
+ * A and E segments: what an app worker and the engine share.
+ *
+ * Each app worker (a process, or a thread that registered) has one A segment, which only the app writes, and one E
+ * segment, which only the engine writes (the app's fd is read-only). Both begin with abi_seg_hdr; hdr.geom is a
+ * struct abi_worker_geom, the same numbers in both. The lanes: one pair of hint rings per engine worker.
+ */
+#ifndef HS_ABI_WORKER_H
+#define HS_ABI_WORKER_H
+
+#include "abi/ring.h"
+#include "abi/seg.h"
+#include "abi/session.h"
+
+#define ABI_LANES_MAX 8u /* engine workers */
+
+/** hdr.geom of an A or E segment. Offsets from the start of that segment. All 16 words are used or zero. */
+struct abi_worker_geom {
+  uint64_t worker_id; /* unique on this host while it lives; never 0 */
+  uint64_t app_id;
+  uint64_t n_slots;     /* session slots, 1 … 2^20 */
+  uint64_t n_slots_app; /* slots [0, n) are the app's to allocate, [n, n_slots) the engine's */
+  uint64_t n_lanes;     /* 1 … ABI_LANES_MAX */
+  uint64_t ring_cap;    /* entries of each hint ring, a power of two ≥ n_slots */
+  uint64_t block_off;   /* struct abi_worker_app / abi_worker_engine */
+  uint64_t rings_off;   /* n_lanes × ring_cap × uint32_t: the rings that this side produces */
+  uint64_t slots_off;   /* n_slots × 512 bytes */
+  uint64_t locks_off;   /* A only: the library's own locks and descriptor table; no service reads it */
+  uint64_t locks_size;
+  uint64_t arena_off;  /* chunks; multiple of ABI_CHUNK_MAX */
+  uint64_t arena_size; /* multiple of ABI_CHUNK_MAX */
+  uint64_t reserved[3];
+};
+_Static_assert(sizeof(struct abi_worker_geom) == 128, "worker geometry fills hdr.geom");
+
+/** One lane of the app's block: its side of both rings towards one engine worker. */
+struct abi_lane_app {
+  struct abi_ring_prod to_engine;
+  struct abi_ring_cons from_engine;
+};
+
+/** A segment, at block_off. One writer: the app. */
+struct abi_worker_app {
+  uint32_t epoch_seen; /* atomic: engine epoch whose rescan the app has done */
+  uint32_t pid;        /* as the app sees itself; for tools only */
+  uint32_t reserved[14];
+  struct abi_lane_app lane[ABI_LANES_MAX];
+};
+
+/** One lane of the engine's block. */
+struct abi_lane_engine {
+  struct abi_ring_prod to_app;
+  struct abi_ring_cons from_app;
+};
+
+enum abi_worker_state { /* abi_worker_engine.state */
+                        ABI_WORKER_NEW = 0,
+                        ABI_WORKER_LIVE = 1,     /* the engine serves this worker */
+                        ABI_WORKER_DETACHED = 2, /* the engine found a lie and let go: `why` */
+};
+
+/** E segment, at block_off. One writer: the engine. */
+struct abi_worker_engine {
+  uint32_t epoch; /* atomic: grows by one with each engine that adopts this worker; stored before its rescan */
+  uint32_t state; /* atomic: enum abi_worker_state */
+  uint32_t why;   /* errno-like reason of DETACHED */
+  uint32_t reserved[13];
+  struct abi_lane_engine lane[ABI_LANES_MAX];
+};
+_Static_assert(sizeof(struct abi_worker_app) == 64 + 8 * 128, "app block");
+_Static_assert(sizeof(struct abi_worker_engine) == 64 + 8 * 128, "engine block");
+
+#endif

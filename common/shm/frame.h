@@ -1,0 +1,79 @@
+/*
+ * Frame link: one side of the four rings between nicio and one engine worker (abi/frame.h), with epochs.
+ *
+ * The same code serves both sides: `out` rings are those this side produces. Positions are private; the peer's tail is
+ * loaded once per burst. Used by the worker thread of the engine and by the lcore of nicio; hot path.
+ */
+#ifndef HS_SHM_FRAME_H
+#define HS_SHM_FRAME_H
+
+#include "abi/frame.h"
+#include "shm/seg.h"
+
+enum frame_side { FRAME_NICIO = 0, FRAME_ENGINE = 1 };
+
+struct frame_link {
+  enum frame_side side;
+  struct abi_link_side *mine;
+  const struct abi_link_side *peer;
+  struct abi_frame_desc *out_desc;      /* tx (engine) or rx (nicio) */
+  const struct abi_frame_desc *in_desc; /* rx (engine) or tx (nicio) */
+  struct abi_frame_done *out_done;
+  const struct abi_frame_done *in_done;
+  uint32_t out_desc_cap, in_desc_cap, out_done_cap, in_done_cap;
+  uint32_t out_desc_tail, out_done_tail, in_desc_head, in_done_head;
+  uint32_t peer_epoch; /* last peer epoch acknowledged */
+  uint32_t tag;        /* of everything lent now */
+  int up;              /* both sides have seen each other's epoch */
+};
+
+/** Everything both sides need of a packet segment, copied and checked once. */
+struct frame_seg {
+  struct seg *seg;
+  struct abi_packet_geom geom;
+  struct abi_packet *pkt;
+};
+
+/** Geometry of a packet segment: fills `geom` and returns the segment size in bytes. n_rx, n_tx powers of two. */
+uint64_t frame_geom_make(struct abi_packet_geom *geom, uint32_t n_links, uint32_t n_rx, uint32_t n_tx);
+/** Check and copy. 0 or -EPROTO with *why. */
+int frame_seg_open(struct frame_seg *fs, struct seg *s, const char **why);
+/** Take one side of link `i`: raises the own epoch, starts with the link down. */
+int frame_link_open(struct frame_link *l, const struct frame_seg *fs, uint32_t i, enum frame_side side);
+/** Raise the own epoch without a restart: throws away everything in flight (the ring-loss test). Link is down after it.
+ */
+void frame_link_reset(struct frame_link *l);
+/** Look at the peer's epoch. Returns FRAME_SAME, FRAME_PEER_NEW (the caller now takes back / re-lends, then calls
+ * frame_link_ack), or FRAME_CAME_UP once after both have seen each other. Cheap: two loads. */
+enum frame_change { FRAME_SAME = 0, FRAME_PEER_NEW = 1, FRAME_CAME_UP = 2 };
+enum frame_change frame_link_poll(struct frame_link *l);
+/** Acknowledge the peer's new epoch: positions are set, tag changes, `seen` is stored last. */
+void frame_link_ack(struct frame_link *l);
+
+/** Descriptors that still fit in the out ring. */
+uint32_t frame_room(const struct frame_link *l);
+/** Queue n descriptors (all pieces of whole frames); tag is filled in. Caller checked room. Not visible before flush.
+ */
+void frame_push(struct frame_link *l, const struct abi_frame_desc *d, uint32_t n);
+/** Publish what was pushed (descriptors and done entries). Returns 1 when the peer asked for its bell (ring it once).
+ */
+int frame_flush(struct frame_link *l);
+/** Copy up to n descriptors of the current tag; entries of another tag are skipped and dropped. Never splits a chain
+ * unless it is longer than n. Returns the number, or -EPROTO when the peer's tail lies. */
+int frame_take(struct frame_link *l, struct abi_frame_desc *d, uint32_t n);
+void frame_done_push(struct frame_link *l, uint32_t slot);
+/** Slots that came home. Returns number or -EPROTO; a slot number beyond the table is skipped by the caller. */
+int frame_done_take(struct frame_link *l, uint32_t *slots, uint32_t n);
+/** armed = 1, fence, look again: 1 = nothing there, sleeping is safe. */
+int frame_arm(struct frame_link *l);
+void frame_disarm(struct frame_link *l);
+
+/** Start of slot `n` of the RX or TX region. */
+static inline uint64_t frame_rx_off(const struct frame_seg *fs, uint32_t n) {
+  return fs->geom.rx_off + (uint64_t)n * ABI_SLOT_SIZE;
+}
+static inline uint64_t frame_tx_off(const struct frame_seg *fs, uint32_t n) {
+  return fs->geom.tx_off + (uint64_t)n * ABI_SLOT_SIZE;
+}
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * Configuration: one YAML file for the four services (config/hoststack.yaml is the annotated example).
+ *
+ * Table driven: each key has a path, type, unit, range and default; an unknown key, a wrong type or an impossible value
+ * is refused with file:line, the key, what was found and what is allowed. Parsed once at start; plain structs behind
+ * it.
+ */
+#ifndef HS_SVC_CONFIG_H
+#define HS_SVC_CONFIG_H
+
+#include "base/bytes.h"
+#include "svc/idle.h"
+#include <stddef.h>
+
+#define CONFIG_PORTS_MAX  8
+#define CONFIG_ADDRS_MAX  16
+#define CONFIG_ROUTES_MAX 64
+#define CONFIG_NS_MAX     16
+
+struct config_impair {
+  double loss_percent, reorder_percent, duplicate_percent, corrupt_percent;
+  uint32_t delay_us, jitter_us;
+  uint64_t rate_bps;
+  uint64_t seed;
+};
+
+struct config_port {
+  char name[32];
+  int kind;         /* 1 ethdev, 2 kernel */
+  char device[128]; /* kernel: interface name; ethdev: vdev string or PCI address */
+  int tap;          /* kernel: 1 = nicio makes the tap `device` */
+  uint8_t mac[6];   /* all zero = the interface's own */
+  uint32_t mtu;     /* 576 … 9216, 0 = the interface's own */
+  uint32_t queues;
+  struct config_impair rx, tx;
+  char pcap[256]; /* capture file, empty = none */
+};
+struct config_addr {
+  char port[32];
+  uint8_t ip[16];  /* IPv4 mapped */
+  uint32_t prefix; /* of the family: 0…32 or 0…128 */
+  int family;
+};
+struct config_route {
+  uint8_t dst[16];
+  uint32_t prefix;
+  int family;
+  uint8_t via[16];
+  int has_via;
+  char port[32]; /* empty = found through via */
+};
+struct config_ns {
+  char id[64];
+  uint64_t secret;
+  char attach[108]; /* own attach socket path, empty = the common one */
+};
+
+struct config {
+  char run_dir[80];  /* sockets and pid files; default /run/hoststack */
+  char log_level[8]; /* error warn info debug */
+  /* nicio */
+  uint32_t rx_slots, tx_slots; /* powers of two */
+  char eal_args[512];
+  enum idle_mode nicio_idle;
+  int nicio_cpu; /* -1 = not pinned */
+  struct config_port port[CONFIG_PORTS_MAX];
+  uint32_t n_ports;
+  /* engine */
+  uint32_t engine_workers;
+  enum idle_mode engine_idle;
+  int engine_cpu;
+  uint32_t max_connections; /* TCB records */
+  struct config_addr addr[CONFIG_ADDRS_MAX];
+  uint32_t n_addrs;
+  struct config_route route[CONFIG_ROUTES_MAX];
+  uint32_t n_routes;
+  uint32_t rx_fifo_max, tx_fifo_max; /* bytes */
+  uint32_t port_lo, port_hi;         /* ephemeral range */
+  struct {
+    int sack, timestamps, wscale, nodelay_default;
+    uint32_t rto_initial_ms, rto_min_ms, rto_max_ms, delack_ms, syn_retries, data_retries, time_wait_ms, fin_wait2_ms,
+        keepidle_s, keepintvl_s, keepcnt, init_cwnd_segs, orphans_max;
+    char cc[16];
+  } tcp;
+  /* broker */
+  char attach[108];     /* attach socket of the default namespace */
+  uint32_t attach_mode; /* permissions of the attach socket, octal in the file */
+  uint32_t max_apps, max_workers, slots_per_worker, app_timeout_ms;
+  uint64_t
+      arena_bytes; /* address space of one direction's chunks per worker; memory is used only as sessions need it */
+  struct config_ns ns[CONFIG_NS_MAX];
+  uint32_t n_ns;
+  /* api */
+  char api_listen[4][128]; /* NNG urls */
+  uint32_t n_api_listen;
+};
+
+/** Read and check. On failure every error found (at most 20) is written to `err` one per line: "FILE:LINE: key: found
+ * X, allowed Y". 0 or -EINVAL, -errno of open. */
+int config_load(struct config *c, const char *path, char *err, size_t err_len);
+/** Defaults only. */
+void config_defaults(struct config *c);
+/** Text of every key with type, unit, range, default (for docs and `hsctl show config-keys`); a test compares it with
+ * config/README.md. */
+int config_keys_text(char *buf, size_t len);
+
+#endif

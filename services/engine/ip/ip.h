@@ -1,0 +1,80 @@
+/*
+ * The IP layer's door: Ethernet, ARP, ND, IPv4, IPv6, ICMP, routes, neighbours. One per engine worker; no thread but
+ * the worker calls it; `now` is an argument; frames leave through ops.
+ *
+ * RFC 826, 894, 791, 792, 1122, 4861, 4443, 8200, 5227 (announce).
+ */
+#ifndef HS_ENGINE_IP_H
+#define HS_ENGINE_IP_H
+
+#include "base/bytes.h"
+#include "base/timer.h"
+#include "pkt.h"
+#include "txf.h"
+#include "wire/addr.h"
+
+struct ip_stack;
+
+struct ip_ops {
+  /** Get an empty frame: slot allocated, data at TXF_HEADROOM into it, len 0. 0 or -ENOBUFS. */
+  int (*frame_get)(void *ctx, struct txf *t);
+  /** The slot was not needed after all. */
+  void (*frame_drop)(void *ctx, struct txf *t);
+  /** Frame complete from Ethernet header on: queue it on the link. The frame belongs to the link afterwards. */
+  void (*frame_send)(void *ctx, struct txf *t);
+  /** A datagram for one of our addresses with protocol `p->ip.proto` (6 TCP, 17 UDP); p->l4_off is set; L4 checksum not
+   * yet verified. Returns 0 if taken, -ENOENT if nobody is there (ip answers port unreachable for UDP). */
+  int (*deliver)(void *ctx, struct pkt *p, usec_t now);
+  /** An ICMP error quoting a datagram that we sent: proto, our address/port, remote address/port, quoted TCP seq; kind
+   * and err as in tcp_icmp. */
+  void (*error)(void *ctx, uint8_t proto, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
+                uint16_t rport, uint32_t seq, int kind, int err, uint32_t mtu, usec_t now);
+};
+
+/** Cached way to a destination, kept by a connection; checked by generation. 48 bytes. */
+struct ip_path {
+  uint32_t gen;     /* generation of routes+neighbours it was made from; 0 = empty */
+  uint8_t ifindex;  /* port */
+  uint8_t resolved; /* dst_mac is valid */
+  uint8_t src_mac[6], dst_mac[6];
+  uint16_t mtu;
+  uint32_t neigh; /* neighbour entry */
+};
+
+int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t *counters);
+void ip_free(struct ip_stack *s);
+
+/* --- configuration (worker thread) --- */
+int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up);
+int ip_addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix_len);
+int ip_addr_del(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** prefix_len counts in the address's own family (0…32, 0…128). via may be NULL (on link). -EEXIST, -ENOSPC,
+ * -ENETUNREACH (via not on a connected net). */
+int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len, const struct ip_addr *via,
+                 uint32_t port);
+int ip_route_del(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len);
+
+/* --- data path --- */
+/** A frame from the link: parses, answers ARP/ND/ICMP, delivers. Never keeps pointers into p. */
+void ip_input(struct ip_stack *s, struct pkt *p, usec_t now);
+/** Choose the source address towards dst (RFC 6724 in the small): 0, -ENETUNREACH. */
+int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src);
+/** 1 if it is one of our addresses. */
+int ip_is_local(const struct ip_stack *s, const struct ip_addr *a);
+/** MTU towards dst, or -ENETUNREACH. */
+int ip_mtu(struct ip_stack *s, const struct ip_addr *dst);
+/** Send an L4 datagram: t holds L4 header (+ payload pieces); IP and Ethernet headers are prepended. If the neighbour
+ * is unknown the frame is queued there (bounded, oldest dropped and counted; fifo references stay valid only as long as
+ * the owner keeps them: TCP's retransmission covers that, so queued frames with fifo pieces are *dropped*, and -EAGAIN
+ * is returned; the owner is told nothing more). 0, -ENETUNREACH, -EHOSTUNREACH, -EMSGSIZE, -EAGAIN. t is consumed in
+ * every case. `path` may be NULL. */
+int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
+              uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now);
+/** Upper layer says the peer answers (RFC 4861 7.3.1): keeps the neighbour reachable. */
+void ip_confirm(struct ip_stack *s, const struct ip_path *path, usec_t now);
+/** Timers: ARP/ND retries, ageing. Returns the next time it wants to be called. */
+usec_t ip_timer(struct ip_stack *s, usec_t now);
+/** Announce all addresses of a port: gratuitous ARP / unsolicited NA (start, link up). */
+void ip_announce(struct ip_stack *s, uint32_t port, usec_t now);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * A transport as the session layer sees it: tcp now; udp, tls, quic later. Nothing above this struct knows which it is.
+ *
+ * A transport is registered by protocol number. A session carries a pointer to its ops and `TRANSPORT_PRIV` bytes of
+ * room for the transport's own per-session data (tcp: struct tcp_conn). All calls come from the engine worker's thread.
+ */
+#ifndef HS_ENGINE_TRANSPORT_H
+#define HS_ENGINE_TRANSPORT_H
+
+#include "base/bytes.h"
+#include "pkt.h"
+
+struct worker;  /* engine worker, session/worker.h */
+struct session; /* session/session.h */
+struct listener;
+
+struct transport_ops {
+  const char *name;
+  uint8_t proto;      /* VCL number: 0 TCP, 1 UDP */
+  uint8_t ip_proto;   /* 6, 17; 0 = rides on another transport */
+  uint32_t priv_size; /* bytes of struct session.priv that it uses */
+  int (*init)(struct worker *w);
+  /** Active open of `s`, whose record names the endpoints. 0 or -errno (told to the app). */
+  int (*connect)(struct worker *w, struct session *s, usec_t now);
+  /** A datagram for this protocol came. 0 taken, -ENOENT nobody there. */
+  int (*input)(struct worker *w, struct pkt *p, usec_t now);
+  /** The app published bytes, or frames are free again: send. 1 = stopped for want of frames. */
+  int (*output)(struct worker *w, struct session *s, usec_t now);
+  /** The app consumed bytes of the rx fifo. */
+  void (*consumed)(struct worker *w, struct session *s, usec_t now);
+  void (*shutdown)(struct worker *w, struct session *s, usec_t now);
+  void (*close)(struct worker *w, struct session *s, usec_t now);
+  void (*abort)(struct worker *w, struct session *s, int err, usec_t now);
+  void (*options)(struct worker *w, struct session *s, usec_t now);
+  /** A process of the listener takes offers now (listen_armed). */
+  void (*accept_ready)(struct worker *w, struct listener *l, usec_t now);
+  void (*timer)(struct worker *w, struct session *s, usec_t now);
+  void (*icmp)(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq, usec_t now);
+  /** Walk the durable table and take every connection back. Number adopted or -errno. */
+  int (*adopt)(struct worker *w, usec_t now);
+};
+
+extern const struct transport_ops transport_tcp;
+
+#endif

@@ -1,0 +1,164 @@
+/*
+ * The TCP core's door: what the session layer calls, and the ops through which the core reaches the outside.
+ *
+ * The core does no I/O and reads no clock: `now` is an argument, segments come in parsed and go out through ops->send.
+ * One engine worker owns an env and all its connections; nothing is shared between threads. A connection has a durable
+ * half (struct abi_tcb in the TCB segment; in simulations plain memory), which a successor adopts, and a soft half
+ * (struct tcp_conn, tcp_conn.h), which dies with the process. Bytes live in fifos that only the ops know.
+ * RFC 9293, 5681, 6298, 6582, 7323, 2018, 5961, 1337.
+ */
+#ifndef HS_ENGINE_TCP_H
+#define HS_ENGINE_TCP_H
+
+#include "abi/tcb.h"
+#include "base/bytes.h"
+#include "wire/tcp.h"
+
+struct tcp_conn;
+struct tcp_env;
+
+/** A contiguous piece of a received segment's payload. */
+struct tcp_piece {
+  const uint8_t *p;
+  uint32_t len;
+};
+
+/** A received segment: header parsed by wire/tcp.h, checksum already good, payload in pieces (up to 64 KB when merged).
+ */
+struct tcp_seg_in {
+  struct tcp_hdr hdr;
+  const struct tcp_piece *pieces;
+  uint32_t n_pieces;
+  uint32_t len;  /* payload bytes in all */
+  uint32_t segs; /* wire segments merged in it, ≥ 1 (GRO): counts for ACK frequency */
+  uint8_t ce;    /* IP ECN field was CE */
+};
+
+/** A segment to send: header values, and which bytes of the tx fifo follow. */
+struct tcp_seg_out {
+  seq32_t seq, ack;
+  uint16_t flags;
+  uint16_t wnd; /* as it goes on the wire, scaled */
+  uint16_t urg;
+  struct tcp_opts opts;
+  uint32_t off;      /* first payload byte, counted from the tx fifo's head */
+  uint32_t len;      /* payload bytes; > gso_size: to be cut by device or nicio */
+  uint16_t gso_size; /* bytes per wire segment when len is larger, else 0 */
+  uint8_t tos;
+  uint8_t rexmit; /* counts as a retransmission */
+};
+
+/** What the core tells the session layer. */
+enum tcp_event {
+  TCP_EV_CONNECTED = 1, /* active open done */
+  TCP_EV_READABLE,      /* bytes were published in the rx fifo */
+  TCP_EV_PEER_FIN,      /* FIN in sequence: end of stream at the current rx tail */
+  TCP_EV_WRITABLE,      /* tx head moved */
+  TCP_EV_CLOSING,       /* entered a state in which nothing more can be written */
+  TCP_EV_ERROR,         /* d->error holds an errno: reset, refused, timed out, unreachable */
+  TCP_EV_CLOSED,    /* CLOSED or end of TIME_WAIT: the session layer frees both halves when this returns; last event */
+  TCP_EV_ROUTE_BAD, /* too many retransmissions: the path below should be checked (neighbour unreachability) */
+};
+
+struct tcp_env_ops {
+  /** Copy pieces[skip … skip+len) of the segment to rx position rcv_nxt + off. Returns bytes placed: fewer when memory
+   * is short; the rest is treated as not received. Does not publish. */
+  uint32_t (*rx_place)(void *ctx, struct tcp_conn *c, uint32_t off, const struct tcp_seg_in *seg, uint32_t skip,
+                       uint32_t len);
+  /** rx tail += n: durable from here on; only then may it be acknowledged. */
+  void (*rx_publish)(void *ctx, struct tcp_conn *c, uint32_t n);
+  /** Bytes beyond rcv_nxt that may be promised now (fifo limit − unread bytes), ≥ 0. */
+  uint32_t (*rx_room)(void *ctx, struct tcp_conn *c);
+  /** Bytes in the tx fifo from its head (= snd_una): acknowledged ones are gone. */
+  uint32_t (*tx_used)(void *ctx, struct tcp_conn *c);
+  /** tx head += n: n bytes are acknowledged. */
+  void (*tx_release)(void *ctx, struct tcp_conn *c, uint32_t n);
+  /** Put a segment on its way. 0, or -ENOBUFS (no frame now: call tcp_output again when the session layer says so),
+   * -EHOSTUNREACH, -EMSGSIZE. d->snd_max was stored before. */
+  int (*send)(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out);
+  void (*event)(void *ctx, struct tcp_conn *c, enum tcp_event ev);
+  /** The handshake of a passive open is complete. 1 = offered to a process; 0 = nobody takes offers now: stay
+   * SYN_RECEIVED, parked, until tcp_accept_ready(). */
+  int (*offer)(void *ctx, struct tcp_conn *c);
+  /** Have tcp_timer() called at `when` (µs), replacing an earlier order; UINT64_MAX = no call. */
+  void (*timer)(void *ctx, struct tcp_conn *c, usec_t when);
+  /** Largest payload that may leave in one piece to this peer (device or nicio cuts it), ≥ mss. */
+  uint32_t (*gso_max)(void *ctx, struct tcp_conn *c);
+};
+
+/** Tunables; defaults by tcp_config_defaults(). Times in µs unless named otherwise. */
+struct tcp_config {
+  uint8_t sack, timestamps, wscale, nodelay;
+  usec_t rto_initial, rto_min, rto_max, delack;
+  usec_t time_wait, fin_wait2;
+  uint32_t syn_retries, data_retries;
+  uint32_t keepidle_s, keepintvl_s, keepcnt;
+  uint32_t init_cwnd_segs;
+  uint32_t rcv_buf_max; /* for the window scale we offer */
+  uint8_t cc;           /* index in tcp_cc_list */
+};
+void tcp_config_defaults(struct tcp_config *cfg);
+
+/** One per engine worker. `ctx` is handed to every op. */
+struct tcp_env {
+  const struct tcp_env_ops *ops;
+  void *ctx;
+  struct tcp_config cfg;
+  uint8_t secret[32]; /* ISN (RFC 6528), timestamp offsets; from abi_tcb_block */
+  uint64_t *counters; /* TCP_N_COUNTERS values, X-macro list in tcp_counters.h */
+};
+
+/* --- opening --- */
+
+/** Begin an active open. `d` has local, remote, ifindex filled, all else zero; life is stored by this call, state
+ * SYN_SENT, then the SYN goes out. `mtu` of the path. 0 or -errno of send (the SYN is retransmitted anyway). */
+int tcp_connect(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t mtu, usec_t now);
+/** A SYN came for a listener: `d` has local, remote, listener_* filled. Makes it SYN_RECEIVED, durable, sends the
+ * SYN-ACK. 0, or -errno when the segment is no acceptable SYN (then d stays free and the caller answers by
+ * tcp_reply_closed). */
+int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
+                     uint32_t mtu, usec_t now);
+/** A process takes offers now: a parked connection becomes ESTABLISHED and is offered (ops->offer). */
+void tcp_accept_ready(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** Build the answer to a segment that belongs to no connection (RFC 9293 3.10.7.1). 1 = *out holds a RST to send, 0 =
+ * say nothing. */
+int tcp_reply_closed(const struct tcp_seg_in *seg, struct tcp_seg_out *out);
+/** Resume a connection from its durable half after a crash: fifo cursors as found; soft half as after an RTO; timers
+ * armed; one ACK is sent by the following tcp_output. 0, or -EPROTO when the record contradicts itself (the caller
+ * frees it). */
+int tcp_adopt(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t tx_head, uint32_t rx_tail,
+              uint32_t mtu, usec_t now);
+
+/* --- running --- */
+
+/** Segment arrives, RFC 9293 3.10.7. May free the connection (TCP_EV_CLOSED). Sends immediate ACKs itself; data goes
+ * out by tcp_output. */
+void tcp_input(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+/** Send what may be sent: data, FIN, window update, due ACK. Called after app hints, after a burst of tcp_input, and
+ * when frames are free again. Returns 1 if it stopped for -ENOBUFS. */
+int tcp_output(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** The ordered time has come. May free the connection. */
+void tcp_timer(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** The app read bytes: send a window update if it is worth one (RFC 9293 3.8.6.2.2). */
+void tcp_rx_consumed(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* --- closing --- */
+
+/** shutdown(SHUT_WR): FIN after the last byte of the tx fifo. */
+void tcp_shutdown(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** close(): the app is gone. Data and FIN still go out (orphan); FIN_WAIT_2 is bounded; unread data or data that comes
+ * later → RST (RFC 2525 2.17, RFC 1122 4.2.2.13). `unread` = the app left bytes in the rx fifo. */
+void tcp_close(struct tcp_env *e, struct tcp_conn *c, int unread, usec_t now);
+/** RST now and TCP_EV_CLOSED. `err` goes to d->error. */
+void tcp_abort(struct tcp_env *e, struct tcp_conn *c, int err, usec_t now);
+/** ICMP says something about the segment with `seq`: kind 0 = soft error err, 1 = hard error err (RFC 5927 rules), 2 =
+ * new path MTU `mtu`. */
+void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t mtu, seq32_t seq, usec_t now);
+/** The app changed options (struct abi_options, copied and checked by the caller). */
+void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options *opt, usec_t now);
+/** Figures for TCP_INFO and show session. */
+void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out);
+/** Invariants; 0, or the line number of the first one that is broken. Oracle of unit tests, simulations and fuzzers. */
+int tcp_conn_check(const struct tcp_env *e, const struct tcp_conn *c);
+
+#endif
