@@ -1,0 +1,29 @@
+# A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
+.DEFAULT_GOAL := build
+.PHONY: help deps build test lint format install
+
+PRESET ?= release
+DESTDIR ?=
+LINTS = $(filter-out %/lintlib.py,$(wildcard tests/lint/*.py))
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+
+deps: ## install the Debian packages that are missing (packaging/debian-packages.txt)
+	@packaging/install-deps
+
+build: deps ## configure and build build/$(PRESET); PRESET=release|debug|asan|tsan|fuzz|cov
+	cmake --preset $(PRESET)
+	cmake --build --preset $(PRESET)
+
+test: deps ## build and test asan, release and tsan; ends with "N passed, N failed"
+	@tests/run
+
+lint: deps ## the house rules only
+	@status=0; for lint in $(LINTS); do python3 -B $$lint || status=1; done; exit $$status
+
+format: deps ## clang-format over all tracked C files
+	git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+
+install: build ## install build/$(PRESET), below DESTDIR if given
+	DESTDIR=$(DESTDIR) cmake --install build/$(PRESET)
