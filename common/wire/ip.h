@@ -49,6 +49,7 @@ enum ip_opt_error {
   IP_OPT_PROBLEM = 2,         /* drop, ICMPv6 parameter problem code 2, whatever the destination */
   IP_OPT_PROBLEM_UNICAST = 3, /* the same, unless the destination was multicast */
   IP_OPT_ROUTING = 4,         /* unknown routing type with segments left: parameter problem code 0 */
+  IP_OPT_NEXT_HEADER = 5,     /* hop-by-hop header not in first place: parameter problem code 1 */
 };
 
 struct ip_hdr {
