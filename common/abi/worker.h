@@ -43,7 +43,8 @@ struct abi_lane_app {
 struct abi_worker_app {
   uint32_t epoch_seen; /* atomic: engine epoch whose rescan the app has done */
   uint32_t pid;        /* as the app sees itself; for tools only */
-  uint32_t reserved[14];
+  uint32_t slots_high; /* atomic: app slots [0, high) were ever used; raised before a slot's first `op` */
+  uint32_t reserved[13];
   struct abi_lane_app lane[ABI_LANES_MAX];
 };
 
@@ -61,10 +62,11 @@ enum abi_worker_state { /* abi_worker_engine.state */
 
 /** E segment, at block_off. One writer: the engine. */
 struct abi_worker_engine {
-  uint32_t epoch; /* atomic: grows by one with each engine that adopts this worker; stored before its rescan */
-  uint32_t state; /* atomic: enum abi_worker_state */
-  uint32_t why;   /* errno-like reason of DETACHED */
-  uint32_t reserved[13];
+  uint32_t epoch;      /* atomic: grows by one with each engine that adopts this worker; stored before its rescan */
+  uint32_t state;      /* atomic: enum abi_worker_state */
+  uint32_t why;        /* errno-like reason of DETACHED */
+  uint32_t slots_high; /* atomic: engine slots [n_slots_app, high) were ever used; 0 = none */
+  uint32_t reserved[12];
   struct abi_lane_engine lane[ABI_LANES_MAX];
 };
 _Static_assert(sizeof(struct abi_worker_app) == 64 + 8 * 128, "app block");
