@@ -37,10 +37,14 @@ def read_list():
                 sources += here
                 if not here and glob.glob(os.path.join(os.path.dirname(words[1]), "*.c"), root_dir=TOP):
                     found.append(f"hotpath.txt:{number}: {words[1]} matches no file")
+            elif words[0] == "except" and len(words) == 3:
+                if words[1] not in sources:
+                    found.append(f"hotpath.txt:{number}: {words[1]} is not named by a file line above")
+                sources = [s for s in sources if s != words[1]]
             elif words[0] == "call" and len(words) == 3:
                 calls[words[1]] = words[2]
             else:
-                found.append(f"hotpath.txt:{number}: neither 'file PATTERN' nor 'call SYMBOL REASON'")
+                found.append(f"hotpath.txt:{number}: not 'file PATTERN', 'except FILE REASON' or 'call SYMBOL REASON'")
     return sources, calls, found
 
 

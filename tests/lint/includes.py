@@ -34,8 +34,9 @@ ROOMS = {
     "common/abi": room(files=["common/base/bytes.h"]),
     "common/shm": room(["common/base", "common/abi"]),
     "common/wire": room(["common/base"]),
-    "common/ctl": room(["common/base", "common/shm"], libs=["proto", "nng"]),
-    "common/svc": room(["common/base", "common/shm", "common/ctl"], libs=["yaml"]),
+    # abi is what shm's own headers speak of, so whoever may include shm may name it
+    "common/ctl": room(["common/base", "common/abi", "common/shm"], libs=["proto", "nng"]),
+    "common/svc": room(["common/base", "common/abi", "common/shm", "common/ctl"], libs=["yaml"]),
     "services/nicio": service("dpdk"),
     "services/engine": service(rooms=["services/engine/tcp"]),
     "services/engine/tcp": room(["common/base", "common/wire"],
