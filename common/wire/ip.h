@@ -81,6 +81,15 @@ HS_MUST_CHECK int ip_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out)
 HS_MUST_CHECK int ip4_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out);
 HS_MUST_CHECK int ip6_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out);
 
+/**
+ * The same for a packet quoted in an ICMP error: the payload may be cut short (RFC 792, RFC 4443 2.4 c), so that
+ * total_len may exceed len; the headers must be whole.
+ */
+HS_MUST_CHECK int ip_hdr_parse_quoted(const uint8_t *p, size_t len, struct ip_hdr *out);
+
+/* Between ip4.c and ip6.c. */
+HS_MUST_CHECK int ip6_hdr_take(const uint8_t *p, size_t len, int cut, struct ip_hdr *out);
+
 /** Whether the checksum over an IPv4 header of hdr_len bytes is right. */
 int ip4_hdr_cksum_ok(const uint8_t *p, size_t hdr_len);
 

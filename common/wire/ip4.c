@@ -33,7 +33,7 @@ static int ip4_opts_walk(const uint8_t *p, unsigned hdr_len) {
   return flags;
 }
 
-int ip4_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
+static int ip4_hdr_take(const uint8_t *p, size_t len, int cut, struct ip_hdr *out) {
   if (len < IP4_HLEN)
     return WIRE_SHORT;
   if (p[0] >> 4 != 4)
@@ -42,7 +42,7 @@ int ip4_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
   unsigned total_len = load_be16(p + 2);
   if (hdr_len < IP4_HLEN || total_len < hdr_len)
     return WIRE_LENGTH;
-  if (total_len > len)
+  if ((cut ? hdr_len : total_len) > len)
     return WIRE_SHORT;
   memset(out, 0, sizeof *out);
   out->version = 4;
@@ -73,10 +73,20 @@ int ip4_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
   return (int)hdr_len;
 }
 
+int ip4_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
+  return ip4_hdr_take(p, len, 0, out);
+}
+
 int ip_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
   if (len < 1)
     return WIRE_SHORT;
-  return p[0] >> 4 == 6 ? ip6_hdr_parse(p, len, out) : ip4_hdr_parse(p, len, out);
+  return p[0] >> 4 == 6 ? ip6_hdr_parse(p, len, out) : ip4_hdr_take(p, len, 0, out);
+}
+
+int ip_hdr_parse_quoted(const uint8_t *p, size_t len, struct ip_hdr *out) {
+  if (len < 1)
+    return WIRE_SHORT;
+  return p[0] >> 4 == 6 ? ip6_hdr_take(p, len, 1, out) : ip4_hdr_take(p, len, 1, out);
 }
 
 int ip4_hdr_cksum_ok(const uint8_t *p, size_t hdr_len) {

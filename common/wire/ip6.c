@@ -74,7 +74,8 @@ static int ip6_ext_take(const uint8_t *p, uint8_t nh, unsigned at, unsigned size
   }
 }
 
-static int ip6_ext_walk(const uint8_t *p, uint8_t nh, struct ip_hdr *out) {
+/* avail: bytes that are there, ≤ total_len; less only in a quotation. */
+static int ip6_ext_walk(const uint8_t *p, size_t avail, uint8_t nh, struct ip_hdr *out) {
   unsigned at = IP6_HLEN, nh_at = 6, n = 0;
   while (ip6_is_ext(nh)) {
     if (nh == IP_PROTO_HOPOPTS && at != IP6_HLEN) { /* RFC 8200 4.1: only directly after the IPv6 header */
@@ -83,13 +84,15 @@ static int ip6_ext_walk(const uint8_t *p, uint8_t nh, struct ip_hdr *out) {
     }
     if (++n > IP6_EXT_MAX)
       return WIRE_LIMIT;
-    if (at + 8 > out->total_len)
+    if (at + 8 > avail)
       return WIRE_SHORT;
     unsigned size = nh == IP_PROTO_FRAGMENT ? IP6_FRAG_LEN : (p[at + 1] + 1u) * 8u;
     if (at + size > out->total_len)
       return WIRE_LENGTH;
     if (at + size > IP6_HLEN + IP6_EXT_LEN_MAX)
       return WIRE_LIMIT;
+    if (at + size > avail)
+      return WIRE_SHORT;
     int stop = ip6_ext_take(p, nh, at, size, out);
     if (stop < 0)
       return stop;
@@ -107,7 +110,8 @@ static int ip6_ext_walk(const uint8_t *p, uint8_t nh, struct ip_hdr *out) {
   return (int)at;
 }
 
-int ip6_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
+/* cut: the packet may end early behind its headers, as in an ICMP error. For ip4.c too. */
+int ip6_hdr_take(const uint8_t *p, size_t len, int cut, struct ip_hdr *out) {
   if (len < IP6_HLEN)
     return WIRE_SHORT;
   uint32_t word = load_be32(p);
@@ -117,7 +121,7 @@ int ip6_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
   uint8_t nh = p[6];
   if (payload == 0 && nh == IP_PROTO_HOPOPTS) /* a jumbogram, or no room for the header it names */
     return WIRE_LENGTH;
-  if (IP6_HLEN + payload > len)
+  if (!cut && IP6_HLEN + payload > len)
     return WIRE_SHORT;
   memset(out, 0, sizeof *out);
   out->version = 6;
@@ -132,5 +136,9 @@ int ip6_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
   out->dst = ip_addr_load6(p + 24);
   if (ip_addr_is4(&out->src) || ip_addr_is4(&out->dst)) /* would pass for IPv4 from here on (RFC 4942 2.2) */
     return WIRE_VALUE;
-  return ip6_is_ext(nh) ? ip6_ext_walk(p, nh, out) : (int)IP6_HLEN;
+  return ip6_is_ext(nh) ? ip6_ext_walk(p, len < out->total_len ? len : out->total_len, nh, out) : (int)IP6_HLEN;
+}
+
+int ip6_hdr_parse(const uint8_t *p, size_t len, struct ip_hdr *out) {
+  return ip6_hdr_take(p, len, 0, out);
 }
