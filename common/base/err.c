@@ -11,7 +11,7 @@
 static int err_positive(int err) {
   if (err >= 0)
     return err;
-  return err == -__INT_MAX__ - 1 ? 0 : -err;
+  return err < -__INT_MAX__ ? __INT_MAX__ : -err;
 }
 
 const char *err_name(int err) {

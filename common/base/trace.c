@@ -1,7 +1,8 @@
 /*
- * The trace ring. A writer takes a number by fetch-add, marks its record as unfinished (seq 0), fills it, and stores
- * the number + 1 with release; a reader takes a record only if its seq is the expected one before and after the copy.
- * All fields are relaxed atomics, so a reader that is overtaken sees a mixture, and throws it away. Any thread.
+ * The trace ring. A writer takes a number by fetch-add, claims the record (seq TRACE_BUSY), fills it, and stores the
+ * number + 1 with release; a reader takes a record only if its seq is the expected one before and after the copy.
+ * All fields are relaxed atomics, so a reader that is overtaken sees a mixture, and throws it away. A writer that finds
+ * its record still claimed, by a thread that was stopped for a whole round, drops its own. Any thread.
  */
 #include "base/trace.h"
 #include "base/bits.h"
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define TRACE_BUSY UINT64_MAX
 
 uint32_t trace_on;
 __thread usec_t trace_now;
@@ -64,7 +67,10 @@ void trace_put(uint32_t id, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return;
   uint64_t n = __atomic_fetch_add(&trace_head, 1, __ATOMIC_RELAXED);
   struct trace_rec *r = &trace_ring[n & trace_mask];
-  __atomic_store_n(&r->seq, 0, __ATOMIC_RELAXED);
+  uint64_t seq = __atomic_load_n(&r->seq, __ATOMIC_RELAXED);
+  if (seq == TRACE_BUSY ||
+      !__atomic_compare_exchange_n(&r->seq, &seq, TRACE_BUSY, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    return;
   __atomic_thread_fence(__ATOMIC_RELEASE);
   __atomic_store_n(&r->time, trace_now, __ATOMIC_RELAXED);
   __atomic_store_n(&r->id, id, __ATOMIC_RELAXED);

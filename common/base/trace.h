@@ -1,7 +1,7 @@
 /*
  * Trace: a ring of 64-byte records in the process's own memory, for the question "what happened just before". Off it
- * costs one relaxed load per event; on, one fetch-add and eight stores. No clock, lock or system call: the loop tells
- * the time once per turn (trace_set_now). Any thread.
+ * costs one relaxed load per event; on, two locked instructions and seven stores. No clock, lock or system call: the
+ * loop tells the time once per turn (trace_set_now). Any thread.
  */
 #ifndef HS_BASE_TRACE_H
 #define HS_BASE_TRACE_H
@@ -19,7 +19,7 @@ enum trace_id {
 };
 
 struct trace_rec {
-  uint64_t seq; /* 1 + number of the event; 0 while it is written */
+  uint64_t seq; /* 1 + number of the event; 0: none, UINT64_MAX: being written */
   usec_t time;  /* what trace_set_now of the thread last said */
   uint32_t id;
   uint32_t pad0;
