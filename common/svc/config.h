@@ -100,6 +100,8 @@ struct config {
 int config_load(struct config *c, const char *path, char *err, size_t err_len);
 /** Defaults only. */
 void config_defaults(struct config *c);
+/** Another run dir (-r): paths that were derived from the old one follow. 0 or -ENAMETOOLONG. */
+int config_set_run_dir(struct config *c, const char *dir);
 /** Text of every key with type, unit, range, default (for docs and `hsctl show config-keys`); a test compares it with
  * config/README.md. */
 int config_keys_text(char *buf, size_t len);

@@ -1,6 +1,6 @@
 /*
- * Main loop of a service's control thread: descriptors, timers, signals. One thread. SIGTERM and SIGINT are blocked from
- * loop_new to loop_free: threads inherit that; a child must sigprocmask them free before exec.
+ * Main loop of a service's control thread: descriptors, timers, signals. One thread. SIGTERM and SIGINT are blocked
+ * from loop_new to loop_free: threads inherit that; a child must sigprocmask them free before exec.
  */
 #ifndef HS_SVC_LOOP_H
 #define HS_SVC_LOOP_H

@@ -17,6 +17,7 @@ struct svc {
   struct loop *loop;
   struct rpc_server *rpc; /* at ipc://RUN_DIR/NAME.ctl */
   usec_t started_at;
+  int lock_fd; /* flock on RUN_DIR/NAME.pid */
 };
 
 /** Parse, load, log, take the lock RUN_DIR/NAME.pid (a second instance is refused, -EEXIST), serve RUN_DIR/NAME.ctl
@@ -25,8 +26,13 @@ struct svc {
 int svc_start(struct svc *s, const char *name, int argc, char **argv, rpc_handler handler, void *ctx);
 void svc_ready(struct svc *s);
 void svc_stop(struct svc *s);
-/** RUN_DIR/file into buf. */
+/** RUN_DIR/file into buf; a `file` that begins with a dot is RUN_DIR/NAME.file. */
 const char *svc_path(const struct svc *s, const char *file, char *buf, size_t len);
+/** Pack a control Reply, or one that says only an error (err: errno or -errno; text NULL: its standard text), as the
+ * result of an rpc_handler. 0 or -ENOMEM. */
+struct Hoststack__Control__Reply;
+int svc_pack_reply(const struct Hoststack__Control__Reply *r, uint8_t **reply, size_t *reply_len);
+int svc_error_reply(int err, const char *text, uint8_t **reply, size_t *reply_len);
 /** The part of ShowVersion every service answers alike (packed control Reply). */
 int svc_version_reply(const struct svc *s, uint32_t epoch, uint8_t **reply, size_t *reply_len);
 

@@ -1,0 +1,213 @@
+/*
+ * What only several configuration keys together can get wrong: names that must be unique or must exist, addresses that
+ * contradict each other, gateways out of reach, ranges upside down.
+ *
+ * Called by config.c after the walk. Each finding names the line of the key that is to be changed.
+ */
+#include "svc/config_keys.h"
+
+#include "base/bits.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PORT_MAX ((uint32_t)CONFIG_PORTS_MAX)
+
+/** Address in mapped form as text. */
+static const char *check_ip_text(const uint8_t ip[16], int family, char *buf, size_t len) {
+  if (inet_ntop(family == 4 ? AF_INET : AF_INET6, family == 4 ? ip + 12 : ip, buf, (socklen_t)len) == NULL)
+    snprintf(buf, len, "?");
+  return buf;
+}
+
+/** Whether the first `prefix` bits (of the family) agree. */
+static int check_same_net(const uint8_t a[16], const uint8_t b[16], int family, uint32_t prefix) {
+  uint32_t bits = prefix + (family == 4 ? 96u : 0u);
+  uint32_t whole = bits / 8, rest = bits % 8;
+  if (memcmp(a, b, whole) != 0)
+    return 0;
+  return rest == 0 || ((a[whole] ^ b[whole]) & (0xff << (8 - rest)) & 0xff) == 0;
+}
+
+/** Whether all bits behind the prefix are `bit`. */
+static int check_host_bits(const uint8_t ip[16], int family, uint32_t prefix, int bit) {
+  for (uint32_t i = prefix + (family == 4 ? 96u : 0u); i < 128; i++)
+    if (((ip[i / 8] >> (7 - i % 8)) & 1) != bit)
+      return 0;
+  return 1;
+}
+
+static const struct config_port *check_port(const struct config *c, const char *name) {
+  for (uint32_t i = 0; i < c->n_ports && i < PORT_MAX; i++)
+    if (strcmp(c->port[i].name, name) == 0)
+      return &c->port[i];
+  return NULL;
+}
+
+static void check_ports(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  for (uint32_t i = 0; i < c->n_ports; i++) {
+    const struct config_port *p = &c->port[i];
+    for (uint32_t j = 0; j < i; j++) {
+      if (p->name[0] != '\0' && strcmp(p->name, c->port[j].name) == 0)
+        config_error(cx, config_line(cx, "nicio.interfaces[].name", i), "nicio.interfaces[].name", p->name,
+                     "a name that no other interface has");
+      if (p->device[0] != '\0' && strcmp(p->device, c->port[j].device) == 0)
+        config_error(cx, config_line(cx, "nicio.interfaces[].device", i), "nicio.interfaces[].device", p->device,
+                     "a device that no other interface uses");
+    }
+    if (p->kind == 2 && strlen(p->device) >= IF_NAMESIZE)
+      config_error(cx, config_line(cx, "nicio.interfaces[].device", i), "nicio.interfaces[].device", p->device,
+                   "the name of a kernel interface, 1 to 15 bytes");
+    if (p->kind == 1 && p->tap)
+      config_error(cx, config_line(cx, "nicio.interfaces[].tap", i), "nicio.interfaces[].tap", "true with kind ethdev",
+                   "true only with kind kernel (ethdev: device net_tap0,iface=NAME)");
+    if (p->pcap[0] != '\0') {
+      char dir[sizeof p->pcap];
+      struct stat st;
+      memcpy(dir, p->pcap, sizeof dir);
+      char *slash = strrchr(dir, '/');
+      slash[slash == dir ? 1 : 0] = '\0';
+      if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+        config_error(cx, config_line(cx, "nicio.interfaces[].pcap", i), "nicio.interfaces[].pcap", p->pcap,
+                     "a file in a folder that exists");
+    }
+  }
+}
+
+/** An address that an interface can have (RFC 1122 3.2.1.3, RFC 4291 2.5, 2.7). */
+static int check_is_host(const struct config_addr *a) {
+  const uint8_t *ip = a->family == 4 ? a->ip + 12 : a->ip;
+  if (a->family == 4) {
+    if (ip[0] == 0 || ip[0] == 127 || ip[0] >= 224)
+      return 0;
+    return a->prefix >= 31 || (!check_host_bits(a->ip, 4, a->prefix, 0) && !check_host_bits(a->ip, 4, a->prefix, 1));
+  }
+  static const uint8_t loopback[16] = {[15] = 1};
+  return ip[0] != 0xff && !check_host_bits(a->ip, 6, 0, 0) && memcmp(ip, loopback, 16) != 0;
+}
+
+static void check_addrs(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  char ip[INET6_ADDRSTRLEN];
+  for (uint32_t i = 0; i < c->n_addrs; i++) {
+    const struct config_addr *a = &c->addr[i];
+    uint32_t line = config_line(cx, "engine.addresses[].address", i);
+    if (a->family == 0)
+      continue;
+    check_ip_text(a->ip, a->family, ip, sizeof ip);
+    const struct config_port *p = check_port(c, a->port);
+    if (p == NULL && a->port[0] != '\0')
+      config_error(cx, config_line(cx, "engine.addresses[].interface", i), "engine.addresses[].interface", a->port,
+                   "the name of one of nicio.interfaces");
+    if (p != NULL && a->family == 6 && p->mtu != 0 && p->mtu < 1280)
+      config_error(cx, line, "engine.addresses[].address", "IPv6 on an interface with an mtu below 1280",
+                   "an mtu of at least 1280 (RFC 8200 5)");
+    if (!check_is_host(a))
+      config_error(cx, line, "engine.addresses[].address", ip,
+                   "the address of a host: not 0.0.0.0, loopback, multicast, network or broadcast");
+    for (uint32_t j = 0; j < i; j++) {
+      const struct config_addr *b = &c->addr[j];
+      if (b->family != a->family)
+        continue;
+      if (memcmp(a->ip, b->ip, 16) == 0)
+        config_error(cx, line, "engine.addresses[].address", ip, "each address once");
+      else if (strcmp(a->port, b->port) != 0 && !(a->family == 6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80) &&
+               check_same_net(a->ip, b->ip, a->family, HS_MIN(a->prefix, b->prefix)))
+        config_error(cx, line, "engine.addresses[].address", ip, "networks of two interfaces that do not overlap");
+    }
+  }
+}
+
+/** Whether a gateway lies in the network of an address of the interface (any interface if empty). */
+static int check_reaches(const struct config *c, const struct config_route *r) {
+  if (r->family == 6 && r->via[0] == 0xfe && (r->via[1] & 0xc0) == 0x80)
+    return r->port[0] != '\0'; /* link-local: any link, but it must be named */
+  for (uint32_t i = 0; i < c->n_addrs; i++) {
+    const struct config_addr *a = &c->addr[i];
+    if (a->family == r->family && (r->port[0] == '\0' || strcmp(r->port, a->port) == 0) &&
+        check_same_net(a->ip, r->via, a->family, a->prefix) && memcmp(a->ip, r->via, 16) != 0)
+      return 1;
+  }
+  return 0;
+}
+
+static void check_routes(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  char ip[INET6_ADDRSTRLEN];
+  for (uint32_t i = 0; i < c->n_routes; i++) {
+    const struct config_route *r = &c->route[i];
+    uint32_t to = config_line(cx, "engine.routes[].to", i), via = config_line(cx, "engine.routes[].via", i);
+    if (r->family == 0)
+      continue;
+    if (!check_host_bits(r->dst, r->family, r->prefix, 0))
+      config_error(cx, to, "engine.routes[].to", check_ip_text(r->dst, r->family, ip, sizeof ip),
+                   "a network address: no bits set behind the prefix");
+    if (r->port[0] != '\0' && check_port(c, r->port) == NULL)
+      config_error(cx, config_line(cx, "engine.routes[].interface", i), "engine.routes[].interface", r->port,
+                   "the name of one of nicio.interfaces");
+    if (!r->has_via && r->port[0] == '\0')
+      config_error(cx, to, "engine.routes[].via", "neither via nor interface", "at least one of them");
+    if (r->has_via && r->has_via != r->family)
+      config_error(cx, via, "engine.routes[].via", check_ip_text(r->via, r->has_via, ip, sizeof ip),
+                   "an address of the same family as `to`");
+    else if (r->has_via && !check_reaches(c, r))
+      config_error(cx, via, "engine.routes[].via", check_ip_text(r->via, r->family, ip, sizeof ip),
+                   "a gateway in the network of one of engine.addresses");
+    for (uint32_t j = 0; j < i; j++)
+      if (c->route[j].family == r->family && c->route[j].prefix == r->prefix &&
+          memcmp(c->route[j].dst, r->dst, 16) == 0)
+        config_error(cx, to, "engine.routes[].to", check_ip_text(r->dst, r->family, ip, sizeof ip),
+                     "each destination once");
+  }
+}
+
+static void check_namespaces(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  for (uint32_t i = 0; i < c->n_ns; i++) {
+    const struct config_ns *n = &c->ns[i];
+    int same_path = n->attach[0] != '\0' && strcmp(n->attach, c->attach) == 0;
+    for (uint32_t j = 0; j < i; j++) {
+      if (n->id[0] != '\0' && strcmp(n->id, c->ns[j].id) == 0)
+        config_error(cx, config_line(cx, "broker.namespaces[].id", i), "broker.namespaces[].id", n->id,
+                     "each namespace once");
+      same_path |= n->attach[0] != '\0' && strcmp(n->attach, c->ns[j].attach) == 0;
+    }
+    if (same_path)
+      config_error(cx, config_line(cx, "broker.namespaces[].attach", i), "broker.namespaces[].attach", n->attach,
+                   "a path of its own, or none for the common socket");
+  }
+}
+
+static void check_ranges(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  char found[64];
+  if (c->port_lo > c->port_hi) {
+    snprintf(found, sizeof found, "%u to %u", c->port_lo, c->port_hi);
+    config_error(cx, HS_MAX(config_line(cx, "engine.ports.low", 0), config_line(cx, "engine.ports.high", 0)),
+                 "engine.ports", found, "low not above high");
+  }
+  if (c->tcp.rto_min_ms > c->tcp.rto_initial_ms || c->tcp.rto_initial_ms > c->tcp.rto_max_ms) {
+    snprintf(found, sizeof found, "%u, %u, %u", c->tcp.rto_min_ms, c->tcp.rto_initial_ms, c->tcp.rto_max_ms);
+    uint32_t line = config_line(cx, "engine.tcp.rto-min-ms", 0);
+    line = HS_MAX(line, config_line(cx, "engine.tcp.rto-initial-ms", 0));
+    line = HS_MAX(line, config_line(cx, "engine.tcp.rto-max-ms", 0));
+    config_error(cx, line, "engine.tcp.rto-*", found, "min <= initial <= max");
+  }
+  if (c->arena_bytes < HS_MAX(c->rx_fifo_max, c->tx_fifo_max)) {
+    snprintf(found, sizeof found, "%llu bytes", (unsigned long long)c->arena_bytes);
+    config_error(cx, config_line(cx, "broker.arena-size", 0), "broker.arena-size", found,
+                 "at least engine.fifo.rx-max and tx-max");
+  }
+}
+
+void config_check(struct config_ctx *cx) {
+  check_ports(cx);
+  check_addrs(cx);
+  check_routes(cx);
+  check_namespaces(cx);
+  check_ranges(cx);
+}

@@ -1,0 +1,217 @@
+/*
+ * The table of all configuration keys. What is here is what the parser knows; config/README.md repeats it and a test
+ * compares the two.
+ *
+ * Read by config.c and config_types.c at start.
+ */
+#include "svc/config_keys.h"
+
+#include "abi/fifo.h"
+#include "base/bits.h"
+
+#include <string.h>
+
+#define C(f)  offsetof(struct config, f), sizeof(((struct config *)0)->f)
+#define P(f)  offsetof(struct config_port, f), sizeof(((struct config_port *)0)->f)
+#define A(f)  offsetof(struct config_addr, f), sizeof(((struct config_addr *)0)->f)
+#define R(f)  offsetof(struct config_route, f), sizeof(((struct config_route *)0)->f)
+#define N(f)  offsetof(struct config_ns, f), sizeof(((struct config_ns *)0)->f)
+#define NO    0, ""
+#define KI(n) ((uint64_t)(n) << 10)
+#define MI(n) ((uint64_t)(n) << 20)
+#define GI(n) ((uint64_t)(n) << 30)
+
+#define IDLE_WORDS "adaptive poll sleep"
+#define IMPAIR(d)                                                                                                      \
+  {"nicio.interfaces[].impairment." #d ".loss-percent",                                                                \
+   CONFIG_PERCENT,                                                                                                     \
+   "%",                                                                                                                \
+   0,                                                                                                                  \
+   100,                                                                                                                \
+   "0",                                                                                                                \
+   P(d.loss_percent),                                                                                                  \
+   NO,                                                                                                                 \
+   "frames lost"},                                                                                                     \
+      {"nicio.interfaces[].impairment." #d ".reorder-percent",                                                         \
+       CONFIG_PERCENT,                                                                                                 \
+       "%",                                                                                                            \
+       0,                                                                                                              \
+       100,                                                                                                            \
+       "0",                                                                                                            \
+       P(d.reorder_percent),                                                                                           \
+       NO,                                                                                                             \
+       "frames that overtake those before them"},                                                                      \
+      {"nicio.interfaces[].impairment." #d ".duplicate-percent",                                                       \
+       CONFIG_PERCENT,                                                                                                 \
+       "%",                                                                                                            \
+       0,                                                                                                              \
+       100,                                                                                                            \
+       "0",                                                                                                            \
+       P(d.duplicate_percent),                                                                                         \
+       NO,                                                                                                             \
+       "frames delivered twice"},                                                                                      \
+      {"nicio.interfaces[].impairment." #d ".corrupt-percent",                                                         \
+       CONFIG_PERCENT,                                                                                                 \
+       "%",                                                                                                            \
+       0,                                                                                                              \
+       100,                                                                                                            \
+       "0",                                                                                                            \
+       P(d.corrupt_percent),                                                                                           \
+       NO,                                                                                                             \
+       "frames with a bit turned over"},                                                                               \
+      {"nicio.interfaces[].impairment." #d ".delay-us",                                                                \
+       CONFIG_U32,                                                                                                     \
+       "µs",                                                                                                           \
+       0,                                                                                                              \
+       10000000,                                                                                                       \
+       "0",                                                                                                            \
+       P(d.delay_us),                                                                                                  \
+       NO,                                                                                                             \
+       "delay of every frame"},                                                                                        \
+      {"nicio.interfaces[].impairment." #d ".jitter-us",                                                               \
+       CONFIG_U32,                                                                                                     \
+       "µs",                                                                                                           \
+       0,                                                                                                              \
+       10000000,                                                                                                       \
+       "0",                                                                                                            \
+       P(d.jitter_us),                                                                                                 \
+       NO,                                                                                                             \
+       "random part added to the delay"},                                                                              \
+      {"nicio.interfaces[].impairment." #d ".rate-bps",                                                                \
+       CONFIG_RATE,                                                                                                    \
+       "bit/s",                                                                                                        \
+       8000,                                                                                                           \
+       400000000000,                                                                                                   \
+       "0",                                                                                                            \
+       P(d.rate_bps),                                                                                                  \
+       CONFIG_OR_ZERO,                                                                                                 \
+       "",                                                                                                             \
+       "rate limit, 0 = none; k, M, G are factors of 1000"},                                                           \
+  {                                                                                                                    \
+    "nicio.interfaces[].impairment." #d ".seed", CONFIG_U64, "", 0, UINT64_MAX, "0", P(d.seed), NO,                    \
+        "of the random numbers: equal seeds, equal runs"                                                               \
+  }
+
+const struct config_key config_keys[] = {
+    {"run-dir", CONFIG_PATH, "", 1, 79, "/run/hoststack", C(run_dir), NO, "sockets and pid files; made if missing"},
+    {"log-level", CONFIG_CHOICE, "", 0, 0, "info", C(log_level), 0, "error warn info debug", "least severe record"},
+
+    {"nicio.rx-slots", CONFIG_U32, "slots of 4096 bytes", 256, 65536, "8192", C(rx_slots), CONFIG_POW2, "",
+     "memory for received frames"},
+    {"nicio.tx-slots", CONFIG_U32, "slots of 4096 bytes", 256, 65536, "4096", C(tx_slots), CONFIG_POW2, "",
+     "memory for frames to be sent"},
+    {"nicio.eal-args", CONFIG_STR, "", 0, 511, "", C(eal_args), NO,
+     "further DPDK EAL arguments, for ethdev interfaces"},
+    {"nicio.idle", CONFIG_CHOICE, "", 0, 0, "adaptive", C(nicio_idle), 0, IDLE_WORDS,
+     "what the data loop does without work"},
+    {"nicio.cpu", CONFIG_INT, "cpu number", (uint64_t)-1, 1023, "-1", C(nicio_cpu), NO,
+     "cpu of the data loop, -1 = not pinned"},
+    {"nicio.interfaces[].name", CONFIG_STR, "", 1, 31, "", P(name), CONFIG_REQUIRED, "", "name inside the stack"},
+    {"nicio.interfaces[].kind", CONFIG_CHOICE, "", 1, 0, "", P(kind), CONFIG_REQUIRED, "ethdev kernel",
+     "DPDK device, or an interface of the kernel"},
+    {"nicio.interfaces[].device", CONFIG_STR, "", 1, 127, "", P(device), CONFIG_REQUIRED, "",
+     "kernel: interface; ethdev: vdev string (net_af_xdp0,iface=eth1) or PCI address"},
+    {"nicio.interfaces[].tap", CONFIG_BOOL, "", 0, 1, "false", P(tap), NO, "kernel: make `device` as a tap"},
+    {"nicio.interfaces[].mac", CONFIG_MAC, "", 0, 0, "", P(mac), NO, "default: the interface's own"},
+    {"nicio.interfaces[].mtu", CONFIG_U32, "bytes", 576, 9216, "0", P(mtu), CONFIG_OR_ZERO, "",
+     "largest IP packet, 0 = the interface's own"},
+    {"nicio.interfaces[].queues", CONFIG_U32, "queues", 1, 64, "1", P(queues), NO,
+     "receive queues asked of the device"},
+    {"nicio.interfaces[].pcap", CONFIG_PATH, "", 0, 255, "", P(pcap), NO,
+     "capture both directions to this pcapng file"},
+    IMPAIR(rx),
+    IMPAIR(tx),
+
+    {"engine.workers", CONFIG_U32, "threads", 1, 1, "1", C(engine_workers), NO, "engine workers"},
+    {"engine.idle", CONFIG_CHOICE, "", 0, 0, "adaptive", C(engine_idle), 0, IDLE_WORDS,
+     "what a worker does without work"},
+    {"engine.cpu", CONFIG_INT, "cpu number", (uint64_t)-1, 1023, "-1", C(engine_cpu), NO,
+     "cpu of the first worker, -1 = not pinned"},
+    {"engine.max-connections", CONFIG_U32, "connections", 16, 16777216, "65536", C(max_connections), NO,
+     "TCP connections in all states together"},
+    {"engine.addresses[].interface", CONFIG_STR, "", 1, 31, "", A(port), CONFIG_REQUIRED, "", "name of an interface"},
+    {"engine.addresses[].address", CONFIG_PREFIX, "", 1, 128, "", A(ip), CONFIG_REQUIRED, "",
+     "address and prefix length"},
+    {"engine.routes[].to", CONFIG_PREFIX, "", 0, 128, "", R(dst), CONFIG_REQUIRED, "",
+     "destination prefix; 0.0.0.0/0 = default route"},
+    {"engine.routes[].via", CONFIG_IP, "", 0, 0, "", R(via), NO, "gateway; default: the destination is on the link"},
+    {"engine.routes[].interface", CONFIG_STR, "", 1, 31, "", R(port), NO, "default: the one that reaches `via`"},
+    {"engine.fifo.rx-max", CONFIG_SIZE, "bytes", KI(16), ABI_FIFO_MAX, "4M", C(rx_fifo_max), NO,
+     "largest receive buffer of a session"},
+    {"engine.fifo.tx-max", CONFIG_SIZE, "bytes", KI(16), ABI_FIFO_MAX, "4M", C(tx_fifo_max), NO,
+     "largest send buffer of a session"},
+    {"engine.ports.low", CONFIG_U32, "port", 1024, 65535, "32768", C(port_lo), NO, "first ephemeral port"},
+    {"engine.ports.high", CONFIG_U32, "port", 1024, 65535, "60999", C(port_hi), NO, "last ephemeral port"},
+    {"engine.tcp.sack", CONFIG_BOOL, "", 0, 1, "true", C(tcp.sack), NO, "selective acknowledgement (RFC 2018)"},
+    {"engine.tcp.timestamps", CONFIG_BOOL, "", 0, 1, "true", C(tcp.timestamps), NO, "timestamps (RFC 7323)"},
+    {"engine.tcp.window-scaling", CONFIG_BOOL, "", 0, 1, "true", C(tcp.wscale), NO, "windows beyond 64 KB (RFC 7323)"},
+    {"engine.tcp.nodelay", CONFIG_BOOL, "", 0, 1, "false", C(tcp.nodelay_default), NO,
+     "TCP_NODELAY unless the program sets it"},
+    {"engine.tcp.rto-initial-ms", CONFIG_U32, "ms", 100, 60000, "1000", C(tcp.rto_initial_ms), NO,
+     "before the first measurement (RFC 6298 2.1)"},
+    {"engine.tcp.rto-min-ms", CONFIG_U32, "ms", 5, 60000, "200", C(tcp.rto_min_ms), NO, "least retransmission timeout"},
+    {"engine.tcp.rto-max-ms", CONFIG_U32, "ms", 1000, 600000, "60000", C(tcp.rto_max_ms), NO,
+     "greatest retransmission timeout (RFC 6298 2.5)"},
+    {"engine.tcp.delayed-ack-ms", CONFIG_U32, "ms", 1, 500, "40", C(tcp.delack_ms), NO,
+     "longest wait with an acknowledgement (RFC 9293 3.8.6.3)"},
+    {"engine.tcp.syn-retries", CONFIG_U32, "times", 0, 30, "6", C(tcp.syn_retries), NO,
+     "SYN retransmissions before ETIMEDOUT"},
+    {"engine.tcp.data-retries", CONFIG_U32, "times", 3, 60, "15", C(tcp.data_retries), NO,
+     "data retransmissions before ETIMEDOUT"},
+    {"engine.tcp.time-wait-ms", CONFIG_U32, "ms", 100, 600000, "60000", C(tcp.time_wait_ms), NO, "time in TIME-WAIT"},
+    {"engine.tcp.fin-wait-2-ms", CONFIG_U32, "ms", 100, 3600000, "60000", C(tcp.fin_wait2_ms), NO,
+     "time of an orphan in FIN-WAIT-2"},
+    {"engine.tcp.keepalive-idle-s", CONFIG_U32, "s", 1, 32767, "7200", C(tcp.keepidle_s), NO,
+     "silence before the first probe, if SO_KEEPALIVE"},
+    {"engine.tcp.keepalive-interval-s", CONFIG_U32, "s", 1, 32767, "75", C(tcp.keepintvl_s), NO, "between probes"},
+    {"engine.tcp.keepalive-count", CONFIG_U32, "probes", 1, 127, "9", C(tcp.keepcnt), NO,
+     "unanswered probes before ETIMEDOUT"},
+    {"engine.tcp.initial-window-segments", CONFIG_U32, "segments", 1, 100, "10", C(tcp.init_cwnd_segs), NO,
+     "initial congestion window (RFC 6928)"},
+    {"engine.tcp.orphans-max", CONFIG_U32, "connections", 0, 16777216, "16384", C(tcp.orphans_max), NO,
+     "orphans beyond this are reset"},
+    {"engine.tcp.congestion-control", CONFIG_CHOICE, "", 0, 0, "newreno", C(tcp.cc), 0, "newreno", "algorithm"},
+
+    {"broker.attach", CONFIG_PATH, "", 0, 107, "RUN-DIR/attach", C(attach), NO,
+     "attach socket of the default namespace"},
+    {"broker.attach-mode", CONFIG_OCTAL, "octal", 0, 0777, "0666", C(attach_mode), NO,
+     "permissions of the attach sockets"},
+    {"broker.max-apps", CONFIG_U32, "applications", 1, 65536, "256", C(max_apps), NO, "applications at once"},
+    {"broker.max-workers", CONFIG_U32, "workers", 1, 65536, "1024", C(max_workers), NO,
+     "workers of all applications together; also processes"},
+    {"broker.slots-per-worker", CONFIG_U32, "sessions", 16, 1048576, "65536", C(slots_per_worker), NO,
+     "sessions of a worker, one half opened by the app, the other accepted"},
+    {"broker.app-timeout-ms", CONFIG_U32, "ms", 100, 600000, "10000", C(app_timeout_ms), NO,
+     "a request waits at most so long"},
+    {"broker.arena-size", CONFIG_SIZE, "bytes", MI(1), GI(1024), "4G", C(arena_bytes), CONFIG_MIB, "",
+     "address space for one direction's bytes per worker; memory is used only as sessions need it"},
+    {"broker.namespaces[].id", CONFIG_STR, "", 1, 63, "", N(id), CONFIG_REQUIRED, "", "name that programs give"},
+    {"broker.namespaces[].secret", CONFIG_U64, "", 0, UINT64_MAX, "0", N(secret), NO,
+     "number that programs must show, 0 = none"},
+    {"broker.namespaces[].attach", CONFIG_PATH, "", 0, 107, "", N(attach), NO,
+     "attach socket of its own; default: the common one"},
+
+    {"api.listen[]", CONFIG_URL, "", 1, 127, "ipc://RUN-DIR/api.sock", 0, 128, NO,
+     "where clients reach the API server"},
+};
+const uint32_t config_n_keys = ARRAY_LEN(config_keys);
+
+const struct config_list config_lists[] = {
+    {"nicio.interfaces", offsetof(struct config, port), sizeof(struct config_port), offsetof(struct config, n_ports),
+     CONFIG_PORTS_MAX},
+    {"engine.addresses", offsetof(struct config, addr), sizeof(struct config_addr), offsetof(struct config, n_addrs),
+     CONFIG_ADDRS_MAX},
+    {"engine.routes", offsetof(struct config, route), sizeof(struct config_route), offsetof(struct config, n_routes),
+     CONFIG_ROUTES_MAX},
+    {"broker.namespaces", offsetof(struct config, ns), sizeof(struct config_ns), offsetof(struct config, n_ns),
+     CONFIG_NS_MAX},
+    {"api.listen", offsetof(struct config, api_listen), 128, offsetof(struct config, n_api_listen), 4},
+};
+const uint32_t config_n_lists = ARRAY_LEN(config_lists);
+
+int config_key_find(const char *path) {
+  for (uint32_t i = 0; i < config_n_keys; i++)
+    if (strcmp(config_keys[i].path, path) == 0)
+      return (int)i;
+  return -1;
+}

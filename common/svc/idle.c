@@ -1,0 +1,55 @@
+/*
+ * Idle strategy of a data-path loop: 50 empty polls with pause, then sched_yield until 100 µs have been empty, then
+ * sleep (figures measured: DATAPATH.md, "Rings and sleep"). A yield that took longer than 300 µs says that somebody
+ * else needs the core: no yielding for 20 ms.
+ *
+ * Called by the lcore of nicio and the workers of the engine, each with its own struct. Reads no clock but in
+ * idle_yield.
+ */
+#include "svc/idle.h"
+
+#include "base/clock.h"
+
+#include <sched.h>
+
+#define IDLE_PAUSE_POLLS   50u
+#define IDLE_EMPTY_US      100u
+#define IDLE_YIELD_LONG_US 300u
+#define IDLE_NO_YIELD_US   20000u
+
+void idle_init(struct idle *i, enum idle_mode mode) {
+  memset(i, 0, sizeof *i);
+  i->mode = mode;
+}
+
+enum idle_step idle_next(struct idle *i, uint32_t work, usec_t now) {
+  if (work > 0) {
+    i->empty_polls = 0;
+    return IDLE_WORK;
+  }
+  if (i->empty_polls == 0)
+    i->idle_since = now;
+  if (i->empty_polls < UINT32_MAX)
+    i->empty_polls++;
+  if (i->mode == IDLE_MODE_POLL)
+    return IDLE_PAUSE;
+  if (i->mode == IDLE_MODE_ADAPTIVE) {
+    if (i->empty_polls <= IDLE_PAUSE_POLLS)
+      return IDLE_PAUSE;
+    if (now - i->idle_since < IDLE_EMPTY_US && now >= i->no_yield_until)
+      return IDLE_YIELD;
+  }
+  i->sleeps++;
+  i->empty_polls = 0; /* whatever woke us, look a while before sleeping again */
+  return IDLE_SLEEP;
+}
+
+usec_t idle_yield(struct idle *i, usec_t now) {
+  i->yield_started = now;
+  i->yields++;
+  sched_yield();
+  usec_t after = clock_now_us();
+  if (after - now > IDLE_YIELD_LONG_US)
+    i->no_yield_until = after + IDLE_NO_YIELD_US;
+  return after;
+}
