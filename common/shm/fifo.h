@@ -32,7 +32,8 @@ struct fifo_prod {
   uint32_t chunk_head; /* oldest entry whose memory we have not taken back */
   uint32_t end;        /* position up to which chunks exist */
   uint32_t head;       /* last head seen, always tail - head ≤ size */
-  uint32_t size;       /* limit: bytes between head and end of promised room */
+  uint32_t size;       /* limit: bytes between head and end of promised room; fifo_prod_size_set changes it */
+  uint32_t next_len;   /* bytes of the next chunk if nothing asks for more: doubles while the fifo streams */
 };
 
 /** Consumer's private handle. */
@@ -47,12 +48,17 @@ struct fifo_cons {
   uint32_t entry;       /* number of the table entry that holds head */
   struct abi_chunk cur; /* its checked copy; len 0 = none */
   uint32_t max;         /* a tail further than this from head is a lie */
+  uint32_t chunk_tail;  /* entries published, as last seen */
+  uint32_t far_entry;   /* cursor of reads far beyond head (retransmit queue, MSG_PEEK) … */
+  struct abi_chunk far; /* … and its checked copy; len 0 = none */
 };
 
 /* --- producer --- */
 
-/** Fresh (words are zeroed) or resumed from the own segment's words after a crash: live entries are claimed from the
- * arena. `size` ≤ ABI_FIFO_MAX. 0 or -EPROTO/-EEXIST when own records are damaged. */
+/** Fresh (words and table are zeroed) or resumed from the own segment's words after a crash: live entries are claimed
+ * from the arena. `size` ≤ ABI_FIFO_MAX. 0 or -EPROTO/-EEXIST when own records are damaged; then no chunk is held.
+ * While the peer's half still speaks of another generation, its head must not be read: point `peer_head` at a private
+ * zero, and at the word once the gens agree. */
 int fifo_prod_init(struct fifo_prod *f, struct abi_fifo_prod *mine, struct abi_chunk *table, const uint32_t *peer_head,
                    uint8_t *base, struct arena *arena, uint32_t size);
 int fifo_prod_resume(struct fifo_prod *f, struct abi_fifo_prod *mine, struct abi_chunk *table,
@@ -72,13 +78,16 @@ static inline uint32_t fifo_prod_used(const struct fifo_prod *f) {
 int fifo_prod_pieces(struct fifo_prod *f, uint32_t off, uint32_t len, struct fifo_piece *pc, int n, uint32_t *got);
 /** Copy `len` bytes to tail+off. Returns bytes placed (fewer when memory ran out) or -EPROTO. Does not publish. */
 int64_t fifo_prod_place(struct fifo_prod *f, uint32_t off, const void *src, uint32_t len);
-/** tail += n (release). The bytes must have been placed. */
+/** tail += n (release). The bytes must have been placed, so n never goes beyond the chunks. */
 void fifo_prod_publish(struct fifo_prod *f, uint32_t n);
 /** room + place + publish: what send() does. Returns bytes written, 0 when full, or -EPROTO. */
 int64_t fifo_prod_write(struct fifo_prod *f, const void *src, uint32_t len);
-/** When drained and idle: hand all chunks back so that an idle session costs no arena memory. Call only if used == 0.
- */
+/** Change the limit, at most ABI_FIFO_MAX. A lower one takes effect as the consumer reads; nothing is cut off. */
+void fifo_prod_size_set(struct fifo_prod *f, uint32_t size);
+/** When drained and idle: hand all chunks back so that an idle session costs no arena memory. Does nothing while bytes
+ * are not consumed. Bytes placed beyond the tail are forgotten: not to be called while there are any. */
 void fifo_prod_trim(struct fifo_prod *f);
+/** Invariants of the handle and the own table. 0 or a negative line number. */
 int fifo_prod_check(const struct fifo_prod *f);
 
 /* --- consumer --- */
@@ -97,6 +106,7 @@ int64_t fifo_cons_peek(struct fifo_cons *f, uint32_t off, void *dst, uint32_t le
 void fifo_cons_consume(struct fifo_cons *f, uint32_t n);
 /** peek + consume: what recv() does. Returns bytes, 0 when empty, or -EPROTO. */
 int64_t fifo_cons_read(struct fifo_cons *f, void *dst, uint32_t len);
+/** Invariants of the handle. 0 or a negative line number. */
 int fifo_cons_check(const struct fifo_cons *f);
 
 #endif
