@@ -102,7 +102,8 @@ struct abi_sess_app {
   uint32_t listen_armed;   /* listener: 1 = this process wants offers (accept() or epoll was called) */
   uint32_t rx_lowat;       /* hint only when at least this much can be read; 0 or 1 = at once */
   uint32_t urg_seen;       /* urgent position that was read */
-  uint32_t reserved0[2];
+  uint32_t tx_wake;        /* with tx_armed: hint only once tx_head has reached this position (modulo 2^32) */
+  uint32_t reserved0[1];
   /* line 1 */
   struct abi_request req;
   /* line 2 */
