@@ -31,6 +31,7 @@ struct nd_prefix {
   uint32_t valid_s, preferred_s; /* UINT32_MAX: for ever */
   uint8_t len;                   /* 0..128 */
   uint8_t flags;                 /* ND_PREFIX_* */
+  uint16_t pad0;
 };
 
 struct nd_msg {
