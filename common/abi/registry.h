@@ -59,6 +59,27 @@ struct abi_reg_worker {
   uint64_t seg_e, seg_a; /* item ids */
   uint8_t reserved[80];
 };
+/** A local address and port that a session slot holds (bind). 64 bytes. */
+struct abi_reg_bind {
+  uint32_t used; /* atomic: 1 held, stored last */
+  uint32_t slot;
+  uint64_t worker_id;
+  uint32_t gen;   /* of the slot */
+  uint32_t uid;   /* whose: SO_REUSEPORT is shared among one uid only */
+  uint8_t proto;  /* 0 TCP, 1 UDP */
+  uint8_t family; /* of the address: 4 or 6 */
+  uint16_t port;  /* host order */
+  uint32_t flags; /* ABI_BIND_* */
+  uint8_t ip[16]; /* network order, IPv4 mapped; :: or ::ffff:0.0.0.0 = wildcard */
+  uint32_t scope;
+  uint32_t listener_id; /* 0 = does not listen */
+  uint32_t vrf;
+  uint32_t pad;
+};
+#define ABI_BIND_REUSEADDR 0x1u
+#define ABI_BIND_REUSEPORT 0x2u
+#define ABI_BIND_V6ONLY    0x4u
+_Static_assert(sizeof(struct abi_reg_bind) == 64, "bind record");
 _Static_assert(sizeof(struct abi_reg_app) == 128, "app record");
 _Static_assert(sizeof(struct abi_reg_proc) == 128, "process record");
 _Static_assert(sizeof(struct abi_reg_worker) == 128, "worker record");
@@ -70,7 +91,8 @@ struct abi_registry_geom {
   uint64_t n_apps, apps_off;
   uint64_t n_procs, procs_off;
   uint64_t n_workers, workers_off;
-  uint64_t reserved[7];
+  uint64_t n_binds, binds_off;
+  uint64_t reserved[5];
 };
 _Static_assert(sizeof(struct abi_registry_geom) == 128, "registry geometry fills hdr.geom");
 

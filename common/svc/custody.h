@@ -11,6 +11,8 @@
 #include "abi/registry.h"
 #include "svc/loop.h"
 
+#define CUSTODY_SOCKET "custody" /* RUN_DIR/custody, mode 0600: svc_path(s, CUSTODY_SOCKET, …) */
+
 enum custody_service { CUSTODY_NICIO = 1, CUSTODY_ENGINE = 2, CUSTODY_API = 4 };
 
 struct custody_item {

@@ -36,7 +36,7 @@ ROOMS = {
     "common/wire": room(["common/base"]),
     # abi is what shm's own headers speak of, so whoever may include shm may name it
     "common/ctl": room(["common/base", "common/abi", "common/shm"], libs=["proto", "nng"]),
-    "common/svc": room(["common/base", "common/abi", "common/shm", "common/ctl"], libs=["yaml"]),
+    "common/svc": room(["common/base", "common/abi", "common/shm", "common/ctl"], libs=["yaml", "proto"]),
     "services/nicio": service("dpdk"),
     "services/engine": service(rooms=["services/engine/tcp"]),
     "services/engine/tcp": room(["common/base", "common/wire"],
