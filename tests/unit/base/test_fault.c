@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -28,8 +29,8 @@ static jmp_buf out;
 
 static void note(const char *name, void *ctx) {
   (void)ctx;
-  strcat(walked, name + 5);
-  strcat(walked, " ");
+  size_t len = strlen(walked);
+  snprintf(walked + len, sizeof walked - len, "%s ", name + strlen("unit."));
 }
 
 static void leave(const char *name, void *ctx) {

@@ -54,6 +54,36 @@ static void every_step_is_small(void **state) {
   hash_tab_fini(&t);
 }
 
+static uint32_t crowded(uint32_t v) {
+  return (v & ~15u) + 9; /* chains of 16 and more, that cross every boundary of a step */
+}
+
+static void nothing_is_lost_while_growing(void **state) {
+  (void)state;
+  struct hash_tab t;
+  static uint8_t in[3000];
+  unsigned checks = 0;
+  assert_int_equal(hash_tab_init(&t, 0), 0);
+  memset(in, 0, sizeof in);
+  for (uint32_t v = 0; v < 3000; v++) {
+    assert_int_equal(hash_tab_insert(&t, crowded(v), v), 0);
+    in[v] = 1;
+    if (t.old.slots == NULL)
+      continue;
+    uint32_t gone = t.old_pos + 70 + v % 32; /* will not move in this step */
+    gone = gone < v ? gone : v / 2;
+    if (in[gone]) {
+      assert_int_equal(hash_tab_remove(&t, crowded(gone), gone), 0);
+      in[gone] = 0;
+    }
+    for (uint32_t u = 0; u <= v; u++)
+      assert_int_equal(hash_tab_find(&t, crowded(u), eq_value, &u), in[u] ? u : HASH_NONE);
+    checks++;
+  }
+  assert_true(checks > 20);
+  hash_tab_fini(&t);
+}
+
 static void expectation_avoids_growth(void **state) {
   (void)state;
   struct hash_tab t;
@@ -110,6 +140,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(equal_hashes_are_told_apart),
       cmocka_unit_test(every_step_is_small),
+      cmocka_unit_test(nothing_is_lost_while_growing),
       cmocka_unit_test(expectation_avoids_growth),
       cmocka_unit_test(walk_sees_all_once),
       cmocka_unit_test(siphash_vectors),
