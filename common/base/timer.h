@@ -14,7 +14,7 @@
 #define TIMER_TICK_US  1000u
 #define TIMER_LEVELS   7u
 #define TIMER_SLOTS    64u
-#define TIMER_MOVE_MAX 4096u /* entries that one timer_advance moves between slots before it returns to its caller */
+#define TIMER_MOVE_MAX 1024u /* entries that one timer_advance moves between slots before it returns to its caller */
 #define TIMER_NEVER    UINT64_MAX
 
 struct timer_ent {
