@@ -1,0 +1,144 @@
+/*
+ * The arena against a bitmap of units: random get, put and claim; no two chunks overlap, free bytes add up, a request
+ * that fails could not have been met by any aligned run of free units.
+ */
+#include "abi/seg.h"
+#include "base/err.h"
+#include "base/rng.h"
+#include "shm/arena.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+#define UNITS_MAX (8u * ABI_CHUNK_MAX / ABI_CHUNK_UNIT)
+#define FIRST     12345u
+
+struct held {
+  uint32_t unit, len;
+};
+
+struct world {
+  struct rng r;
+  struct arena *a;
+  uint64_t size;
+  uint8_t taken[UNITS_MAX]; /* the twin */
+  struct held held[UNITS_MAX];
+  uint32_t n_held;
+  uint64_t taken_bytes;
+};
+
+static void twin_set(struct world *w, uint32_t unit, uint32_t len, uint8_t was, uint8_t is) {
+  for (uint32_t i = 0; i < len / ABI_CHUNK_UNIT; i++) {
+    assert_int_equal(w->taken[unit - FIRST + i], was);
+    w->taken[unit - FIRST + i] = is;
+  }
+  w->taken_bytes = is ? w->taken_bytes + len : w->taken_bytes - len;
+}
+
+static int twin_free(const struct world *w, uint32_t u, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++)
+    if (w->taken[u + i])
+      return 0;
+  return 1;
+}
+
+static int twin_could(const struct world *w, uint32_t len) {
+  uint32_t n = len / ABI_CHUNK_UNIT;
+  for (uint32_t u = 0; u < w->size / ABI_CHUNK_UNIT; u += n)
+    if (twin_free(w, u, n))
+      return 1;
+  return 0;
+}
+
+static uint32_t any_len(struct world *w) {
+  return ABI_CHUNK_UNIT << (rng_below(&w->r, 3) == 0 ? rng_below(&w->r, 10) : rng_below(&w->r, 4));
+}
+
+static void op_get(struct world *w) {
+  uint32_t len = any_len(w);
+  uint32_t unit = arena_get(w->a, len);
+  if (unit == ABI_SEG_NONE) {
+    assert_false(twin_could(w, len));
+    return;
+  }
+  assert_int_equal((unit - FIRST) % (len / ABI_CHUNK_UNIT), 0);
+  assert_true((uint64_t)(unit - FIRST) * ABI_CHUNK_UNIT + len <= w->size);
+  twin_set(w, unit, len, 0, 1);
+  w->held[w->n_held++] = (struct held){unit, len};
+}
+
+static void op_put(struct world *w) {
+  if (w->n_held == 0)
+    return;
+  uint32_t i = (uint32_t)rng_below(&w->r, w->n_held);
+  struct held h = w->held[i];
+  w->held[i] = w->held[--w->n_held];
+  twin_set(w, h.unit, h.len, 1, 0);
+  arena_put(w->a, h.unit, h.len);
+  if (rng_below(&w->r, 8) == 0)
+    arena_put(w->a, h.unit, h.len); /* a second time: ignored */
+}
+
+static void op_claim(struct world *w) {
+  uint32_t len = any_len(w);
+  uint32_t n = len / ABI_CHUNK_UNIT;
+  uint32_t u = (uint32_t)rng_below(&w->r, w->size / len) * n;
+  int rc = arena_claim(w->a, FIRST + u, len);
+  assert_int_equal(rc, twin_free(w, u, n) ? 0 : -EEXIST);
+  if (rc == 0) {
+    twin_set(w, FIRST + u, len, 0, 1);
+    w->held[w->n_held++] = (struct held){FIRST + u, len};
+  }
+}
+
+/** What adoption does: an empty arena in which every live chunk is marked again. */
+static void op_adopt(struct world *w, void *meta) {
+  w->a = arena_init(meta, arena_meta_size(w->size), FIRST, w->size);
+  for (uint32_t i = 0; i < w->n_held; i++) {
+    assert_int_equal(arena_claim(w->a, w->held[i].unit, w->held[i].len), 0);
+    assert_int_equal(arena_claim(w->a, w->held[i].unit, w->held[i].len), -EEXIST);
+  }
+}
+
+static void arena_equals_bitmap(void **state) {
+  (void)state;
+  struct world *w = malloc(sizeof *w);
+  for (uint64_t seed = 1; seed <= 12; seed++) {
+    memset(w, 0, sizeof *w);
+    rng_init(&w->r, seed);
+    w->size = rng_range(&w->r, 1, 8) * ABI_CHUNK_MAX;
+    uint64_t bytes = arena_meta_size(w->size);
+    void *meta = malloc(bytes);
+    memset(meta, 0xa5, bytes);
+    w->a = arena_init(meta, bytes, FIRST, w->size);
+    assert_non_null(w->a);
+    for (int i = 0; i < 1500; i++) {
+      uint64_t more = (uint64_t)i / 200 % 2 ? 4 : 7; /* fills up, drains, fills up */
+      uint64_t what = rng_below(&w->r, 12);
+      if (what < more)
+        op_get(w);
+      else if (what < 10)
+        op_put(w);
+      else if (rng_below(&w->r, 10) != 0)
+        op_claim(w);
+      else
+        op_adopt(w, meta);
+      int rc = arena_check(w->a);
+      if (rc != 0)
+        fail_msg("arena_check: line %d", -rc);
+      assert_int_equal(arena_free_bytes(w->a) + w->taken_bytes, w->size);
+    }
+    while (w->n_held != 0)
+      op_put(w);
+    for (uint64_t i = 0; i < w->size / ABI_CHUNK_MAX; i++) /* all of it comes together again */
+      assert_int_not_equal(arena_get(w->a, ABI_CHUNK_MAX), ABI_SEG_NONE);
+    assert_int_equal(arena_free_bytes(w->a), 0);
+    free(meta);
+  }
+  free(w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(arena_equals_bitmap)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
