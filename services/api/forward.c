@@ -1,0 +1,137 @@
+/*
+ * Which service answers which request, and the few that several answer together (version, ring reset).
+ */
+#include "api.h"
+
+#include "base/log.h"
+#include "control.pb-c.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define API_TIMEOUT_MS 1000
+
+static const char *const api_names[API_SERVICES] = {"nicio", "engine", "broker"};
+
+static struct rpc_client *api_client(struct api *a, enum api_service s) {
+  char file[32], path[160], url[176];
+  if (a->client[s])
+    return a->client[s];
+  snprintf(file, sizeof file, "%s.ctl", api_names[s]);
+  snprintf(url, sizeof url, "ipc://%s", svc_path(&a->svc, file, path, sizeof path));
+  if (rpc_client_new(&a->client[s], url))
+    a->client[s] = NULL;
+  return a->client[s];
+}
+
+static int api_call(struct api *a, enum api_service s, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
+  struct rpc_client *c = api_client(a, s);
+  return c ? rpc_client_call(c, req, len, reply, n, API_TIMEOUT_MS) : -ENOMEM;
+}
+
+static int api_forward(struct api *a, enum api_service s, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
+  int rc = api_call(a, s, req, len, reply, n);
+  if (rc == 0)
+    return 0;
+  char text[96];
+  snprintf(text, sizeof text, "service %s does not answer: %s", api_names[s], strerror(-rc));
+  return svc_error_reply(-rc, text, reply, n);
+}
+
+/* Take the one row of a service's version reply, or make one that says why there is none. */
+static Hoststack__Control__ServiceVersion *version_row(struct api *a, enum api_service s, const uint8_t *req,
+                                                       size_t len) {
+  Hoststack__Control__ServiceVersion *row = NULL;
+  uint8_t *bytes = NULL;
+  size_t n = 0;
+  int rc = api_call(a, s, req, len, &bytes, &n);
+  Hoststack__Control__Reply *r = rc ? NULL : hoststack__control__reply__unpack(NULL, n, bytes);
+  free(bytes);
+  if (r && r->body_case == HOSTSTACK__CONTROL__REPLY__BODY_VERSIONS && r->versions->n_service == 1) {
+    row = r->versions->service[0];
+    r->versions->n_service = 0;
+  }
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  if (row)
+    return row;
+  row = malloc(sizeof *row);
+  if (!row)
+    return NULL;
+  hoststack__control__service_version__init(row);
+  row->service = strdup(api_names[s]);
+  row->error = strdup(rc ? strerror(-rc) : "unreadable answer");
+  return row;
+}
+
+static int show_version(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
+  uint8_t *own = NULL;
+  size_t own_len = 0;
+  int rc = svc_version_reply(&a->svc, 0, &own, &own_len);
+  Hoststack__Control__Reply *r = rc ? NULL : hoststack__control__reply__unpack(NULL, own_len, own);
+  free(own);
+  if (!r || r->body_case != HOSTSTACK__CONTROL__REPLY__BODY_VERSIONS)
+    return rc ? rc : -EBADMSG;
+  Hoststack__Control__Versions *v = r->versions;
+  Hoststack__Control__ServiceVersion **rows = realloc(v->service, (v->n_service + API_SERVICES) * sizeof *rows);
+  if (rows)
+    v->service = rows;
+  for (int s = 0; rows && s < API_SERVICES; s++) {
+    rows[v->n_service] = version_row(a, (enum api_service)s, req, len);
+    if (rows[v->n_service])
+      v->n_service++;
+  }
+  rc = svc_pack_reply(r, reply, n);
+  hoststack__control__reply__free_unpacked(r, NULL);
+  return rc;
+}
+
+/* The engine raises its epoch, then nicio its own: both directions start anew, one after the other. */
+static int reset_rings(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
+  int rc = api_forward(a, API_ENGINE, req, len, reply, n);
+  if (rc)
+    return rc;
+  Hoststack__Control__Reply *r = hoststack__control__reply__unpack(NULL, *n, *reply);
+  int said = r ? r->rc : EBADMSG;
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  if (said)
+    return 0; /* the engine's refusal is the answer */
+  free(*reply);
+  return api_forward(a, API_NICIO, req, len, reply, n);
+}
+
+int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len) {
+  struct api *a = ctx;
+  Hoststack__Control__Request *q = hoststack__control__request__unpack(NULL, req_len, req);
+  if (!q)
+    return svc_error_reply(EBADMSG, "api: not a control Request", reply, reply_len);
+  int body = (int)q->body_case;
+  hoststack__control__request__free_unpacked(q, NULL);
+  switch (body) {
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_CAPTURE:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SET_IMPAIRMENT:
+    return api_forward(a, API_NICIO, req, req_len, reply, reply_len);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
+    return api_forward(a, API_ENGINE, req, req_len, reply, reply_len);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
+    return api_forward(a, API_BROKER, req, req_len, reply, reply_len);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:
+    return show_version(a, req, req_len, reply, reply_len);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS:
+    return reset_rings(a, req, req_len, reply, reply_len);
+  default:
+    return svc_error_reply(EOPNOTSUPP, "api: unknown request; is the client newer than the server?", reply, reply_len);
+  }
+}
+
+void api_close(struct api *a) {
+  for (int s = 0; s < API_SERVICES; s++)
+    if (a->client[s])
+      rpc_client_free(a->client[s]);
+}

@@ -1,0 +1,180 @@
+/*
+ * hsctl show …: ask, and print as text or JSON. One printer per kind of answer.
+ */
+#include "hsctl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *num(char *buf, uint64_t v) {
+  snprintf(buf, 24, "%" PRIu64, v);
+  return buf;
+}
+
+static void print_interfaces(const Hoststack__Control__Interfaces *m) {
+  for (size_t i = 0; i < m->n_interface; i++) {
+    const Hoststack__Control__Interface *p = m->interface[i];
+    printf("%s: %s %s, %s, MAC %s, MTU %u, %u Mbit/s, %s\n", p->name, p->kind, p->device, p->up ? "up" : "down", p->mac,
+           p->mtu, p->speed_mbps, p->caps && *p->caps ? p->caps : "no offloads");
+    for (size_t a = 0; a < p->n_address; a++)
+      printf("  address %s\n", p->address[a]);
+    for (size_t c = 0; c < p->n_counter; c++)
+      if (p->counter[c]->value)
+        printf("  %-24s %12" PRIu64 "  %s\n", p->counter[c]->name, p->counter[c]->value, p->counter[c]->help);
+  }
+}
+
+static void print_sessions(const Hoststack__Control__Sessions *m) {
+  struct table t = {0};
+  char a[24], b[24], c[24], d[24], e[24], g[24];
+  table_row(&t, 12, "PROTO", "LOCAL", "REMOTE", "STATE", "APP", "PID", "RXQ", "TXQ", "CWND", "SRTT-US", "REXMIT", "CC");
+  for (size_t i = 0; i < m->n_session; i++) {
+    const Hoststack__Control__Session *s = m->session[i];
+    table_row(&t, 12, s->proto, s->local, s->remote, s->state, s->app, num(a, s->proc_pid), num(b, s->rx_queue),
+              num(c, s->tx_queue), num(d, s->cwnd), num(e, s->srtt_us), num(g, s->retransmits), s->cc);
+  }
+  table_print(&t, stdout);
+  printf("%zu of %u sessions\n", m->n_session, m->total);
+}
+
+static void print_counters(Hoststack__Control__Counter **c, size_t n, int zeros) {
+  static const char *const mark[] = {" ", "!", "X"};
+  for (size_t i = 0; i < n; i++)
+    if (zeros || c[i]->value)
+      printf("%s %-28s %14" PRIu64 "  %s\n", mark[c[i]->severity < 3 ? c[i]->severity : 2], c[i]->name, c[i]->value,
+             c[i]->help);
+}
+
+static void print_tcp(const Hoststack__Control__Tcp *m) {
+  for (size_t i = 0; i < m->n_connections_by_state; i++)
+    if (m->connections_by_state[i]->value)
+      printf("  %-28s %14" PRIu64 "  connections\n", m->connections_by_state[i]->name,
+             m->connections_by_state[i]->value);
+  print_counters(m->counter, m->n_counter, 0);
+}
+
+static void print_apps(const Hoststack__Control__Apps *m) {
+  struct table t = {0};
+  char a[24], b[24], c[24], d[24], e[24];
+  for (size_t i = 0; i < m->n_app; i++) {
+    const Hoststack__Control__App *app = m->app[i];
+    printf("app %" PRIu64 " %s, namespace %s\n", app->app_id, app->name,
+           app->namespace_id && *app->namespace_id ? app->namespace_id : "default");
+    if (app->n_worker)
+      table_row(&t, 6, "  WORKER", "PID", "STATE", "SESSIONS", "LISTENERS", "MEMORY");
+    for (size_t w = 0; w < app->n_worker; w++) {
+      const Hoststack__Control__Worker *k = app->worker[w];
+      char id[32];
+      snprintf(id, sizeof id, "  %" PRIu64, k->worker_id);
+      table_row(&t, 6, id, num(a, k->pid), k->state, num(b, k->sessions), num(c, k->listeners),
+                num(d, k->memory_bytes));
+    }
+    if (app->n_worker)
+      table_print(&t, stdout);
+    for (size_t l = 0; l < app->n_listener; l++) {
+      const Hoststack__Control__Listener *s = app->listener[l];
+      printf("  listener %s: %s %s, backlog %s, pid %s\n", num(a, s->listener_id), s->proto, s->local,
+             num(b, s->backlog), num(e, s->pid));
+    }
+  }
+}
+
+static void print_versions(const Hoststack__Control__Versions *m) {
+  struct table t = {0};
+  char a[24], b[24], c[24], abi[24];
+  table_row(&t, 7, "SERVICE", "VERSION", "ABI", "PID", "UP-MS", "EPOCH", "ERROR");
+  for (size_t i = 0; i < m->n_service; i++) {
+    const Hoststack__Control__ServiceVersion *v = m->service[i];
+    snprintf(abi, sizeof abi, "%u.%u", v->abi_major, v->abi_minor);
+    table_row(&t, 7, v->service, v->version, abi, num(a, v->pid), num(b, v->up_ms), num(c, v->epoch), v->error);
+  }
+  table_print(&t, stdout);
+}
+
+static void print_text(const Hoststack__Control__Reply *r) {
+  switch (r->body_case) {
+  case HOSTSTACK__CONTROL__REPLY__BODY_INTERFACES:
+    print_interfaces(r->interfaces);
+    break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS:
+    print_sessions(r->sessions);
+    break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_TCP:
+    print_tcp(r->tcp);
+    break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_APPS:
+    print_apps(r->apps);
+    break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_VERSIONS:
+    print_versions(r->versions);
+    break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_STATS:
+    print_counters(r->stats->counter, r->stats->n_counter, 1);
+    break;
+  default:
+    printf("done\n");
+    break;
+  }
+}
+
+int hsctl_ask(const struct hsctl *h, const Hoststack__Control__Request *q) {
+  Hoststack__Control__Reply *r = hsctl_call(h, q);
+  if (!r)
+    return 1;
+  if (h->json) {
+    json_print(stdout, &r->base);
+    putchar('\n');
+  } else {
+    print_text(r);
+  }
+  hoststack__control__reply__free_unpacked(r, NULL);
+  return 0;
+}
+
+int cmd_show(const struct hsctl *h, int argc, char **argv) {
+  Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__ShowInterface interface = HOSTSTACK__CONTROL__SHOW_INTERFACE__INIT;
+  Hoststack__Control__ShowSession session = HOSTSTACK__CONTROL__SHOW_SESSION__INIT;
+  Hoststack__Control__ShowTcp tcp = HOSTSTACK__CONTROL__SHOW_TCP__INIT;
+  Hoststack__Control__ShowApp app = HOSTSTACK__CONTROL__SHOW_APP__INIT;
+  Hoststack__Control__ShowVersion version = HOSTSTACK__CONTROL__SHOW_VERSION__INIT;
+  Hoststack__Control__ShowStats stats = HOSTSTACK__CONTROL__SHOW_STATS__INIT;
+  const char *what = argc == 2 ? argv[1] : "";
+  if (strcmp(what, "interface") == 0) {
+    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
+    q.show_interface = &interface;
+  } else if (strcmp(what, "session") == 0) {
+    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION;
+    q.show_session = &session;
+  } else if (strcmp(what, "tcp") == 0) {
+    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP;
+    q.show_tcp = &tcp;
+  } else if (strcmp(what, "app") == 0) {
+    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP;
+    q.show_app = &app;
+  } else if (strcmp(what, "version") == 0) {
+    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION;
+    q.show_version = &version;
+  } else if (strcmp(what, "stats") == 0) {
+    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS;
+    q.show_stats = &stats;
+  } else {
+    fprintf(stderr, "hsctl show: found \"%s\", allowed: interface, session, tcp, app, version, stats\n", what);
+    return 2;
+  }
+  return hsctl_ask(h, &q);
+}
+
+int cmd_reset_rings(const struct hsctl *h, int argc, char **argv) {
+  (void)argv;
+  Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__ResetRings reset = HOSTSTACK__CONTROL__RESET_RINGS__INIT;
+  q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS;
+  q.reset_rings = &reset;
+  if (argc > 1) {
+    fprintf(stderr, "hsctl reset-rings: takes no arguments\n");
+    return 2;
+  }
+  return hsctl_ask(h, &q);
+}

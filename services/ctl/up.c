@@ -1,0 +1,258 @@
+/*
+ * hsctl up, down, run: the supervisor. It starts services, starts them again when they die, and takes running ones over
+ * when it is started anew; its own death kills nobody.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "child.h"
+#include "hsctl.h"
+#include "svc/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define UP_SERVICES 4
+#define UP_WAIT_MS  15000 /* for all services to serve */
+#define UP_STOP_MS  2000  /* for one to end by SIGTERM */
+
+static const char *const up_order[UP_SERVICES] = {"broker", "nicio", "engine", "api"};
+
+struct supervisor {
+  const struct hsctl *h;
+  struct child child[UP_SERVICES];
+  int n;
+  int signal_fd;
+  int told;      /* readiness was passed on */
+  int report_fd; /* towards the waiting `hsctl up`, -1 = none */
+};
+
+static int up_lock(const char *run_dir) {
+  char path[200], text[24];
+  (void)mkdir(run_dir, 0755); /* parents are made by the services; a failure shows in open */
+  snprintf(path, sizeof path, "%s/up.pid", run_dir);
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0)
+    return -errno;
+  if (flock(fd, LOCK_EX | LOCK_NB)) {
+    close(fd);
+    return -EEXIST;
+  }
+  int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
+  if (ftruncate(fd, 0) || write(fd, text, (size_t)n) != n)
+    log_warn("supervisor.pidfile", "%s: %s", path, strerror(errno));
+  return fd;
+}
+
+/* A bad configuration is refused before anything starts. */
+static int up_check_config(const struct hsctl *h) {
+  static struct config cfg;
+  static char err[8192];
+  int rc = config_load(&cfg, h->config, err, sizeof err);
+  if (rc)
+    fprintf(stderr, "%s", err);
+  return rc;
+}
+
+static void up_report(struct supervisor *s) {
+  int up = 0;
+  for (int i = 0; i < s->n; i++)
+    up += s->child[i].up;
+  if (s->told || up < s->n)
+    return;
+  s->told = 1;
+  log_info("supervisor.up", "%d services serve", s->n);
+  if (s->report_fd >= 0) {
+    (void)!write(s->report_fd, "1", 1);
+    close(s->report_fd);
+    s->report_fd = -1;
+  }
+}
+
+static int up_timeout(struct supervisor *s) {
+  usec_t now = clock_now_us(), next = UINT64_MAX;
+  for (int i = 0; i < s->n; i++)
+    if (s->child[i].pid == 0 && s->child[i].again_at < next)
+      next = s->child[i].again_at;
+  if (next == UINT64_MAX)
+    return -1;
+  return next <= now ? 0 : (int)((next - now) / 1000 + 1);
+}
+
+static void up_start_due(struct supervisor *s) {
+  usec_t now = clock_now_us();
+  for (int i = 0; i < s->n; i++) {
+    struct child *c = &s->child[i];
+    if (c->pid || c->again_at > now)
+      continue;
+    int rc = child_start(c, s->h);
+    if (rc == 0)
+      continue;
+    log_error("supervisor.start", "%s: %s", c->service, strerror(-rc));
+    c->again_at = now + 1000000;
+  }
+}
+
+static void up_look(struct supervisor *s, const struct pollfd *p) {
+  for (int i = 0; i < s->n; i++) {
+    struct child *c = &s->child[i];
+    char byte;
+    if (c->ready_fd >= 0 && p[1 + s->n + i].revents) {
+      c->up = read(c->ready_fd, &byte, 1) == 1;
+      close(c->ready_fd);
+      c->ready_fd = -1;
+    }
+    if (c->pid && p[1 + i].revents)
+      child_died(c);
+  }
+}
+
+/* Until SIGTERM or SIGINT: then stop all. SIGHUP and the terminal's end are not ours. */
+static int up_loop(struct supervisor *s) {
+  for (;;) {
+    struct pollfd p[1 + 2 * UP_SERVICES];
+    up_start_due(s);
+    up_report(s);
+    p[0] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+    for (int i = 0; i < s->n; i++) {
+      p[1 + i] = (struct pollfd){.fd = s->child[i].pidfd, .events = POLLIN};
+      p[1 + s->n + i] = (struct pollfd){.fd = s->child[i].ready_fd, .events = POLLIN};
+    }
+    if (poll(p, (nfds_t)(1 + 2 * s->n), up_timeout(s)) < 0 && errno != EINTR)
+      return 1;
+    if (p[0].revents)
+      break;
+    up_look(s, p);
+  }
+  log_info("supervisor.down", "stopping %d services", s->n);
+  for (int i = s->n - 1; i >= 0; i--)
+    child_stop(&s->child[i], UP_STOP_MS);
+  return 0;
+}
+
+static int up_supervise(const struct hsctl *h, const char *const *services, int n, int report_fd) {
+  struct supervisor s = {.h = h, .n = n, .report_fd = report_fd};
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  signal(SIGHUP, SIG_IGN);
+  signal(SIGPIPE, SIG_IGN);
+  s.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  for (int i = 0; i < n; i++) {
+    if (child_init(&s.child[i], services[i]) == 0)
+      continue;
+    fprintf(stderr, "hsctl: cannot find the program hs-%s beside hsctl\n", services[i]);
+    return 1;
+  }
+  int rc = up_loop(&s);
+  close(s.signal_fd);
+  return rc;
+}
+
+/* The waiting parent: 0 once the supervisor says that all serve. */
+static int up_wait(int fd) {
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  char byte;
+  if (poll(&p, 1, UP_WAIT_MS) <= 0) {
+    fprintf(stderr, "hsctl up: not all services serve after %d s; hsctl show version tells which\n", UP_WAIT_MS / 1000);
+    return 1;
+  }
+  if (read(fd, &byte, 1) == 1)
+    return 0;
+  fprintf(stderr, "hsctl up: the supervisor ended; see its log\n");
+  return 1;
+}
+
+static int up_locked(const struct hsctl *h, int report_fd) {
+  int lock = up_lock(hsctl_run_dir(h));
+  if (lock < 0) {
+    fprintf(stderr, "hsctl up: %s: %s\n", hsctl_run_dir(h),
+            lock == -EEXIST ? "a supervisor runs there already" : strerror(-lock));
+    return 1;
+  }
+  int rc = up_supervise(h, up_order, UP_SERVICES, report_fd);
+  close(lock);
+  return rc;
+}
+
+int cmd_up(const struct hsctl *h, int argc, char **argv) {
+  int foreground = argc == 2 && (strcmp(argv[1], "--foreground") == 0 || strcmp(argv[1], "-f") == 0);
+  int fds[2];
+  log_set_name("hsctl");
+  if (argc > 1 && !foreground) {
+    fprintf(stderr, "usage: hsctl up [--foreground]\n");
+    return 2;
+  }
+  if (up_check_config(h))
+    return 1;
+  if (foreground)
+    return up_locked(h, -1);
+  if (pipe2(fds, O_CLOEXEC)) {
+    fprintf(stderr, "hsctl up: %s\n", strerror(errno));
+    return 1;
+  }
+  pid_t pid = fork();
+  if (pid < 0) {
+    fprintf(stderr, "hsctl up: %s\n", strerror(errno));
+    return 1;
+  }
+  if (pid == 0) {
+    setsid();
+    close(fds[0]);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null >= 0)
+      dup2(null, 0);
+    _exit(up_locked(h, fds[1]));
+  }
+  close(fds[1]);
+  return up_wait(fds[0]);
+}
+
+int cmd_run(const struct hsctl *h, int argc, char **argv) {
+  log_set_name("hsctl");
+  for (int i = 0; argc == 2 && i < UP_SERVICES; i++)
+    if (strcmp(argv[1], up_order[i]) == 0)
+      return up_check_config(h) ? 1 : up_supervise(h, &up_order[i], 1, -1);
+  fprintf(stderr, "usage: hsctl run SERVICE, SERVICE one of broker, nicio, engine, api\n");
+  return 2;
+}
+
+/* End one process by its lock: SIGTERM, SIGKILL when it does not go. 1 if it ran. */
+static int down_one(const char *run_dir, const char *name) {
+  pid_t pid = child_running(run_dir, name);
+  if (pid == 0)
+    return 0;
+  struct child c = {.service = name, .pid = pid, .adopted = 1, .ready_fd = -1};
+  c.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (c.pidfd < 0)
+    return 0;
+  child_stop(&c, strcmp(name, "up") == 0 ? UP_STOP_MS * (UP_SERVICES + 1) : UP_STOP_MS);
+  return 1;
+}
+
+int cmd_down(const struct hsctl *h, int argc, char **argv) {
+  (void)argv;
+  if (argc > 1) {
+    fprintf(stderr, "hsctl down: takes no arguments\n");
+    return 2;
+  }
+  const char *dir = hsctl_run_dir(h);
+  int n = down_one(dir, "up");
+  for (int i = UP_SERVICES - 1; i >= 0; i--)
+    n += down_one(dir, up_order[i]);
+  if (n)
+    printf("stopped\n");
+  else
+    printf("nothing ran in %s\n", dir);
+  return 0;
+}

@@ -1,0 +1,270 @@
+/*
+ * Control requests that the engine answers: sessions, TCP figures, counters, ring reset. Control thread.
+ *
+ * Reads the durable table and the session records (shared memory, written by the worker) without a lock, so that a long
+ * list never stalls the data path; a row may be a moment old.
+ */
+#include "engine.h"
+
+#include "base/log.h"
+#include "control.pb-c.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SHOW_SESSION_MAX 10000u
+
+#define COUNTERS_MAX ABI_STATS_MAX
+
+static const char *const tcp_state_names[] = {"?",          "ESTABLISHED", "SYN_SENT",  "SYN_RECEIVED",
+                                              "FIN_WAIT_1", "FIN_WAIT_2",  "TIME_WAIT", "CLOSED",
+                                              "CLOSE_WAIT", "LAST_ACK",    "LISTEN",    "CLOSING"};
+
+static const char *state_name(uint32_t state) {
+  return state < sizeof tcp_state_names / sizeof *tcp_state_names ? tcp_state_names[state] : "?";
+}
+
+const struct abi_stat_desc *engine_counter_list(uint32_t *n) {
+  static struct abi_stat_desc desc[COUNTERS_MAX];
+  static uint32_t count;
+  enum { info = 0, warn = 1, error = 2, gauge = 3 };
+  if (!count) {
+    uint32_t i = 0;
+    struct abi_stat_desc *d;
+#define FILL(stat_name, sev, text)                                                                                     \
+  d = &desc[i++];                                                                                                      \
+  snprintf(d->name, sizeof d->name, "%s", stat_name);                                                                  \
+  snprintf(d->help, sizeof d->help, "%s", text);                                                                       \
+  d->kind = (sev) == gauge;                                                                                            \
+  d->severity = (sev) == gauge ? info : (uint32_t)(sev);
+#define X(id, stat_name, sev, text) FILL(stat_name, sev, text)
+    ENGINE_COUNTERS(X)
+#undef X
+#define X(id, sev, text) FILL("tcp." #id, sev, text)
+    TCP_COUNTERS(X)
+#undef X
+#define X(id, stat_name, sev, text) FILL(stat_name, sev, text)
+    IP_COUNTERS(X)
+#undef X
+    count = i;
+  }
+  *n = count;
+  return desc;
+}
+
+static char *text_endpoint(const struct abi_endpoint *ep) {
+  struct ip_addr a;
+  char ip[IP_ADDR_TEXT_MAX], *out = NULL;
+  memcpy(&a, ep->ip, sizeof a);
+  ip_addr_format(&a, ip, sizeof ip);
+  if (asprintf(&out, ip_addr_is4(&a) ? "%s:%u" : "[%s]:%u", ip, be16_get(ep->port)) < 0)
+    return NULL;
+  return out;
+}
+
+/* Record halves of a worker that the control thread may look at; NULL when it is gone. */
+static const struct app_worker *session_app(const struct engine *e, uint64_t worker_id) {
+  for (uint32_t i = 0; i < e->worker.n_apps && i < WORKER_APPS_MAX; i++) {
+    const struct app_worker *a = __atomic_load_n(&e->worker.app[i], __ATOMIC_ACQUIRE);
+    if (a && a->id == worker_id)
+      return a; /* freed by this very thread only */
+  }
+  return NULL;
+}
+
+static void fill_from_record(const struct engine *e, const struct abi_tcb *d, Hoststack__Control__Session *row) {
+  const struct abi_reg_worker *reg = engine_reg_worker(e, d->worker_id);
+  const struct abi_reg_app *app = reg ? engine_reg_app(e, reg->app_id) : NULL;
+  const struct abi_reg_proc *proc = reg ? engine_reg_proc(e, reg->proc_id) : NULL;
+  const struct app_worker *a = session_app(e, d->worker_id);
+  row->app = app ? strndup(app->name, sizeof app->name) : NULL;
+  row->proc_pid = proc ? proc->pid : 0;
+  const struct abi_sess_engine *eng = a ? worker_view_engine(&a->v, d->slot) : NULL;
+  const struct abi_sess_app *half = a ? worker_view_app(&a->v, d->slot) : NULL;
+  if (!eng || eng->gen != d->slot_gen)
+    return;
+  if (half->gen == d->slot_gen) {
+    row->rx_queue = eng->rx.tail - half->rx_head;
+    row->tx_queue = half->tx.tail - eng->tx_head;
+  }
+  const struct abi_tcp_figures *f = &eng->figures;
+  row->cwnd = f->cwnd;
+  row->ssthresh = f->ssthresh;
+  row->srtt_us = f->srtt_us;
+  row->rttvar_us = f->rttvar_us;
+  row->rto_us = f->rto_us;
+  row->in_flight = f->in_flight;
+  row->rcv_wnd = f->rcv_wnd;
+  row->retransmits = f->retrans_total;
+}
+
+static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t i, const struct abi_tcb *d) {
+  Hoststack__Control__Session *row = malloc(sizeof *row);
+  if (!row)
+    return NULL;
+  hoststack__control__session__init(row);
+  row->index = i;
+  row->proto = strdup("tcp");
+  row->local = text_endpoint(&d->local);
+  row->remote = text_endpoint(&d->remote);
+  row->state = strdup(state_name(d->state));
+  row->cc = strdup("newreno");
+  row->worker_id = d->worker_id;
+  row->slot = d->slot;
+  row->snd_wnd = d->snd_wnd;
+  row->mss = d->mss;
+  fill_from_record(e, d, row);
+  if (!row->app)
+    row->app = strdup(d->worker_id ? "?" : "-");
+  return row;
+}
+
+static int show_session(struct engine *e, const Hoststack__Control__ShowSession *q, Hoststack__Control__Reply *r) {
+  Hoststack__Control__Sessions *s = calloc(1, sizeof *s);
+  uint32_t limit = q->limit && q->limit < SHOW_SESSION_MAX ? q->limit : SHOW_SESSION_MAX;
+  if (!s)
+    return -ENOMEM;
+  hoststack__control__sessions__init(s);
+  r->body_case = HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS;
+  r->sessions = s;
+  s->session = calloc(limit, sizeof(Hoststack__Control__Session *));
+  if (!s->session)
+    return -ENOMEM;
+  uint32_t high = e->running ? __atomic_load_n(&e->worker.tcbs.block->high, __ATOMIC_ACQUIRE) : 0;
+  for (uint32_t i = 0; i < high && i < e->worker.tcbs.geom.n; i++) {
+    struct abi_tcb d = e->worker.tcbs.tcb[i];
+    if (d.life != ABI_TCB_USED)
+      continue;
+    if (s->total++ < q->offset || s->n_session == limit)
+      continue;
+    s->session[s->n_session] = session_row(e, i, &d);
+    if (!s->session[s->n_session])
+      return -ENOMEM;
+    s->n_session++;
+  }
+  return 0;
+}
+
+static Hoststack__Control__Counter *counter_row(const char *name, uint64_t value, const char *help, uint32_t sev) {
+  Hoststack__Control__Counter *c = malloc(sizeof *c);
+  if (!c)
+    return NULL;
+  hoststack__control__counter__init(c);
+  c->name = strdup(name);
+  c->help = strdup(help);
+  c->value = value;
+  c->severity = sev;
+  return c;
+}
+
+static int fill_counters(const struct engine *e, const char *prefix, Hoststack__Control__Counter ***rows, size_t *n) {
+  uint32_t count;
+  const struct abi_stat_desc *desc = engine_counter_list(&count);
+  *rows = calloc(count, sizeof **rows);
+  if (!*rows)
+    return -ENOMEM;
+  for (uint32_t i = 0; i < count; i++) {
+    if (strncmp(desc[i].name, prefix, strlen(prefix)) != 0)
+      continue;
+    uint64_t value = e->counters ? __atomic_load_n(&e->counters[i], __ATOMIC_RELAXED) : 0;
+    Hoststack__Control__Counter *c = counter_row(desc[i].name, value, desc[i].help, desc[i].severity);
+    if (!c)
+      return -ENOMEM;
+    (*rows)[(*n)++] = c;
+  }
+  return 0;
+}
+
+static int fill_states(const struct engine *e, Hoststack__Control__Tcp *t) {
+  uint64_t by_state[12] = {0};
+  uint32_t high = e->running ? __atomic_load_n(&e->worker.tcbs.block->high, __ATOMIC_ACQUIRE) : 0;
+  for (uint32_t i = 0; i < high && i < e->worker.tcbs.geom.n; i++)
+    if (e->worker.tcbs.tcb[i].life == ABI_TCB_USED && e->worker.tcbs.tcb[i].state < 12)
+      by_state[e->worker.tcbs.tcb[i].state]++;
+  t->connections_by_state = calloc(12, sizeof *t->connections_by_state);
+  if (!t->connections_by_state)
+    return -ENOMEM;
+  for (uint32_t i = 1; i < 12; i++) {
+    Hoststack__Control__Counter *c = counter_row(state_name(i), by_state[i], "", 0);
+    if (!c)
+      return -ENOMEM;
+    t->connections_by_state[t->n_connections_by_state++] = c;
+  }
+  return 0;
+}
+
+static int show_tcp(struct engine *e, Hoststack__Control__Reply *r) {
+  Hoststack__Control__Tcp *t = calloc(1, sizeof *t);
+  if (!t)
+    return -ENOMEM;
+  hoststack__control__tcp__init(t);
+  r->body_case = HOSTSTACK__CONTROL__REPLY__BODY_TCP;
+  r->tcp = t;
+  int rc = fill_counters(e, "tcp.", &t->counter, &t->n_counter);
+  return rc ? rc : fill_states(e, t);
+}
+
+static int show_stats(struct engine *e, Hoststack__Control__Reply *r) {
+  Hoststack__Control__Stats *s = calloc(1, sizeof *s);
+  if (!s)
+    return -ENOMEM;
+  hoststack__control__stats__init(s);
+  r->body_case = HOSTSTACK__CONTROL__REPLY__BODY_STATS;
+  r->stats = s;
+  return fill_counters(e, "", &s->counter, &s->n_counter);
+}
+
+static void mail_reset(struct worker *w, void *arg) {
+  (void)arg;
+  worker_reset_rings(w);
+}
+
+static int reset_rings(struct engine *e) {
+  if (!e->running)
+    return -EAGAIN;
+  log_info("engine.reset_rings", "everything in flight is thrown away by request");
+  return mailbox_post(&e->worker.mail, mail_reset, NULL);
+}
+
+static int dispatch(struct engine *e, const Hoststack__Control__Request *q, Hoststack__Control__Reply *r) {
+  switch (q->body_case) {
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
+    return show_session(e, q->show_session, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP:
+    return show_tcp(e, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
+    return show_stats(e, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS:
+    return reset_rings(e);
+  default:
+    return -EOPNOTSUPP;
+  }
+}
+
+int engine_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len) {
+  struct engine *e = ctx;
+  Hoststack__Control__Request *q = hoststack__control__request__unpack(NULL, req_len, req);
+  if (!q)
+    return svc_error_reply(EBADMSG, "engine: not a control Request", reply, reply_len);
+  int rc;
+  if (q->body_case == HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION) {
+    rc = svc_version_reply(&e->svc, e->running ? e->worker.tcbs.block->epoch : 0, reply, reply_len);
+    goto out;
+  }
+  Hoststack__Control__Reply *r = malloc(sizeof *r);
+  if (!r) {
+    rc = svc_error_reply(ENOMEM, NULL, reply, reply_len);
+    goto out;
+  }
+  hoststack__control__reply__init(r);
+  rc = dispatch(e, q, r);
+  if (rc)
+    rc = svc_error_reply(rc, rc == -EOPNOTSUPP ? "engine: no such request here" : NULL, reply, reply_len);
+  else
+    rc = svc_pack_reply(r, reply, reply_len);
+  hoststack__control__reply__free_unpacked(r, NULL);
+out:
+  hoststack__control__request__free_unpacked(q, NULL);
+  return rc;
+}

@@ -1,0 +1,42 @@
+/*
+ * The engine process: a control thread (custody, control messages) around the worker thread that carries the data.
+ */
+#ifndef HS_ENGINE_ENGINE_H
+#define HS_ENGINE_ENGINE_H
+
+#include "session/mailbox.h"
+#include "session/worker.h"
+#include "shm/stats.h"
+#include "svc/custody.h"
+#include "svc/svc.h"
+
+#include <pthread.h>
+
+struct engine {
+  struct svc svc;
+  struct custody *custody;
+  struct worker worker;
+  pthread_t thread;
+  int running;         /* the worker thread was started */
+  struct mailbox back; /* worker → control thread */
+  struct seg stats;
+  struct seg registry; /* which process a worker belongs to, names of apps */
+  uint64_t *counters;  /* in the stats page, or private if there is none */
+};
+
+/** Does nothing; wakes the worker to look at `stop`. */
+void engine_nop(struct worker *w, void *arg);
+/** Vault is complete: adopt and start, once. */
+void engine_ready(void *ctx, uint32_t broker_epoch);
+extern const struct custody_ops engine_custody_ops;
+
+/** Control requests (ctl.c). */
+int engine_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len);
+/** Descriptions of all counters in their order in the page; fills `n`. */
+const struct abi_stat_desc *engine_counter_list(uint32_t *n);
+/** Names from the registry. */
+const struct abi_reg_worker *engine_reg_worker(const struct engine *e, uint64_t worker_id);
+const struct abi_reg_app *engine_reg_app(const struct engine *e, uint64_t app_id);
+const struct abi_reg_proc *engine_reg_proc(const struct engine *e, uint64_t proc_id);
+
+#endif

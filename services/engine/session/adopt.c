@@ -1,0 +1,176 @@
+/*
+ * Adoption: a new engine takes every connection back from the durable table and the session records.
+ *
+ * Worker thread, before the first frame is received. Rules (ARCHITECTURE section 3): a TCB whose record does not belong
+ * to it is aborted; a record without a TCB is reset, or set back when its SYN had not left yet; chunks are claimed from
+ * the tables that live; everything else (hashes, free lists, timers) is recounted.
+ */
+#include "worker.h"
+
+#include "base/log.h"
+#include "transport.h"
+
+#include <errno.h>
+
+static struct ip_addr addr_of(const struct abi_endpoint *ep) {
+  struct ip_addr a;
+  memcpy(&a, ep->ip, sizeof a);
+  return a;
+}
+
+/* Whether the record that `d` names belongs to it. */
+static int record_belongs(struct worker *w, const struct abi_tcb *d, struct app_worker **out) {
+  struct app_worker *a = d->worker_id ? worker_app(w, d->worker_id) : NULL;
+  struct abi_sess_engine *e = a ? worker_view_engine(&a->v, d->slot) : NULL;
+  if (!e || e->gen != d->slot_gen || e->state == ABI_SESS_FREE || e->state == ABI_SESS_CLOSED)
+    return 0;
+  *out = a;
+  return 1;
+}
+
+/* A passive open that was not offered yet, or whose offer did not get as far as the record's state. */
+static int is_unoffered(const struct abi_tcb *d) {
+  return (d->nego & ABI_TCB_PASSIVE) && d->state == ABI_TCP_SYN_RECEIVED;
+}
+
+static void adopt_listener(struct worker *w, struct session *s, const struct abi_tcb *d) {
+  if (!(d->nego & ABI_TCB_PASSIVE))
+    return;
+  s->listener = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
+  if (s->listener && (d->state == ABI_TCP_SYN_RECEIVED || d->accept == ABI_ACCEPT_OFFERED)) {
+    s->counted = 1;
+    s->listener->pending++;
+  }
+}
+
+/* Fifo cursors when no record is left (TIME_WAIT after close): from the sequence numbers. */
+static void adopt_cursors(const struct session *s, const struct abi_tcb *d, uint32_t *tx_head, uint32_t *rx_tail) {
+  if (s->e) {
+    *tx_head = s->e->tx_head;
+    *rx_tail = s->e->rx.tail;
+    return;
+  }
+  *tx_head = d->state == ABI_TCP_SYN_RECEIVED ? 0 : d->snd_max - d->iss - 1 - ((d->fin & ABI_TCB_FIN_SENT) ? 1u : 0u);
+  *rx_tail =
+      d->state == ABI_TCP_SYN_RECEIVED ? 0 : d->last_ack_sent - d->irs - 1 - ((d->fin & ABI_TCB_FIN_RCVD) ? 1u : 0u);
+}
+
+static int adopt_record(struct worker *w, struct session *s, struct abi_tcb *d) {
+  struct app_worker *a = NULL;
+  if (d->state == ABI_TCP_TIME_WAIT && d->worker_id == 0)
+    return 0;
+  int belongs = record_belongs(w, d, &a);
+  if (is_unoffered(d) && (!belongs || d->accept < ABI_ACCEPT_OFFERED)) {
+    __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
+    return 0;
+  }
+  if (!belongs)
+    return -ENOENT;
+  int rc = session_bind_record(w, s, a, d->slot, d->slot_gen, 1);
+  if (rc)
+    return rc;
+  uint32_t want = s->believed ? __atomic_load_n(&s->a->want, __ATOMIC_ACQUIRE) : 0;
+  s->opt = d->opt;
+  s->shut_wr = (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) != 0;
+  s->app_closed = (d->fin & ABI_TCB_ORPHAN) != 0;
+  if (!s->app_closed && !(want & ABI_WANT_CLOSE))
+    s->shut_wr = 0; /* passed on again by the rescan: shutdown is idempotent */
+  return 0;
+}
+
+static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
+  struct abi_tcb *d = &w->tcbs.tcb[n];
+  struct session *s = session_new(w);
+  if (!s)
+    return -ENOBUFS;
+  s->tcb = n;
+  s->local = addr_of(&d->local);
+  s->remote = addr_of(&d->remote);
+  s->lport = be16_get(d->local.port);
+  s->rport = be16_get(d->remote.port);
+  int rc = adopt_record(w, s, d);
+  adopt_listener(w, s, d);
+  uint32_t tx_head, rx_tail;
+  adopt_cursors(s, d, &tx_head, &rx_tail);
+  int mtu = ip_mtu(w->ip, &s->remote);
+  s->ops = &transport_tcp;
+  if (flow_add(w, s))
+    rc = -EEXIST;
+  int bad = tcp_adopt(&w->tcp, &s->tcp, d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
+  if (bad) {
+    log_warn("engine.adopt.record", "TCB %u state %u contradicts itself: freed", n, d->state);
+    s->ops = NULL;
+    s->tcb = ABI_SEG_NONE;
+    tcp_tcb_free(d);
+    session_unbind_record(w, s, ECONNRESET);
+    session_free(w, s);
+    return bad;
+  }
+  if (rc) {
+    log_warn("engine.adopt.orphan", "TCB %u state %u: no record of worker %llu belongs to it (%d): reset", n, d->state,
+             (unsigned long long)d->worker_id, rc);
+    transport_tcp.abort(w, s, ECONNRESET, now);
+    return rc;
+  }
+  session_dirty(w, s);
+  return 0;
+}
+
+int tcp_transport_adopt(struct worker *w, usec_t now) {
+  int n = 0;
+  for (uint32_t i = 0; i < w->tcbs.high; i++) {
+    if (__atomic_load_n(&w->tcbs.tcb[i].life, __ATOMIC_ACQUIRE) != ABI_TCB_USED)
+      continue;
+    if (adopt_one(w, i, now))
+      worker_count(w, EC_SESS_ADOPT_BAD, 1);
+    else
+      n++;
+  }
+  worker_count(w, EC_SESS_ADOPTED, (uint64_t)n);
+  return n;
+}
+
+/* A closed session whose app still reads: its rx chunks stay claimed. */
+static void adopt_closed(struct worker *w, struct app_worker *a, uint32_t slot, struct abi_sess_engine *e) {
+  const struct abi_sess_app *half = worker_view_app(&a->v, slot);
+  int holds = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) == e->gen &&
+              !(__atomic_load_n(&half->want, __ATOMIC_ACQUIRE) & (ABI_WANT_CLOSE | ABI_WANT_ABORT));
+  if (!holds || __atomic_load_n(&half->op, __ATOMIC_ACQUIRE) == ABI_OP_LISTEN || e->rx.tail == 0)
+    return;
+  struct session *s = session_new(w);
+  if (s && session_bind_record(w, s, a, slot, e->gen, 1))
+    session_free(w, s);
+}
+
+/* Records that no TCB claimed. */
+static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
+  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  if (a->by_slot[slot] != APP_NO_SESSION)
+    return;
+  switch (e->state) {
+  case ABI_SESS_CONNECTING: /* no SYN has left: the rescan begins it anew */
+    __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE);
+    break;
+  case ABI_SESS_OFFERED:
+  case ABI_SESS_READY:
+  case ABI_SESS_CLOSING:
+    __atomic_store_n(&e->error, ECONNRESET, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+    break;
+  case ABI_SESS_CLOSED:
+    adopt_closed(w, a, slot, e);
+    break;
+  default:
+    break;
+  }
+}
+
+void adopt_records(struct worker *w, struct app_worker *a) {
+  uint32_t n_app = (uint32_t)a->v.ga.n_slots_app;
+  uint32_t high = __atomic_load_n(&a->v.app->slots_high, __ATOMIC_ACQUIRE);
+  for (uint32_t slot = 0; slot < n_app && slot < high; slot++)
+    adopt_slot(w, a, slot);
+  high = __atomic_load_n(&a->v.engine->slots_high, __ATOMIC_ACQUIRE);
+  for (uint32_t slot = n_app; slot < a->v.ge.n_slots && slot < high; slot++)
+    adopt_slot(w, a, slot);
+}

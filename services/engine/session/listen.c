@@ -1,0 +1,196 @@
+/*
+ * Listeners: private copies of the broker's policy entries, chained by port. Worker thread.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static uint32_t listen_bucket(uint16_t port) {
+  return (port * 2654435761u) % LISTEN_BUCKETS;
+}
+
+int listen_open(struct listen_table *t, int fd) {
+  const char *why = "";
+  int rc = seg_attach(&t->seg, fd, ABI_SEG_POLICY, SEG_RDONLY, &why);
+  if (rc)
+    return rc;
+  memcpy(&t->geom, t->seg.geom, sizeof t->geom);
+  uint64_t bytes = t->geom.n_listen * sizeof(struct abi_listen_entry);
+  t->policy = seg_at(&t->seg, t->geom.block_off, sizeof *t->policy);
+  t->entries = t->geom.n_listen <= 1u << 20 ? seg_at(&t->seg, t->geom.listen_off, bytes) : NULL;
+  t->l = t->entries ? calloc(t->geom.n_listen, sizeof *t->l) : NULL;
+  if (t->policy && t->l)
+    return 0;
+  listen_close(t);
+  return -EPROTO;
+}
+
+void listen_close(struct listen_table *t) {
+  free(t->l);
+  seg_detach(&t->seg);
+  *t = (struct listen_table){.seg = {.fd = -1}};
+}
+
+static void listen_unlink(struct listen_table *t, uint32_t i) {
+  uint32_t *at = &t->bucket[listen_bucket(be16_get(t->l[i].entry.addr.port))];
+  while (*at && *at != i + 1)
+    at = &t->l[*at - 1].next;
+  if (*at)
+    *at = t->l[i].next;
+  t->l[i].next = 0;
+}
+
+static void listen_link(struct listen_table *t, uint32_t i) {
+  uint32_t *head = &t->bucket[listen_bucket(be16_get(t->l[i].entry.addr.port))];
+  t->l[i].next = *head;
+  *head = i + 1;
+}
+
+/* Whether the app half of the listener's slot says that its process takes offers. */
+static uint8_t listen_is_armed(struct worker *w, const struct abi_listen_entry *e) {
+  for (uint32_t i = 0; i < w->n_apps; i++) {
+    if (w->app[i]->id != e->worker_id)
+      continue;
+    const struct abi_sess_app *a = worker_view_app(&w->app[i]->v, e->slot);
+    return a && __atomic_load_n(&a->gen, __ATOMIC_ACQUIRE) == e->slot_gen &&
+           __atomic_load_n(&a->listen_armed, __ATOMIC_ACQUIRE) == 1;
+  }
+  return 0;
+}
+
+/* Tell the app that its listener is served; state LISTENING is what listen() of the library may look at. */
+static void listen_publish(struct worker *w, const struct abi_listen_entry *e) {
+  for (uint32_t i = 0; i < w->n_apps; i++) {
+    if (w->app[i]->id != e->worker_id || w->app[i]->life != APP_LIVE || e->slot >= w->app[i]->v.ge.n_slots_app)
+      continue;
+    struct abi_sess_engine *half = worker_view_engine(&w->app[i]->v, e->slot);
+    if (!half)
+      return;
+    __atomic_store_n(&half->gen, e->slot_gen, __ATOMIC_RELAXED);
+    __atomic_store_n(&half->state, e->live ? ABI_SESS_LISTENING : ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+    app_hint(w->app[i], e->slot);
+  }
+}
+
+static void listen_take_entry(struct worker *w, uint32_t i) {
+  struct listen_table *t = &w->listeners;
+  const struct abi_listen_entry *shared = &t->entries[i];
+  struct listener *l = &t->l[i];
+  uint32_t gen = __atomic_load_n(&shared->gen, __ATOMIC_ACQUIRE);
+  if (gen == l->seen_gen || (gen & 1u))
+    return;
+  struct abi_listen_entry copy = *shared;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (__atomic_load_n(&shared->gen, __ATOMIC_RELAXED) != gen)
+    return; /* being written: the broker announces another policy_gen after it */
+  if (l->live)
+    listen_unlink(t, i);
+  int same = l->live && l->entry.worker_id == copy.worker_id && l->entry.slot == copy.slot &&
+             l->entry.slot_gen == copy.slot_gen;
+  *l = (struct listener){.seen_gen = gen,
+                         .live = copy.live == 1,
+                         .entry = copy,
+                         .pending = same ? l->pending : 0,
+                         .armed = listen_is_armed(w, &copy)};
+  if (l->live)
+    listen_link(t, i);
+  listen_publish(w, &copy);
+}
+
+uint32_t listen_refresh(struct worker *w) {
+  struct listen_table *t = &w->listeners;
+  if (!t->policy)
+    return 0;
+  uint32_t gen = __atomic_load_n(&t->policy->policy_gen, __ATOMIC_ACQUIRE);
+  uint32_t high = __atomic_load_n(&t->policy->listen_high, __ATOMIC_ACQUIRE);
+  t->high = high < t->geom.n_listen ? high : (uint32_t)t->geom.n_listen;
+  for (uint32_t i = 0; i < t->high; i++)
+    listen_take_entry(w, i);
+  return gen;
+}
+
+/* 0 = does not take this destination, 1 = wildcard of the other family, 2 = wildcard, 3 = this very address. */
+static int listen_fit(const struct abi_listen_entry *e, const struct ip_addr *dst) {
+  struct ip_addr addr;
+  memcpy(&addr, e->addr.ip, sizeof addr);
+  int dst4 = ip_addr_is4(dst);
+  if (ip_addr_eq(&addr, dst))
+    return 3;
+  if (!ip_addr_is_any(&addr))
+    return 0;
+  if (e->addr.family == 4)
+    return dst4 ? 2 : 0;
+  if (!dst4)
+    return 2;
+  return (e->flags & ABI_LISTEN_V6ONLY) ? 0 : 1;
+}
+
+struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash) {
+  struct listen_table *t = &w->listeners;
+  struct listener *best = NULL;
+  int best_fit = 0;
+  uint32_t equals = 0;
+  for (uint32_t at = t->bucket[listen_bucket(port)]; at; at = t->l[at - 1].next) {
+    struct listener *l = &t->l[at - 1];
+    if (l->entry.proto != proto || be16_get(l->entry.addr.port) != port)
+      continue;
+    int fit = listen_fit(&l->entry, dst) * 2 + l->armed;
+    if (fit < 2 || fit < best_fit)
+      continue;
+    equals = fit == best_fit ? equals + 1 : 1;
+    /* reservoir by hash: the k-th equal candidate replaces the best with probability 1/k, the same for each flow */
+    if (equals == 1 || hash_mix64(((uint64_t)hash << 32) | equals) % equals == 0)
+      best = l;
+    best_fit = fit;
+  }
+  return best;
+}
+
+struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash) {
+  if (l->live && l->armed)
+    return l;
+  struct ip_addr addr;
+  memcpy(&addr, l->entry.addr.ip, sizeof addr);
+  struct listen_table *t = &w->listeners;
+  struct listener *best = NULL;
+  uint32_t equals = 0;
+  for (uint32_t at = t->bucket[listen_bucket(be16_get(l->entry.addr.port))]; at; at = t->l[at - 1].next) {
+    struct listener *o = &t->l[at - 1];
+    int same_group = o->entry.proto == l->entry.proto && o->entry.addr.port.raw == l->entry.addr.port.raw &&
+                     memcmp(o->entry.addr.ip, l->entry.addr.ip, 16) == 0;
+    if (!same_group || !o->armed)
+      continue;
+    equals++;
+    if (equals == 1 || hash_mix64(((uint64_t)hash << 32) | equals) % equals == 0)
+      best = o;
+  }
+  return best;
+}
+
+struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen) {
+  for (uint32_t i = 0; i < w->listeners.high; i++) {
+    struct listener *l = &w->listeners.l[i];
+    if (l->live && l->entry.worker_id == worker_id && l->entry.slot == slot && l->entry.slot_gen == gen)
+      return l;
+  }
+  return NULL;
+}
+
+void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed) {
+  struct listener *l = listen_by_slot(w, worker_id, slot, gen);
+  if (!l)
+    return;
+  uint8_t was = l->armed;
+  l->armed = armed == 1;
+  if (l->armed && !was)
+    transport_tcp.accept_ready(w, l, w->now);
+}
+
+int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port) {
+  const struct listen_table *t = &w->listeners;
+  for (uint32_t at = t->bucket[listen_bucket(port)]; at; at = t->l[at - 1].next)
+    if (t->l[at - 1].entry.proto == proto && be16_get(t->l[at - 1].entry.addr.port) == port)
+      return 1;
+  return 0;
+}

@@ -1,0 +1,54 @@
+/*
+ * Listeners of one engine worker, compiled from the broker's policy table (abi/policy.h), and who is offered what.
+ *
+ * An entry is one process's share. A SYN chooses an entry by address and port; when the handshake is complete the
+ * connection is offered to an armed share of the same listening socket, or of the same SO_REUSEPORT group.
+ */
+#ifndef HS_ENGINE_LISTEN_H
+#define HS_ENGINE_LISTEN_H
+
+#include "abi/policy.h"
+#include "base/bytes.h"
+#include "shm/seg.h"
+#include "wire/addr.h"
+
+struct worker;
+struct session;
+
+struct listener {
+  uint32_t seen_gen; /* policy entry's gen that this copy is of; 0 = none */
+  uint8_t live;
+  uint8_t armed;                 /* its process takes offers */
+  struct abi_listen_entry entry; /* the copy */
+  uint32_t pending;              /* handshakes and offers not yet taken */
+  uint32_t next;                 /* chain of one port; index + 1 */
+};
+
+#define LISTEN_BUCKETS 1024u
+
+struct listen_table {
+  struct seg seg;
+  struct abi_policy_geom geom;
+  const struct abi_policy *policy;
+  const struct abi_listen_entry *entries;
+  struct listener *l;              /* n_listen */
+  uint32_t bucket[LISTEN_BUCKETS]; /* by port: index + 1 */
+  uint32_t high;
+};
+
+/** Map the policy segment (fd taken over). */
+int listen_open(struct listen_table *t, int fd);
+void listen_close(struct listen_table *t);
+/** Read what changed. Returns the policy generation now served. */
+uint32_t listen_refresh(struct worker *w);
+/** Best entry for a destination, or NULL. Specific address before wildcard; a REUSEPORT group spreads by `hash`. */
+struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash);
+/** An armed share that may be offered a connection which came for `l`; NULL = park it. */
+struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash);
+/** The app half of a listener's slot was hinted: armed may have changed. */
+void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed);
+struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen);
+/** 1 if some listener uses this port (ephemeral ports avoid it). */
+int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port);
+
+#endif

@@ -1,0 +1,371 @@
+/*
+ * Sessions: records, fifos, and acting on what the app's half says. Worker thread.
+ *
+ * An offered session reads nothing of the app's half until the app has stored the same gen there (accept): before that
+ * the words still belong to the slot's previous life, so the fifos look at words of zeros.
+ */
+#include "worker.h"
+
+#include "base/bug.h"
+#include "base/fault.h"
+#include "transport.h"
+
+#include <errno.h>
+
+static const uint32_t session_zero_word;
+static const struct abi_fifo_prod session_zero_prod;
+
+struct session *session_new(struct worker *w) {
+  uint32_t index;
+  struct session *s = pool_get(&w->sessions, &index);
+  if (!s)
+    return NULL;
+  s->index = index;
+  s->tcb = ABI_SEG_NONE;
+  list_init(&s->due);
+  worker_count(w, EC_SESS_OPENED, 1);
+  return s;
+}
+
+/* From now on the app's half is believed (its gen is the session's). */
+static int session_believe_app(struct session *s) {
+  s->rx.peer_head = &s->a->rx_head;
+  const struct worker_view *v = &s->app->v;
+  uint32_t max = s->app->v.ga.arena_size > ABI_FIFO_MAX ? ABI_FIFO_MAX : (uint32_t)s->app->v.ga.arena_size;
+  fifo_cons_init(&s->tx, &s->a->tx, s->a->tx_chunk, &s->e->tx_head, v->seg_a.base, v->ga.arena_off, v->ga.arena_size,
+                 max);
+  s->believed = 1;
+  return 0;
+}
+
+static void session_clear_words(struct abi_sess_engine *e, uint32_t tx_limit) {
+  uint32_t state = e->state, hint_pos = e->hint_pos, gen = e->gen;
+  struct abi_sess_engine fresh = {.state = state, .hint_pos = hint_pos, .gen = gen, .tx_limit = tx_limit};
+  fresh.tcb = ABI_SEG_NONE;
+  *e = fresh; /* state is FREE or CLOSED here, so nobody believes the other words */
+}
+
+int session_bind_record(struct worker *w, struct session *s, struct app_worker *a, uint32_t slot, uint32_t gen,
+                        int resume) {
+  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  const struct abi_sess_app *half = worker_view_app(&a->v, slot);
+  if (!e || !half || a->by_slot[slot] != APP_NO_SESSION)
+    return -EPROTO;
+  s->app = a;
+  s->e = e;
+  s->a = half;
+  s->slot = slot;
+  s->gen = gen;
+  if (!resume)
+    session_clear_words(e, w->cfg->tx_fifo_max);
+  const uint32_t *head = &session_zero_word;
+  fifo_cons_init(&s->tx, &session_zero_prod, half->tx_chunk, &e->tx_head, a->v.seg_a.base, a->v.ga.arena_off,
+                 a->v.ga.arena_size, ABI_CHUNK_UNIT);
+  int believed = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) == gen;
+  if (believed)
+    head = &half->rx_head;
+  int rc = resume ? fifo_prod_resume(&s->rx, &e->rx, e->rx_chunk, head, a->v.seg_e.base, a->arena, w->cfg->rx_fifo_max)
+                  : fifo_prod_init(&s->rx, &e->rx, e->rx_chunk, head, a->v.seg_e.base, a->arena, w->cfg->rx_fifo_max);
+  if (rc) {
+    s->app = NULL;
+    s->e = NULL;
+    s->a = NULL;
+    return rc;
+  }
+  if (believed)
+    rc = session_believe_app(s);
+  a->by_slot[slot] = s->index;
+  a->n_sessions++;
+  return rc;
+}
+
+void session_set_state(struct session *s, uint32_t state) {
+  if (!s->e)
+    return;
+  __atomic_store_n(&s->e->state, state, __ATOMIC_RELEASE);
+  app_hint(s->app, s->slot);
+}
+
+void session_set_error(struct session *s, int err) {
+  if (!s->e || !err)
+    return;
+  __atomic_store_n(&s->e->error, (uint32_t)err, __ATOMIC_RELEASE);
+  app_hint(s->app, s->slot);
+}
+
+void session_set_flag(struct session *s, uint32_t flag) {
+  if (!s->e)
+    return;
+  __atomic_store_n(&s->e->flags, s->e->flags | flag, __ATOMIC_RELEASE);
+  app_hint(s->app, s->slot);
+}
+
+void session_unbind_record(struct worker *w, struct session *s, int error) {
+  struct app_worker *a = s->app;
+  if (!a)
+    return;
+  if (error)
+    __atomic_store_n(&s->e->error, (uint32_t)error, __ATOMIC_RELAXED);
+  fifo_prod_fini(&s->rx);
+  FAULT_POINT("session.unbind");
+  a->by_slot[s->slot] = APP_NO_SESSION;
+  a->n_sessions--;
+  session_set_state(s, ABI_SESS_CLOSED);
+  /* an engine slot is free again once the app has let go of it, see session_look_idle */
+  s->app = NULL;
+  s->e = NULL;
+  s->a = NULL;
+  (void)w;
+}
+
+void session_dirty(struct worker *w, struct session *s) {
+  if (s->queued || s->dead || !s->ops)
+    return;
+  s->queued = 1;
+  list_add_tail(&w->dirty, &s->due);
+}
+
+static void session_unqueue(struct session *s) {
+  if (s->queued)
+    list_del(&s->due);
+  s->queued = 0;
+}
+
+uint32_t session_output_due(struct worker *w) {
+  uint32_t n = 0;
+  while (!list_empty(&w->dirty)) {
+    struct session *s = container_of(w->dirty.next, struct session, due);
+    session_unqueue(s);
+    n++;
+    if (!s->ops || s->ops->output(w, s, w->now) == 0 || s->dead || s->queued)
+      continue;
+    s->queued = 2;
+    list_add_tail(&w->starved, &s->due);
+  }
+  return n;
+}
+
+void session_unstarve(struct worker *w) {
+  while (!list_empty(&w->starved)) {
+    struct session *s = container_of(w->starved.next, struct session, due);
+    session_unqueue(s);
+    session_dirty(w, s);
+  }
+}
+
+static void session_uncount(struct session *s) {
+  if (s->counted && s->listener && s->listener->pending)
+    s->listener->pending--;
+  s->counted = 0;
+}
+
+void session_free(struct worker *w, struct session *s) {
+  if (s->dead)
+    return;
+  session_uncount(s);
+  session_unqueue(s);
+  flow_del(w, s);
+  timer_cancel(&w->wheel, &s->timer);
+  s->ops = NULL;
+  s->dead = 1;
+  list_add_tail(&w->graveyard,
+                &s->due); /* the present call may still look at it: back to the pool at the end of the turn */
+  worker_count(w, EC_SESS_CLOSED, 1);
+}
+
+void session_transport_gone(struct worker *w, struct session *s) {
+  session_uncount(s);
+  session_unqueue(s);
+  flow_del(w, s);
+  timer_cancel(&w->wheel, &s->timer);
+  s->ops = NULL;
+  if (!s->app) {
+    session_free(w, s);
+    return;
+  }
+  int taken = s->believed && !s->app_closed && s->app->life == APP_LIVE;
+  if (!taken) {
+    session_unbind_record(w, s, 0);
+    session_free(w, s);
+    return;
+  }
+  session_set_state(s, ABI_SESS_CLOSED);
+}
+
+/* Bytes that the app left unread: closing then means RST (RFC 2525 2.17). */
+static int session_unread(struct session *s) {
+  return s->believed && fifo_prod_used(&s->rx) > 0;
+}
+
+void session_orphan(struct worker *w, struct session *s) {
+  if (s->app_closed)
+    return;
+  s->app_closed = 1;
+  worker_count(w, EC_SESS_ORPHANED, 1);
+  if (!s->ops) {
+    session_unbind_record(w, s, 0);
+    session_free(w, s);
+    return;
+  }
+  if (!s->believed) { /* offered, never accepted: as Linux, reset when its listener goes */
+    s->ops->abort(w, s, ECONNRESET, w->now);
+    return;
+  }
+  struct abi_options opt = s->a->opt;
+  if ((opt.flags & ABI_OPT_LINGER) && opt.linger_s == 0)
+    s->ops->abort(w, s, 0, w->now);
+  else
+    s->ops->close(w, s, w->now);
+}
+
+int session_close_unread(struct session *s) {
+  if (s->e)
+    (void)fifo_prod_room(&s->rx); /* refreshes the head seen */
+  return session_unread(s);
+}
+
+/* The app took an offered session. */
+static void session_accepted(struct worker *w, struct session *s) {
+  (void)session_believe_app(s);
+  session_uncount(s);
+  if (s->tcb != ABI_SEG_NONE)
+    __atomic_store_n(&w->tcbs.tcb[s->tcb].accept, (uint8_t)ABI_ACCEPT_TAKEN, __ATOMIC_RELEASE);
+  if (s->e->state == ABI_SESS_OFFERED)
+    session_set_state(s, s->ops ? ABI_SESS_READY : ABI_SESS_CLOSED);
+}
+
+static void session_look_options(struct worker *w, struct session *s) {
+  uint32_t gen = __atomic_load_n(&s->a->opt_gen, __ATOMIC_ACQUIRE);
+  if (gen == s->opt_gen || (gen & 1u))
+    return;
+  struct abi_options copy = s->a->opt;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (__atomic_load_n(&s->a->opt_gen, __ATOMIC_RELAXED) != gen)
+    return; /* the writer hints again after it */
+  s->opt_gen = gen;
+  s->opt = copy;
+  s->ops->options(w, s, w->now);
+  __atomic_store_n(&s->e->opt_seen, gen, __ATOMIC_RELEASE);
+}
+
+/* Facts of a live session, most final last. */
+static void session_look_live(struct worker *w, struct session *s) {
+  if (!s->believed && __atomic_load_n(&s->a->accepted, __ATOMIC_ACQUIRE) == s->gen)
+    session_accepted(w, s);
+  if (!s->believed)
+    return;
+  uint32_t want = __atomic_load_n(&s->a->want, __ATOMIC_ACQUIRE);
+  if (s->ops)
+    session_look_options(w, s);
+  if (s->ops)
+    s->ops->consumed(w, s, w->now);
+  if (s->ops && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) && !s->shut_wr) {
+    s->shut_wr = 1;
+    s->ops->shutdown(w, s, w->now);
+  }
+  if (s->ops && (want & ABI_WANT_ABORT)) {
+    s->app_closed = 1;
+    s->ops->abort(w, s, 0, w->now);
+    return;
+  }
+  if (want & ABI_WANT_CLOSE)
+    session_orphan(w, s);
+  session_dirty(w, s);
+}
+
+/* A slot without a session: a listener, a connect that was not begun yet, or one that the app has let go of. */
+static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t slot, const struct abi_sess_app *half,
+                              uint32_t gen) {
+  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  uint32_t state = __atomic_load_n(&e->state, __ATOMIC_RELAXED);
+  if (slot >= a->v.ga.n_slots_app) {
+    if (state == ABI_SESS_CLOSED && gen == e->gen && (__atomic_load_n(&half->want, __ATOMIC_ACQUIRE) & ABI_WANT_FREED))
+      app_slot_put(a, slot);
+    return;
+  }
+  uint32_t op = __atomic_load_n(&half->op, __ATOMIC_ACQUIRE);
+  if (op == ABI_OP_LISTEN)
+    listen_look(w, a->id, slot, gen, __atomic_load_n(&half->listen_armed, __ATOMIC_ACQUIRE));
+  if (op != ABI_OP_CONNECT || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
+    return;
+  struct abi_request req = half->req;
+  session_connect(w, a, slot, gen, &req);
+}
+
+void session_look(struct worker *w, struct app_worker *a, uint32_t slot) {
+  const struct abi_sess_app *half = worker_view_app(&a->v, slot);
+  if (!half)
+    return;
+  uint32_t gen = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE);
+  uint32_t index = a->by_slot[slot];
+  if (index != APP_NO_SESSION) {
+    struct session *s = pool_ref(&w->sessions, index);
+    int reused = s->gen != gen && slot < a->v.ga.n_slots_app;
+    if (reused && s->ops) {
+      app_suspect(a, "session slot used anew while its session lives");
+      return;
+    }
+    if (!reused) {
+      session_look_live(w, s);
+      if (a->by_slot[slot] != APP_NO_SESSION)
+        return;
+    } else { /* the app let go of a closed session and goes on with the slot */
+      session_unbind_record(w, s, 0);
+      session_free(w, s);
+    }
+  }
+  session_look_idle(w, a, slot, half, gen);
+}
+
+/* A request that cannot be served: the app finds the error in its record. */
+static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, int err) {
+  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  session_clear_words(e, 0);
+  e->gen = gen;
+  __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+  app_hint(a, slot);
+}
+
+void session_connect(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen,
+                     const struct abi_request *req) {
+  int rc = -EPROTONOSUPPORT;
+  struct session *s = NULL;
+  if (req->proto != transport_tcp.proto)
+    goto refuse;
+  rc = -EINVAL;
+  if ((req->remote.family != 4 && req->remote.family != 6) || req->remote.port.raw == 0)
+    goto refuse;
+  rc = -ENOBUFS;
+  s = session_new(w);
+  if (!s)
+    goto refuse;
+  memcpy(&s->remote, req->remote.ip, sizeof s->remote);
+  s->rport = be16_get(req->remote.port);
+  if (req->local.family)
+    memcpy(&s->local, req->local.ip, sizeof s->local);
+  s->lport = be16_get(req->local.port);
+  s->opt = worker_view_app(&a->v, slot)->opt;
+  s->opt_gen = __atomic_load_n(&worker_view_app(&a->v, slot)->opt_gen, __ATOMIC_ACQUIRE);
+  rc = session_bind_record(w, s, a, slot, gen, 0);
+  if (rc)
+    goto refuse;
+  s->ops = &transport_tcp;
+  rc = transport_tcp.connect(w, s, w->now);
+  if (rc == 0)
+    return;
+refuse:
+  if (s) {
+    session_unbind_record(w, s, 0);
+    session_free(w, s);
+  }
+  session_refuse(a, slot, gen, -rc);
+}
+
+void session_bury(struct worker *w) {
+  while (!list_empty(&w->graveyard)) {
+    struct session *s = container_of(w->graveyard.next, struct session, due);
+    list_del(&s->due);
+    BUG_ON(pool_put(&w->sessions, s->index) != 0);
+  }
+}

@@ -1,0 +1,94 @@
+/*
+ * A session in the engine: the soft half that ties a session record, its fifos and a transport together.
+ *
+ * Owned by one engine worker. A session may be without a record (a handshake that nobody accepted yet, TIME_WAIT after
+ * the app closed) and, at the end, without a transport (closed by the peer, bytes still to be read by the app).
+ */
+#ifndef HS_ENGINE_SESSION_H
+#define HS_ENGINE_SESSION_H
+
+#include "abi/tcb.h"
+#include "base/list.h"
+#include "base/timer.h"
+#include "ip/ip.h"
+#include "shm/fifo.h"
+#include "tcp/tcp_conn.h"
+#include "wire/addr.h"
+
+struct worker;
+struct app_worker;
+struct listener;
+struct transport_ops;
+
+struct session {
+  struct list due; /* in worker.dirty, worker.starved or worker.graveyard */
+  struct timer_ent timer;
+  const struct transport_ops *ops; /* NULL once the transport is gone */
+  struct app_worker *app;          /* NULL without a record */
+  struct abi_sess_engine *e;
+  const struct abi_sess_app *a;
+  uint32_t index; /* in worker.sessions */
+  uint32_t slot, gen;
+  uint32_t tcb; /* record number, ABI_SEG_NONE when freed */
+  struct ip_addr local, remote;
+  uint16_t lport, rport;
+  uint32_t flow_hash;
+  uint8_t in_flows;
+  uint8_t queued;     /* 0 in no list, 1 dirty, 2 starved */
+  uint8_t app_closed; /* the app wants no more of it */
+  uint8_t shut_wr;    /* want SHUT_WR was passed on */
+  uint8_t counted;    /* counts in its listener's backlog */
+  uint8_t dead;       /* in the graveyard: freed at the end of the turn */
+  uint8_t believed;   /* the app half carries our gen: its words count */
+  uint32_t opt_gen;
+  struct abi_options opt; /* copy of what the app set last */
+  struct listener *listener;
+  usec_t figures_at;
+  struct ip_path path;
+  struct fifo_prod rx;
+  struct fifo_cons tx;
+  struct tcp_conn tcp;
+};
+
+struct session *session_new(struct worker *w);
+/** Give it a record: fifos start (or resume, after a crash). 0 or -EPROTO. */
+int session_bind_record(struct worker *w, struct session *s, struct app_worker *a, uint32_t slot, uint32_t gen,
+                        int resume);
+/** The record goes: fifo memory returns, state becomes CLOSED. */
+void session_unbind_record(struct worker *w, struct session *s, int error);
+/** Transport and record are gone. */
+void session_free(struct worker *w, struct session *s);
+/** The app half changed (hint or rescan): act on every fact in it. */
+void session_look(struct worker *w, struct app_worker *a, uint32_t slot);
+/** Open an active session for a slot; a failure is written to its record. */
+void session_connect(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen,
+                     const struct abi_request *req);
+/** Queue for output at the end of the turn. */
+void session_dirty(struct worker *w, struct session *s);
+/** Output of everything that is due. Returns sessions served. */
+uint32_t session_output_due(struct worker *w);
+/** Frames are free again. */
+void session_unstarve(struct worker *w);
+/** Set engine words with the right order and hint the app. */
+void session_set_state(struct session *s, uint32_t state);
+void session_set_error(struct session *s, int err);
+void session_set_flag(struct session *s, uint32_t flag);
+/** The transport is gone (last event): the app may still read what is in the rx fifo. */
+void session_transport_gone(struct worker *w, struct session *s);
+/** The app's process died or closed: what is unsent still goes out. */
+void session_orphan(struct worker *w, struct session *s);
+
+/** 1 if the app left bytes unread. */
+int session_close_unread(struct session *s);
+/** Give the dead back to the pool. End of a turn. */
+void session_bury(struct worker *w);
+
+/* flow table: 4-tuple → session */
+int flow_add(struct worker *w, struct session *s);
+void flow_del(struct worker *w, struct session *s);
+struct session *flow_find(struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
+                          uint16_t rport);
+uint32_t flow_hash(const struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
+                   uint16_t rport);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * TCB table: free records and the engine's durable secret. See tcb.h.
+ */
+#include "tcb.h"
+
+#include "base/fault.h"
+#include "base/rng.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void tcb_draw_secret(struct abi_tcb_block *b) {
+  if (__atomic_load_n(&b->secret_set, __ATOMIC_ACQUIRE) == 1)
+    return;
+  rng_secure(b->secret, sizeof b->secret);
+  FAULT_POINT("tcb.secret"); /* a successor draws again: no connection has used it */
+  __atomic_store_n(&b->secret_set, 1, __ATOMIC_RELEASE);
+}
+
+int tcb_open(struct tcb_table *t, int fd) {
+  const char *why = "";
+  int rc = seg_attach(&t->seg, fd, ABI_SEG_TCB, SEG_RDWR, &why);
+  if (rc)
+    return rc;
+  memcpy(&t->geom, t->seg.geom, sizeof t->geom);
+  rc = -EPROTO;
+  if (t->geom.n == 0 || t->geom.n > 1u << 24)
+    goto fail;
+  t->block = seg_at(&t->seg, t->geom.block_off, sizeof *t->block);
+  t->tcb = seg_at(&t->seg, t->geom.table_off, t->geom.n * sizeof *t->tcb);
+  if (!t->block || !t->tcb)
+    goto fail;
+  rc = -ENOMEM;
+  t->free = malloc(t->geom.n * sizeof *t->free);
+  if (!t->free)
+    goto fail;
+  tcb_draw_secret(t->block);
+  tcb_recount(t);
+  return 0;
+fail:
+  tcb_close(t);
+  return rc;
+}
+
+void tcb_close(struct tcb_table *t) {
+  free(t->free);
+  seg_detach(&t->seg);
+  *t = (struct tcb_table){.seg = {.fd = -1}};
+}
+
+void tcb_recount(struct tcb_table *t) {
+  uint32_t high = __atomic_load_n(&t->block->high, __ATOMIC_ACQUIRE);
+  t->high = high < t->geom.n ? high : (uint32_t)t->geom.n;
+  t->n_free = 0;
+  for (uint32_t i = t->high; i > 0; i--)
+    if (__atomic_load_n(&t->tcb[i - 1].life, __ATOMIC_ACQUIRE) == ABI_TCB_FREE)
+      t->free[t->n_free++] = i - 1;
+}
+
+struct abi_tcb *tcb_get(struct tcb_table *t, uint32_t *n) {
+  if (t->n_free) {
+    *n = t->free[--t->n_free];
+  } else {
+    if (t->high >= t->geom.n)
+      return NULL;
+    *n = t->high++;
+    __atomic_store_n(&t->block->high, t->high, __ATOMIC_RELEASE);
+  }
+  struct abi_tcb *d = &t->tcb[*n];
+  uint32_t gen = d->gen;
+  memset(d, 0, sizeof *d); /* life stays FREE */
+  d->gen = gen + 1;
+  return d;
+}
+
+void tcb_put(struct tcb_table *t, uint32_t n) {
+  t->free[t->n_free++] = n;
+}

@@ -1,0 +1,615 @@
+/*
+ * TCP as a transport: the glue between the sans-I/O core (tcp/) and sessions, fifos, frames and timers.
+ *
+ * Worker thread; hot path. The core never sees a session; this file turns its ops into fifo and frame calls. A callback
+ * may end a session: after each call into the core only `dead`, `ops` and `tcb` of the session may be looked at.
+ */
+#include "worker.h"
+
+#include "base/fault.h"
+#include "transport.h"
+#include "wire/cksum.h"
+
+#include <errno.h>
+
+#define TCP_GSO_PAYLOAD 65000u /* with headers and options a frame stays below 65536 (IPv4 total length) */
+#define FIGURES_EVERY   10000u /* µs between two refreshes of a session's figures */
+
+static struct session *conn_session(struct tcp_conn *c) {
+  return container_of(c, struct session, tcp);
+}
+
+static struct abi_tcb *session_tcb(struct worker *w, const struct session *s) {
+  return &w->tcbs.tcb[s->tcb];
+}
+
+/* --- ops of the core: receive --- */
+
+static uint32_t op_rx_place(void *ctx, struct tcp_conn *c, uint32_t off, const struct tcp_seg_in *seg, uint32_t skip,
+                            uint32_t len) {
+  struct session *s = conn_session(c);
+  uint32_t placed = 0;
+  if (!s->e)
+    return 0;
+  for (uint32_t i = 0; i < seg->n_pieces && placed < len; i++) {
+    const struct tcp_piece *pc = &seg->pieces[i];
+    if (skip >= pc->len) {
+      skip -= pc->len;
+      continue;
+    }
+    uint32_t n = pc->len - skip;
+    if (n > len - placed)
+      n = len - placed;
+    int64_t got = fifo_prod_place(&s->rx, off + placed, pc->p + skip, n);
+    skip = 0;
+    if (got < 0)
+      app_suspect(s->app, "rx fifo: impossible head");
+    if (got > 0)
+      placed += (uint32_t)got;
+    if (got != (int64_t)n)
+      break;
+  }
+  if (placed < len)
+    worker_count(ctx, EC_RX_NO_CHUNK, 1);
+  return placed;
+}
+
+static void op_rx_publish(void *ctx, struct tcp_conn *c, uint32_t n) {
+  (void)ctx;
+  fifo_prod_publish(&conn_session(c)->rx, n);
+}
+
+static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
+  struct session *s = conn_session(c);
+  struct worker *w = ctx;
+  if (!s->e)
+    return s->app_closed ? 0 : w->cfg->rx_fifo_max;
+  int64_t room = fifo_prod_room(&s->rx);
+  if (room < 0)
+    app_suspect(s->app, "rx fifo: impossible head");
+  return room < 0 ? 0 : (uint32_t)room;
+}
+
+/* --- transmit --- */
+
+static uint32_t op_tx_used(void *ctx, struct tcp_conn *c) {
+  struct session *s = conn_session(c);
+  (void)ctx;
+  if (!s->believed || !s->e)
+    return 0;
+  int64_t used = fifo_cons_used(&s->tx);
+  if (used < 0)
+    app_suspect(s->app, "tx fifo: impossible tail");
+  return used < 0 ? 0 : (uint32_t)used;
+}
+
+static void op_tx_release(void *ctx, struct tcp_conn *c, uint32_t n) {
+  struct session *s = conn_session(c);
+  (void)ctx;
+  if (s->e)
+    fifo_cons_consume(&s->tx, n);
+}
+
+/* Payload [off, off+len) of the tx fifo: small ones are copied behind the header, large ones referred to. */
+static int send_payload(struct session *s, struct txf *t, const struct tcp_seg_out *out) {
+  if (out->len == 0)
+    return 0;
+  if (out->len <= WORKER_TX_INLINE) {
+    int64_t got = fifo_cons_peek(&s->tx, out->off, t->data + t->len, out->len);
+    t->len += out->len;
+    return got == (int64_t)out->len ? 0 : -EPROTO;
+  }
+  struct fifo_piece pc[TXF_FIFO_PIECES];
+  uint32_t got = 0;
+  int n = fifo_cons_pieces(&s->tx, out->off, out->len, pc, TXF_FIFO_PIECES, &got);
+  if (n < 0 || got != out->len)
+    return -EPROTO;
+  for (int i = 0; i < n; i++) {
+    t->fifo[i].region = (uint32_t)s->app->v.seg_a.id;
+    t->fifo[i].off = pc[i].off;
+    t->fifo[i].len = pc[i].len;
+  }
+  t->n_fifo = (uint32_t)n;
+  t->fifo_len = out->len;
+  return 0;
+}
+
+static int send_header(const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote, uint16_t rport,
+                       struct txf *t, const struct tcp_seg_out *out) {
+  struct tcp_hdr h = {.sport = lport,
+                      .dport = rport,
+                      .seq = out->seq,
+                      .ack = out->ack,
+                      .flags = out->flags,
+                      .wnd = out->wnd,
+                      .urg = out->urg,
+                      .opts = out->opts};
+  int hlen = tcp_hdr_build(t->data, TCP_HLEN_MAX, &h);
+  if (hlen < 0)
+    return -EINVAL;
+  t->len = (uint32_t)hlen;
+  cksum_t pseudo = cksum_pseudo(local, remote, 6, (uint32_t)hlen + out->len);
+  cksum_store(t->data + TCP_OFF_CKSUM, cksum_reduce(pseudo));
+  t->csum_start = 0;
+  t->csum_off = TCP_OFF_CKSUM;
+  t->flags = ABI_FR_CSUM_PART;
+  if (out->gso_size && out->len > out->gso_size) {
+    t->flags |= ip_addr_is4(remote) ? ABI_FR_GSO_TCP4 : ABI_FR_GSO_TCP6;
+    t->gso_size = out->gso_size;
+  }
+  return 0;
+}
+
+static int op_send(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out) {
+  struct worker *w = ctx;
+  struct session *s = conn_session(c);
+  struct txf t;
+  int rc = frame_io_get(w, &t);
+  if (rc)
+    return rc;
+  rc = send_header(&s->local, s->lport, &s->remote, s->rport, &t, out);
+  if (rc == 0)
+    rc = send_payload(s, &t, out);
+  if (rc) {
+    frame_io_drop(w, &t);
+    if (rc == -EPROTO)
+      app_suspect(s->app, "tx fifo: impossible chunk");
+    return 0; /* the session is aborted at the end of the turn */
+  }
+  if (s->e && out->len)
+    __atomic_store_n(&s->e->tx_sent, s->e->tx_head + out->off + out->len, __ATOMIC_RELAXED);
+  rc = ip_output(w->ip, &t, &s->local, &s->remote, 6, out->tos, s->opt.ttl, &s->path, w->now);
+  return rc == -EAGAIN ? 0 : rc; /* neighbour being asked: retransmission follows */
+}
+
+/* --- events --- */
+
+static void op_event(void *ctx, struct tcp_conn *c, enum tcp_event ev) {
+  struct worker *w = ctx;
+  struct session *s = conn_session(c);
+  switch (ev) {
+  case TCP_EV_CONNECTED:
+    session_set_state(s, ABI_SESS_READY);
+    break;
+  case TCP_EV_READABLE:
+    if (s->e && (!s->believed || fifo_prod_used(&s->rx) >= s->a->rx_lowat))
+      app_hint(s->app, s->slot);
+    break;
+  case TCP_EV_PEER_FIN:
+    if (s->e)
+      __atomic_store_n(&s->e->fin_pos, s->rx.tail, __ATOMIC_RELAXED);
+    session_set_flag(s, ABI_SE_PEER_FIN);
+    break;
+  case TCP_EV_WRITABLE:
+    if (s->e && s->believed && __atomic_load_n(&s->a->tx_armed, __ATOMIC_ACQUIRE) &&
+        (int32_t)(s->tx.head - __atomic_load_n(&s->a->tx_wake, __ATOMIC_RELAXED)) >= 0)
+      app_hint(s->app, s->slot);
+    break;
+  case TCP_EV_CLOSING:
+    session_set_flag(s, ABI_SE_FIN_ACKED);
+    break;
+  case TCP_EV_ERROR: {
+    int err = (int)session_tcb(w, s)->error;
+    session_set_error(s, err);
+    if (err == ECONNRESET || err == ECONNREFUSED)
+      session_set_flag(s, ABI_SE_RESET);
+    break;
+  }
+  case TCP_EV_ROUTE_BAD:
+    s->path.gen = 0;
+    break;
+  case TCP_EV_CLOSED:
+    tcp_tcb_free(session_tcb(w, s));
+    tcb_put(&w->tcbs, s->tcb);
+    s->tcb = ABI_SEG_NONE;
+    session_transport_gone(w, s);
+    break;
+  }
+}
+
+static void op_timer(void *ctx, struct tcp_conn *c, usec_t when) {
+  struct worker *w = ctx;
+  struct session *s = conn_session(c);
+  if (when == UINT64_MAX)
+    timer_cancel(&w->wheel, &s->timer);
+  else
+    timer_set(&w->wheel, &s->timer, when);
+}
+
+static uint32_t op_gso_max(void *ctx, struct tcp_conn *c) {
+  (void)ctx;
+  (void)c;
+  return TCP_GSO_PAYLOAD;
+}
+
+/*
+ * Offer a finished handshake to a process. Order: record words → TCB names the record → accept = OFFERED → record state
+ * (release) → hint. A crash before the state leaves a FREE slot and a TCB in SYN_RECEIVED whose record is not OFFERED:
+ * adoption parks it again. A crash after it leaves both: adoption goes on with the connection.
+ */
+static int op_offer(void *ctx, struct tcp_conn *c) {
+  struct worker *w = ctx;
+  struct session *s = conn_session(c);
+  struct abi_tcb *d = session_tcb(w, s);
+  struct listener *l = s->listener && s->listener->live ? listen_share(w, s->listener, s->flow_hash) : NULL;
+  struct app_worker *a = l ? worker_app(w, l->entry.worker_id) : NULL;
+  __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+  if (!a || a->life != APP_LIVE) {
+    worker_count(w, EC_ACCEPT_PARKED, 1);
+    return 0;
+  }
+  uint32_t slot = app_slot_get(a);
+  if (slot == APP_NO_SESSION) {
+    worker_count(w, EC_ACCEPT_NO_SLOT, 1);
+    return 0;
+  }
+  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  uint32_t gen = e->gen + 1 ? e->gen + 1 : 1;
+  if (session_bind_record(w, s, a, slot, gen, 0)) {
+    app_slot_put(a, slot);
+    return 0;
+  }
+  if (l != s->listener && s->counted) {
+    s->listener->pending--;
+    l->pending++;
+    s->listener = l;
+  }
+  e->local = d->local;
+  e->remote = d->remote;
+  e->listener = l->entry.slot;
+  e->listener_gen = l->entry.slot_gen;
+  e->tcb = s->tcb;
+  e->gen = gen;
+  d->slot = slot;
+  d->slot_gen = gen;
+  FAULT_POINT("session.offer.record");
+  __atomic_store_n(&d->worker_id, a->id, __ATOMIC_RELEASE);
+  FAULT_POINT("session.offer.owner");
+  __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_OFFERED, __ATOMIC_RELEASE);
+  FAULT_POINT("session.offer.state");
+  session_set_state(s, ABI_SESS_OFFERED);
+  return 1;
+}
+
+const struct tcp_env_ops transport_tcp_ops = {.rx_place = op_rx_place,
+                                              .rx_publish = op_rx_publish,
+                                              .rx_room = op_rx_room,
+                                              .tx_used = op_tx_used,
+                                              .tx_release = op_tx_release,
+                                              .send = op_send,
+                                              .event = op_event,
+                                              .offer = op_offer,
+                                              .timer = op_timer,
+                                              .gso_max = op_gso_max};
+
+/* --- after each call into the core --- */
+
+/* TIME_WAIT needs no fifo: once the app has closed, its record goes home although the TCB lives on. */
+static void tcp_settle(struct worker *w, struct session *s) {
+  if (s->dead || !s->ops || !s->app)
+    return;
+  struct abi_tcb *d = session_tcb(w, s);
+  if (s->app_closed && d->state == ABI_TCP_TIME_WAIT) {
+    __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
+    FAULT_POINT("session.timewait");
+    session_unbind_record(w, s, 0);
+    return;
+  }
+  if (w->now - s->figures_at >= FIGURES_EVERY) {
+    s->figures_at = w->now;
+    tcp_figures(&w->tcp, &s->tcp, &s->e->figures);
+  }
+}
+
+/* --- the transport --- */
+
+static int tcp_transport_init(struct worker *w) {
+  const struct config *cfg = w->cfg;
+  tcp_config_defaults(&w->tcp.cfg);
+  w->tcp.cfg.sack = (uint8_t)cfg->tcp.sack;
+  w->tcp.cfg.timestamps = (uint8_t)cfg->tcp.timestamps;
+  w->tcp.cfg.wscale = (uint8_t)cfg->tcp.wscale;
+  w->tcp.cfg.nodelay = (uint8_t)cfg->tcp.nodelay_default;
+  w->tcp.cfg.rto_initial = cfg->tcp.rto_initial_ms * 1000ull;
+  w->tcp.cfg.rto_min = cfg->tcp.rto_min_ms * 1000ull;
+  w->tcp.cfg.rto_max = cfg->tcp.rto_max_ms * 1000ull;
+  w->tcp.cfg.delack = cfg->tcp.delack_ms * 1000ull;
+  w->tcp.cfg.time_wait = cfg->tcp.time_wait_ms * 1000ull;
+  w->tcp.cfg.fin_wait2 = cfg->tcp.fin_wait2_ms * 1000ull;
+  w->tcp.cfg.syn_retries = cfg->tcp.syn_retries;
+  w->tcp.cfg.data_retries = cfg->tcp.data_retries;
+  w->tcp.cfg.keepidle_s = cfg->tcp.keepidle_s;
+  w->tcp.cfg.keepintvl_s = cfg->tcp.keepintvl_s;
+  w->tcp.cfg.keepcnt = cfg->tcp.keepcnt;
+  w->tcp.cfg.init_cwnd_segs = cfg->tcp.init_cwnd_segs;
+  w->tcp.cfg.rcv_buf_max = cfg->rx_fifo_max;
+  w->tcp.ops = &transport_tcp_ops;
+  w->tcp.ctx = w;
+  memcpy(w->tcp.secret, w->tcbs.block->secret, sizeof w->tcp.secret);
+  return 0;
+}
+
+static int port_is_taken(struct worker *w, const struct session *s, uint16_t port) {
+  return flow_find(w, &s->local, port, &s->remote, s->rport) != NULL || listen_has_port(w, 0, port);
+}
+
+/* RFC 6056 3.3.3: a keyed hash of the tuple gives the start, a counter moves it on. */
+static int port_choose(struct worker *w, struct session *s) {
+  uint32_t lo = w->cfg->port_lo, n = w->cfg->port_hi - lo + 1;
+  uint32_t start = flow_hash(w, &s->local, 0, &s->remote, s->rport) + w->ephemeral++;
+  for (uint32_t i = 0; i < n; i++) {
+    uint16_t port = (uint16_t)(lo + (start + i) % n);
+    if (port_is_taken(w, s, port))
+      continue;
+    s->lport = port;
+    return 0;
+  }
+  return -EADDRNOTAVAIL;
+}
+
+static struct abi_endpoint endpoint_of(const struct ip_addr *a, uint16_t port) {
+  struct abi_endpoint ep = {.port = be16_from(port), .family = ip_addr_is4(a) ? 4 : 6};
+  memcpy(ep.ip, a->b, sizeof ep.ip);
+  return ep;
+}
+
+static int connect_endpoints(struct worker *w, struct session *s) {
+  if (ip_addr_is_any(&s->remote) || ip_addr_is_multicast(&s->remote) || ip_addr_is_broadcast(&s->remote))
+    return -ENETUNREACH;
+  struct ip_addr source;
+  int rc = ip_source(w->ip, &s->remote, &source);
+  if (rc)
+    return rc;
+  if (ip_addr_is_any(&s->local))
+    s->local = source;
+  else if (!ip_is_local(w->ip, &s->local))
+    return -EADDRNOTAVAIL;
+  if (s->lport == 0)
+    return port_choose(w, s);
+  return flow_find(w, &s->local, s->lport, &s->remote, s->rport) ? -EADDRINUSE : 0;
+}
+
+/* Order: record words → state CONNECTING (release) → TCB, which names the record, by tcp_connect → SYN. A crash between
+ * leaves a CONNECTING record without TCB: no SYN has left, adoption sets it back and the request is served anew. */
+static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now) {
+  int rc = connect_endpoints(w, s);
+  if (rc)
+    return rc;
+  int mtu = ip_mtu(w->ip, &s->remote);
+  if (mtu < 0)
+    return mtu;
+  struct abi_tcb *d = tcb_get(&w->tcbs, &s->tcb);
+  if (!d)
+    return -ENOBUFS;
+  rc = flow_add(w, s);
+  if (rc) {
+    tcb_put(&w->tcbs, s->tcb);
+    return rc;
+  }
+  d->local = s->e->local = endpoint_of(&s->local, s->lport);
+  d->remote = s->e->remote = endpoint_of(&s->remote, s->rport);
+  d->worker_id = s->app->id;
+  d->slot = s->slot;
+  d->slot_gen = s->gen;
+  s->e->tcb = s->tcb;
+  s->e->gen = s->gen;
+  FAULT_POINT("session.connect.record");
+  session_set_state(s, ABI_SESS_CONNECTING);
+  FAULT_POINT("session.connect.tcb");
+  (void)tcp_connect(&w->tcp, &s->tcp, d, (uint32_t)mtu, now); /* a SYN that could not leave is retransmitted */
+  if (s->opt_gen && s->ops)
+    tcp_options(&w->tcp, &s->tcp, &s->opt, now);
+  return 0;
+}
+
+static int tcp_transport_output(struct worker *w, struct session *s, usec_t now) {
+  int starved = tcp_output(&w->tcp, &s->tcp, now);
+  tcp_settle(w, s);
+  return starved;
+}
+
+static void tcp_transport_consumed(struct worker *w, struct session *s, usec_t now) {
+  tcp_rx_consumed(&w->tcp, &s->tcp, now);
+}
+
+static void tcp_transport_shutdown(struct worker *w, struct session *s, usec_t now) {
+  tcp_shutdown(&w->tcp, &s->tcp, now);
+  tcp_settle(w, s);
+}
+
+static void tcp_transport_close(struct worker *w, struct session *s, usec_t now) {
+  tcp_close(&w->tcp, &s->tcp, session_close_unread(s), now);
+  tcp_settle(w, s);
+}
+
+static void tcp_transport_abort(struct worker *w, struct session *s, int err, usec_t now) {
+  tcp_abort(&w->tcp, &s->tcp, err, now);
+}
+
+static void tcp_transport_options(struct worker *w, struct session *s, usec_t now) {
+  tcp_options(&w->tcp, &s->tcp, &s->opt, now);
+}
+
+static void tcp_transport_timer(struct worker *w, struct session *s, usec_t now) {
+  tcp_timer(&w->tcp, &s->tcp, now);
+  if (!s->dead && s->ops)
+    session_dirty(w, s);
+  tcp_settle(w, s);
+}
+
+static void tcp_transport_icmp(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq,
+                               usec_t now) {
+  tcp_icmp(&w->tcp, &s->tcp, kind, err, mtu, seq, now);
+}
+
+static void tcp_transport_accept_ready(struct worker *w, struct listener *l, usec_t now) {
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->dead || s->ops != &transport_tcp || !s->listener || s->app)
+      continue;
+    if (session_tcb(w, s)->accept == ABI_ACCEPT_PARKED && listen_share(w, s->listener, s->flow_hash) == l) {
+      tcp_accept_ready(&w->tcp, &s->tcp, now);
+      session_dirty(w, s);
+    }
+  }
+}
+
+/* --- input --- */
+
+static int cksum_is_good(const struct pkt *p) {
+  if (p->flags & (ABI_FR_CSUM_OK | ABI_FR_CSUM_PART))
+    return 1;
+  cksum_t sum = cksum_pseudo(&p->ip.src, &p->ip.dst, 6, p->l4_len);
+  uint32_t skip = p->l4_off, left = p->l4_len;
+  int odd = 0;
+  for (uint32_t i = 0; i < p->n_pieces && left; i++) {
+    uint32_t len = p->piece[i].len;
+    if (skip >= len) {
+      skip -= len;
+      continue;
+    }
+    uint32_t n = len - skip < left ? len - skip : left;
+    sum = cksum_combine(sum, cksum_add(0, p->piece[i].p + skip, n), odd);
+    odd ^= (int)(n & 1);
+    left -= n;
+    skip = 0;
+  }
+  return cksum_fold(sum) == 0;
+}
+
+/* Header at l4_off must lie in the first piece (nicio delivers at least 256 bytes there). */
+static int seg_parse(const struct pkt *p, struct tcp_seg_in *seg, struct tcp_piece *pieces) {
+  if (p->l4_off >= p->piece[0].len)
+    return -EINVAL;
+  uint32_t in_first = p->piece[0].len - p->l4_off;
+  int hlen = tcp_hdr_parse(p->piece[0].p + p->l4_off, in_first < p->l4_len ? in_first : p->l4_len, &seg->hdr);
+  if (hlen < 0)
+    return -EINVAL;
+  uint32_t skip = p->l4_off + (uint32_t)hlen, left = p->l4_len - (uint32_t)hlen;
+  seg->len = left;
+  seg->n_pieces = 0;
+  seg->pieces = pieces;
+  for (uint32_t i = 0; i < p->n_pieces && left; i++) {
+    if (skip >= p->piece[i].len) {
+      skip -= p->piece[i].len;
+      continue;
+    }
+    uint32_t n = p->piece[i].len - skip < left ? p->piece[i].len - skip : left;
+    pieces[seg->n_pieces++] = (struct tcp_piece){.p = p->piece[i].p + skip, .len = n};
+    left -= n;
+    skip = 0;
+  }
+  seg->segs = p->gso_size ? (seg->len + p->gso_size - 1u) / p->gso_size : 1;
+  seg->ce = (p->ip.tos & 3u) == 3u;
+  return 0;
+}
+
+/* RFC 9293 3.10.7.1: a segment for no connection. */
+static void reply_closed(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg) {
+  struct tcp_seg_out out;
+  struct txf t;
+  memset(&out, 0, sizeof out);
+  if (!tcp_reply_closed(seg, &out) || frame_io_get(w, &t))
+    return;
+  worker_count(w, EC_RX_NO_LISTENER, 1);
+  if (send_header(&p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport, &t, &out)) {
+    frame_io_drop(w, &t);
+    return;
+  }
+  (void)ip_output(w->ip, &t, &p->ip.dst, &p->ip.src, 6, 0, 0, NULL, w->now);
+}
+
+/* A SYN for a listener. Returns 0 when it was dealt with, -ENOENT when it is to be answered by RST. */
+static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, usec_t now) {
+  uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
+  struct listener *l = listen_find(w, 0, &p->ip.dst, seg->hdr.dport, hash);
+  if (!l)
+    return -ENOENT;
+  if (l->pending > l->entry.backlog) { /* as Linux: backlog + 1 */
+    worker_count(w, EC_SYN_BACKLOG, 1);
+    return 0;
+  }
+  struct session *s = session_new(w);
+  struct abi_tcb *d = s ? tcb_get(&w->tcbs, &s->tcb) : NULL;
+  if (!d)
+    goto no_room;
+  s->local = p->ip.dst;
+  s->remote = p->ip.src;
+  s->lport = seg->hdr.dport;
+  s->rport = seg->hdr.sport;
+  s->listener = l;
+  d->local = endpoint_of(&s->local, s->lport);
+  d->remote = endpoint_of(&s->remote, s->rport);
+  d->listener_worker = l->entry.worker_id;
+  d->listener_slot = l->entry.slot;
+  d->listener_gen = l->entry.slot_gen;
+  int mtu = ip_mtu(w->ip, &s->remote);
+  if (mtu < 0 || flow_add(w, s))
+    goto no_room;
+  s->ops = &transport_tcp;
+  if (tcp_passive_open(&w->tcp, &s->tcp, d, seg, (uint32_t)mtu, now)) {
+    tcb_put(&w->tcbs, s->tcb);
+    s->tcb = ABI_SEG_NONE;
+    session_free(w, s);
+    return -ENOENT;
+  }
+  s->counted = 1;
+  l->pending++;
+  return 0;
+no_room:
+  worker_count(w, EC_SYN_NO_TCB, 1);
+  if (d)
+    tcb_put(&w->tcbs, s->tcb);
+  if (s)
+    session_free(w, s);
+  return 0;
+}
+
+static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
+  struct tcp_seg_in seg;
+  struct tcp_piece pieces[PKT_PIECES_MAX];
+  if (seg_parse(p, &seg, pieces)) {
+    worker_count(w, EC_RX_BAD_TCP, 1);
+    return 0;
+  }
+  if (!cksum_is_good(p)) {
+    worker_count(w, EC_RX_BAD_L4_CKSUM, 1);
+    return 0;
+  }
+  struct session *s = flow_find(w, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
+  if (s && tcp_time_wait_reuse(&s->tcp, &seg)) { /* RFC 6191, RFC 1122 4.2.2.13 */
+    tcp_drop(&w->tcp, &s->tcp, now);
+    s = NULL;
+  }
+  if (s) {
+    tcp_input(&w->tcp, &s->tcp, &seg, now);
+    if (s->dead || !s->ops)
+      return 0;
+    ip_confirm(w->ip, &s->path, now);
+    session_dirty(w, s);
+    tcp_settle(w, s);
+    return 0;
+  }
+  int is_syn = (seg.hdr.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+  if (!is_syn || input_syn(w, p, &seg, now))
+    reply_closed(w, p, &seg);
+  return 0;
+}
+
+const struct transport_ops transport_tcp = {.name = "tcp",
+                                            .proto = 0,
+                                            .ip_proto = 6,
+                                            .priv_size = sizeof(struct tcp_conn),
+                                            .init = tcp_transport_init,
+                                            .connect = tcp_transport_connect,
+                                            .input = tcp_transport_input,
+                                            .output = tcp_transport_output,
+                                            .consumed = tcp_transport_consumed,
+                                            .shutdown = tcp_transport_shutdown,
+                                            .close = tcp_transport_close,
+                                            .abort = tcp_transport_abort,
+                                            .options = tcp_transport_options,
+                                            .accept_ready = tcp_transport_accept_ready,
+                                            .timer = tcp_transport_timer,
+                                            .icmp = tcp_transport_icmp,
+                                            .adopt = tcp_transport_adopt};

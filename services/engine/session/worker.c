@@ -1,0 +1,368 @@
+/*
+ * The engine worker's loop: frames in, hints in, output, timers, frames and bells out, sleep. One thread.
+ */
+#include "worker.h"
+
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "shm/bell.h"
+#include "shm/fence.h"
+#include "transport.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define WORKER_RX_ROUNDS 4u    /* bursts per turn before output */
+#define WORKER_PORTS_US  1000u /* how often the ports' words are looked at */
+#define WORKER_TIMERS    256u  /* timers fired per turn */
+
+struct app_worker *worker_app(struct worker *w, uint64_t id) {
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    if (w->app[i]->id == id)
+      return w->app[i];
+  return NULL;
+}
+
+/* --- ip ops --- */
+
+static int ip_frame_get(void *ctx, struct txf *t) {
+  return frame_io_get(ctx, t);
+}
+static void ip_frame_drop(void *ctx, struct txf *t) {
+  frame_io_drop(ctx, t);
+}
+static void ip_frame_send(void *ctx, struct txf *t) {
+  frame_io_send(ctx, t);
+}
+
+static int ip_deliver(void *ctx, struct pkt *p, usec_t now) {
+  struct worker *w = ctx;
+  return p->ip.proto == transport_tcp.ip_proto ? transport_tcp.input(w, p, now) : -ENOENT;
+}
+
+static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint16_t lport,
+                     const struct ip_addr *remote, uint16_t rport, uint32_t seq, int kind, int err, uint32_t mtu,
+                     usec_t now) {
+  struct worker *w = ctx;
+  if (proto != transport_tcp.ip_proto)
+    return;
+  struct session *s = flow_find(w, local, lport, remote, rport);
+  if (s && s->ops)
+    s->ops->icmp(w, s, kind, err, mtu, seq, now);
+}
+
+static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
+                                            .frame_drop = ip_frame_drop,
+                                            .frame_send = ip_frame_send,
+                                            .deliver = ip_deliver,
+                                            .error = ip_error};
+
+/* --- set-up --- */
+
+static int worker_config_ip(struct worker *w) {
+  const struct config *cfg = w->cfg;
+  for (uint32_t i = 0; i < cfg->n_addrs; i++) {
+    struct ip_addr a;
+    memcpy(a.b, cfg->addr[i].ip, 16);
+    for (uint32_t p = 0; p < cfg->n_ports; p++) {
+      if (strcmp(cfg->port[p].name, cfg->addr[i].port) != 0)
+        continue;
+      int rc = ip_addr_add(w->ip, p, &a, cfg->addr[i].prefix);
+      if (rc)
+        return rc;
+    }
+  }
+  for (uint32_t i = 0; i < cfg->n_routes; i++) {
+    const struct config_route *r = &cfg->route[i];
+    struct ip_addr dst, via;
+    memcpy(dst.b, r->dst, 16);
+    memcpy(via.b, r->via, 16);
+    uint32_t port = 0;
+    for (uint32_t p = 0; p < cfg->n_ports; p++)
+      if (strcmp(cfg->port[p].name, r->port) == 0)
+        port = p;
+    int rc = ip_route_add(w->ip, &dst, r->prefix, r->has_via ? &via : NULL, port);
+    if (rc)
+      return rc;
+  }
+  return 0;
+}
+
+int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control) {
+  memset(w, 0, sizeof *w);
+  w->cfg = cfg;
+  w->counters = counters;
+  w->tcp.counters = counters + EC_N;
+  w->control = control;
+  w->link_bell = w->link_bell_mine = -1;
+  w->packet_seg.fd = w->tcbs.seg.fd = w->listeners.seg.fd = -1;
+  w->now = clock_now_us();
+  list_init(&w->dirty);
+  list_init(&w->starved);
+  list_init(&w->graveyard);
+  timer_wheel_init(&w->wheel, w->now);
+  idle_init(&w->idle, cfg->engine_idle);
+  rng_secure(w->flow_key, sizeof w->flow_key);
+  w->ephemeral = (uint16_t)w->now;
+  w->epfd = epoll_create1(EPOLL_CLOEXEC);
+  if (w->epfd < 0)
+    return -errno;
+  int rc = mailbox_init(&w->mail);
+  if (rc)
+    return rc;
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+  if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, w->mail.bell, &ev))
+    return -errno;
+  rc = pool_init(&w->sessions, sizeof(struct session), 256, cfg->max_connections + 65536u);
+  if (rc == 0)
+    rc = hash_tab_init(&w->flows, 1024);
+  if (rc == 0)
+    rc = ip_new(&w->ip, &worker_ip_ops, w, counters + EC_N + TCP_N_COUNTERS);
+  for (uint32_t p = 0; rc == 0 && p < cfg->n_ports; p++) {
+    static const uint8_t no_mac[6];
+    rc = ip_port_set(w->ip, p, no_mac, cfg->port[p].mtu ? cfg->port[p].mtu : 1500, 0);
+  }
+  return rc ? rc : worker_config_ip(w);
+}
+
+void worker_fini(struct worker *w) {
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    app_free(w->app[i]);
+  hash_tab_fini(&w->flows);
+  pool_fini(&w->sessions);
+  listen_close(&w->listeners);
+  tcb_close(&w->tcbs);
+  seg_detach(&w->packet_seg);
+  ip_free(w->ip);
+  mailbox_fini(&w->mail);
+  free(w->tx_free);
+  free(w->tx_home);
+  if (w->link_bell >= 0)
+    close(w->link_bell);
+  if (w->link_bell_mine >= 0)
+    close(w->link_bell_mine);
+  if (w->epfd >= 0)
+    close(w->epfd);
+}
+
+int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
+  const char *why = "";
+  w->link_bell = bell_peer;
+  w->link_bell_mine = bell_mine;
+  int rc = seg_attach(&w->packet_seg, fd, ABI_SEG_PACKET, SEG_RDWR, &why);
+  if (rc == 0)
+    rc = frame_seg_open(&w->frames, &w->packet_seg, &why);
+  if (rc) {
+    log_error("engine.packet", "packet segment refused: %s (%s)", why, strerror(-rc));
+    return rc;
+  }
+  w->n_tx = (uint32_t)(w->frames.geom.n_tx / w->frames.geom.n_links);
+  w->tx_first = w->index * w->n_tx;
+  w->tx_free = calloc(w->n_tx, sizeof *w->tx_free);
+  w->tx_home = calloc(w->n_tx, 1);
+  if (!w->tx_free || !w->tx_home)
+    return -ENOMEM;
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+  if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, bell_mine, &ev))
+    return -errno;
+  rc = frame_link_open(&w->link, &w->frames, w->index, FRAME_ENGINE);
+  w->link_open = rc == 0;
+  w->wake_peer = 1;
+  return rc;
+}
+
+int worker_set_tcbs(struct worker *w, int fd) {
+  int rc = tcb_open(&w->tcbs, fd);
+  return rc ? rc : transport_tcp.init(w);
+}
+
+int worker_add_app(struct worker *w, struct app_worker *a) {
+  if (w->n_apps == WORKER_APPS_MAX)
+    return -ENOSPC;
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+  if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, a->doorbell, &ev))
+    return -errno;
+  w->app[w->n_apps++] = a;
+  return 0;
+}
+
+int worker_adopt(struct worker *w) {
+  w->now = clock_now_us();
+  __atomic_store_n(&w->tcbs.block->epoch, w->tcbs.block->epoch + 1, __ATOMIC_RELEASE);
+  (void)listen_refresh(w);
+  int n = transport_tcp.adopt(w, w->now);
+  tcb_recount(&w->tcbs);
+  for (uint32_t i = 0; i < w->n_apps; i++) {
+    adopt_records(w, w->app[i]);
+    app_adopt(w, w->app[i]);
+  }
+  session_bury(w);
+  w->adopted = 1;
+  return n;
+}
+
+void worker_reset_rings(struct worker *w) {
+  frame_link_reset(&w->link);
+  w->wake_peer = 1;
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    app_adopt(w, w->app[i]);
+}
+
+/* --- one turn --- */
+
+/* nicio says what a port is: MAC, MTU, up or down. */
+static void worker_look_ports(struct worker *w) {
+  if (w->now - w->ports_seen_at < WORKER_PORTS_US)
+    return;
+  w->ports_seen_at = w->now;
+  for (uint32_t p = 0; p < w->cfg->n_ports && p < ABI_PORTS_MAX; p++) {
+    const struct abi_port *shared = &w->frames.pkt->port[p];
+    uint32_t gen = __atomic_load_n(&shared->gen, __ATOMIC_ACQUIRE);
+    if (gen == w->port_gen[p] || (gen & 1u))
+      continue;
+    uint8_t mac[6];
+    memcpy(mac, shared->mac, 6);
+    uint32_t mtu = shared->mtu, up = shared->up && shared->used;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&shared->gen, __ATOMIC_RELAXED) != gen)
+      continue;
+    w->port_gen[p] = gen;
+    (void)ip_port_set(w->ip, p, mac, mtu, (int)up);
+    if (up)
+      ip_announce(w->ip, p, w->now);
+  }
+}
+
+static void worker_fire(struct timer_ent *ent, void *ctx) {
+  struct worker *w = ctx;
+  struct session *s = container_of(ent, struct session, timer);
+  if (s->ops)
+    s->ops->timer(w, s, w->now);
+}
+
+static uint32_t worker_timers(struct worker *w) {
+  uint32_t n = timer_advance(&w->wheel, w->now, worker_fire, w, WORKER_TIMERS);
+  if (w->now >= w->ip_next)
+    w->ip_next = ip_timer(w->ip, w->now);
+  return n;
+}
+
+/* Apps that are dead or lied and whose last session is gone leave the table. */
+static void worker_drain_apps(struct worker *w) {
+  for (uint32_t i = 0; i < w->n_apps;) {
+    struct app_worker *a = w->app[i];
+    app_flush(w, a);
+    if (a->life == APP_LIVE || a->n_sessions || a->drained) {
+      i++;
+      continue;
+    }
+    a->drained = 1;
+    (void)epoll_ctl(w->epfd, EPOLL_CTL_DEL, a->doorbell, NULL);
+    w->app[i] = w->app[--w->n_apps];
+    worker_control->drained(w->control, a);
+  }
+}
+
+uint32_t worker_turn(struct worker *w) {
+  uint32_t work = mailbox_run(&w->mail, w);
+  w->now = clock_now_us();
+  if (!w->adopted)
+    return work;
+  frame_io_poll(w);
+  worker_look_ports(w);
+  work += frame_io_done(w);
+  for (uint32_t round = 0; round < WORKER_RX_ROUNDS; round++) {
+    uint32_t n = frame_io_rx(w);
+    work += n;
+    if (n < WORKER_RX_BURST / 2)
+      break;
+  }
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    work += app_poll(w, w->app[i]);
+  work += worker_timers(w);
+  work += session_output_due(w);
+  if (frame_flush(&w->link) || w->wake_peer) {
+    w->wake_peer = 0;
+    (void)bell_ring_service(w->link_bell);
+  }
+  worker_drain_apps(w);
+  session_bury(w);
+  if (work)
+    worker_count(w, EC_TURNS, 1);
+  return work;
+}
+
+/* --- sleep --- */
+
+/* Ask everybody to ring. 1 = nothing came meanwhile. */
+static int worker_arm(struct worker *w) {
+  int quiet = 1;
+  if (w->link_open)
+    quiet = frame_arm(&w->link);
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    if (w->app[i]->life == APP_LIVE)
+      quiet &= hint_arm(&w->app[i]->from_app);
+  shm_fence();
+  return quiet && !__atomic_load_n(&w->mail.pending, __ATOMIC_ACQUIRE);
+}
+
+static void worker_disarm(struct worker *w) {
+  if (w->link_open)
+    frame_disarm(&w->link);
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    hint_disarm(&w->app[i]->from_app);
+}
+
+static int worker_sleep_ms(struct worker *w) {
+  usec_t next = timer_next(&w->wheel);
+  if (w->adopted && w->ip_next < next)
+    next = w->ip_next;
+  usec_t now = clock_now_us();
+  if (next <= now)
+    return 0;
+  usec_t ms = (next - now + 999) / 1000;
+  return ms < IDLE_CEILING_MS ? (int)ms : IDLE_CEILING_MS;
+}
+
+static void worker_sleep(struct worker *w) {
+  struct epoll_event ev[16];
+  int ms = worker_sleep_ms(w);
+  if (ms > 0 && worker_arm(w)) {
+    worker_count(w, EC_SLEEPS, 1);
+    int n = epoll_wait(w->epfd, ev, 16, ms);
+    if (n == 0 && ms == IDLE_CEILING_MS && w->adopted) {
+      worker_disarm(w);
+      if (frame_pending(&w->link))
+        worker_count(w, EC_LATE_WAKEUP, 1);
+      for (uint32_t i = 0; i < w->n_apps; i++)
+        if (w->app[i]->life == APP_LIVE && hint_pending(&w->app[i]->from_app))
+          worker_count(w, EC_LATE_WAKEUP, 1);
+      return;
+    }
+  }
+  worker_disarm(w);
+}
+
+void worker_run(struct worker *w) {
+  while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+    uint32_t work = worker_turn(w);
+    switch (idle_next(&w->idle, work, w->now)) {
+    case IDLE_WORK:
+      break;
+    case IDLE_PAUSE:
+      idle_pause();
+      break;
+    case IDLE_YIELD:
+      (void)idle_yield(&w->idle, w->now);
+      break;
+    case IDLE_SLEEP:
+      worker_sleep(w);
+      break;
+    }
+  }
+}

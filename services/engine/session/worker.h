@@ -1,0 +1,122 @@
+/*
+ * The engine worker: one thread that owns its connections, its IP stack, its side of one frame link and one lane of
+ * every app worker. Nothing here is shared with another thread but the mailbox.
+ */
+#ifndef HS_ENGINE_WORKER_H
+#define HS_ENGINE_WORKER_H
+
+#include "app.h"
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/timer.h"
+#include "counters.h"
+#include "ip/ip.h"
+#include "listen.h"
+#include "mailbox.h"
+#include "session.h"
+#include "shm/frame.h"
+#include "svc/config.h"
+#include "svc/idle.h"
+#include "tcb.h"
+#include "tcp/tcp.h"
+#include "transport.h"
+
+#define WORKER_APPS_MAX  1024u
+#define WORKER_RX_BURST  64u
+#define WORKER_TX_INLINE 512u /* payload up to this is copied behind the headers instead of referred to */
+
+struct worker {
+  const struct config *cfg;
+  uint32_t index;
+  usec_t now;
+  /* frames */
+  struct seg packet_seg;
+  struct frame_seg frames;
+  struct frame_link link;
+  int link_open;
+  int link_bell;      /* wakes nicio */
+  int link_bell_mine; /* wakes us; in epfd, edge-triggered */
+  uint32_t *tx_free;  /* stack of TX slots that are home */
+  uint8_t *tx_home;   /* per TX slot: 1 = home */
+  uint32_t n_tx_free, n_tx;
+  uint32_t tx_first;
+  uint32_t port_gen[ABI_PORTS_MAX];
+  usec_t ports_seen_at;
+  struct ip_stack *ip;
+  /* sessions */
+  struct tcb_table tcbs;
+  struct pool sessions;
+  struct hash_tab flows;
+  uint8_t flow_key[16];
+  struct list dirty;   /* sessions whose output is due at the end of the turn */
+  struct list starved; /* sessions that stopped for want of a frame */
+  struct list graveyard;
+  struct listen_table listeners;
+  struct timer_wheel wheel;
+  usec_t ip_next;
+  struct tcp_env tcp;
+  uint16_t ephemeral;
+  /* apps */
+  struct app_worker *app[WORKER_APPS_MAX];
+  uint32_t n_apps;
+  /* outside */
+  struct mailbox mail;
+  int epfd;
+  struct idle idle;
+  uint8_t wake_peer; /* ring nicio at the end of the turn whatever `armed` says */
+  int adopted;       /* RX starts only when adoption is complete */
+  int stop;
+  uint64_t *counters;
+  uint64_t tcp_counter_base;
+  void *control; /* struct engine: told of drained and lying workers */
+};
+
+/** What the worker thread tells the control thread; called on the worker's thread, must not block. */
+struct worker_control {
+  /** No session refers to it any more; the callee frees it (on its own thread). */
+  void (*drained)(void *control, struct app_worker *a);
+  void (*lied)(void *control, uint64_t worker_id, const char *why);
+};
+extern const struct worker_control *worker_control;
+
+int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control);
+void worker_fini(struct worker *w);
+/** Take over fds of the packet and TCB segments and the link bells. 0 or -errno/-EPROTO. */
+int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine);
+int worker_set_tcbs(struct worker *w, int fd);
+/** An app worker from the control thread. 0, -ENOSPC, -errno; on failure it stays the caller's. */
+int worker_add_app(struct worker *w, struct app_worker *a);
+struct app_worker *worker_app(struct worker *w, uint64_t id);
+/** Everything was given: take all connections back, then begin. Returns the number adopted. */
+int worker_adopt(struct worker *w);
+/** adopt.c: records of `a` that no TCB claimed. */
+void adopt_records(struct worker *w, struct app_worker *a);
+int tcp_transport_adopt(struct worker *w, usec_t now);
+/** Loop until stop; the thread's main function. */
+void worker_run(struct worker *w);
+/** One turn; returns the number of things done. For tests. */
+uint32_t worker_turn(struct worker *w);
+/** Throw away everything in flight with nicio and have every app rescan: nobody notices. */
+void worker_reset_rings(struct worker *w);
+
+/* frame_io.c: frames in and out */
+int frame_io_get(struct worker *w, struct txf *t);
+void frame_io_drop(struct worker *w, struct txf *t);
+void frame_io_send(struct worker *w, struct txf *t);
+/** Descriptors that still fit: a sender checks before it builds. */
+static inline int frame_io_ready(const struct worker *w) {
+  return w->link.up && w->n_tx_free > 0;
+}
+uint32_t frame_io_rx(struct worker *w);
+uint32_t frame_io_done(struct worker *w);
+/** Epoch changes of the link. */
+void frame_io_poll(struct worker *w);
+/** Every TX slot is home again. */
+void frame_io_reclaim(struct worker *w);
+
+static inline void worker_count(struct worker *w, enum engine_counter c, uint64_t n) {
+  w->counters[c] += n;
+}
+
+#endif
