@@ -48,7 +48,8 @@ int frame_seg_open(struct frame_seg *fs, struct seg *s, const char **why);
  *   open (or reset) → ring the peer's bell → poll in every loop turn.
  *   poll says FRAME_PEER_NEW: the peer (a new one, or one that threw its rings away) has forgotten all that was in
  *     flight. nicio now drops the TX frames it was lent and pushes again, in order, every RX frame that had not come
- *     home; the engine lets go of RX frames and takes all its TX slots back. Then frame_link_ack → ring the bell.
+ *     home; the engine lets go of RX frames and takes all its TX slots back. Then frame_link_ack → ring the bell. A
+ *     frame of several slots of which one came home was read: its rest is not lent again, but home when the link is up.
  *   poll says FRAME_CAME_UP: the peer has let go of what we had lent before our own start: only now may a *new* nicio
  *     use RX slots and a *new* engine use TX slots. Take and done_take give nothing before that.
  */
@@ -84,6 +85,12 @@ int frame_arm(struct frame_link *l);
 /** The same for a sleeper that has run out of slots: done entries ring the bell as well (armed = 2). */
 int frame_arm_slots(struct frame_link *l);
 void frame_disarm(struct frame_link *l);
+
+/** 1 when descriptors or done entries wait; 0 while the link is down, when the peer's words mean nothing. */
+static inline int frame_pending(const struct frame_link *l) {
+  return l->up && (__atomic_load_n(&l->peer->desc_tail, __ATOMIC_ACQUIRE) != l->in_desc_head ||
+                   __atomic_load_n(&l->peer->done_tail, __ATOMIC_ACQUIRE) != l->in_done_head);
+}
 
 /** Start of slot `n` of the RX or TX region. */
 static inline uint64_t frame_rx_off(const struct frame_seg *fs, uint32_t n) {
