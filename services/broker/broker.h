@@ -1,0 +1,259 @@
+/*
+ * The broker as its files share it: one struct, one thread, one loop. What must outlive the process is in the registry
+ * and policy segments; everything here is rebuilt from them and from what the services and apps say.
+ */
+#ifndef HS_BROKER_BROKER_H
+#define HS_BROKER_BROKER_H
+
+#include "abi/policy.h"
+#include "attach.pb-c.h"
+#include "base/list.h"
+#include "registry.h"
+#include "svc/chan.h"
+#include "svc/custody.h"
+#include "svc/svc.h"
+
+#define BROKER_LISTEN_MAX 16384u
+#define BROKER_SERVICES   5u /* indices are enum custody_service */
+
+/* Counters of the broker's stats page: id, help, severity. */
+#define BROKER_STATS(X)                                                                                                \
+  X(HELLO, "broker.hello", "processes that attached", 0)                                                               \
+  X(RETURNED, "broker.returned", "processes that came back with their token", 0)                                       \
+  X(REFUSED, "broker.refused", "requests answered with an error", 1)                                                   \
+  X(BAD_MESSAGE, "broker.bad-message", "connections closed for a message that can't be read", 1)                       \
+  X(WORKERS, "broker.workers", "workers made", 0)                                                                      \
+  X(DEATHS, "broker.deaths", "processes proved dead", 0)                                                               \
+  X(DRAINED, "broker.drained", "workers whose memory was returned", 0)                                                 \
+  X(LIED, "broker.lied", "workers detached for what they wrote", 2)                                                    \
+  X(TIMEOUTS, "broker.timeouts", "requests that waited too long for the engine", 1)                                    \
+  X(LISTENS, "broker.listens", "listeners made", 0)
+enum broker_stat {
+#define X(id, name, help, sev) BROKER_STAT_##id,
+  BROKER_STATS(X)
+#undef X
+      BROKER_STAT_N
+};
+
+enum boot_state { BOOT_WAIT = 0, BOOT_REGISTRY, BOOT_ITEMS, BOOT_DONE };
+
+/** One item's private side, at the index of its registry record. */
+struct vault_item {
+  int fd;       /* -1 = not here (yet) */
+  uint8_t have; /* services (1 << n) that hold a dup */
+  uint8_t sent; /* services it was sent to */
+  uint8_t asked;
+};
+
+/** A service's conversation on the custody socket. */
+struct vault_svc {
+  struct broker *b;
+  struct list link; /* those that have not said who they are */
+  struct chan *ch;
+  uint32_t service; /* 0 = not known yet */
+  uint32_t pid;
+  int hello;                  /* its whole vault was shown */
+  int ready;                  /* we said Ready */
+  struct custody_item *shown; /* what Hello showed, until it was compared with the registry */
+  uint32_t n_shown;
+};
+
+/** An app process's conversation on an attach socket. */
+struct conn {
+  struct broker *b;
+  struct list link;
+  struct chan *ch;
+  struct attach_cred cred;
+  uint32_t ns;   /* of the socket it came by */
+  uint32_t proc; /* registry index or REGISTRY_NONE before Hello */
+  uint32_t waiting;
+};
+
+enum pend_what { PEND_HELLO, PEND_ADD, PEND_LIVE, PEND_POLICY };
+
+/** A request whose answer waits for the engine. */
+struct pend {
+  struct list link;
+  struct conn *conn;
+  uint32_t seq;
+  enum pend_what what;
+  usec_t deadline;
+  uint32_t idx;        /* process, worker or bind index */
+  uint64_t id;         /* … and its id, so that a reused record is no match */
+  uint32_t policy_gen; /* PEND_POLICY */
+  int app_fd;          /* PEND_HELLO: the app's end of the bell */
+};
+
+struct proc_rt {
+  struct conn *conn;
+  int bell_fd; /* watched for HUP; -1 = not watched */
+  struct broker *b;
+};
+struct worker_rt {
+  int live; /* the present engine serves it */
+};
+struct bind_rt {
+  uint32_t next;   /* of the same port */
+  uint32_t policy; /* entry, or REGISTRY_NONE */
+};
+
+struct attach_sock {
+  struct broker *b;
+  int fd;
+  uint32_t ns;
+};
+
+struct broker {
+  struct svc svc;
+  /* boot */
+  enum boot_state boot;
+  uint32_t boot_from; /* service that was asked for the registry */
+  /* custody */
+  struct registry reg;
+  struct vault_item *item; /* [reg.n_items] */
+  int custody_fd;
+  struct vault_svc *vsvc[BROKER_SERVICES];
+  struct list vsvc_new;
+  /* policy */
+  struct seg policy_seg;
+  struct abi_policy *policy;
+  struct abi_listen_entry *entry;
+  uint32_t n_entries;
+  uint32_t policy_seen;
+  int policy_seen_valid;
+  /* apps */
+  struct attach_sock attach[1 + CONFIG_NS_MAX];
+  uint32_t n_attach;
+  struct list conns;
+  struct list pends;
+  int pend_timer;
+  struct proc_rt *proc;
+  struct worker_rt *worker;
+  struct bind_rt *bind;
+  uint32_t bind_high;     /* binds [0, high) were ever used */
+  uint32_t *port_head[2]; /* [65536] first bind of a port, TCP and UDP */
+  /* figures */
+  struct seg stats_seg;
+  uint64_t *stat;
+};
+
+static inline void broker_count(struct broker *b, enum broker_stat s) {
+  if (b->stat != NULL)
+    __atomic_store_n(&b->stat[s], b->stat[s] + 1, __ATOMIC_RELAXED);
+}
+
+/* boot.c: fresh start or restore */
+void boot_step(struct broker *b);
+/** The registry came back from `service` (fd is taken over). */
+void boot_registry(struct broker *b, uint32_t service, int fd);
+
+/* vault.c: items and who holds them */
+void vault_tables(struct broker *b);
+void vault_free(struct broker *b);
+uint32_t vault_by_id(const struct broker *b, uint64_t id);
+/** Item `idx` has this fd (taken over) from now on and goes to every service that should hold it. */
+void vault_put(struct broker *b, uint32_t idx, int fd);
+/** Give everything that `service` lacks. */
+void vault_give_all(struct broker *b, uint32_t service);
+void vault_give_round(struct broker *b, uint32_t idx);
+/** Take an item back from everybody, close it, free its record. */
+void vault_drop(struct broker *b, uint32_t idx);
+int vault_engine_has(const struct broker *b, uint32_t idx);
+/** New segment: item RESERVED → memfd → item's fd, given round if `round`. Index or -errno. */
+int vault_seg_new(struct broker *b, const char *name, uint32_t seg_kind, uint64_t id, uint64_t owner, uint64_t size,
+                  const void *geom, int round);
+
+/* custody_srv.c: the conversation with the services */
+int custody_srv_start(struct broker *b);
+void custody_srv_stop(struct broker *b);
+int custody_srv_send_give(struct broker *b, uint32_t service, uint32_t idx, int fd);
+void custody_srv_send_drop(struct broker *b, uint32_t service, uint64_t id);
+/** Ask for items back; n ≤ 4096 ids. */
+void custody_srv_welcome(struct broker *b, uint32_t service, const uint64_t *need, size_t n);
+void custody_srv_ready(struct broker *b, uint32_t service);
+void custody_srv_policy(struct broker *b);
+void custody_srv_worker_dead(struct broker *b, uint64_t worker_id);
+
+/* attach_srv.c: connections of apps, replies, requests that wait */
+int attach_srv_start(struct broker *b);
+void attach_srv_open(struct broker *b); /* from here on apps are served */
+void attach_srv_stop(struct broker *b);
+void attach_srv_request(struct broker *b, struct conn *c, const uint8_t *buf, size_t len);
+int attach_srv_reply(struct conn *c, Hoststack__Attach__Reply *r, const int *fds, int n_fds);
+/** rc: 0 or -errno. */
+void attach_srv_answer(struct conn *c, uint32_t seq, int rc, const char *text);
+struct pend *pend_new(struct conn *c, uint32_t seq, enum pend_what what, uint32_t idx, uint64_t id);
+/** Answers what no longer waits. Called after everything the engine says. */
+void pend_check(struct broker *b);
+/** Forget the requests of a connection (NULL: of all). */
+void pend_drop(struct broker *b, const struct conn *c);
+
+/* hello.c, workers.c: the handlers. rc 0 = answered or waiting; else -errno is answered with *text. */
+int hello_on(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Hello *h, const char **text);
+int hello_done(struct broker *b, struct pend *p);
+int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__AddWorker *m,
+                   const char **text);
+int workers_add_done(struct broker *b, struct pend *p);
+int workers_on_mapped(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
+int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
+/** Index of a live worker that belongs to the connection's process, or REGISTRY_NONE. */
+uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id);
+
+/* ns.c */
+/** Namespace number for a Hello on socket `sock_ns`, 0 = default. Returns it or -errno. */
+int ns_check(const struct broker *b, uint32_t sock_ns, const char *id, uint64_t secret, const char **text);
+const char *ns_name(const struct broker *b, uint32_t ns);
+
+/* ports.c: who holds which local address and port */
+int ports_tables(struct broker *b);
+void ports_free(struct broker *b);
+/** Conflict of `n` with what is held; `listening` = it is about to listen. `skip`: bind not to look at. 0 or
+ * -EADDRINUSE. */
+int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int listening, uint32_t skip);
+/** Is the address ours or a wildcard? 0 or -EADDRNOTAVAIL. */
+int ports_address_ok(const struct broker *b, const uint8_t ip[16]);
+/** A free ephemeral port for `n`, or -EADDRINUSE. */
+int ports_pick(struct broker *b, const struct abi_reg_bind *n);
+uint32_t ports_add(struct broker *b, const struct abi_reg_bind *n);
+void ports_remove(struct broker *b, uint32_t idx);
+uint32_t ports_find(const struct broker *b, uint64_t worker_id, uint32_t slot, uint32_t gen);
+int ports_is_wild(const uint8_t ip[16]);
+
+/* listen.c: Bind, Listen, Unbind */
+int listen_on_bind(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Bind *m, const char **text);
+int listen_on_listen(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Listen *m,
+                     const char **text);
+int listen_on_unbind(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Unbind *m,
+                     const char **text);
+int listen_done(struct broker *b, struct pend *p);
+/** Everything that a worker holds. Returns listeners removed; the policy is published. */
+void listen_drop_worker(struct broker *b, uint64_t worker_id);
+
+/* policy.c: the table the engine reads */
+int policy_open(struct broker *b, uint32_t item);
+void policy_close(struct broker *b);
+/** Make an entry. Index or REGISTRY_NONE. */
+uint32_t policy_add(struct broker *b, const struct abi_listen_entry *e);
+void policy_backlog(struct broker *b, uint32_t idx, uint32_t backlog);
+void policy_remove(struct broker *b, uint32_t idx);
+/** policy_gen + 1 and tell the engine. Returns the new generation. */
+uint32_t policy_publish(struct broker *b);
+/** After a crash: odd generations are made even, entries of workers that are not live are freed. */
+void policy_repair(struct broker *b);
+
+/* death.c */
+int death_watch(struct broker *b, uint32_t proc);
+void death_proc(struct broker *b, uint32_t proc);
+void death_worker(struct broker *b, uint32_t worker, const char *why);
+void death_drained(struct broker *b, uint64_t worker_id);
+void death_lied(struct broker *b, uint64_t worker_id, const char *why);
+/** Workers that still drain, to an engine that has just come. */
+void death_repeat(struct broker *b);
+/** Frees a dead process's records when its last worker is gone, and its app with the last process. */
+void death_collect(struct broker *b, uint32_t proc);
+void death_collect_app(struct broker *b, uint64_t app_id);
+
+/* ctl.c */
+int broker_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len);
+
+#endif

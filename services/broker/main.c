@@ -1,0 +1,48 @@
+/*
+ * hs-broker: applications, workers, namespaces, listeners, and the creation of every shared segment and bell.
+ *
+ * One process, one thread. Nothing here is on a data path: while it is down, attach and listen wait a moment and all
+ * else goes on. Its memory is the registry segment, which engine and nicio hold for the next one (boot.c).
+ */
+#include "broker.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void broker_init(struct broker *b) {
+  list_init(&b->conns);
+  list_init(&b->pends);
+  b->custody_fd = -1;
+}
+
+static void broker_fini(struct broker *b) {
+  attach_srv_stop(b);
+  pend_drop(b, NULL);
+  custody_srv_stop(b);
+  ports_free(b);
+  policy_close(b);
+  vault_free(b);
+  registry_close(&b->reg);
+  seg_detach(&b->stats_seg);
+  free(b->proc);
+  free(b->worker);
+}
+
+int main(int argc, char **argv) {
+  static struct broker b;
+  broker_init(&b);
+  int rc = svc_start(&b.svc, "broker", argc, argv, broker_ctl, &b);
+  if (rc != 0)
+    return rc > 0 ? 0 : 1;
+  rc = attach_srv_start(&b);
+  if (rc == 0)
+    rc = custody_srv_start(&b);
+  if (rc == 0)
+    rc = loop_run(b.svc.loop);
+  log_info("broker.stop", "%s", rc < 0 ? err_text(rc) : "asked to stop");
+  broker_fini(&b);
+  svc_stop(&b.svc);
+  return rc < 0 ? 1 : 0;
+}

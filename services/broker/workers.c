@@ -1,0 +1,147 @@
+/*
+ * Workers of an app: their E and A segments from creation to the moment the engine serves them.
+ *
+ * Handlers of attach_srv.c, main thread. Order (ARCHITECTURE sections 3 and 6): E into the vaults → the app is sent
+ * [E read-only, A read-write] → the app maps both and says so → A is sealed against further writers, the seals are
+ * checked → A into the vaults → the engine serves the worker → the app is told.
+ */
+#include "broker.h"
+
+#include "base/bits.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "shm/session.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#define WORKER_SLOTS_MIN 16u
+#define WORKER_SEALS     (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+
+uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id) {
+  uint32_t w = registry_worker_find(&b->reg, worker_id);
+  if (w == REGISTRY_NONE || c->proc == REGISTRY_NONE || b->reg.worker[w].used != REG_LIVE ||
+      b->reg.worker[w].proc_id != b->reg.proc[c->proc].id)
+    return REGISTRY_NONE;
+  return w;
+}
+
+/** The app spoke again after it was sent its bells: it has them. */
+static void workers_confirm_proc(struct broker *b, uint32_t proc) {
+  static const uint32_t kinds[] = {ABI_ITEM_BELL, ABI_ITEM_DOORBELL};
+  for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+    uint32_t idx = registry_item_find(&b->reg, kinds[i], 0, b->reg.proc[proc].id);
+    if (idx != REGISTRY_NONE && registry_item_state(&b->reg, idx) != ABI_ITEM_CONFIRMED)
+      registry_item_set(&b->reg, idx, ABI_ITEM_CONFIRMED);
+  }
+}
+
+static uint64_t workers_arena(const struct broker *b, uint64_t asked) {
+  uint64_t max = b->svc.cfg.arena_bytes;
+  uint64_t size = asked == 0 || asked > max ? max : asked;
+  return bits_align_up(size, ABI_CHUNK_MAX);
+}
+
+/** One of the two segments. Item index or -errno. */
+static int workers_seg(struct broker *b, uint32_t kind, uint64_t id, uint64_t worker_id, uint64_t app_id,
+                       uint32_t n_slots, uint64_t arena) {
+  struct abi_worker_geom g;
+  uint64_t size = worker_geom_make(&g, kind, worker_id, app_id, n_slots, b->svc.cfg.engine_workers, arena);
+  return vault_seg_new(b, kind == ABI_SEG_APP ? "hs-a" : "hs-e", kind, id, worker_id, size, &g, 0);
+}
+
+int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__AddWorker *m,
+                   const char **text) {
+  const struct abi_reg_proc *proc = &b->reg.proc[c->proc];
+  uint32_t max = b->svc.cfg.slots_per_worker;
+  uint32_t slots = m->n_slots == 0 || m->n_slots > max ? max : HS_MAX(m->n_slots, WORKER_SLOTS_MIN);
+  uint64_t id = registry_id(&b->reg), id_e = registry_id(&b->reg), id_a = registry_id(&b->reg);
+  workers_confirm_proc(b, c->proc);
+  uint32_t w = registry_worker_new(&b->reg, id, proc->id, proc->app_id, id_e, id_a);
+  if (w == REGISTRY_NONE) {
+    *text = "add worker: broker.max-workers workers exist";
+    return -EUSERS;
+  }
+  b->worker[w].live = 0;
+  int e = workers_seg(b, ABI_SEG_ENGINE, id_e, id, proc->app_id, slots, workers_arena(b, m->rx_arena));
+  FAULT_POINT("broker.worker.e");
+  int a = e < 0 ? e : workers_seg(b, ABI_SEG_APP, id_a, id, proc->app_id, slots, workers_arena(b, m->tx_arena));
+  struct pend *p = a < 0 ? NULL : pend_new(c, seq, PEND_ADD, w, id);
+  if (p == NULL) {
+    *text = "add worker: no memory or no descriptors left";
+    death_worker(b, w, "could not be made");
+    return a < 0 ? a : -ENOMEM;
+  }
+  vault_give_round(b, (uint32_t)e);
+  broker_count(b, BROKER_STAT_WORKERS);
+  pend_check(b);
+  return 0;
+}
+
+/** 1 answered, 0 E is not in the engine's vault yet. */
+int workers_add_done(struct broker *b, struct pend *p) {
+  const struct abi_reg_worker *w = &b->reg.worker[p->idx];
+  uint32_t e = w->id == p->id && w->used == REG_LIVE ? vault_by_id(b, w->seg_e) : REGISTRY_NONE;
+  uint32_t a = e != REGISTRY_NONE ? vault_by_id(b, w->seg_a) : REGISTRY_NONE;
+  if (a == REGISTRY_NONE) {
+    attach_srv_answer(p->conn, p->seq, -ENOENT, "add worker: the worker is gone");
+    return 1;
+  }
+  if (!vault_engine_has(b, e))
+    return 0;
+  struct seg s = {.fd = b->item[e].fd};
+  int ro = seg_reopen_rdonly(&s);
+  if (ro < 0) {
+    attach_srv_answer(p->conn, p->seq, ro, "add worker: read-only descriptor");
+    return 1;
+  }
+  Hoststack__Attach__AddWorkerReply ar = HOSTSTACK__ATTACH__ADD_WORKER_REPLY__INIT;
+  Hoststack__Attach__Reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  ar.worker_id = w->id;
+  r.seq = p->seq;
+  r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_ADD_WORKER;
+  r.add_worker = &ar;
+  int fds[2] = {ro, b->item[a].fd};
+  FAULT_POINT("broker.worker.vaulted");
+  int rc = attach_srv_reply(p->conn, &r, fds, 2);
+  FAULT_POINT("broker.worker.sent");
+  if (rc == 0)
+    registry_item_set(&b->reg, e, ABI_ITEM_SENT);
+  close(ro);
+  return 1;
+}
+
+int workers_on_mapped(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text) {
+  uint32_t w = workers_of_conn(b, c, worker_id);
+  uint32_t e = w != REGISTRY_NONE ? vault_by_id(b, b->reg.worker[w].seg_e) : REGISTRY_NONE;
+  uint32_t a = w != REGISTRY_NONE ? vault_by_id(b, b->reg.worker[w].seg_a) : REGISTRY_NONE;
+  if (a == REGISTRY_NONE || e == REGISTRY_NONE || registry_item_state(&b->reg, e) < ABI_ITEM_SENT) {
+    *text = "worker mapped: no such worker of this process, add one";
+    return -ENOENT;
+  }
+  int fd = b->item[a].fd;
+  int rc = seg_seal_writers(fd);
+  int seals = fcntl(fd, F_GET_SEALS);
+  if (rc < 0 || seals < 0 || (seals & WORKER_SEALS) != WORKER_SEALS || (seals & F_SEAL_WRITE) != 0) {
+    *text = "worker mapped: the A segment can't be sealed";
+    death_worker(b, w, "its A segment can't be sealed");
+    return rc < 0 ? rc : -EPERM;
+  }
+  FAULT_POINT("broker.worker.sealed");
+  struct pend *p = pend_new(c, seq, PEND_LIVE, w, worker_id);
+  if (p == NULL)
+    return -ENOMEM;
+  vault_give_round(b, a);
+  registry_item_set(&b->reg, e, ABI_ITEM_CONFIRMED);
+  pend_check(b);
+  return 0;
+}
+
+int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text) {
+  uint32_t w = workers_of_conn(b, c, worker_id);
+  (void)text;
+  if (w != REGISTRY_NONE) /* else it was said twice */
+    death_worker(b, w, NULL);
+  attach_srv_answer(c, seq, 0, NULL);
+  return 0;
+}
