@@ -1,0 +1,177 @@
+/*
+ * The stack's inside, for the files of this room alone: ports, own addresses, and what the files call of each other.
+ * One per engine worker; no thread but the worker touches it.
+ */
+#ifndef HS_ENGINE_IP_STACK_H
+#define HS_ENGINE_IP_STACK_H
+
+#include "base/bits.h"
+#include "ip/ip.h"
+#include "ip/ip_counters.h"
+#include "ip/neigh.h"
+#include "ip/route.h"
+#include "wire/eth.h"
+#include "wire/ip.h"
+
+#define STACK_ADDRS_MAX 256u
+#define STACK_HEAD_MAX  1024u /* bytes of a frame that are made contiguous: Ethernet, IP and extension headers */
+#define STACK_MSG_MAX   2048u /* longest ICMP message but echo that is looked at */
+#define STACK_SLOT_ROOM (ABI_SLOT_SIZE - ABI_SLOT_HEAD - TXF_HEADROOM) /* bytes behind the headroom of a TX slot */
+#define STACK_TTL       64u
+
+struct ip_port {
+  uint8_t used, up;
+  uint8_t mac[6];
+  uint32_t mtu;
+};
+
+enum local_state {
+  LOCAL_FREE = 0,
+  LOCAL_OPTIMISTIC, /* IPv6, uniqueness not yet known: used, but advertised without override (RFC 4429) */
+  LOCAL_PREFERRED,
+  LOCAL_DUPLICATE, /* another station has it: not ours */
+};
+
+/* One of our addresses. */
+struct ip_local {
+  struct ip_addr addr;
+  uint8_t port;
+  uint8_t prefix;    /* of the family */
+  uint8_t state;     /* enum local_state */
+  uint8_t automatic; /* link-local made from the MAC */
+  uint8_t step;      /* announcements done */
+  uint8_t due;       /* to be announced by the next ip_timer */
+  uint16_t next;     /* in its bucket, 1 + index */
+  usec_t defended;   /* when we last defended it (RFC 5227 2.4) */
+  struct timer_ent timer;
+};
+
+/* A received frame while it is looked at: its head, contiguous. */
+struct ip_view {
+  const uint8_t *h;
+  uint32_t avail; /* bytes at h: the whole frame, or at least STACK_HEAD_MAX */
+  struct eth_hdr eth;
+};
+
+enum stack_timer { STACK_TIMER_NEIGH = 1, STACK_TIMER_LOCAL = 2 };
+
+struct ip_stack {
+  struct ip_ops ops;
+  void *ctx;
+  uint64_t *counters;
+  uint32_t gen; /* of routes, addresses, ports and neighbours: struct ip_path */
+  uint16_t ip_id;
+  uint8_t clock_on, announce_due;
+  struct ip_port port[ABI_PORTS_MAX];
+  struct ip_local local[STACK_ADDRS_MAX];
+  uint16_t local_bucket[STACK_ADDRS_MAX]; /* 1 + index, 0 empty */
+  uint32_t n_local;                       /* records ever used: the walk's end */
+  struct route_table routes;
+  struct neigh_table neigh;
+  struct timer_wheel wheel;
+  usec_t next_due;
+  usec_t err_at; /* token bucket of ICMP errors */
+  uint32_t err_tokens;
+  uint64_t own_counters[IPC_N]; /* if the caller keeps none */
+  uint8_t head[STACK_HEAD_MAX];
+  uint8_t msg[STACK_MSG_MAX];
+};
+
+static inline void stack_count(struct ip_stack *s, enum ip_counter c) {
+  s->counters[c]++;
+}
+/** Every struct ip_path made so far is void. */
+static inline void stack_changed(struct ip_stack *s) {
+  if (++s->gen == 0)
+    s->gen = 1;
+}
+/** Arms a timer of this room; timer_cancel needs no help. */
+void stack_arm(struct ip_stack *s, struct timer_ent *t, enum stack_timer kind, uint32_t user, usec_t when, usec_t now);
+/** An empty frame for port, or counts and returns -ENOBUFS. */
+int stack_frame(struct ip_stack *s, struct txf *t, uint32_t port);
+
+/* eth.c */
+/** Looks at a frame's Ethernet header. Returns 0 with *v set, or -EBADMSG: counted, drop it. */
+int eth_input(struct ip_stack *s, struct pkt *p, struct ip_view *v);
+/** Prepends the Ethernet header and hands the frame to the link. */
+void eth_output(struct ip_stack *s, struct txf *t, const uint8_t dst[6], uint16_t type);
+
+/* arp.c */
+void arp_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v, usec_t now);
+/** Who has dst? mac NULL: to everybody. 0 or -errno. */
+int arp_ask(struct ip_stack *s, uint32_t port, const struct ip_addr *dst, const uint8_t *mac);
+/** RFC 5227 2.3 announcement. 0 or -ENOBUFS. */
+int arp_announce(struct ip_stack *s, const struct ip_local *l);
+
+/* nd.c */
+/** msg: the ICMPv6 message, checksum right, len bytes contiguous. */
+void nd_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v, const uint8_t *msg, uint32_t len,
+              usec_t now);
+int nd_ask(struct ip_stack *s, uint32_t port, const struct ip_addr *dst, const uint8_t *mac);
+/** Duplicate address detection: a solicitation from ::. 0 or -ENOBUFS. */
+int nd_probe(struct ip_stack *s, const struct ip_local *l);
+/** Unsolicited advertisement to all nodes. 0 or -ENOBUFS. */
+int nd_announce(struct ip_stack *s, const struct ip_local *l);
+
+/* addr.c */
+/** Our address record, or NULL; duplicates are not ours. */
+struct ip_local *addr_find(const struct ip_stack *s, const struct ip_addr *a);
+/** The same on one port, duplicates included. */
+struct ip_local *addr_on_port(const struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** Best source address on a port towards dst, or NULL. */
+const struct ip_local *addr_pick(const struct ip_stack *s, uint32_t port, const struct ip_addr *dst);
+/** Whether a is the subnet broadcast address of some address on port. */
+int addr_is_subnet_broadcast(const struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** Whether a multicast group is one that we listen to on port. */
+int addr_is_group(const struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** Makes or renews the automatic link-local address of a port. 0 or -ENOSPC. */
+int addr_linklocal(struct ip_stack *s, uint32_t port);
+void addr_timer(struct ip_stack *s, struct ip_local *l, usec_t now);
+/** Starts the announcements of all addresses that are due. */
+void addr_announce_due(struct ip_stack *s, usec_t now);
+/** Another station claims this address of ours. */
+void addr_conflict(struct ip_stack *s, struct ip_local *l, usec_t now);
+
+/* neigh.c */
+void neigh_init(struct neigh_table *t, struct neigh *n, uint32_t *bucket);
+struct neigh *neigh_find(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** The entry, made INCOMPLETE and asked for if there is none; NULL never: the oldest one gives way. */
+struct neigh *neigh_need(struct ip_stack *s, uint32_t port, const struct ip_addr *a, usec_t now);
+/** Output uses a resolved entry: STALE becomes DELAY. */
+void neigh_used(struct ip_stack *s, struct neigh *e, usec_t now);
+/** Keeps a frame, complete but for its Ethernet header, until the MAC is known. The frame is taken in every case. */
+void neigh_queue(struct ip_stack *s, struct neigh *e, struct txf *t);
+/** Something was heard of it; mac may be NULL. what: enum neigh_said. */
+void neigh_heard(struct ip_stack *s, struct neigh *e, const uint8_t *mac, unsigned what, usec_t now);
+void neigh_timer(struct ip_stack *s, struct neigh *e, usec_t now);
+/** Forgets all neighbours of a port. */
+void neigh_flush_port(struct ip_stack *s, uint32_t port);
+
+/* ip_output.c */
+/** Prepends IP and Ethernet headers and sends: port, source, destination and MAC are given. For ND and the like. */
+int output_direct(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
+                  uint8_t proto, uint8_t ttl, const uint8_t mac[6]);
+
+/* icmp.c, icmp6.c, icmp_error.c */
+void icmp4_input(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now);
+void icmp6_input(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now);
+/** Sends an error about p if the RFCs and the rate limit allow. ptr: parameter problem only. */
+void icmp4_send_error(struct ip_stack *s, struct pkt *p, const struct ip_view *v, uint8_t type, uint8_t code,
+                      usec_t now);
+void icmp6_send_error(struct ip_stack *s, struct pkt *p, const struct ip_view *v, uint8_t type, uint8_t code,
+                      uint32_t ptr, usec_t now);
+/** Answers an echo request of either family with `reply` as type. */
+void icmp_echo(struct ip_stack *s, struct pkt *p, uint8_t reply, usec_t now);
+
+/** What an ICMP error means to a transport. */
+struct icmp_verdict {
+  int kind; /* 0 soft, 1 hard, 2 path MTU; -1: nothing */
+  int err;  /* errno */
+  uint32_t mtu;
+};
+/** Finds the flow that the quoted datagram belongs to and tells the owner. */
+void icmp_error_tell(struct ip_stack *s, const uint8_t *quote, uint32_t len, const struct icmp_verdict *v, usec_t now);
+/** A token of the error rate limit, 1 if there was one. */
+int icmp_error_allowed(struct ip_stack *s, usec_t now);
+
+#endif
