@@ -104,8 +104,10 @@ struct tcp_env {
   const struct tcp_env_ops *ops;
   void *ctx;
   struct tcp_config cfg;
-  uint8_t secret[32]; /* ISN (RFC 6528), timestamp offsets; from abi_tcb_block */
-  uint64_t *counters; /* TCP_N_COUNTERS values, X-macro list in tcp_counters.h */
+  uint8_t secret[32];  /* ISN (RFC 6528), timestamp offsets; from abi_tcb_block */
+  uint64_t *counters;  /* TCP_N_COUNTERS values, X-macro list in tcp_counters.h */
+  usec_t challenge_at; /* challenge ACKs (RFC 5961 7): start of the running second; begin with 0 */
+  uint32_t challenge_left;
 };
 
 /* --- opening --- */

@@ -1,0 +1,35 @@
+/*
+ * Congestion control as a const ops struct: newreno now, cubic and bbr later. State is in struct tcp_conn (cwnd,
+ * ssthresh, cwnd_acked); no call allocates or sends. Called by tcp_ack.c, tcp_loss.c and tcp_open.c.
+ */
+#ifndef HS_ENGINE_TCP_CC_H
+#define HS_ENGINE_TCP_CC_H
+
+#include "base/bytes.h"
+
+struct tcp_conn;
+
+struct tcp_cc_ops {
+  const char *name;
+  /** Fresh or adopted: cwnd = the initial window, ssthresh as high as can be. */
+  void (*init)(struct tcp_conn *c, uint32_t init_segs);
+  /** `acked` new bytes, outside of fast recovery; `flight` = bytes that were out before this ACK. */
+  void (*acked)(struct tcp_conn *c, uint32_t acked, uint32_t flight, usec_t now);
+  /** A loss was found by duplicates; flight at that time. Sets ssthresh and cwnd. */
+  void (*loss)(struct tcp_conn *c, uint32_t flight, usec_t now);
+  /** The retransmission timer ran out; `first` time for this data (RFC 5681 3.1). */
+  void (*rto)(struct tcp_conn *c, uint32_t flight, int first, usec_t now);
+  /** Fast recovery is over. */
+  void (*recovered)(struct tcp_conn *c, uint32_t flight);
+  /** The last reduction was needless: prior_cwnd and prior_ssthresh come back. */
+  void (*undo)(struct tcp_conn *c);
+  /** Nothing was sent for longer than an RTO (RFC 5681 4.1). */
+  void (*idle)(struct tcp_conn *c, uint32_t init_segs);
+};
+
+/** All of them; cfg.cc is an index, d->cc too. */
+extern const struct tcp_cc_ops *const tcp_cc_list[];
+extern const uint32_t tcp_cc_count;
+extern const struct tcp_cc_ops tcp_cc_newreno;
+
+#endif

@@ -1,0 +1,151 @@
+/*
+ * struct tcp_conn: the soft half of a connection, which dies with the process. Public so that the session layer can
+ * embed it; only this room writes it. The durable half is reached through `d` (abi/tcb.h).
+ *
+ * snd_una and rcv_nxt are copies of what the fifo cursors say (ARCHITECTURE section 3): they move in the same function
+ * as the cursor, after it. One engine worker's thread owns the connection.
+ */
+#ifndef HS_ENGINE_TCP_CONN_H
+#define HS_ENGINE_TCP_CONN_H
+
+#include "tcp.h"
+#include "tcp_counters.h"
+
+struct tcp_cc_ops;
+
+#define TCP_BOARD_MAX 16u /* SACKed ranges remembered; the peer may hold more, which costs a needless retransmission   \
+                           */
+
+/** Deadlines of a connection; tcp_timer.c folds them into the one order that ops->timer takes. */
+enum tcp_timer_id {
+  TCP_T_RTO,     /* retransmission, RFC 6298; SYN and SYN-ACK too */
+  TCP_T_DELACK,  /* delayed ACK, RFC 9293 3.8.6.3 */
+  TCP_T_PERSIST, /* zero-window probe and override of SWS avoidance, RFC 9293 3.8.6.1, 3.8.6.2.1 */
+  TCP_T_KEEP,    /* keep-alive, RFC 9293 3.8.4 */
+  TCP_T_LIFE,    /* TIME_WAIT, FIN_WAIT_2 of an orphan, user timeout, parked */
+  TCP_T_REO,     /* a hole has been open for the reordering window, RFC 8985 6.2 */
+  TCP_T_N,
+};
+
+/** tcp_conn.force: what the next segment may ignore. */
+enum tcp_force {
+  TCP_FORCE_NONE,
+  TCP_FORCE_SWS, /* Nagle, cork and SWS avoidance: the persist timer ran out while the window is small but open */
+  TCP_FORCE_ONE, /* cwnd and window too: one retransmission */
+};
+
+enum tcp_recovery {
+  TCP_OPEN,     /* nothing is believed lost */
+  TCP_RECOVERY, /* fast recovery: RFC 6675 with SACK, RFC 6582 without */
+  TCP_LOSS,     /* after an RTO, or after adoption: resent from snd_una in slow start */
+};
+
+/** [l, r) as the peer's SACK options told; sorted, disjoint, inside [snd_una, snd_max). */
+struct tcp_board {
+  uint32_t n;
+  uint32_t bytes; /* sum of all ranges */
+  struct tcp_sack r[TCP_BOARD_MAX];
+};
+
+struct tcp_conn {
+  struct abi_tcb *d;
+  const struct tcp_cc_ops *cc;
+
+  /* sequence space */
+  seq32_t snd_una;      /* = iss + 1 + tx head (+1 when the FIN is acked); iss while the SYN is not */
+  seq32_t snd_nxt;      /* next to send; below snd_max after an RTO */
+  seq32_t rcv_nxt;      /* = irs + 1 + rx tail (+1 when the FIN came) */
+  seq32_t fin_seq;      /* our FIN's number, if FIN_SENT */
+  seq32_t snd_sml;      /* end of the last small segment (Nagle as Minshall has it) */
+  seq32_t peer_fin_seq; /* of a FIN beyond a hole, if peer_fin */
+  uint32_t mss;         /* bytes of options and payload that fit into one segment */
+  uint32_t rcv_mss;     /* largest wire segment seen: two of them are worth an ACK */
+  uint32_t rx_max;      /* largest rx_room seen: the buffer's size as far as we know */
+
+  /* congestion */
+  uint32_t cwnd, ssthresh;
+  uint32_t cwnd_acked; /* bytes acked since cwnd last grew, congestion avoidance */
+  uint32_t prior_cwnd, prior_ssthresh;
+  uint32_t undo_bytes; /* retransmitted in this recovery and not yet reported as duplicates */
+  seq32_t recover;     /* snd_max when recovery began */
+  seq32_t high_rxt;    /* holes below were retransmitted in this pass */
+  seq32_t rxt_mark;    /* snd_max when this pass began: SACKs above it prove retransmissions lost */
+  uint32_t rexmit_ts;  /* our timestamp of the first retransmission (RFC 3522) */
+  uint32_t dupacks;
+  usec_t hole_at; /* when the first hole showed, 0 = none */
+  struct tcp_board board;
+
+  /* round trip, µs */
+  uint32_t srtt8, rttvar4; /* scaled by 8 and 4 as RFC 6298's gains suggest */
+  uint32_t rto, min_rtt;
+  seq32_t rtt_seq; /* end of the segment being timed, if rtt_at */
+  usec_t rtt_at;
+  usec_t min_rtt_at;
+
+  /* timers */
+  usec_t due[TCP_T_N]; /* 0 = none */
+  usec_t ordered;      /* what ops->timer was told last; UINT64_MAX = nothing */
+  usec_t last_rx, last_tx;
+  usec_t oow_ack_at; /* last answer to an unacceptable segment without data */
+  usec_t stuck_at;   /* since when nothing was acknowledged although something is out; 0 = no */
+
+  struct tcp_sack dsack;          /* to be reported once, l == r: none (RFC 2883) */
+  uint8_t ooo_order[ABI_TCB_OOO]; /* indices of d->ooo, latest first (RFC 2018 4) */
+
+  uint8_t recovery;   /* enum tcp_recovery */
+  uint8_t backoff;    /* RTOs in a row */
+  uint8_t probes;     /* zero-window or keep-alive probes without an answer */
+  uint8_t persists;   /* zero-window probes since the window closed: their back-off */
+  uint8_t quickack;   /* segments still to be acked at once */
+  uint8_t reo_mult;   /* reordering window in quarters of min_rtt */
+  uint8_t reo_seen;   /* this path reorders: lateness in time, not in segments, means loss */
+  uint8_t ack_now;    /* an ACK is due: the next tcp_output sends it, alone or with data */
+  uint8_t pingpong;   /* request and response: the ACK will ride on the answer */
+  uint8_t undo;       /* the last reduction may prove to be needless */
+  uint8_t force;      /* enum tcp_force */
+  uint8_t limited;    /* cwnd was what stopped us: it may grow (RFC 7661 4.3 in spirit) */
+  uint8_t peer_fin;   /* peer_fin_seq is valid */
+  uint8_t shut_wr;    /* shutdown came before the handshake was done */
+  uint8_t blocked;    /* ops->send had no frame */
+  uint8_t told;       /* TCP_EV_CLOSED is to be sent when the call that is running ends */
+  uint8_t wnd_closed; /* the wire says that our window is 0 or nearly so */
+  uint8_t pad[3];
+  uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
+  uint32_t retrans_total, lost_total;
+};
+
+_Static_assert(sizeof(struct tcp_conn) <= 512, "the soft half stays within 8 cache lines");
+
+static inline uint32_t tcp_state(const struct tcp_conn *c) {
+  return __atomic_load_n(&c->d->state, __ATOMIC_RELAXED);
+}
+
+/** Whether the handshake is behind us and the connection is not gone. */
+static inline int tcp_synchronized(uint32_t state) {
+  return state != ABI_TCP_CLOSED && state != ABI_TCP_LISTEN && state != ABI_TCP_SYN_SENT &&
+         state != ABI_TCP_SYN_RECEIVED;
+}
+
+/** Bytes of sequence space out and not acknowledged, as far as snd_nxt believes. */
+static inline uint32_t tcp_flight(const struct tcp_conn *c) {
+  return c->snd_nxt - c->snd_una;
+}
+
+/** Payload per segment when nothing but timestamps is in the options. */
+static inline uint32_t tcp_mss_payload(const struct tcp_conn *c) {
+  return c->d->nego & ABI_TCB_TS ? c->mss - 12u : c->mss;
+}
+
+/** Give the record up, when TCP_EV_CLOSED came and the session layer has let go of it: life is stored first. */
+static inline void tcp_tcb_free(struct abi_tcb *d) {
+  __atomic_store_n(&d->life, ABI_TCB_FREE, __ATOMIC_RELEASE);
+}
+
+/** Whether a SYN may take over a connection in TIME_WAIT: 1 = end the old one, open a new one (RFC 9293 3.6.1, RFC
+ * 6191). */
+int tcp_time_wait_reuse(const struct tcp_conn *c, const struct tcp_seg_in *seg);
+
+/** State's name as netstat prints it; "?" for another number. */
+const char *tcp_state_name(uint32_t state);
+
+#endif

@@ -1,0 +1,131 @@
+/*
+ * Calls between the files of this room; nobody else includes it. Every one runs in the worker's thread inside one of
+ * the public calls of tcp.h. None of them frees: a connection that ends only enters CLOSED, and the public call tells
+ * the session layer by tcp_done() as the last thing it does.
+ */
+#ifndef HS_ENGINE_TCP_INT_H
+#define HS_ENGINE_TCP_INT_H
+
+#include "base/bits.h"
+#include "base/bug.h"
+#include "base/err.h"
+#include "base/fault.h"
+#include "tcp.h"
+#include "tcp_cc.h"
+#include "tcp_conn.h"
+
+#include <errno.h>
+
+/* tcp_state.c */
+enum tcp_fsm_event {
+  TCP_FSM_CONNECT,
+  TCP_FSM_SYN,
+  TCP_FSM_ESTABLISH,
+  TCP_FSM_CLOSE,
+  TCP_FSM_FIN,
+  TCP_FSM_FIN_ACKED,
+  TCP_FSM_TIMEOUT,
+  TCP_FSM_ABORT,
+  TCP_FSM_N
+};
+uint32_t tcp_state_next(uint32_t state, enum tcp_fsm_event ev);
+void tcp_state_set(struct tcp_env *e, struct tcp_conn *c, enum tcp_fsm_event ev);
+void tcp_state_count(struct tcp_env *e, uint32_t state, int by);
+/** The state that a record with these FIN bits stands for: completes a transition that a crash cut off. */
+uint32_t tcp_state_settle(uint32_t state, uint32_t fin);
+void tcp_state_repair(struct abi_tcb *d, uint32_t state);
+
+/* tcp_input.c */
+void tcp_input_challenge(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* tcp_ack.c: 0 = go on with the segment, -1 = it was dropped */
+int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg);
+
+/* tcp_recv.c */
+void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+int tcp_recv_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+
+/* tcp_ooo.c: the durable ranges */
+int tcp_ooo_empty(const struct tcp_conn *c);
+int tcp_ooo_add(struct tcp_conn *c, seq32_t l, seq32_t r);
+seq32_t tcp_ooo_reach(const struct tcp_conn *c, seq32_t to);
+void tcp_ooo_trim(struct tcp_conn *c);
+int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r);
+void tcp_ooo_dsack(struct tcp_conn *c, seq32_t l, seq32_t r);
+void tcp_ooo_options(struct tcp_conn *c, struct tcp_opts *o);
+int tcp_ooo_check(const struct tcp_conn *c);
+
+/* tcp_sack.c: the scoreboard */
+struct tcp_sack_news {
+  uint32_t bytes; /* SACKed for the first time */
+  uint32_t dsack; /* bytes reported as duplicates */
+  int late;       /* a hole below the highest SACK was filled */
+};
+void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news);
+void tcp_sack_acked(struct tcp_conn *c);
+int tcp_sack_hole(const struct tcp_conn *c, seq32_t from, struct tcp_sack *hole);
+int tcp_sack_lost_hole(const struct tcp_conn *c, struct tcp_sack *hole);
+uint32_t tcp_sack_lost(const struct tcp_conn *c);
+uint32_t tcp_sack_above(const struct tcp_conn *c, seq32_t seq);
+seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len);
+int tcp_sack_check(const struct tcp_conn *c);
+
+/* tcp_loss.c */
+uint32_t tcp_loss_pipe(const struct tcp_conn *c);
+uint32_t tcp_loss_reo_window(const struct tcp_conn *c);
+uint32_t tcp_loss_reo_bytes(const struct tcp_conn *c);
+void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, const struct tcp_sack_news *news,
+                     uint32_t ts_ecr, usec_t now);
+void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* tcp_output.c */
+int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_output_ack(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_output_probe(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_output_rst(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* tcp_timer.c */
+void tcp_timer_arm(struct tcp_conn *c, enum tcp_timer_id id, usec_t when);
+void tcp_timer_stop(struct tcp_conn *c, enum tcp_timer_id id);
+void tcp_timer_rto_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_timer_keep_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_timer_order(struct tcp_env *e, struct tcp_conn *c);
+usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, uint32_t shift);
+
+/* tcp_open.c */
+uint32_t tcp_open_ts(const struct abi_tcb *d, usec_t now);
+void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, usec_t now);
+void tcp_open_mss(struct tcp_conn *c);
+void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_open_syn_sent(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* tcp_close.c */
+void tcp_close_fail(struct tcp_env *e, struct tcp_conn *c, int err);
+void tcp_close_fin_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_close_peer_fin(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_close_time_wait(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_close_timeout(struct tcp_env *e, struct tcp_conn *c);
+void tcp_close_fin_wait2(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_close_deferred(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+int tcp_close_fin_queued(const struct tcp_conn *c);
+/** Last act of every public call: orders the timer, or tells that the connection is gone (c is dead then). */
+void tcp_done(struct tcp_env *e, struct tcp_conn *c);
+
+/* tcp_rtt.c */
+void tcp_rtt_init(const struct tcp_env *e, struct tcp_conn *c);
+void tcp_rtt_sample(const struct tcp_env *e, struct tcp_conn *c, uint32_t us, usec_t now);
+void tcp_rtt_on_ack(const struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+
+/* tcp_wnd.c */
+uint32_t tcp_wnd_current(const struct tcp_conn *c);
+uint16_t tcp_wnd_select(struct tcp_env *e, struct tcp_conn *c);
+uint16_t tcp_wnd_syn(struct tcp_env *e, struct tcp_conn *c);
+uint8_t tcp_wnd_scale_for(uint32_t buf);
+
+#endif

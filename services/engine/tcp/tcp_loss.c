@@ -1,0 +1,202 @@
+/*
+ * Finding losses and recovering from them: RFC 6675 with SACK, RFC 6582 without, RTO as RFC 6298 and 5681 say. Paths
+ * reorder (AF_PACKET on veth overtakes 0.1–0.3 % of packets, whole merged bursts at once), so that lateness is judged
+ * by time once reordering was seen (in the manner of RFC 8985), and needless reductions are taken back (DSACK: RFC
+ * 3708; timestamps: RFC 3522). tcp_output.c sends what is decided here. Called by tcp_ack.c and tcp_timer.c.
+ */
+#include "tcp_int.h"
+
+#define DUP_THRESH     3u
+#define REO_MULT_MAX   16u
+#define REO_WINDOW_MIN 200u           /* µs: below, the clock of the timer wheel says nothing anyway */
+#define REO_BYTES_MAX  (192u * 1024u) /* three merged bursts */
+
+/** Bytes believed to be in the network (RFC 6675 4). */
+uint32_t tcp_loss_pipe(const struct tcp_conn *c) {
+  uint32_t flight = tcp_flight(c), out;
+  if (c->d->nego & ABI_TCB_SACK) {
+    out = c->board.n == 0 ? 0 : c->board.bytes - tcp_sack_above(c, c->snd_nxt);
+    if (c->recovery == TCP_RECOVERY && c->board.n > 0)
+      out += tcp_sack_lost(c);
+  } else {
+    out = c->dupacks * tcp_mss_payload(c); /* each duplicate ACK: one segment has left */
+  }
+  return out < flight ? flight - out : 0;
+}
+
+/** µs that a hole may stay open before it counts as lost (RFC 8985 6.2). */
+uint32_t tcp_loss_reo_window(const struct tcp_conn *c) {
+  uint32_t w = c->min_rtt / 4 * c->reo_mult;
+  return HS_MAX(HS_MIN(w, c->srtt8 / 8), REO_WINDOW_MIN);
+}
+
+/** Bytes SACKed above a hole beyond which it counts as lost. */
+uint32_t tcp_loss_reo_bytes(const struct tcp_conn *c) {
+  uint32_t b = (DUP_THRESH - 1) * tcp_mss_payload(c);
+  return c->reo_seen ? HS_MAX(b, HS_MIN(REO_BYTES_MAX, c->cwnd / 4)) : b;
+}
+
+static void loss_remember(struct tcp_conn *c, usec_t now) {
+  c->prior_cwnd = c->cwnd;
+  c->prior_ssthresh = c->ssthresh;
+  c->undo = 1;
+  c->undo_bytes = 0;
+  c->rexmit_ts = tcp_open_ts(c->d, now);
+}
+
+static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
+  TCP_COUNT(e, undo);
+  c->cc->undo(c);
+  c->undo = 0;
+  c->reo_seen = 1;
+  c->reo_mult = (uint8_t)HS_MIN(c->reo_mult + 1u, REO_MULT_MAX);
+  if (c->recovery == TCP_LOSS)
+    c->snd_nxt = c->d->snd_max; /* nothing was lost */
+  c->recovery = TCP_OPEN;
+  c->hole_at = 0;
+}
+
+/** Begin fast recovery (RFC 6675 5 (4), RFC 6582 3.2 step 2). */
+void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  loss_remember(c, now);
+  TCP_COUNT(e, fast_recovery);
+  c->cc->loss(c, tcp_flight(c), now);
+  c->recovery = TCP_RECOVERY;
+  c->recover = c->rxt_mark = c->d->snd_max;
+  c->high_rxt = c->snd_una;
+  c->force = TCP_FORCE_ONE; /* the first retransmission does not wait for room in cwnd */
+  c->lost_total++;
+  c->hole_at = 0;
+  c->rtt_at = 0; /* Karn: what is timed may be retransmitted */
+  tcp_timer_stop(c, TCP_T_REO);
+}
+
+static void loss_open_sack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, usec_t now) {
+  if (c->board.n == 0) {
+    c->hole_at = 0;
+    tcp_timer_stop(c, TCP_T_REO);
+    return;
+  }
+  if (c->hole_at == 0 || acked > 0)
+    c->hole_at = now;
+  usec_t until = c->hole_at + tcp_loss_reo_window(c);
+  if (now >= until || (!c->reo_seen && c->board.bytes > (DUP_THRESH - 1) * tcp_mss_payload(c)))
+    tcp_loss_enter(e, c, now);
+  else
+    tcp_timer_arm(c, TCP_T_REO, until);
+}
+
+static void loss_open(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, usec_t now) {
+  if (c->d->nego & ABI_TCB_SACK) {
+    loss_open_sack(e, c, acked, now);
+    return;
+  }
+  if (acked > 0)
+    c->dupacks = 0;
+  else if (dup && ++c->dupacks >= DUP_THRESH && seq_geq(c->snd_una, c->recover))
+    tcp_loss_enter(e, c, now);
+}
+
+static void loss_recovery_done(struct tcp_conn *c) {
+  c->recovery = TCP_OPEN;
+  c->dupacks = 0;
+  c->hole_at = 0;
+  c->cc->recovered(c, tcp_flight(c));
+}
+
+/* A retransmission was lost too if data sent after it has arrived and it has not. */
+static void loss_next_pass(struct tcp_env *e, struct tcp_conn *c) {
+  struct tcp_sack h;
+  if (!tcp_sack_hole(c, c->snd_una, &h) || seq_geq(h.l, c->high_rxt))
+    return;
+  if (tcp_sack_above(c, c->rxt_mark) <= tcp_loss_reo_bytes(c))
+    return;
+  TCP_COUNT(e, rexmit_lost);
+  c->high_rxt = c->snd_una;
+  c->rxt_mark = c->d->snd_max;
+  c->undo = 0;
+}
+
+static void loss_in_recovery(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup) {
+  if (acked > 0 && seq_geq(c->snd_una, c->recover)) {
+    loss_recovery_done(c);
+    return;
+  }
+  if (seq_lt(c->high_rxt, c->snd_una))
+    c->high_rxt = c->snd_una;
+  if (c->d->nego & ABI_TCB_SACK) {
+    loss_next_pass(e, c);
+    return;
+  }
+  if (acked > 0) { /* RFC 6582 3.2 step 3, partial ACK: the next segment is lost as well */
+    uint32_t segs = acked / tcp_mss_payload(c);
+    c->dupacks = c->dupacks > segs ? c->dupacks - segs : 0;
+    c->force = TCP_FORCE_ONE;
+  } else if (dup) {
+    c->dupacks++;
+  }
+}
+
+/** An ACK came: `acked` bytes were new (snd_una has moved), or `dup` = a duplicate in the sense of RFC 5681 2. */
+void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, const struct tcp_sack_news *news,
+                     uint32_t ts_ecr, usec_t now) {
+  if (news->late) {
+    TCP_COUNT(e, reordering);
+    c->reo_seen = 1;
+  }
+  if (news->dsack > 0) {
+    TCP_COUNT(e, dsack_in);
+    if (c->undo && c->undo_bytes > 0) {
+      c->undo_bytes -= HS_MIN(news->dsack, c->undo_bytes);
+      if (c->undo_bytes == 0)
+        loss_undo(e, c);
+    }
+  }
+  /* Eifel: the ACK was caused by the original, sent before the retransmission (RFC 3522 3.2 step 4) */
+  if (c->undo && acked > 0 && c->recovery != TCP_OPEN && ts_ecr != 0 && (int32_t)(ts_ecr - c->rexmit_ts) < 0)
+    loss_undo(e, c);
+  else if (acked > 0 && c->recovery != TCP_OPEN)
+    c->rexmit_ts = 0x80000000u + ts_ecr; /* only the first ACK can tell */
+  switch (c->recovery) {
+  case TCP_OPEN:
+    loss_open(e, c, acked, dup, now);
+    break;
+  case TCP_RECOVERY:
+    loss_in_recovery(e, c, acked, dup);
+    break;
+  default:
+    if (acked > 0 && seq_geq(c->snd_una, c->recover)) {
+      c->recovery = TCP_OPEN;
+      c->dupacks = 0;
+    }
+    break;
+  }
+}
+
+/** The retransmission timer ran out: everything out is lost, but what was SACKed (RFC 5681 3.1, RFC 6675 5.1). */
+void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  int first = c->backoff == 0;
+  if (first)
+    loss_remember(c, now);
+  else
+    c->undo = 0;
+  TCP_COUNT(e, rto);
+  c->cc->rto(c, tcp_flight(c), first && c->recovery != TCP_LOSS, now);
+  c->recovery = TCP_LOSS;
+  c->recover = c->d->snd_max;
+  c->snd_nxt = c->high_rxt = c->snd_una;
+  c->dupacks = 0;
+  c->hole_at = 0;
+  c->rtt_at = 0;
+  c->lost_total++;
+  c->force = TCP_FORCE_ONE;
+  tcp_timer_stop(c, TCP_T_REO);
+  if (!first) /* the peer may have forgotten what it SACKed (RFC 2018 8) */
+    c->board.n = c->board.bytes = 0;
+}
+
+/** A hole has been open for the reordering window. */
+void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (c->recovery == TCP_OPEN && c->board.n > 0)
+    tcp_loss_enter(e, c, now);
+}

@@ -1,0 +1,192 @@
+/*
+ * Deadlines: retransmission (RFC 6298 5), delayed ACK, persist (RFC 9293 3.8.6.1), keep-alive (RFC 9293 3.8.4), the
+ * ends of TIME_WAIT, FIN_WAIT_2, parked connections and the user timeout (RFC 5482), the reordering window. They are
+ * kept in c->due; the session layer holds one order per connection. An order is only given when it must be earlier than
+ * the one that stands: a timer that comes too early finds nothing due and orders anew, so an ACK costs no order.
+ */
+#include "tcp_int.h"
+
+#define ORPHAN_RETRIES 8u /* RTOs or probes for a connection without an app (Linux tcp_orphan_retries) */
+#define ROUTE_BAD_AT   3u /* RTOs in a row after which the neighbour is doubted (RFC 1122 3.3.1.4) */
+
+void tcp_timer_arm(struct tcp_conn *c, enum tcp_timer_id id, usec_t when) {
+  c->due[id] = when;
+}
+
+void tcp_timer_stop(struct tcp_conn *c, enum tcp_timer_id id) {
+  c->due[id] = 0;
+}
+
+/** Tell the session layer about the earliest deadline if its order comes too late. */
+void tcp_timer_order(struct tcp_env *e, struct tcp_conn *c) {
+  usec_t first = UINT64_MAX;
+  for (unsigned i = 0; i < TCP_T_N; i++)
+    if (c->due[i] != 0 && c->due[i] < first)
+      first = c->due[i];
+  if (first < c->ordered) {
+    c->ordered = first;
+    e->ops->timer(e->ctx, c, first);
+  }
+}
+
+/** RTO doubled `shift` times, µs (RFC 6298 (5.5)). */
+usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, uint32_t shift) {
+  return HS_MIN((usec_t)c->rto << HS_MIN(shift, 20u), e->cfg.rto_max);
+}
+
+void tcp_timer_rto_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (c->stuck_at == 0)
+    c->stuck_at = now;
+  tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
+}
+
+static uint32_t timer_retries(const struct tcp_env *e, const struct tcp_conn *c) {
+  return c->d->fin & ABI_TCB_ORPHAN ? HS_MIN(e->cfg.data_retries, ORPHAN_RETRIES) : e->cfg.data_retries;
+}
+
+static void timer_give_up(struct tcp_env *e, struct tcp_conn *c) {
+  TCP_COUNT(e, timeouts);
+  tcp_close_fail(e, c, c->soft_error != 0 ? (int)c->soft_error : ETIMEDOUT);
+}
+
+static void timer_user_timeout(struct tcp_env *e, struct tcp_conn *c) {
+  (void)e;
+  if (c->d->opt.user_timeout_ms == 0 || c->stuck_at == 0)
+    return;
+  c->d->user_timeout_at = c->stuck_at + (usec_t)c->d->opt.user_timeout_ms * 1000;
+  tcp_timer_arm(c, TCP_T_LIFE, c->d->user_timeout_at);
+}
+
+static void timer_rto_handshake(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (c->d->accept == ABI_ACCEPT_PARKED)
+    return;
+  if (c->backoff >= e->cfg.syn_retries) {
+    timer_give_up(e, c);
+    return;
+  }
+  c->backoff++;
+  TCP_COUNT(e, rto);
+  TCP_COUNT(e, rexmit_segs);
+  c->retrans_total++;
+  if (c->backoff == ROUTE_BAD_AT)
+    e->ops->event(e->ctx, c, TCP_EV_ROUTE_BAD);
+  (void)tcp_output_syn(e, c, now);
+}
+
+static void timer_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  uint32_t state = tcp_state(c);
+  if (!tcp_synchronized(state)) {
+    timer_rto_handshake(e, c, now);
+    return;
+  }
+  if (c->d->snd_max == c->snd_una || state == ABI_TCP_TIME_WAIT)
+    return;
+  if (c->backoff >= timer_retries(e, c)) {
+    timer_give_up(e, c);
+    return;
+  }
+  tcp_loss_rto(e, c, now);
+  c->backoff++;
+  timer_user_timeout(e, c);
+  if (c->backoff == ROUTE_BAD_AT)
+    e->ops->event(e->ctx, c, TCP_EV_ROUTE_BAD);
+  tcp_timer_rto_restart(e, c, now);
+  (void)tcp_output_run(e, c, now);
+}
+
+static void timer_persist(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  uint32_t limit = timer_retries(e, c);
+  if (c->d->snd_wnd > 0) { /* small but open: RFC 9293 3.8.6.2.1 (3), override */
+    c->force = TCP_FORCE_SWS;
+    (void)tcp_output_run(e, c, now);
+    return;
+  }
+  /* A peer that answers may keep its window shut for ever (RFC 9293 3.8.6.1), but not that of an orphan. */
+  if (c->probes >= limit || ((c->d->fin & ABI_TCB_ORPHAN) && c->persists >= limit)) {
+    timer_give_up(e, c);
+    return;
+  }
+  c->probes++;
+  if (c->persists < UINT8_MAX)
+    c->persists++;
+  TCP_COUNT(e, zero_window_probes);
+  tcp_output_probe(e, c, now);
+  tcp_timer_arm(c, TCP_T_PERSIST, now + tcp_timer_backed_off(e, c, c->persists));
+}
+
+static uint64_t timer_s(uint32_t own, uint32_t dflt) {
+  return (uint64_t)(own != 0 ? own : dflt) * 1000000u;
+}
+
+void tcp_timer_keep_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  uint32_t state = tcp_state(c);
+  if (!(c->d->opt.flags & ABI_OPT_KEEPALIVE) || !tcp_synchronized(state) || state == ABI_TCP_TIME_WAIT)
+    tcp_timer_stop(c, TCP_T_KEEP);
+  else
+    tcp_timer_arm(c, TCP_T_KEEP, now + timer_s(c->d->opt.keepidle_s, e->cfg.keepidle_s));
+}
+
+static void timer_keep(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  usec_t idle = timer_s(c->d->opt.keepidle_s, e->cfg.keepidle_s);
+  uint32_t state = tcp_state(c);
+  if (!tcp_synchronized(state) || state == ABI_TCP_TIME_WAIT || !(c->d->opt.flags & ABI_OPT_KEEPALIVE))
+    return;
+  if (c->snd_una != c->d->snd_max || now - c->last_rx < idle) { /* RFC 9293 3.8.4: only when idle */
+    if (c->last_rx + idle > now)
+      tcp_timer_arm(c, TCP_T_KEEP, c->last_rx + idle);
+    else
+      tcp_timer_arm(c, TCP_T_KEEP, now + idle);
+    return;
+  }
+  if (c->probes >= (c->d->opt.keepcnt != 0 ? c->d->opt.keepcnt : e->cfg.keepcnt)) {
+    tcp_output_rst(e, c, now);
+    timer_give_up(e, c);
+    return;
+  }
+  c->probes++;
+  TCP_COUNT(e, keepalive_probes);
+  tcp_output_probe(e, c, now);
+  tcp_timer_arm(c, TCP_T_KEEP, now + timer_s(c->d->opt.keepintvl_s, e->cfg.keepintvl_s));
+}
+
+static void timer_delack(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  TCP_COUNT(e, delayed_acks);
+  c->pingpong = 0; /* no answer came that could take it along */
+  tcp_output_ack(e, c, now);
+}
+
+static void timer_life(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  switch (tcp_state(c)) {
+  case ABI_TCP_TIME_WAIT:
+  case ABI_TCP_FIN_WAIT_2:
+    tcp_close_timeout(e, c);
+    break;
+  case ABI_TCP_SYN_RECEIVED: /* parked, nobody came */
+    tcp_output_rst(e, c, now);
+    timer_give_up(e, c);
+    break;
+  default: /* user timeout */
+    if (c->d->user_timeout_at != 0 && c->stuck_at != 0) {
+      tcp_output_rst(e, c, now);
+      timer_give_up(e, c);
+    }
+    break;
+  }
+}
+
+void tcp_timer(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  static void (*const act[TCP_T_N])(struct tcp_env *, struct tcp_conn *, usec_t) = {
+      [TCP_T_RTO] = timer_rto,   [TCP_T_DELACK] = timer_delack, [TCP_T_PERSIST] = timer_persist,
+      [TCP_T_KEEP] = timer_keep, [TCP_T_LIFE] = timer_life,     [TCP_T_REO] = tcp_loss_reo_expired,
+  };
+  c->ordered = UINT64_MAX;
+  for (unsigned i = 0; i < TCP_T_N && tcp_state(c) != ABI_TCP_CLOSED; i++) {
+    if (c->due[i] == 0 || c->due[i] > now)
+      continue;
+    c->due[i] = 0;
+    act[i](e, c, now);
+    if (i == TCP_T_REO && tcp_state(c) != ABI_TCP_CLOSED)
+      (void)tcp_output_run(e, c, now);
+  }
+  tcp_done(e, c);
+}
