@@ -290,8 +290,8 @@ static void config_number_allowed(const struct config_key *k, char *buf, size_t 
     snprintf(lo, sizeof lo, "%lld", (long long)k->lo);
     snprintf(hi, sizeof hi, "%lld", (long long)k->hi);
   } else {
-    snprintf(lo, sizeof lo, k->type == CONFIG_OCTAL ? "0%llo" : "%llu", (unsigned long long)k->lo);
-    snprintf(hi, sizeof hi, k->type == CONFIG_OCTAL ? "0%llo" : "%llu", (unsigned long long)k->hi);
+    snprintf(lo, sizeof lo, k->type == CONFIG_OCTAL ? "%#llo" : "%llu", (unsigned long long)k->lo);
+    snprintf(hi, sizeof hi, k->type == CONFIG_OCTAL ? "%#llo" : "%llu", (unsigned long long)k->hi);
   }
   const char *extra = (k->flags & CONFIG_POW2) != 0  ? ", a power of two"
                       : (k->flags & CONFIG_MIB) != 0 ? ", a multiple of 1M"
