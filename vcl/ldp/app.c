@@ -1,0 +1,130 @@
+/*
+ * Attach and diagnostics (app.h). Attaching happens at the first stream socket, under a lock, so that programs which
+ * never open one (a shell, env) leave no trace with the broker. Without a broker the whole process stays with the
+ * kernel, and LDP_DEBUG tells so.
+ */
+#include "app.h"
+
+#include "fd.h"
+#include "real.h"
+#include "vcl_wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct app_env app_env;
+
+static pthread_mutex_t app_mutex = PTHREAD_MUTEX_INITIALIZER;
+static int app_state = -1; /* atomic: -1 not tried, else what app_attach returns */
+static int app_err_fd = -1;
+static uint64_t app_counts[APP_COUNTS];
+
+void app_lock(void) {
+  pthread_mutex_lock(&app_mutex);
+}
+void app_unlock(void) {
+  pthread_mutex_unlock(&app_mutex);
+}
+void app_lock_reinit(void) {
+  pthread_mutex_init(&app_mutex, NULL);
+}
+
+static bool app_flag(const char *name) {
+  const char *value = getenv(name);
+  return value && *value && strcmp(value, "0") != 0;
+}
+
+__attribute__((constructor(102))) static void app_constructor(void) {
+  const char *debug = getenv("LDP_DEBUG");
+  app_env.debug = debug ? (int)strtol(debug, NULL, 10) : 0;
+  app_env.require = app_flag("LDP_REQUIRE");
+  app_env.loopback = app_flag("LDP_LOOPBACK");
+  if (app_env.debug > 0 || app_env.require) { /* descriptor 2 may become a data file of the program later */
+    int fd = real.fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3L);
+    app_err_fd = fd_make_inner(fd);
+  }
+}
+
+static void app_write(const char *fmt, va_list ap) {
+  char line[512];
+  int at = snprintf(line, sizeof(line), "ldp[%d]: ", (int)getpid());
+  int n = vsnprintf(line + at, sizeof(line) - (size_t)at - 1, fmt, ap);
+  size_t len = (size_t)at + (n < 0 ? 0 : (size_t)n);
+  if (len > sizeof(line) - 2)
+    len = sizeof(line) - 2;
+  line[len++] = '\n';
+  int saved = errno;
+  if (app_err_fd >= 0 && real.write(app_err_fd, line, len) < 0) {
+    /* nowhere to say it */
+  }
+  errno = saved;
+}
+
+void app_say(int level, const char *fmt, ...) {
+  if (app_env.debug < level)
+    return;
+  va_list ap;
+  va_start(ap, fmt);
+  app_write(fmt, ap);
+  va_end(ap);
+}
+
+static void app_require_failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void app_require_failed(const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  app_write(fmt, ap);
+  va_end(ap);
+}
+
+static int app_try(void) {
+  const char *name = getenv("LDP_APP_NAME");
+  vcl_lock_mode(1);
+  int rc = vppcom_app_create(name && *name ? name : program_invocation_short_name);
+  if (rc >= 0) {
+    app_say(1, "attached to the stack as \"%s\"", name && *name ? name : program_invocation_short_name);
+    return 1;
+  }
+  if (!app_env.require) {
+    app_say(1, "no stack (%s): all sockets of this process stay with the kernel", strerror(-rc));
+    return 0;
+  }
+  app_require_failed("no stack (%s) and LDP_REQUIRE is set: socket() fails with ENETDOWN", strerror(-rc));
+  return -ENETDOWN;
+}
+
+int app_attach(void) {
+  int state = __atomic_load_n(&app_state, __ATOMIC_ACQUIRE);
+  if (state >= 0)
+    return state;
+  pthread_mutex_lock(&app_mutex);
+  state = app_state;
+  if (state < 0) {
+    int saved = errno;
+    state = app_try(); /* -ENETDOWN: the next socket() tries again */
+    __atomic_store_n(&app_state, state, __ATOMIC_RELEASE);
+    errno = saved;
+  }
+  pthread_mutex_unlock(&app_mutex);
+  return state;
+}
+
+bool app_attached(void) {
+  return __atomic_load_n(&app_state, __ATOMIC_ACQUIRE) == 1;
+}
+
+void app_count(enum app_count what) {
+  __atomic_fetch_add(&app_counts[what], 1, __ATOMIC_RELAXED);
+}
+
+__attribute__((destructor)) static void app_destructor(void) {
+  if (app_attached())
+    app_say(1,
+            "stream sockets: %lu made for the stack, %lu accepted from it, %lu moved to the kernel, %lu of the kernel",
+            (unsigned long)app_counts[APP_STACK], (unsigned long)app_counts[APP_ACCEPTED],
+            (unsigned long)app_counts[APP_MOVED], (unsigned long)app_counts[APP_KERNEL]);
+}

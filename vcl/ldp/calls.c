@@ -1,0 +1,300 @@
+/*
+ * Interposed calls of a socket's life: socket bind listen accept connect names options shutdown.
+ *
+ * Called by the program, any thread. A descriptor that is not ours goes straight to libc. RFC 9293 3.9.1 user calls
+ * with the errno values of Linux' socket(2) family.
+ */
+#include "addr.h"
+#include "app.h"
+#include "export.h"
+#include "fork.h"
+#include "real.h"
+#include "sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+int ldp_result(int rc) {
+  if (rc >= 0)
+    return rc;
+  errno = -rc;
+  return -1;
+}
+
+ssize_t ldp_result_long(ssize_t rc) {
+  if (rc >= 0)
+    return rc;
+  errno = (int)-rc;
+  return -1;
+}
+
+static bool calls_for_stack(int domain, int type, int proto) {
+  return (domain == AF_INET || domain == AF_INET6) && (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
+         (proto == 0 || proto == IPPROTO_TCP) && !fd_foreign_process();
+}
+
+int ldp_socket(int domain, int type, int proto) {
+  if (!calls_for_stack(domain, type, proto))
+    return real.socket(domain, type, proto);
+  int rc = app_attach();
+  if (rc < 0)
+    return ldp_result(rc);
+  if (rc == 0) {
+    app_count(APP_KERNEL);
+    return real.socket(domain, type, proto);
+  }
+  struct sock *s = sock_new(domain, type & SOCK_NONBLOCK ? SOCK_F_NONBLOCK : 0);
+  if (!s)
+    return -1;
+  return ldp_result(sock_install(s, (type & SOCK_CLOEXEC) != 0));
+}
+
+static int calls_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
+  struct addr_ep e;
+  struct sockaddr_in any;
+  if (sa && s->domain == AF_INET && len >= sizeof(any) && sa->sa_family == AF_UNSPEC) {
+    memcpy(&any, sa, sizeof(any)); /* bind(2) of Linux takes AF_UNSPEC with 0.0.0.0 for AF_INET */
+    if (any.sin_addr.s_addr != INADDR_ANY)
+      return -EAFNOSUPPORT;
+    any.sin_family = AF_INET;
+    sa = (const struct sockaddr *)&any;
+  }
+  int rc = addr_from_sockaddr(&e, s->domain, sa, len);
+  if (rc < 0)
+    return rc;
+  if (sock_flags(s) & (SOCK_F_BOUND | SOCK_F_CONNECTING | SOCK_F_CONNECTED))
+    return -EINVAL;
+  if (addr_is_loopback(&e) && !app_env.loopback) {
+    rc = sock_move_to_kernel(s);
+    if (rc < 0)
+      return rc;
+    app_say(2, "fd %d: bound to loopback, so it is a kernel socket", fd);
+    return real.bind(fd, sa, len) < 0 ? -errno : 0;
+  }
+  rc = vppcom_session_bind(s->h, &e.ep);
+  if (rc >= 0)
+    sock_raise(s, SOCK_F_BOUND);
+  return rc > 0 ? 0 : rc;
+}
+
+int ldp_bind(int fd, const struct sockaddr *sa, socklen_t len) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.bind(fd, sa, len);
+  int rc = calls_bind(s, fd, sa, len);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+int ldp_listen(int fd, int backlog) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.listen(fd, backlog);
+  int rc = 0;
+  uint32_t flags = sock_flags(s);
+  if (flags & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)) {
+    rc = -EINVAL;
+  } else {
+    if (!(flags & SOCK_F_BOUND)) { /* listen on an unbound socket takes any address and a free port */
+      struct addr_ep any;
+      addr_ep_init(&any);
+      any.ep.is_ip4 = s->domain == AF_INET;
+      rc = vppcom_session_bind(s->h, &any.ep);
+    }
+    if (rc >= 0)
+      rc = vppcom_session_listen(s->h, backlog < 0 ? SOMAXCONN : (uint32_t)backlog);
+    if (rc >= 0 && !(flags & SOCK_F_LISTENING))
+      fork_count_listener(1);
+    if (rc >= 0)
+      sock_raise(s, SOCK_F_BOUND | SOCK_F_LISTENING);
+  }
+  sock_put(s);
+  return ldp_result(rc > 0 ? 0 : rc);
+}
+
+/* Next connection of the listener: a session handle or -errno. */
+static int calls_accept_session(struct sock *s, struct addr_ep *peer) {
+  for (;;) {
+    addr_ep_init(peer);
+    int h = vppcom_session_accept(s->h, &peer->ep, O_NONBLOCK);
+    if (h != -EAGAIN || (sock_flags(s) & SOCK_F_NONBLOCK))
+      return h;
+    int rc = sock_wait(s, EPOLLIN, s->rcvtimeo_us);
+    if (rc < 0)
+      return rc;
+  }
+}
+
+static int calls_accept(struct sock *s, struct sockaddr *sa, socklen_t *len, int flags) {
+  struct addr_ep peer;
+  if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+    return -EINVAL;
+  if (!(sock_flags(s) & SOCK_F_LISTENING))
+    return -EINVAL;
+  int h = calls_accept_session(s, &peer);
+  if (h < 0)
+    return h;
+  struct sock *a = sock_new_accepted(s, (uint32_t)h, flags & SOCK_NONBLOCK ? SOCK_F_NONBLOCK : 0);
+  if (!a) {
+    (void)vppcom_session_close((uint32_t)h);
+    return -ENOMEM;
+  }
+  int fd = sock_install(a, (flags & SOCK_CLOEXEC) != 0); /* -EMFILE: the connection is closed, not kept for later */
+  if (fd >= 0 && sa && len)
+    (void)addr_to_sockaddr(&peer, s->domain, sa, len);
+  return fd;
+}
+
+int ldp_accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.accept4(fd, sa, len, flags);
+  int rc = calls_accept(s, sa, len, flags);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+int ldp_accept(int fd, struct sockaddr *sa, socklen_t *len) {
+  if (!fd_ours(fd))
+    return real.accept(fd, sa, len);
+  return ldp_accept4(fd, sa, len, 0);
+}
+
+/* Blocks until the connect under way is done: as connect(2), EINPROGRESS when SO_SNDTIMEO ran out. */
+static int calls_connect_wait(struct sock *s) {
+  for (;;) {
+    int rc = sock_connect_outcome(s);
+    if (rc != -EINPROGRESS)
+      return rc;
+    if (sock_flags(s) & SOCK_F_NONBLOCK)
+      return -EINPROGRESS;
+    rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us);
+    if (rc < 0)
+      return rc == -EAGAIN ? -EINPROGRESS : rc;
+  }
+}
+
+static int calls_connect_kernel(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
+  int rc = sock_move_to_kernel(s);
+  if (rc < 0)
+    return rc;
+  app_say(2, "fd %d: connects to loopback, so it is a kernel socket", fd);
+  return real.connect(fd, sa, len) < 0 ? -errno : 0;
+}
+
+static int calls_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
+  struct addr_ep e;
+  if (!sa)
+    return -EFAULT;
+  if (len < sizeof(sa_family_t))
+    return -EINVAL;
+  uint32_t flags = sock_flags(s);
+  if (sa->sa_family == AF_UNSPEC) /* dissolves the association, connect(2) */
+    return sock_renew(s);
+  if (flags & SOCK_F_CONNECTING) {
+    int rc = calls_connect_wait(s);
+    return rc == -EINPROGRESS ? -EALREADY : rc;
+  }
+  if (flags & (SOCK_F_LISTENING | SOCK_F_CONNECTED))
+    return -EISCONN;
+  int rc = addr_from_sockaddr(&e, s->domain, sa, len);
+  if (rc < 0)
+    return rc;
+  if ((addr_is_loopback(&e) || addr_is_any(&e)) && !app_env.loopback)
+    return calls_connect_kernel(s, fd, sa, len);
+  if ((flags & SOCK_F_FAILED) && (rc = sock_renew(s)) < 0)
+    return rc;
+  rc = vppcom_session_connect(s->h, &e.ep);
+  if (rc < 0 && rc != -EINPROGRESS && rc != -EAGAIN) {
+    sock_raise(s, SOCK_F_FAILED);
+    return rc;
+  }
+  sock_raise(s, SOCK_F_CONNECTING | SOCK_F_BOUND);
+  return calls_connect_wait(s);
+}
+
+int ldp_connect(int fd, const struct sockaddr *sa, socklen_t len) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.connect(fd, sa, len);
+  int rc = calls_connect(s, fd, sa, len);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+int ldp___connect(int fd, const struct sockaddr *sa, socklen_t len) {
+  return ldp_connect(fd, sa, len);
+}
+
+static int calls_name(struct sock *s, uint32_t attr, struct sockaddr *sa, socklen_t *len) {
+  struct addr_ep e;
+  uint32_t size = sizeof(e.ep);
+  addr_ep_init(&e);
+  if (attr == VPPCOM_ATTR_GET_PEER_ADDR && !sock_is_connected(s))
+    return -ENOTCONN;
+  bool named = sock_flags(s) & (SOCK_F_BOUND | SOCK_F_CONNECTED | SOCK_F_CONNECTING);
+  int rc = named ? vppcom_session_attr(s->h, attr, &e.ep, &size) : 0;
+  return rc < 0 ? rc : addr_to_sockaddr(&e, s->domain, sa, len);
+}
+
+int ldp_getsockname(int fd, struct sockaddr *sa, socklen_t *len) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.getsockname(fd, sa, len);
+  int rc = calls_name(s, VPPCOM_ATTR_GET_LCL_ADDR, sa, len);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+int ldp_getpeername(int fd, struct sockaddr *sa, socklen_t *len) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.getpeername(fd, sa, len);
+  int rc = calls_name(s, VPPCOM_ATTR_GET_PEER_ADDR, sa, len);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+int ldp_getsockopt(int fd, int level, int name, void *val, socklen_t *len) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.getsockopt(fd, level, name, val, len);
+  int rc = opt_get(s, level, name, val, len);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+int ldp_setsockopt(int fd, int level, int name, const void *val, socklen_t len) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.setsockopt(fd, level, name, val, len);
+  int rc = opt_set(s, level, name, val, len);
+  sock_put(s);
+  return ldp_result(rc);
+}
+
+static int calls_shutdown(struct sock *s, int how) {
+  if (how < SHUT_RD || how > SHUT_RDWR)
+    return -EINVAL;
+  if (sock_flags(s) & SOCK_F_LISTENING) /* Linux: the listener stops listening, accept() then fails */
+    return -EOPNOTSUPP;
+  if (!sock_is_connected(s))
+    return -ENOTCONN;
+  int rc = vppcom_session_shutdown(s->h, how);
+  if (rc < 0)
+    return rc;
+  sock_raise(s, (how != SHUT_WR ? SOCK_F_SHUT_RD : 0) | (how != SHUT_RD ? SOCK_F_SHUT_WR : 0));
+  return 0;
+}
+
+int ldp_shutdown(int fd, int how) {
+  struct sock *s = sock_get(fd);
+  if (!s)
+    return real.shutdown(fd, how);
+  int rc = calls_shutdown(s, how);
+  sock_put(s);
+  return ldp_result(rc);
+}

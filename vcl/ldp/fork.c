@@ -1,0 +1,100 @@
+/*
+ * Fork handlers (fork.h). They run in the thread that forks: prepare and parent in the parent, child in the child.
+ *
+ * daemon(3) and the like: the parent exits the moment fork returns, and its death would end the listeners that the
+ * child goes on with. So in a process with listeners the child makes its shares of them inside its handler, and the
+ * parent's handler waits for that (a byte, or the end of the pipe) for at most FORK_WAIT_MS. A vfork child runs no
+ * handler; number.c and calls.c know it by its process id.
+ */
+#include "fork.h"
+
+#include "app.h"
+#include "epoll.h"
+#include "real.h"
+#include "sleep.h"
+#include "sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FORK_WAIT_MS 2000
+
+static int fork_listeners; /* atomic */
+static int fork_pipe[2] = {-1, -1};
+
+void fork_count_listener(int by) {
+  __atomic_add_fetch(&fork_listeners, by, __ATOMIC_RELAXED);
+}
+
+static void fork_pipe_close(int end) {
+  if (fork_pipe[end] >= 0) {
+    fd_clear_inner(fork_pipe[end]);
+    real.close(fork_pipe[end]);
+  }
+  fork_pipe[end] = -1;
+}
+
+static void fork_pipe_open(void) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0)
+    return; /* the child still makes its shares, only the parent does not wait for it */
+  fork_pipe[0] = fd_make_inner(fds[0]);
+  fork_pipe[1] = fd_make_inner(fds[1]);
+}
+
+static void fork_prepare(void) {
+  app_lock();
+  if (app_attached() && __atomic_load_n(&fork_listeners, __ATOMIC_RELAXED) > 0)
+    fork_pipe_open();
+  epoll_lock();
+  fd_lock();
+}
+
+static void fork_parent(void) {
+  int saved = errno;
+  fd_unlock();
+  epoll_unlock();
+  if (fork_pipe[0] >= 0) {
+    struct pollfd p = {.fd = fork_pipe[0], .events = POLLIN};
+    fork_pipe_close(1);
+    int64_t end = epoll_now_ns() + (int64_t)FORK_WAIT_MS * 1000000;
+    while (real.poll(&p, 1, FORK_WAIT_MS) < 0 && errno == EINTR && epoll_now_ns() < end)
+      ;
+    fork_pipe_close(0);
+  }
+  app_unlock();
+  errno = saved;
+}
+
+static void fork_child(void) {
+  int saved = errno;
+  fd_lock_reinit();
+  fd_own_process();
+  epoll_fork_child();
+  sleep_fork_child();
+  app_lock_reinit();
+  if (app_attached()) {
+    int rc = vcl_fork_child();
+    if (rc < 0)
+      app_say(1, "the child of a fork has no use of the parent's sockets: %s", strerror(-rc));
+    if (rc >= 0 && __atomic_load_n(&fork_listeners, __ATOMIC_RELAXED) > 0) {
+      rc = vcl_fork_share();
+      if (rc < 0)
+        app_say(1, "the child of a fork has no share of the parent's listeners: %s", strerror(-rc));
+      else
+        app_say(2, "the child of a fork shares %d listeners", rc);
+    }
+  }
+  fork_pipe_close(0);
+  if (fork_pipe[1] >= 0 && real.write(fork_pipe[1], "", 1) < 0)
+    app_say(1, "the parent of a fork is gone already");
+  fork_pipe_close(1);
+  errno = saved;
+}
+
+__attribute__((constructor(103))) static void fork_constructor(void) {
+  pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

@@ -1,0 +1,39 @@
+/*
+ * Socket options: a table (level, name) → how it is honoured; what is not in the table is refused as Linux refuses it.
+ *
+ * Options with an int value are rows of one table; struct, string and computed ones have a function of their own. What
+ * a program set is remembered, so that it can be set again on a fresh session or on a kernel socket.
+ */
+#ifndef HS_LDP_OPT_H
+#define HS_LDP_OPT_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define OPT_ROWS_MAX 40
+#define OPT_CC_MAX   16
+
+struct sock;
+
+/** What was set on a socket. */
+struct opt_values {
+  uint64_t set;                /* bit per row of the table */
+  int32_t value[OPT_ROWS_MAX]; /* as the program gave it */
+  struct linger linger;        /* valid if special has OPT_HAS_LINGER */
+  char congestion[OPT_CC_MAX]; /* valid if special has OPT_HAS_CC */
+  uint32_t special;            /* OPT_HAS_* */
+};
+#define OPT_HAS_LINGER 1u
+#define OPT_HAS_CC     2u
+
+/** Tells a fresh session of what the program may observe (nothing set yet). */
+void opt_init(struct sock *s);
+/** Everything that was set, to the socket's present session. */
+void opt_apply_all(struct sock *s);
+/** Everything that was set, to a kernel socket. 0; options that the kernel refuses are told under LDP_DEBUG=2. */
+int opt_replay(struct sock *s, int fd);
+/** setsockopt and getsockopt: 0 or -errno. */
+int opt_set(struct sock *s, int level, int name, const void *val, socklen_t len);
+int opt_get(struct sock *s, int level, int name, void *val, socklen_t *len);
+
+#endif
