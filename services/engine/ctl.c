@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "control.pb-c.h"
+#include "ip/ip_counters.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -247,7 +247,7 @@ static int open_segments(struct engine *e) {
   if (rc == 0)
     rc = open_stats(e);
   if (rc == 0)
-    rc = worker_init(w, &e->svc.cfg, e->counters, e);
+    rc = worker_init(w, &e->svc.cfg, e->counters, e, NULL);
   if (rc == 0)
     rc = worker_set_tcbs(w, find_dup(e, ABI_ITEM_SEG, ABI_SEG_TCB, 0));
   if (rc == 0)

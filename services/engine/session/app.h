@@ -29,7 +29,7 @@ struct app_worker {
   int doorbell; /* eventfd in the worker's epoll, edge-triggered, never read; owned dup */
   enum app_life life;
   uint8_t ring_due;     /* the bell is to be rung at the end of the turn */
-  uint8_t drained;  /* told to the control thread */
+  uint8_t drained;      /* told to the control thread */
   uint8_t rescan;       /* look at every slot at the next turn */
   uint32_t n_sessions;  /* sessions that refer to the segments */
   uint32_t *by_slot;    /* n_slots session indices or APP_NO_SESSION */

@@ -9,12 +9,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void tcb_draw_secret(struct abi_tcb_block *b) {
+static int tcb_draw_secret(struct abi_tcb_block *b) {
   if (__atomic_load_n(&b->secret_set, __ATOMIC_ACQUIRE) == 1)
-    return;
-  rng_secure(b->secret, sizeof b->secret);
+    return 0;
+  int rc = rng_secure(b->secret, sizeof b->secret);
+  if (rc)
+    return rc;
   FAULT_POINT("tcb.secret"); /* a successor draws again: no connection has used it */
   __atomic_store_n(&b->secret_set, 1, __ATOMIC_RELEASE);
+  return 0;
 }
 
 int tcb_open(struct tcb_table *t, int fd) {
@@ -34,7 +37,9 @@ int tcb_open(struct tcb_table *t, int fd) {
   t->free = malloc(t->geom.n * sizeof *t->free);
   if (!t->free)
     goto fail;
-  tcb_draw_secret(t->block);
+  rc = tcb_draw_secret(t->block);
+  if (rc)
+    goto fail;
   tcb_recount(t);
   return 0;
 fail:

@@ -578,7 +578,7 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
   }
   struct session *s = flow_find(w, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
   if (s && tcp_time_wait_reuse(&s->tcp, &seg)) { /* RFC 6191, RFC 1122 4.2.2.13 */
-    tcp_drop(&w->tcp, &s->tcp, now);
+    tcp_abort(&w->tcp, &s->tcp, 0, now);         /* no RST in TIME_WAIT */
     s = NULL;
   }
   if (s) {

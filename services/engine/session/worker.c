@@ -93,26 +93,28 @@ static int worker_config_ip(struct worker *w) {
   return 0;
 }
 
-int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control) {
+int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control, usec_t (*clock)(void)) {
   memset(w, 0, sizeof *w);
+  w->clock = clock ? clock : clock_now_us;
   w->cfg = cfg;
   w->counters = counters;
   w->tcp.counters = counters + EC_N;
   w->control = control;
   w->link_bell = w->link_bell_mine = -1;
   w->packet_seg.fd = w->tcbs.seg.fd = w->listeners.seg.fd = -1;
-  w->now = clock_now_us();
+  w->now = w->clock();
   list_init(&w->dirty);
   list_init(&w->starved);
   list_init(&w->graveyard);
   timer_wheel_init(&w->wheel, w->now);
   idle_init(&w->idle, cfg->engine_idle);
-  rng_secure(w->flow_key, sizeof w->flow_key);
   w->ephemeral = (uint16_t)w->now;
   w->epfd = epoll_create1(EPOLL_CLOEXEC);
   if (w->epfd < 0)
     return -errno;
-  int rc = mailbox_init(&w->mail);
+  int rc = rng_secure(w->flow_key, sizeof w->flow_key);
+  if (rc == 0)
+    rc = mailbox_init(&w->mail);
   if (rc)
     return rc;
   struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
@@ -192,7 +194,7 @@ int worker_add_app(struct worker *w, struct app_worker *a) {
 }
 
 int worker_adopt(struct worker *w) {
-  w->now = clock_now_us();
+  w->now = w->clock();
   __atomic_store_n(&w->tcbs.block->epoch, w->tcbs.block->epoch + 1, __ATOMIC_RELEASE);
   (void)listen_refresh(w);
   int n = transport_tcp.adopt(w, w->now);
@@ -270,7 +272,7 @@ static void worker_drain_apps(struct worker *w) {
 
 uint32_t worker_turn(struct worker *w) {
   uint32_t work = mailbox_run(&w->mail, w);
-  w->now = clock_now_us();
+  w->now = w->clock();
   if (!w->adopted)
     return work;
   frame_io_poll(w);
@@ -322,7 +324,7 @@ static int worker_sleep_ms(struct worker *w) {
   usec_t next = timer_next(&w->wheel);
   if (w->adopted && w->ip_next < next)
     next = w->ip_next;
-  usec_t now = clock_now_us();
+  usec_t now = w->clock();
   if (next <= now)
     return 0;
   usec_t ms = (next - now + 999) / 1000;

@@ -30,6 +30,7 @@ struct worker {
   const struct config *cfg;
   uint32_t index;
   usec_t now;
+  usec_t (*clock)(void); /* clock_now_us, or a simulator's */
   /* frames */
   struct seg packet_seg;
   struct frame_seg frames;
@@ -80,7 +81,8 @@ struct worker_control {
 };
 extern const struct worker_control *worker_control;
 
-int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control);
+/** `counters`: EC_N + TCP_N_COUNTERS + IPC_N values. `clock` NULL = CLOCK_MONOTONIC. 0 or -errno. */
+int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control, usec_t (*clock)(void));
 void worker_fini(struct worker *w);
 /** Take over fds of the packet and TCB segments and the link bells. 0 or -errno/-EPROTO. */
 int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine);

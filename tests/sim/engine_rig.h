@@ -1,0 +1,85 @@
+/*
+ * Two whole engine workers in one process, joined by a simulated wire, with one app on each: real segments, rings,
+ * fifos, IP and TCP; only nicio and the broker are played by the rig. The clock is virtual.
+ */
+#ifndef HS_TESTS_ENGINE_RIG_H
+#define HS_TESTS_ENGINE_RIG_H
+
+#include "base/rng.h"
+#include "ip/ip_counters.h"
+#include "session/worker.h"
+
+#define RIG_RX_SLOTS 512u
+#define RIG_TX_SLOTS 256u
+#define RIG_WIRE     2048u
+
+struct rig_frame {
+  uint8_t *bytes;
+  uint32_t len;
+  uint16_t flags, gso_size;
+  usec_t due;
+};
+
+struct rig_host {
+  uint8_t number; /* 1 or 2: address 10.0.0.number and fd00::number */
+  struct config cfg;
+  struct seg packet, tcb, policy, e, a;
+  int bells[2], doorbell, link_bell[2];
+  struct worker w;
+  int alive;
+  uint64_t counters[EC_N + TCP_N_COUNTERS + IPC_N];
+  /* nicio's part */
+  struct frame_seg fs;
+  struct frame_link nic;
+  uint32_t rx_free[RIG_RX_SLOTS], n_rx_free;
+  uint32_t lent[RIG_RX_SLOTS], n_lent; /* slots out, in order */
+  struct abi_frame_desc lent_desc[RIG_RX_SLOTS];
+  struct rig_frame wire[RIG_WIRE]; /* frames on their way to this host */
+  uint32_t wire_head, wire_tail;
+  /* the app's part */
+  struct worker_view view;
+  struct hint_prod to_engine;
+  struct hint_cons from_engine;
+  struct arena *tx_arena;
+  int worker_was_drained;
+};
+
+struct rig {
+  struct rig_host host[2];
+  struct rng rng;
+  double loss;
+};
+
+/** One app session: both fifo handles on the app's side. */
+struct rig_sess {
+  struct rig_host *h;
+  uint32_t slot, gen;
+  struct abi_sess_app *a;
+  const struct abi_sess_engine *e;
+  struct fifo_prod tx;
+  struct fifo_cons rx;
+};
+
+void rig_open(struct rig *r, uint64_t seed);
+void rig_close(struct rig *r);
+/** Advance the clock by `us` and let everybody have a turn. */
+void rig_step(struct rig *r, usec_t us);
+usec_t rig_now(void);
+/** The engine is gone without a word; a new one adopts. */
+void rig_engine_kill(struct rig_host *h);
+void rig_engine_start(struct rig_host *h);
+/** nicio is gone and comes back with a new epoch. */
+void rig_nicio_restart(struct rig_host *h);
+/** What the broker does for listen(): a policy entry, and the app half that says listening and armed. */
+void rig_listen(struct rig_host *h, uint32_t slot, uint16_t port, int family, int armed);
+void rig_arm(struct rig_host *h, uint32_t slot);
+void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint16_t port, int family);
+/** Take the session offered to listener `slot`: 1 if there was one. */
+int rig_accept(struct rig_host *h, uint32_t listener, struct rig_sess *s);
+uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len);
+uint32_t rig_read(struct rig_sess *s, void *p, uint32_t len);
+void rig_want(struct rig_sess *s, uint32_t bits);
+uint32_t rig_state(const struct rig_sess *s);
+int rig_eof(const struct rig_sess *s);
+
+#endif
