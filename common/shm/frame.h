@@ -86,10 +86,10 @@ int frame_arm(struct frame_link *l);
 int frame_arm_slots(struct frame_link *l);
 void frame_disarm(struct frame_link *l);
 
-/** 1 when descriptors or done entries wait; 0 while the link is down, when the peer's words mean nothing. */
+/** 1 when descriptors wait (done entries wait silently); 0 while the link is down, when the peer's words mean nothing.
+ */
 static inline int frame_pending(const struct frame_link *l) {
-  return l->up && (__atomic_load_n(&l->peer->desc_tail, __ATOMIC_ACQUIRE) != l->in_desc_head ||
-                   __atomic_load_n(&l->peer->done_tail, __ATOMIC_ACQUIRE) != l->in_done_head);
+  return l->up && __atomic_load_n(&l->peer->desc_tail, __ATOMIC_ACQUIRE) != l->in_desc_head;
 }
 
 /** Start of slot `n` of the RX or TX region. */

@@ -305,7 +305,7 @@ uint32_t worker_turn(struct worker *w) {
 static int worker_arm(struct worker *w) {
   int quiet = 1;
   if (w->link_open)
-    quiet = frame_arm(&w->link);
+    quiet = list_empty(&w->starved) ? frame_arm(&w->link) : frame_arm_slots(&w->link);
   for (uint32_t i = 0; i < w->n_apps; i++)
     if (w->app[i]->life == APP_LIVE)
       quiet &= hint_arm(&w->app[i]->from_app);
