@@ -32,9 +32,10 @@ static void rig_drained(void *control, struct app_worker *a) {
 }
 
 static void rig_lied(void *control, uint64_t worker_id, const char *why) {
-  (void)control;
-  print_error("worker %llu lied: %s\n", (unsigned long long)worker_id, why);
-  fail();
+  struct rig_host *h = control;
+  if (!h->may_lie)
+    fail_msg("worker %llu lied: %s", (unsigned long long)worker_id, why);
+  h->lied = why;
 }
 
 static const struct worker_control rig_control = {.drained = rig_drained, .lied = rig_lied};

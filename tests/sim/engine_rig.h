@@ -42,6 +42,8 @@ struct rig_host {
   struct hint_cons from_engine;
   struct arena *tx_arena;
   int worker_was_drained;
+  int may_lie; /* a lie is what the test is about */
+  const char *lied;
 };
 
 struct rig {

@@ -1,1 +1,2 @@
 hs_sim(sim_engine sim_engine.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)
+hs_sim(sim_hostile sim_hostile.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)
