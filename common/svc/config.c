@@ -332,11 +332,12 @@ out:
 
 int config_keys_text(char *buf, size_t len) {
   size_t used = 0;
+  char past[1]; /* what has no room is only counted */
   for (uint32_t i = 0; i < config_n_keys; i++) {
     const struct config_key *k = &config_keys[i];
     char allowed[160];
     const char *def = k->def[0] != '\0' ? k->def : (k->flags & CONFIG_REQUIRED) != 0 ? "(required)" : "(none)";
-    int n = snprintf(buf != NULL && used < len ? buf + used : NULL, used < len ? len - used : 0,
+    int n = snprintf(used < len ? buf + used : past, used < len ? len - used : sizeof past,
                      "| `%s` | %s | %s | %s | %s |\n", k->path, config_value_allowed(k, allowed, sizeof allowed),
                      k->unit[0] != '\0' ? k->unit : "–", def, k->help);
     if (n < 0)
