@@ -44,8 +44,10 @@ static int ip_input_source_bad(const struct ip_stack *s, const struct pkt *p) {
   const struct ip_addr *a = &p->ip.src;
   if (ip_addr_is_any(a)) /* only a duplicate address probe may come from :: */
     return p->ip.version == 4 || p->ip.proto != IP_PROTO_ICMP6;
-  if (ip_addr_is_multicast(a) || ip_addr_is_loopback(a) || addr_find(s, a) != NULL)
+  if (ip_addr_is_multicast(a) || ip_addr_is_loopback(a))
     return 1;
+  if (HS_UNLIKELY(addr_find(s, a) != NULL)) /* who has our address too says so from it (RFC 4862 5.4.4) */
+    return p->ip.version == 4 || p->ip.proto != IP_PROTO_ICMP6 || p->ip.ttl != 255;
   if (p->ip.version == 4)
     return a->b[12] == 0 || a->b[12] >= 240 || addr_is_subnet_broadcast(s, p->port, a);
   return 0;
