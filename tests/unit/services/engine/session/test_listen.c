@@ -1,0 +1,153 @@
+/*
+ * Listener table: which entry takes a destination, who is offered what, and how policy changes arrive.
+ */
+#include "session/worker.h"
+#include "test.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static const struct worker_control no_control = {0};
+const struct worker_control *worker_control = &no_control;
+
+struct fixture {
+  struct worker w;
+  struct seg policy;
+};
+
+static struct abi_policy *policy_of(struct fixture *f) {
+  return seg_at(&f->policy, 256, sizeof(struct abi_policy));
+}
+
+static struct abi_listen_entry *entry_of(struct fixture *f, uint32_t i) {
+  return (struct abi_listen_entry *)seg_at(&f->policy, 4096, 16 * sizeof(struct abi_listen_entry)) + i;
+}
+
+static int setup(void **state) {
+  static struct fixture f;
+  memset(&f, 0, sizeof f);
+  struct abi_policy_geom g = {.block_off = 256, .n_listen = 16, .listen_off = 4096};
+  assert_int_equal(seg_create(&f.policy, "t", ABI_SEG_POLICY, 1, 8192, (uint64_t *)&g), 0);
+  f.w.listeners.seg.fd = -1;
+  assert_int_equal(listen_open(&f.w.listeners, dup(f.policy.fd)), 0);
+  *state = &f;
+  return 0;
+}
+
+static int teardown(void **state) {
+  struct fixture *f = *state;
+  listen_close(&f->w.listeners);
+  seg_detach(&f->policy);
+  return 0;
+}
+
+static void put(struct fixture *f, uint32_t i, const char *addr, int family, uint16_t port, uint32_t flags) {
+  struct abi_listen_entry *e = entry_of(f, i);
+  struct ip_addr a;
+  assert_int_equal(ip_addr_parse(addr, &a), 0);
+  e->gen++;
+  e->live = 1;
+  e->worker_id = 100 + i;
+  e->slot = i;
+  e->slot_gen = 1;
+  e->listener_id = i + 1;
+  e->backlog = 5;
+  e->addr = (struct abi_endpoint){.port = be16_from(port), .family = (uint8_t)family};
+  memcpy(e->addr.ip, a.b, 16);
+  e->flags = flags;
+  e->gen++;
+  struct abi_policy *p = policy_of(f);
+  if (p->listen_high <= i)
+    p->listen_high = i + 1;
+  p->policy_gen++;
+}
+
+static int find(struct fixture *f, const char *dst, uint16_t port, uint32_t hash) {
+  struct ip_addr a;
+  assert_int_equal(ip_addr_parse(dst, &a), 0);
+  struct listener *l = listen_find(&f->w, 0, &a, port, hash);
+  return l ? (int)l->entry.slot : -1;
+}
+
+static void test_specific_before_wildcard(void **state) {
+  struct fixture *f = *state;
+  put(f, 0, "0.0.0.0", 4, 80, 0);
+  put(f, 1, "10.0.0.1", 4, 80, 0);
+  put(f, 2, "::", 6, 80, 0);
+  assert_int_equal(listen_refresh(&f->w), 3);
+  assert_int_equal(find(f, "10.0.0.1", 80, 1), 1);
+  assert_int_equal(find(f, "10.0.0.2", 80, 1), 0); /* an IPv4 wildcard before a dual-stack one */
+  assert_int_equal(find(f, "fd00::1", 80, 1), 2);
+  assert_int_equal(find(f, "10.0.0.1", 81, 1), -1);
+}
+
+static void test_dual_stack(void **state) {
+  struct fixture *f = *state;
+  put(f, 0, "::", 6, 80, 0);
+  put(f, 1, "::", 6, 81, ABI_LISTEN_V6ONLY);
+  (void)listen_refresh(&f->w);
+  assert_int_equal(find(f, "10.0.0.1", 80, 1), 0);
+  assert_int_equal(find(f, "10.0.0.1", 81, 1), -1);
+  assert_int_equal(find(f, "fd00::9", 81, 1), 1);
+}
+
+static void test_reuseport_spreads(void **state) {
+  struct fixture *f = *state;
+  int seen[4] = {0};
+  for (uint32_t i = 0; i < 4; i++)
+    put(f, i, "0.0.0.0", 4, 80, ABI_LISTEN_REUSEPORT);
+  (void)listen_refresh(&f->w);
+  for (uint32_t hash = 0; hash < 4000; hash++)
+    seen[find(f, "10.0.0.1", 80, hash)]++;
+  for (int i = 0; i < 4; i++)
+    assert_in_range(seen[i], 700, 1300);
+  for (uint32_t hash = 0; hash < 100; hash++) /* the same flow always the same way */
+    assert_int_equal(find(f, "10.0.0.1", 80, hash), find(f, "10.0.0.1", 80, hash));
+}
+
+static void test_removal_and_rewrite(void **state) {
+  struct fixture *f = *state;
+  put(f, 0, "0.0.0.0", 4, 80, 0);
+  (void)listen_refresh(&f->w);
+  assert_int_equal(find(f, "10.0.0.1", 80, 1), 0);
+  assert_int_equal(listen_has_port(&f->w, 0, 80), 1);
+  entry_of(f, 0)->gen++; /* odd: being written, the old copy still serves */
+  entry_of(f, 0)->live = 0;
+  (void)listen_refresh(&f->w);
+  assert_int_equal(find(f, "10.0.0.1", 80, 1), 0);
+  entry_of(f, 0)->gen++;
+  (void)listen_refresh(&f->w);
+  assert_int_equal(find(f, "10.0.0.1", 80, 1), -1);
+  put(f, 0, "0.0.0.0", 4, 8080, 0);
+  (void)listen_refresh(&f->w);
+  assert_int_equal(find(f, "10.0.0.1", 8080, 1), 0);
+  assert_int_equal(listen_has_port(&f->w, 0, 80), 0);
+}
+
+static void test_armed_share_is_offered(void **state) {
+  struct fixture *f = *state;
+  for (uint32_t i = 0; i < 3; i++)
+    put(f, i, "0.0.0.0", 4, 80, 0);
+  put(f, 3, "0.0.0.0", 4, 81, 0);
+  (void)listen_refresh(&f->w);
+  struct listener *master = &f->w.listeners.l[0];
+  assert_null(listen_share(&f->w, master, 5)); /* nobody takes offers: parked */
+  f->w.listeners.l[3].armed = 1;
+  assert_null(listen_share(&f->w, master, 5)); /* another port is no share */
+  f->w.listeners.l[2].armed = 1;
+  assert_ptr_equal(listen_share(&f->w, master, 5), &f->w.listeners.l[2]);
+  assert_int_equal(find(f, "10.0.0.1", 80, 77), 2); /* an armed one is preferred at once */
+  master->armed = 1;
+  assert_ptr_equal(listen_share(&f->w, master, 5), master);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_specific_before_wildcard, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_dual_stack, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_reuseport_spreads, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_removal_and_rewrite, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_armed_share_is_offered, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
