@@ -1,3 +1,7 @@
 foreach(name fifo arena hint frame armed)
   hs_prop(prop_shm_${name} ${PROJECT_SOURCE_DIR}/tests/prop/shm/prop_${name}.c DEPS hs_shm Threads::Threads)
 endforeach()
+# two threads each; these are for tsan
+foreach(name hint fifo frame)
+  hs_prop(stress_shm_${name} ${PROJECT_SOURCE_DIR}/tests/prop/shm/stress_${name}.c DEPS hs_shm Threads::Threads)
+endforeach()
