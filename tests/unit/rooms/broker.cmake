@@ -1,0 +1,11 @@
+if(TARGET hs-broker)
+  add_library(hs_test_broker_rig STATIC ${PROJECT_SOURCE_DIR}/tests/support/broker_rig.c)
+  target_link_libraries(hs_test_broker_rig PUBLIC hs_svc hs_ctl hs_shm hs_base hs_proto_attach hs_proto_control cmocka)
+  target_include_directories(hs_test_broker_rig PUBLIC ${PROJECT_SOURCE_DIR}/tests/support)
+  target_compile_definitions(hs_test_broker_rig PRIVATE HS_BROKER_BIN="$<TARGET_FILE:hs-broker>")
+  add_dependencies(hs_test_broker_rig hs-broker)
+  foreach(name broker)
+    hs_test(unit_broker_${name} ${PROJECT_SOURCE_DIR}/tests/unit/services/broker/test_${name}.c
+            DEPS hs_test_broker_rig TIMEOUT 120)
+  endforeach()
+endif()
