@@ -54,7 +54,7 @@ enum tcp_event {
   TCP_EV_READABLE,      /* bytes were published in the rx fifo */
   TCP_EV_PEER_FIN,      /* FIN in sequence: end of stream at the current rx tail */
   TCP_EV_WRITABLE,      /* tx head moved */
-  TCP_EV_CLOSING,       /* entered a state in which nothing more can be written */
+  TCP_EV_CLOSING,       /* our FIN is acknowledged: all that was written has arrived */
   TCP_EV_ERROR,         /* d->error holds an errno: reset, refused, timed out, unreachable */
   TCP_EV_CLOSED,    /* CLOSED or end of TIME_WAIT: the session layer frees both halves when this returns; last event */
   TCP_EV_ROUTE_BAD, /* too many retransmissions: the path below should be checked (neighbour unreachability) */

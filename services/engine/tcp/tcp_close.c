@@ -78,6 +78,7 @@ void tcp_close_fin_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   FAULT_POINT("tcp.close.fin_acked_state");
   tcp_timer_stop(c, TCP_T_RTO);
   tcp_timer_stop(c, TCP_T_PERSIST);
+  e->ops->event(e->ctx, c, TCP_EV_CLOSING);
   switch (tcp_state(c)) {
   case ABI_TCP_CLOSED:
     close_gone(c);
@@ -111,7 +112,6 @@ void tcp_close_peer_fin(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 static void close_write_side(struct tcp_env *e, struct tcp_conn *c) {
   tcp_state_set(e, c, TCP_FSM_CLOSE);
   FAULT_POINT("tcp.close.queued");
-  e->ops->event(e->ctx, c, TCP_EV_CLOSING);
 }
 
 /** A shutdown or close that came before the handshake was complete (RFC 9293 3.10.4, SYN_RECEIVED). */

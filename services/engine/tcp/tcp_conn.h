@@ -13,8 +13,9 @@
 
 struct tcp_cc_ops;
 
-#define TCP_BOARD_MAX 16u /* SACKed ranges remembered; the peer may hold more, which costs a needless retransmission   \
-                           */
+#define TCP_BOARD_MAX                                                                                                  \
+  16u /* SACKed ranges remembered; the peer may hold more, which costs a needless retransmission                       \
+       */
 
 /** Deadlines of a connection; tcp_timer.c folds them into the one order that ops->timer takes. */
 enum tcp_timer_id {

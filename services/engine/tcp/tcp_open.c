@@ -208,8 +208,9 @@ int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct abi_tcb *d = c->d;
   if (d->nego & ABI_TCB_PASSIVE) {
     if (d->accept != ABI_ACCEPT_OFFERED && d->accept != ABI_ACCEPT_TAKEN && e->ops->offer(e->ctx, c) != 1) {
-      if (d->accept != ABI_ACCEPT_PARKED) {
+      if (d->accept != ABI_ACCEPT_PARKED)
         __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+      if (c->due[TCP_T_LIFE] == 0) {
         TCP_COUNT(e, parked);
         tcp_timer_stop(c, TCP_T_RTO);
         tcp_timer_arm(c, TCP_T_LIFE, now + PARKED_LIFE);
