@@ -64,6 +64,9 @@ int vcl_pump(void);
  * 0 ready, -ETIMEDOUT, -EINTR, -EBADFD. */
 int vcl_session_wait(uint32_t h, uint32_t events, int64_t timeout_us);
 
+/** pthread_atfork's three: prepare holds the worker over the fork, parent and child let go of it. -ENODEV: no app. */
+int vcl_fork_prepare(void);
+int vcl_fork_parent(void);
 /** In the child of a fork, before anything else of the library: the parent's worker is no longer our own; on first use
  * the child says Hello with the parent's token and gets a worker 0 of its own. Handles stay valid: a listener becomes a
  * share of the parent's (registered when it is first accepted from or waited for), a connected session goes on through

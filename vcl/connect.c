@@ -1,0 +1,118 @@
+/*
+ * connect, and endpoints between the caller's form and the shared one.
+ *
+ * Called by the program's threads under the worker's mutex. The request goes app → engine by the session's own record
+ * (abi/session.h); the broker has no part in it.
+ */
+#include "base/fault.h"
+#include "vcl_app.h"
+#include "vcl_session.h"
+
+int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out) {
+  if (ep == NULL || ep->ip == NULL)
+    return -EINVAL;
+  memset(out, 0, sizeof *out);
+  memcpy(&out->port.raw, &ep->port, sizeof out->port.raw);
+  if (ep->is_ip4) {
+    out->family = 4;
+    out->ip[10] = out->ip[11] = 0xff;
+    memcpy(out->ip + 12, ep->ip, 4);
+  } else {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    memcpy(out->ip, ep->ip, 16);
+    out->family = memcmp(out->ip, mapped, sizeof mapped) == 0 ? 4 : 6;
+  }
+  return 0;
+}
+
+void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep) {
+  ep->is_ip4 = in->family != 6;
+  memcpy(&ep->port, &in->port.raw, sizeof ep->port);
+  if (ep->ip == NULL)
+    return;
+  if (ep->is_ip4)
+    memcpy(ep->ip, in->ip + 12, 4);
+  else
+    memcpy(ep->ip, in->ip, 16);
+}
+
+/** Publishes the request: req → op → hint. */
+static void connect_ask(struct session *s, const struct abi_endpoint *remote) {
+  struct abi_request *rq = &s->a->req;
+  memset(rq, 0, sizeof *rq);
+  rq->id = 1;
+  rq->proto = s->proto;
+  rq->v6only = s->v6only;
+  rq->reuse = s->reuse;
+  rq->vrf = s->opt.vrf;
+  if (s->life == SESSION_BOUND)
+    rq->local = s->local;
+  rq->remote = *remote;
+  s->domain = remote->family;
+  FAULT_POINT("vcl.connect");
+  __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_CONNECT, __ATOMIC_RELEASE);
+  s->life = SESSION_CONNECT;
+  session_hint(s);
+}
+
+/** How a connect that was begun stands: 0 connected, -EINPROGRESS, -errno. */
+static int connect_result(struct session *s) {
+  session_settle(s);
+  if (s->life == SESSION_CONNECT)
+    return -EINPROGRESS;
+  int err = s->failed || s->broken != 0 ? session_take_error(s) : 0;
+  if (err != 0)
+    return -err;
+  if (s->failed)
+    return -ECONNABORTED; /* as Linux: the error was taken by SO_ERROR */
+  s->told = 1;
+  return 0;
+}
+
+static int connect_wait(struct session *s) {
+  double limit = app_state.cfg.session_timeout_s;
+  int rc = session_wait(s, EPOLLOUT | EPOLLIN, limit > 0 ? (int64_t)(limit * 1e6) : -1);
+  return rc < 0 ? rc : connect_result(s);
+}
+
+static int connect_session(struct session *s, const vppcom_endpt_t *ep) {
+  struct abi_endpoint remote;
+  int rc = connect_endpoint(ep, &remote);
+  if (rc < 0)
+    return rc;
+  session_settle(s);
+  if (s->life == SESSION_CONNECT && s->nonblock)
+    return -EALREADY;
+  if (s->life == SESSION_OPEN && !s->told) {
+    if (!s->failed)
+      return connect_result(s);
+    if (!s->err_taken)
+      return connect_result(s);
+    rc = session_renew(s);
+    if (rc < 0)
+      return rc;
+  } else if (s->life == SESSION_OPEN || s->life == SESSION_LISTEN) {
+    return -EISCONN;
+  }
+  if (s->life != SESSION_CONNECT) {
+    connect_ask(s, &remote);
+    home_flush(s->home);
+  }
+  return s->nonblock ? -EINPROGRESS : connect_wait(s);
+}
+
+int vppcom_session_connect(uint32_t session_handle_in, vppcom_endpt_t *server_ep) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  int rc = s->kind == SESSION_STREAM ? connect_session(s, server_ep) : VPPCOM_EINVAL;
+  worker_leave(w);
+  return rc == -EBADF ? VPPCOM_EBADFD : rc;
+}
+
+int vppcom_session_stream_connect(uint32_t session_handle_in, uint32_t parent_session_handle) {
+  (void)session_handle_in;
+  (void)parent_session_handle;
+  return -EOPNOTSUPP; /* no transport here has streams inside a connection */
+}

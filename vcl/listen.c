@@ -1,0 +1,285 @@
+/*
+ * bind, listen, accept: the broker reserves and registers, the engine offers, accept takes.
+ *
+ * Called by the program's threads. While the broker is asked, the worker's mutex is released (lock mode): an answer can
+ * take as long as the application's time-out. Offers arrive as hints about engine slots and wait in their listener's
+ * queue (session_offered).
+ */
+#include "base/fault.h"
+#include "vcl_app.h"
+#include "vcl_session.h"
+
+#include <fcntl.h>
+
+#define LISTEN_BACKLOG_MAX 65535u
+
+/** Our end of a broker request about a session: the mutex is released, the session pinned. */
+static struct broker_slot listen_ask_begin(struct session *s) {
+  struct worker *w = s->w;
+  struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
+  s->pins++;
+  home_flush(s->home);
+  worker_unlock(w);
+  pthread_mutex_lock(&w->broker.lock);
+  if (!list_empty(&w->unbinds))
+    worker_flush_unbinds(w);
+  return slot;
+}
+
+/** 0, or -EBADF when another thread closed the session meanwhile. The caller unpins. */
+static int listen_ask_end(struct session *s) {
+  struct worker *w = s->w;
+  pthread_mutex_unlock(&w->broker.lock);
+  worker_lock(w);
+  return s->life == SESSION_ZOMBIE ? -EBADF : 0;
+}
+
+static void listen_fill_request(struct session *s) {
+  struct abi_request *rq = &s->a->req;
+  memset(rq, 0, sizeof *rq);
+  rq->proto = s->proto;
+  rq->v6only = s->v6only;
+  rq->reuse = s->reuse;
+  rq->local = s->local;
+  rq->vrf = s->opt.vrf;
+  rq->id = s->listener_id;
+}
+
+static int listen_bind(struct session *s, const struct abi_endpoint *want) {
+  struct abi_endpoint ep = *want;
+  struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = s->reuse};
+  int nowait = s->nonblock;
+  struct worker *w = s->w;
+  struct broker_slot slot = listen_ask_begin(s);
+  int rc = broker_bind(&w->broker, &slot, &rq, &ep, nowait);
+  int gone = listen_ask_end(s);
+  if (rc == 0 && gone == 0) {
+    s->local = ep;
+    s->bound = 1;
+    s->life = SESSION_BOUND;
+  } else if (rc == 0) {
+    (void)worker_later_unbind(w, &slot);
+    rc = gone;
+  }
+  session_unpin(s);
+  return rc;
+}
+
+int vppcom_session_bind(uint32_t session_handle_in, vppcom_endpt_t *ep) {
+  struct abi_endpoint want;
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  int rc = s->kind != SESSION_STREAM || s->life != SESSION_NEW ? VPPCOM_EINVAL : connect_endpoint(ep, &want);
+  if (rc == 0)
+    rc = listen_bind(s, &want);
+  worker_leave(w);
+  return rc;
+}
+
+static int listen_register(struct session *s, uint32_t backlog, uint32_t share_of) {
+  uint32_t id = 0;
+  int nowait = s->nonblock;
+  struct worker *w = s->w;
+  struct broker_slot slot = listen_ask_begin(s);
+  int rc = broker_listen(&w->broker, &slot, backlog, share_of, &id, nowait);
+  int gone = listen_ask_end(s);
+  if (rc == 0 && gone != 0) {
+    (void)worker_later_unbind(w, &slot);
+    rc = gone;
+  }
+  if (rc == 0) {
+    s->listener_id = id;
+    s->backlog = backlog;
+    s->bound = 1;
+    s->life = SESSION_LISTEN;
+    listen_fill_request(s);
+    FAULT_POINT("vcl.listen");
+    __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_LISTEN, __ATOMIC_RELEASE);
+    session_hint(s);
+  }
+  session_unpin(s);
+  return rc;
+}
+
+/** listen() without bind() picks a port of the wildcard address, as on Linux. */
+static int listen_bind_any(struct session *s) {
+  struct abi_endpoint any;
+  memset(&any, 0, sizeof any);
+  any.family = s->domain == 6 ? 6 : 4;
+  if (any.family == 4)
+    any.ip[10] = any.ip[11] = 0xff;
+  return listen_bind(s, &any);
+}
+
+int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  uint32_t backlog = q_len < 1 ? 1 : q_len > LISTEN_BACKLOG_MAX ? LISTEN_BACKLOG_MAX : q_len;
+  int rc = 0;
+  if (s->kind != SESSION_STREAM || (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
+    rc = VPPCOM_EINVAL;
+  else if (s->life == SESSION_LISTEN && s->backlog == backlog)
+    goto out;
+  if (rc == 0 && s->life == SESSION_NEW)
+    rc = listen_bind_any(s);
+  if (rc == 0)
+    rc = listen_register(s, backlog, 0);
+out:
+  worker_leave(w);
+  return rc;
+}
+
+int listen_share(struct session *s) {
+  if (!s->share_due)
+    return 0;
+  s->share_due = 0;
+  int rc = listen_register(s, s->backlog, s->share_of);
+  if (rc < 0 && rc != -EBADF)
+    s->share_due = 1;
+  return rc;
+}
+
+int listen_arm(struct session *s) {
+  if (s->kind != SESSION_STREAM || s->life != SESSION_LISTEN || s->armed_offer)
+    return 0;
+  int rc = listen_share(s);
+  if (rc < 0)
+    return rc;
+  s->armed_offer = 1;
+  __atomic_store_n(&s->a->listen_armed, 1u, __ATOMIC_RELEASE);
+  session_hint(s);
+  home_flush(s->home);
+  return 0;
+}
+
+void listen_drop_offers(struct session *s) {
+  struct list *link;
+  while ((link = list_pop_head(&s->offers)) != NULL)
+    session_free(list_entry(link, struct session, offers)); /* never taken: the engine gives it to another share */
+  s->n_offers = 0;
+}
+
+/** Looks for offers that could not be queued when their hint came. */
+static void listen_look_again(struct worker *w) {
+  struct home *h = w->home;
+  uint32_t high = __atomic_load_n(&h->view.engine->slots_high, __ATOMIC_ACQUIRE);
+  w->offers_missed = 0;
+  for (uint32_t slot = h->n_slots_app; slot < high && slot < h->n_slots; slot++)
+    if (h->owner[slot] == HOME_NO_OWNER)
+      session_offered(w, h, slot, 0);
+}
+
+/** Makes the offer ours: words → gen → accepted. 0, or -EAGAIN when the engine has withdrawn it. */
+static int listen_take(struct session *l, struct session *s, uint32_t flags) {
+  uint32_t gen = __atomic_load_n(&s->e->gen, __ATOMIC_ACQUIRE);
+  uint32_t state = __atomic_load_n(&s->e->state, __ATOMIC_ACQUIRE);
+  if (gen != s->gen || (state != ABI_SESS_OFFERED && state != ABI_SESS_CLOSED))
+    return -EAGAIN;
+  home_slot_clear(s->a);
+  s->proto = l->proto;
+  s->nonblock = (flags & O_NONBLOCK) != 0;
+  s->opt = l->opt;
+  s->lowat = l->lowat;
+  s->bound = 0;
+  s->life = SESSION_OPEN;
+  s->told = 1;
+  session_open_fifos(s);
+  if (l->a->opt_gen != 0)
+    session_publish_options(s);
+  s->a->rx_lowat = l->lowat;
+  __atomic_store_n(&s->a->gen, s->gen, __ATOMIC_RELEASE);
+  FAULT_POINT("vcl.accept");
+  __atomic_store_n(&s->a->accepted, s->gen, __ATOMIC_RELEASE);
+  session_hint(s);
+  return 0;
+}
+
+/** The next offer that still stands, NULL when there is none. */
+static struct session *listen_next(struct session *l, uint32_t flags) {
+  struct list *link;
+  while ((link = list_pop_head(&l->offers)) != NULL) {
+    struct session *s = list_entry(link, struct session, offers);
+    l->n_offers--;
+    list_init(&s->offers);
+    if (listen_take(l, s, flags) == 0)
+      return s;
+    session_free(s);
+  }
+  return NULL;
+}
+
+static int listen_accept(struct session *l, uint32_t flags, struct session **out) {
+  struct worker *w = l->w;
+  int rc = listen_arm(l);
+  if (rc < 0)
+    return rc;
+  for (;;) {
+    if (l->listen_shut)
+      return -EINVAL;
+    if (l->n_offers == 0)
+      (void)worker_pump(w);
+    if (l->n_offers == 0 && w->offers_missed)
+      listen_look_again(w);
+    *out = listen_next(l, flags);
+    if (*out != NULL)
+      return 0;
+    if (l->broken != 0)
+      return -l->broken;
+    if (l->nonblock)
+      return -EAGAIN;
+    rc = session_wait(l, EPOLLIN, -1);
+    if (rc < 0)
+      return rc;
+  }
+}
+
+int vppcom_session_accept(uint32_t listen_session_handle, vppcom_endpt_t *client_ep, uint32_t flags) {
+  struct session *l = session_enter(listen_session_handle);
+  if (l == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = l->w;
+  struct session *s = NULL;
+  int rc = l->kind != SESSION_STREAM || l->life != SESSION_LISTEN ? VPPCOM_EINVAL : listen_accept(l, flags, &s);
+  if (rc == 0) {
+    struct abi_endpoint remote = s->e->remote;
+    l->n_accepted++;
+    if (client_ep != NULL)
+      connect_fill(&remote, client_ep);
+    rc = (int)session_handle(s);
+  }
+  worker_leave(w);
+  return rc == -EBADF ? VPPCOM_EBADFD : rc;
+}
+
+int vppcom_session_listener(uint32_t session_handle_in) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  struct session *l = s->listener != UINT32_MAX ? pool_at(&w->sessions, s->listener) : NULL;
+  int rc = l != NULL && l->serial == s->listener_serial && l->life == SESSION_LISTEN ? (int)session_handle(l)
+                                                                                     : VPPCOM_ENOENT;
+  worker_leave(w);
+  return rc;
+}
+
+int vppcom_session_n_accepted(uint32_t session_handle_in) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  int rc = (int)s->n_accepted;
+  worker_leave(s->w);
+  return rc;
+}
+
+int vppcom_session_is_connectable_listener(uint32_t session_handle_in) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  worker_leave(s->w);
+  return 0; /* only multiplexed transports have such sessions */
+}

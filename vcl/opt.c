@@ -1,0 +1,341 @@
+/*
+ * Socket options beyond the attribute numbers: a table of get and set functions (vcl_opt.h).
+ *
+ * Called by the preload shim under the worker's mutex; attr.c uses a few of its helpers. What the engine acts on goes
+ * into the app half as one generation (session_publish_options).
+ */
+#include "vcl_opt.h"
+
+#include "base/bits.h"
+#include "vcl_app.h"
+#include "vcl_session.h"
+
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+typedef int opt_get_fn(struct session *s, void *buf, uint32_t *len);
+typedef int opt_set_fn(struct session *s, const void *buf, uint32_t len);
+
+static const char *const opt_cc_names[] = {"newreno", "cubic", "bbr"};
+#define OPT_N_CC (sizeof opt_cc_names / sizeof opt_cc_names[0])
+
+/** Copies a value out, cut to the caller's room as Linux does. */
+static int opt_give(void *buf, uint32_t *len, const void *value, uint32_t size) {
+  if (buf == NULL || len == NULL)
+    return -EFAULT;
+  uint32_t n = HS_MIN(*len, size);
+  memcpy(buf, value, n);
+  *len = n;
+  return 0;
+}
+
+static int opt_give_int(void *buf, uint32_t *len, int64_t v) {
+  int value = v > INT32_MAX ? INT32_MAX : (int)v;
+  return opt_give(buf, len, &value, sizeof value);
+}
+
+static int opt_take_int(const void *buf, uint32_t len, int *v) {
+  if (buf == NULL)
+    return -EFAULT;
+  if (len < sizeof *v)
+    return -EINVAL;
+  memcpy(v, buf, sizeof *v);
+  return 0;
+}
+
+static int opt_flag_get(const struct session *s, uint32_t bit, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, (s->opt.flags & bit) != 0);
+}
+
+static int opt_flag_set(struct session *s, uint32_t bit, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  s->opt.flags = v != 0 ? s->opt.flags | bit : s->opt.flags & ~bit;
+  session_publish_options(s);
+  return 0;
+}
+
+#define OPT_FLAG(name, bit)                                                                                            \
+  static int opt_##name##_get(struct session *s, void *buf, uint32_t *len) {                                           \
+    return opt_flag_get(s, bit, buf, len);                                                                             \
+  }                                                                                                                    \
+  static int opt_##name##_set(struct session *s, const void *buf, uint32_t len) {                                      \
+    return opt_flag_set(s, bit, buf, len);                                                                             \
+  }
+OPT_FLAG(cork, ABI_OPT_CORK)
+OPT_FLAG(quickack, ABI_OPT_QUICKACK)
+OPT_FLAG(oobinline, ABI_OPT_OOBINLINE)
+
+static int opt_linger_get(struct session *s, void *buf, uint32_t *len) {
+  struct linger l = {.l_onoff = (s->opt.flags & ABI_OPT_LINGER) != 0, .l_linger = (int)s->opt.linger_s};
+  return opt_give(buf, len, &l, sizeof l);
+}
+
+static int opt_linger_set(struct session *s, const void *buf, uint32_t len) {
+  struct linger l;
+  if (buf == NULL)
+    return -EFAULT;
+  if (len < sizeof l)
+    return -EINVAL;
+  memcpy(&l, buf, sizeof l);
+  s->opt.flags &= ~ABI_OPT_LINGER;
+  if (l.l_onoff) {
+    s->opt.flags |= ABI_OPT_LINGER;
+    s->opt.linger_s = l.l_linger < 0 ? 0 : (uint32_t)l.l_linger;
+  }
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_rcvbuf_get(struct session *s, void *buf, uint32_t *len) {
+  uint32_t v = s->opt.rcvbuf;
+  if (v == 0 && s->life == SESSION_OPEN && s->fifos_open)
+    v = s->e->figures.rcv_wnd;
+  return opt_give_int(buf, len, v != 0 ? v : 131072);
+}
+
+static int opt_sndbuf_get(struct session *s, void *buf, uint32_t *len) {
+  uint32_t v = s->opt.sndbuf;
+  if (v == 0 && s->life == SESSION_OPEN && s->fifos_open)
+    v = __atomic_load_n(&s->e->tx_limit, __ATOMIC_RELAXED);
+  return opt_give_int(buf, len, v != 0 ? HS_MIN(v, ABI_FIFO_MAX) : 87040);
+}
+
+/** SO_RCVBUF and SO_SNDBUF: any value is taken and bounded, as on Linux. */
+static int opt_bytes_set(struct session *s, uint32_t *field, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  uint32_t bytes = v < 0 ? ABI_FIFO_MAX : (uint32_t)v;
+  *field = HS_CLAMP(bytes, 4096u, ABI_FIFO_MAX);
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_rcvbuf_set(struct session *s, const void *buf, uint32_t len) {
+  return opt_bytes_set(s, &s->opt.rcvbuf, buf, len);
+}
+
+static int opt_sndbuf_set(struct session *s, const void *buf, uint32_t len) {
+  return opt_bytes_set(s, &s->opt.sndbuf, buf, len);
+}
+
+static int opt_rcvlowat_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->lowat != 0 ? s->lowat : 1);
+}
+
+static int opt_rcvlowat_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  s->lowat = v < 0 ? INT32_MAX : v == 0 ? 1 : (uint32_t)v;
+  s->opt.lowat = s->lowat;
+  __atomic_store_n(&s->a->rx_lowat, s->lowat, __ATOMIC_RELEASE);
+  session_publish_options(s);
+  session_touch(s);
+  return 0;
+}
+
+static int opt_error_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, session_take_error(s));
+}
+
+static int opt_peek_error_get(struct session *s, void *buf, uint32_t *len) {
+  session_settle(s);
+  return opt_give_int(buf, len, session_error(s));
+}
+
+/** An integer within [lo, hi] into a 32-bit field; -EINVAL outside. */
+static int opt_range_set(struct session *s, uint32_t *field, int lo, int hi, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  if (v < lo || v > hi)
+    return -EINVAL;
+  *field = (uint32_t)v;
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_keepcnt_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.keepcnt != 0 ? s->opt.keepcnt : 9);
+}
+
+static int opt_keepcnt_set(struct session *s, const void *buf, uint32_t len) {
+  return opt_range_set(s, &s->opt.keepcnt, 1, 127, buf, len);
+}
+
+static int opt_user_timeout_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.user_timeout_ms);
+}
+
+static int opt_user_timeout_set(struct session *s, const void *buf, uint32_t len) {
+  return opt_range_set(s, &s->opt.user_timeout_ms, 0, INT32_MAX, buf, len);
+}
+
+static int opt_congestion_get(struct session *s, void *buf, uint32_t *len) {
+  char name[16] = {0};
+  snprintf(name, sizeof name, "%s", opt_cc_names[s->opt.cc == 0 ? 0 : (s->opt.cc - 1u) % OPT_N_CC]);
+  return opt_give(buf, len, name, sizeof name);
+}
+
+static int opt_congestion_set(struct session *s, const void *buf, uint32_t len) {
+  char name[17] = {0};
+  if (buf == NULL)
+    return -EFAULT;
+  if (len < 1)
+    return -EINVAL;
+  memcpy(name, buf, HS_MIN(len, 16u));
+  const char *want = strcmp(name, "reno") == 0 ? "newreno" : name;
+  for (uint8_t i = 0; i < OPT_N_CC; i++) {
+    if (strcmp(want, opt_cc_names[i]) != 0)
+      continue;
+    s->opt.cc = (uint8_t)(i + 1);
+    session_publish_options(s);
+    return 0;
+  }
+  return -ENOENT;
+}
+
+/** Linux's numbers from the engine's figures. */
+static int opt_tcp_info_get(struct session *s, void *buf, uint32_t *len) {
+  struct tcp_info ti;
+  memset(&ti, 0, sizeof ti);
+  session_settle(s);
+  ti.tcpi_state = s->life == SESSION_LISTEN ? TCP_LISTEN : s->life == SESSION_CONNECT ? TCP_SYN_SENT : TCP_CLOSE;
+  if (s->life == SESSION_OPEN && s->fifos_open) {
+    struct abi_tcp_figures f = s->e->figures;
+    uint32_t mss = f.snd_mss != 0 ? f.snd_mss : 536;
+    ti.tcpi_state = f.tcp_state != 0 && f.tcp_state < 12 ? (uint8_t)f.tcp_state : (uint8_t)TCP_ESTABLISHED;
+    ti.tcpi_rto = f.rto_us;
+    ti.tcpi_snd_mss = f.snd_mss;
+    ti.tcpi_rcv_mss = f.rcv_mss;
+    ti.tcpi_unacked = f.in_flight / mss;
+    ti.tcpi_lost = f.lost;
+    ti.tcpi_rtt = f.srtt_us;
+    ti.tcpi_rttvar = f.rttvar_us;
+    ti.tcpi_snd_ssthresh = f.ssthresh / mss;
+    ti.tcpi_snd_cwnd = f.cwnd / mss;
+    ti.tcpi_advmss = f.rcv_mss;
+    ti.tcpi_reordering = f.reordering;
+    ti.tcpi_rcv_space = f.rcv_wnd;
+    ti.tcpi_total_retrans = f.retrans_total;
+    ti.tcpi_pmtu = f.pmtu;
+  }
+  return opt_give(buf, len, &ti, sizeof ti);
+}
+
+static int opt_tos_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.tos);
+}
+
+static int opt_tos_set(struct session *s, const void *buf, uint32_t len) {
+  int n;
+  int rc = opt_take_int(buf, len, &n);
+  if (rc < 0)
+    return rc;
+  if (n < -1 || n > 255)
+    return -EINVAL;
+  s->opt.tos = n < 0 ? 0 : (uint8_t)n;
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_ttl_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.ttl != 0 ? s->opt.ttl : 64);
+}
+
+static int opt_ttl_set(struct session *s, const void *buf, uint32_t len) {
+  int n;
+  int rc = opt_take_int(buf, len, &n);
+  if (rc < 0)
+    return rc;
+  if (n != -1 && (n < 1 || n > 255))
+    return -EINVAL;
+  s->opt.ttl = n < 0 ? 0 : (uint8_t)n;
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_outq_get(struct session *s, void *buf, uint32_t *len) {
+  int64_t n = 0;
+  session_settle(s);
+  if (s->life == SESSION_OPEN && s->fifos_open && session_tx_room(s) >= 0)
+    n = fifo_prod_used(&s->tx);
+  return opt_give_int(buf, len, n);
+}
+
+static int opt_outqnsd_get(struct session *s, void *buf, uint32_t *len) {
+  int64_t n = 0;
+  session_settle(s);
+  if (s->life == SESSION_OPEN && s->fifos_open) {
+    uint32_t sent = __atomic_load_n(&s->e->tx_sent, __ATOMIC_RELAXED);
+    n = (int32_t)(s->tx.tail - sent);
+  }
+  return opt_give_int(buf, len, n < 0 ? 0 : n);
+}
+
+static int opt_state_get(struct session *s, void *buf, uint32_t *len) {
+  static const int map[] = {[SESSION_NEW] = VCL_STATE_NEW,          [SESSION_BOUND] = VCL_STATE_BOUND,
+                            [SESSION_LISTEN] = VCL_STATE_LISTENING, [SESSION_CONNECT] = VCL_STATE_CONNECTING,
+                            [SESSION_OFFER] = VCL_STATE_CONNECTED,  [SESSION_OPEN] = VCL_STATE_CONNECTED,
+                            [SESSION_ZOMBIE] = VCL_STATE_CLOSED};
+  session_settle(s);
+  int state = map[s->life];
+  if (s->life == SESSION_OPEN && (s->failed || s->broken != 0 || session_facts(s).state == ABI_SESS_CLOSED))
+    state = VCL_STATE_CLOSED;
+  return opt_give_int(buf, len, state);
+}
+
+static const struct {
+  opt_get_fn *get;
+  opt_set_fn *set;
+} opt_table[VCL_OPT_N] = {
+    [VCL_OPT_LINGER] = {opt_linger_get, opt_linger_set},
+    [VCL_OPT_RCVBUF] = {opt_rcvbuf_get, opt_rcvbuf_set},
+    [VCL_OPT_SNDBUF] = {opt_sndbuf_get, opt_sndbuf_set},
+    [VCL_OPT_RCVLOWAT] = {opt_rcvlowat_get, opt_rcvlowat_set},
+    [VCL_OPT_ERROR] = {opt_error_get, NULL},
+    [VCL_OPT_KEEPCNT] = {opt_keepcnt_get, opt_keepcnt_set},
+    [VCL_OPT_USER_TIMEOUT] = {opt_user_timeout_get, opt_user_timeout_set},
+    [VCL_OPT_CORK] = {opt_cork_get, opt_cork_set},
+    [VCL_OPT_QUICKACK] = {opt_quickack_get, opt_quickack_set},
+    [VCL_OPT_CONGESTION] = {opt_congestion_get, opt_congestion_set},
+    [VCL_OPT_TCP_INFO] = {opt_tcp_info_get, NULL},
+    [VCL_OPT_TOS] = {opt_tos_get, opt_tos_set},
+    [VCL_OPT_TTL] = {opt_ttl_get, opt_ttl_set},
+    [VCL_OPT_OOBINLINE] = {opt_oobinline_get, opt_oobinline_set},
+    [VCL_OPT_OUTQ] = {opt_outq_get, NULL},
+    [VCL_OPT_OUTQNSD] = {opt_outqnsd_get, NULL},
+    [VCL_OPT_STATE] = {opt_state_get, NULL},
+    [VCL_OPT_PEEK_ERROR] = {opt_peek_error_get, NULL},
+};
+
+int vcl_opt_get(uint32_t h, uint32_t opt, void *buf, uint32_t *len) {
+  if (opt >= VCL_OPT_N || opt_table[opt].get == NULL)
+    return -ENOPROTOOPT;
+  struct session *s = session_enter(h);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  int rc = s->kind == SESSION_STREAM ? opt_table[opt].get(s, buf, len) : -EINVAL;
+  worker_leave(s->w);
+  return rc;
+}
+
+int vcl_opt_set(uint32_t h, uint32_t opt, const void *buf, uint32_t len) {
+  if (opt >= VCL_OPT_N || opt_table[opt].set == NULL)
+    return -ENOPROTOOPT;
+  struct session *s = session_enter(h);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  int rc = s->kind == SESSION_STREAM ? opt_table[opt].set(s, buf, len) : -EINVAL;
+  worker_leave(w);
+  return rc;
+}

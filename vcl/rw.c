@@ -1,0 +1,347 @@
+/*
+ * Reading and writing: between the caller's memory and the fifos.
+ *
+ * Called by the program's threads under the worker's mutex; a blocking call releases it while it sleeps. Facts are
+ * loaded before the fifo is looked at: whatever the engine published before it said FIN, reset or closed is read first.
+ */
+#include "base/bits.h"
+#include "base/clock.h"
+#include "vcl_app.h"
+#include "vcl_session.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define RW_HINT_MAX (256u * 1024u) /* bytes read at most before the engine is told */
+#define RW_IO_MAX   ((size_t)INT_MAX)
+#define RW_SEGMENTS (int)ABI_FIFO_CHUNKS
+
+/** What a read that finds nothing returns; -EAGAIN: more may come. */
+static int rw_empty(struct session *s, const struct session_facts *f) {
+  int err = session_take_error(s);
+  if (err != 0)
+    return -err;
+  if (s->broken != 0 || s->shut_rd || f->state == ABI_SESS_CLOSED || (f->flags & (ABI_SE_PEER_FIN | ABI_SE_RESET)) != 0)
+    return 0;
+  return -EAGAIN;
+}
+
+/** Whether reading makes sense at all: 1 yes, 0 or -errno the answer. */
+static int rw_readable(struct session *s) {
+  if (s->kind != SESSION_STREAM)
+    return -EBADFD;
+  session_settle(s);
+  if (s->life == SESSION_OPEN)
+    return s->fifos_open ? 1 : rw_empty(s, &(struct session_facts){.state = ABI_SESS_CLOSED});
+  return s->life == SESSION_CONNECT ? -EAGAIN : -ENOTCONN;
+}
+
+/** Freed room matters to the peer's window: tell the engine now and then (a quarter of what it advertised). */
+static void rw_consumed(struct session *s) {
+  uint32_t window = s->e->figures.rcv_wnd;
+  uint32_t since = s->rx.head - s->rx_hinted;
+  if (since < HS_MIN(window / 4, RW_HINT_MAX))
+    return;
+  s->rx_hinted = s->rx.head;
+  session_hint(s);
+}
+
+static int rw_lied(struct session *s) {
+  if (s->broken == 0)
+    s->broken = ECONNRESET;
+  return -session_take_error(s);
+}
+
+/** One look: bytes, 0 at the end, -EAGAIN. */
+static int rw_read_once(struct session *s, void *buf, size_t n, int flags) {
+  int rc = rw_readable(s);
+  if (rc <= 0)
+    return rc;
+  struct session_facts f = session_facts(s);
+  uint32_t len = (uint32_t)HS_MIN(n, RW_IO_MAX);
+  int64_t got;
+  if ((flags & MSG_TRUNC) != 0) { /* as Linux for TCP: bytes are thrown away */
+    got = fifo_cons_used(&s->rx);
+    if (got > (int64_t)len)
+      got = (int64_t)len;
+    if (got > 0 && (flags & MSG_PEEK) == 0)
+      fifo_cons_consume(&s->rx, (uint32_t)got);
+  } else if ((flags & MSG_PEEK) != 0) {
+    got = fifo_cons_peek(&s->rx, 0, buf, len);
+  } else {
+    got = fifo_cons_read(&s->rx, buf, len);
+  }
+  if (got < 0)
+    return rw_lied(s);
+  if (got == 0)
+    return rw_empty(s, &f);
+  if ((flags & MSG_PEEK) == 0)
+    rw_consumed(s);
+  return (int)got;
+}
+
+/** Bytes that a blocking read waits for. */
+static int rw_enough(const struct session *s, size_t n, int flags) {
+  size_t want = (flags & MSG_WAITALL) != 0 ? n : HS_MIN((size_t)HS_MAX(s->lowat, 1u), n);
+  return (int)HS_MIN(want, RW_IO_MAX);
+}
+
+int rw_read(struct session *s, void *buf, size_t n, int flags) {
+  int block = !s->nonblock && (flags & MSG_DONTWAIT) == 0;
+  int done = 0, rc;
+  if ((flags & MSG_OOB) != 0)
+    return -EOPNOTSUPP; /* urgent data is read in line */
+  if (n == 0)
+    return s->kind == SESSION_STREAM ? 0 : -EBADFD;
+  for (;;) {
+    uint8_t *to = buf != NULL ? (uint8_t *)buf + done : NULL;
+    rc = rw_read_once(s, to, n - (size_t)done, flags);
+    if (rc > 0 && (flags & MSG_PEEK) != 0)
+      return rc;
+    if (rc > 0)
+      done += rc;
+    if (rc != -EAGAIN && (rc <= 0 || done >= rw_enough(s, n, flags)))
+      break;
+    if (!block)
+      break;
+    home_flush(s->home);
+    int waited = session_wait(s, EPOLLIN | EPOLLRDHUP, -1);
+    if (waited < 0)
+      return done > 0 ? done : waited;
+  }
+  return done > 0 ? done : rc;
+}
+
+/** Whether writing makes sense: 1 yes, -errno no. */
+static int rw_writable(struct session *s) {
+  if (s->kind != SESSION_STREAM)
+    return -EBADFD;
+  session_settle(s);
+  if (s->life == SESSION_CONNECT)
+    return -EAGAIN;
+  if (s->life != SESSION_OPEN)
+    return -EPIPE; /* as Linux for a stream that was never connected */
+  int err = session_take_error(s);
+  if (err != 0)
+    return -err;
+  struct session_facts f = session_facts(s);
+  if (s->broken != 0 || s->shut_wr || !s->fifos_open || f.state == ABI_SESS_CLOSED || f.state == ABI_SESS_CLOSING ||
+      (f.flags & ABI_SE_RESET) != 0)
+    return -EPIPE;
+  return 1;
+}
+
+/** Copies as much as there is room for. Bytes, 0 when full, -errno. */
+static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
+  int64_t room = session_tx_room(s);
+  if (room <= 0)
+    return room;
+  uint32_t n = (uint32_t)HS_MIN(len, (size_t)room);
+  home_lock(s->home);
+  int64_t put = fifo_prod_write(&s->tx, from, n);
+  home_unlock(s->home);
+  if (put < 0 || (put == 0 && s->home->forked))
+    return put;
+  if (put < (int64_t)n) { /* the arena is short: idle sessions may hold some */
+    worker_trim(s->w);
+    int64_t more = fifo_prod_write(&s->tx, from + put, n - (uint32_t)put);
+    put = more < 0 ? more : put + more;
+  }
+  return put;
+}
+
+/** One look over the caller's pieces from byte `skip` on. Bytes, -EAGAIN, -errno. */
+static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, size_t skip) {
+  int rc = rw_writable(s);
+  int64_t done = 0;
+  if (rc > 0 && s->write_msg) { /* the last message has left: corked again */
+    s->write_msg = 0;
+    session_publish_options(s);
+  }
+  for (int i = 0; i < n_iov && rc > 0; i++) {
+    if (skip >= iov[i].iov_len) {
+      skip -= iov[i].iov_len;
+      continue;
+    }
+    size_t len = iov[i].iov_len - skip;
+    int64_t put = rw_put(s, (const uint8_t *)iov[i].iov_base + skip, len);
+    skip = 0;
+    if (put < 0)
+      return done > 0 ? (int)done : rw_lied(s);
+    done += put;
+    if ((size_t)put < len)
+      break;
+  }
+  if (rc < 0)
+    return rc;
+  if (done == 0)
+    return -EAGAIN;
+  session_hint(s);
+  return (int)done;
+}
+
+/** Waits until a write makes sense. There may be room in the fifo but no memory in the arena: then a moment. */
+static int rw_wait_room(struct session *s) {
+  struct worker *w = s->w;
+  home_flush(s->home);
+  if (s->life == SESSION_OPEN && session_tx_room(s) > 0 && (session_events(s) & EPOLLOUT) != 0) {
+    s->pins++;
+    worker_unlock(w);
+    (void)poll(NULL, 0, 1);
+    worker_lock(w);
+    int gone = s->life == SESSION_ZOMBIE;
+    session_unpin(s);
+    return gone ? -EBADF : 0;
+  }
+  return session_wait(s, EPOLLOUT, -1);
+}
+
+int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags) {
+  int block = !s->nonblock && (flags & MSG_DONTWAIT) == 0;
+  size_t total = 0, done = 0;
+  int rc;
+  if ((flags & MSG_OOB) != 0)
+    return -EOPNOTSUPP;
+  for (int i = 0; i < n_iov; i++)
+    total += HS_MIN(iov[i].iov_len, RW_IO_MAX - total);
+  if (total == 0) {
+    rc = rw_writable(s);
+    return rc > 0 ? 0 : rc;
+  }
+  for (;;) {
+    rc = rw_write_once(s, iov, n_iov, done);
+    if (rc > 0)
+      done += (size_t)rc;
+    if (done == total || (rc < 0 && rc != -EAGAIN))
+      break;
+    if (!block) {
+      if (s->life == SESSION_OPEN)
+        (void)session_events(s); /* full: arms, so that room is announced */
+      break;
+    }
+    int waited = rw_wait_room(s);
+    if (waited < 0)
+      return done > 0 ? (int)done : waited;
+  }
+  return done > 0 ? (int)done : rc;
+}
+
+int vppcom_session_read(uint32_t session_handle_in, void *buf, size_t n) {
+  return vppcom_session_recvfrom(session_handle_in, buf, (uint32_t)HS_MIN(n, RW_IO_MAX), 0, NULL);
+}
+
+int vppcom_session_recvfrom(uint32_t session_handle_in, void *buffer, uint32_t buflen, int flags, vppcom_endpt_t *ep) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  int rc = rw_read(s, buffer, buflen, flags);
+  if (rc >= 0 && ep != NULL && s->e != NULL) {
+    struct abi_endpoint remote = s->e->remote;
+    connect_fill(&remote, ep);
+  }
+  worker_leave(w);
+  return rc == -EBADF ? VPPCOM_EBADFD : rc;
+}
+
+static int rw_write_entered(uint32_t handle, const struct iovec *iov, int n_iov, int flags, int push) {
+  struct session *s = session_enter(handle);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  int rc = rw_write(s, iov, n_iov, flags);
+  if (rc > 0 && push && (s->opt.flags & ABI_OPT_CORK) != 0) { /* uncork and cork again: what is held back goes out */
+    s->opt.flags &= ~ABI_OPT_CORK;
+    session_publish_options(s);
+    home_flush(s->home);
+    s->opt.flags |= ABI_OPT_CORK;
+    s->write_msg = 1;
+  }
+  worker_leave(w);
+  return rc == -EBADF ? VPPCOM_EBADFD : rc;
+}
+
+int vppcom_session_write(uint32_t session_handle_in, void *buf, size_t n) {
+  struct iovec iov = {.iov_base = buf, .iov_len = n};
+  return rw_write_entered(session_handle_in, &iov, 1, 0, 0);
+}
+
+int vppcom_session_write_msg(uint32_t session_handle_in, void *buf, size_t n) {
+  struct iovec iov = {.iov_base = buf, .iov_len = n};
+  return rw_write_entered(session_handle_in, &iov, 1, 0, 1);
+}
+
+int vppcom_session_sendto(uint32_t session_handle_in, void *buffer, uint32_t buflen, int flags, vppcom_endpt_t *ep) {
+  struct iovec iov = {.iov_base = buffer, .iov_len = buflen};
+  (void)ep; /* as Linux: a connected stream ignores it */
+  return rw_write_entered(session_handle_in, &iov, 1, flags, 0);
+}
+
+int vppcom_session_write_segments(uint32_t session_handle_in, vppcom_data_segment_t *ds, uint32_t n_segments) {
+  struct iovec iov[64];
+  int n = (int)HS_MIN(n_segments, 64u); /* a short write is allowed */
+  if (ds == NULL && n_segments != 0)
+    return VPPCOM_EFAULT;
+  for (int i = 0; i < n; i++)
+    iov[i] = (struct iovec){.iov_base = ds[i].data, .iov_len = ds[i].len};
+  return rw_write_entered(session_handle_in, iov, n, 0, 0);
+}
+
+/** Pieces of what can be read now. Bytes covered, 0 at the end, -EAGAIN. */
+static int rw_segments(struct session *s, vppcom_data_segment_t *ds, uint32_t n_segments, uint32_t max_bytes) {
+  struct fifo_piece pc[ABI_FIFO_CHUNKS];
+  uint32_t got = 0;
+  int rc = rw_readable(s);
+  if (rc <= 0)
+    return rc;
+  struct session_facts f = session_facts(s);
+  int64_t used = fifo_cons_used(&s->rx);
+  if (used < 0)
+    return rw_lied(s);
+  if (used == 0)
+    return rw_empty(s, &f);
+  uint32_t len = (uint32_t)HS_MIN(used, (int64_t)HS_MIN(max_bytes, (uint32_t)INT_MAX));
+  int n = fifo_cons_pieces(&s->rx, 0, len, pc, (int)HS_MIN(n_segments, (uint32_t)RW_SEGMENTS), &got);
+  if (n < 0)
+    return rw_lied(s);
+  for (int i = 0; i < n; i++)
+    ds[i] = (vppcom_data_segment_t){.data = pc[i].p, .len = pc[i].len};
+  for (uint32_t i = (uint32_t)n; i < n_segments; i++)
+    ds[i] = (vppcom_data_segment_t){.data = NULL, .len = 0};
+  return (int)got;
+}
+
+int vppcom_session_read_segments(uint32_t session_handle_in, vppcom_data_segment_t *ds, uint32_t n_segments,
+                                 uint32_t max_bytes) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  struct worker *w = s->w;
+  int rc = ds == NULL || n_segments == 0 || max_bytes == 0 ? VPPCOM_EFAULT : 0;
+  while (rc == 0) {
+    rc = rw_segments(s, ds, n_segments, max_bytes);
+    if (rc != -EAGAIN || s->nonblock)
+      break;
+    rc = session_wait(s, EPOLLIN | EPOLLRDHUP, -1);
+  }
+  worker_leave(w);
+  return rc == -EBADF ? VPPCOM_EBADFD : rc;
+}
+
+void vppcom_session_free_segments(uint32_t session_handle_in, uint32_t n_bytes) {
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return;
+  struct worker *w = s->w;
+  if (s->kind == SESSION_STREAM && s->fifos_open) {
+    int64_t used = fifo_cons_used(&s->rx);
+    uint32_t n = used > 0 ? (uint32_t)HS_MIN(used, (int64_t)n_bytes) : 0;
+    if (n != 0) {
+      fifo_cons_consume(&s->rx, n);
+      rw_consumed(s);
+    }
+  }
+  worker_leave(w);
+}

@@ -1,0 +1,486 @@
+/*
+ * Sessions: slots, life, what the engine's half says, and closing (abi/session.h tells the slot's life).
+ *
+ * Called by every public function about a session and by worker.c for hints; under the worker's mutex. A fact of the
+ * engine is believed only while its gen equals ours; words of the app half have one writer, which is us.
+ */
+#include "vcl_session.h"
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "shm/fence.h"
+#include "vcl_app.h"
+#include "vcl_vep.h"
+
+#include <sys/socket.h>
+
+static uint64_t session_serial;
+
+struct session *session_find(struct worker *w, uint32_t handle) {
+  if (handle >> WORKER_INDEX_BITS != w->index)
+    return NULL;
+  struct session *s = pool_at(&w->sessions, handle & WORKER_INDEX_MASK);
+  return s == NULL || s->life == SESSION_ZOMBIE || s->life == SESSION_OFFER ? NULL : s;
+}
+
+struct session *session_enter(uint32_t handle) {
+  struct worker *w = worker_enter();
+  struct session *s = w != NULL ? session_find(w, handle) : NULL;
+  if (w != NULL && s == NULL)
+    worker_leave(w);
+  return s;
+}
+
+struct session *session_new(struct worker *w, uint32_t kind) {
+  uint32_t index;
+  struct session *s = pool_get(&w->sessions, &index);
+  if (s == NULL)
+    return NULL;
+  s->w = w;
+  s->index = index;
+  s->kind = (uint8_t)kind;
+  s->refs = 1;
+  s->listener = UINT32_MAX;
+  s->serial = __atomic_add_fetch(&session_serial, 1, __ATOMIC_RELAXED);
+  list_init(&s->items);
+  list_init(&s->watchers);
+  list_init(&s->offers);
+  return s;
+}
+
+/** Ties a session to a slot of a home. */
+static void session_place(struct session *s, struct home *h, uint32_t slot, uint32_t gen) {
+  s->home = h;
+  s->slot = slot;
+  s->gen = gen;
+  s->a = worker_view_app(&h->view, slot);
+  s->e = worker_view_engine(&h->view, slot);
+  h->owner[slot] = s->index + 1;
+  h->n_sessions++;
+}
+
+void session_move(struct session *s, struct home *h, uint32_t slot) {
+  s->home->n_sessions--;
+  if (s->home->owner[s->slot] == s->index + 1)
+    s->home->owner[s->slot] = HOME_NO_OWNER;
+  s->lane = 0;
+  session_place(s, h, slot, worker_view_app(&h->view, slot)->gen);
+}
+
+/** Options that a configuration file asks for. */
+static void session_default_options(struct session *s) {
+  s->opt.rcvbuf = app_state.cfg.rx_fifo_bytes;
+  s->opt.sndbuf = app_state.cfg.tx_fifo_bytes;
+  if (s->opt.rcvbuf != 0 || s->opt.sndbuf != 0)
+    session_publish_options(s);
+}
+
+struct session *session_new_stream(struct worker *w, uint8_t proto, int nonblock, int *err) {
+  if (w->home == NULL || w->home->detached) {
+    *err = ENETDOWN;
+    return NULL;
+  }
+  int64_t slot = home_slot_get(w->home);
+  if (slot < 0) { /* zombies whose end we have not looked at yet */
+    (void)worker_pump(w);
+    slot = home_slot_get(w->home);
+  }
+  if (slot < 0) {
+    *err = (int)-slot;
+    return NULL;
+  }
+  struct session *s = session_new(w, SESSION_STREAM);
+  if (s == NULL) {
+    home_slot_put(w->home, (uint32_t)slot);
+    *err = ENOMEM;
+    return NULL;
+  }
+  s->proto = proto;
+  s->nonblock = nonblock != 0;
+  session_place(s, w->home, (uint32_t)slot, worker_view_app(&w->home->view, (uint32_t)slot)->gen);
+  session_default_options(s);
+  return s;
+}
+
+struct session *session_new_offer(struct worker *w, struct home *h, uint32_t slot, uint32_t gen) {
+  struct session *s = session_new(w, SESSION_STREAM);
+  if (s == NULL)
+    return NULL;
+  s->life = SESSION_OFFER;
+  session_place(s, h, slot, gen);
+  return s;
+}
+
+void session_free(struct session *s) {
+  struct worker *w = s->w;
+  if (s->home != NULL) {
+    s->home->n_sessions--;
+    if (s->home->owner[s->slot] == s->index + 1)
+      s->home->owner[s->slot] = HOME_NO_OWNER;
+  }
+  (void)pool_put(&w->sessions, s->index);
+}
+
+struct session_facts session_facts(const struct session *s) {
+  struct session_facts f = {0, 0, 0};
+  if (s->e == NULL || __atomic_load_n(&s->e->gen, __ATOMIC_ACQUIRE) != s->gen)
+    return f;
+  f.state = __atomic_load_n(&s->e->state, __ATOMIC_ACQUIRE);
+  f.flags = __atomic_load_n(&s->e->flags, __ATOMIC_ACQUIRE);
+  f.error = __atomic_load_n(&s->e->error, __ATOMIC_ACQUIRE);
+  return f;
+}
+
+void session_open_fifos(struct session *s) {
+  if (s->fifos_open)
+    return;
+  struct worker_view *v = &s->home->view;
+  home_lock(s->home);
+  if (fifo_prod_init(&s->tx, &s->a->tx, s->a->tx_chunk, &s->e->tx_head, v->seg_a.base, s->home->arena, 0) < 0)
+    s->broken = ECONNRESET;
+  home_unlock(s->home);
+  fifo_cons_init(&s->rx, &s->e->rx, s->e->rx_chunk, &s->a->rx_head, v->seg_e.base, v->ge.arena_off, v->ge.arena_size,
+                 ABI_FIFO_MAX);
+  s->rx_hinted = s->rx.head;
+  s->fifos_open = 1;
+}
+
+void session_settle(struct session *s) {
+  if (s->life != SESSION_CONNECT)
+    return;
+  struct session_facts f = session_facts(s);
+  if (s->broken != 0) {
+    s->life = SESSION_OPEN;
+    s->failed = 1;
+    return;
+  }
+  if (f.state < ABI_SESS_READY)
+    return;
+  uint32_t got = __atomic_load_n(&s->e->rx.tail, __ATOMIC_ACQUIRE);
+  int lived = f.state != ABI_SESS_CLOSED || got != 0 || (f.flags & ABI_SE_PEER_FIN) != 0;
+  if (!lived && f.error == 0)
+    return; /* the state is the slot's former life's: the engine is about to answer */
+  session_open_fifos(s);
+  s->failed = !lived;
+  s->life = SESSION_OPEN;
+}
+
+int session_error(const struct session *s) {
+  if (s->err_taken || s->kind != SESSION_STREAM)
+    return 0;
+  if (s->broken != 0)
+    return s->broken;
+  if (s->life != SESSION_OPEN && s->life != SESSION_CONNECT)
+    return 0;
+  struct session_facts f = session_facts(s);
+  if (s->life == SESSION_CONNECT)
+    return 0;
+  if (f.error != 0)
+    return f.error < 4096 ? (int)f.error : EPROTO;
+  return (f.flags & ABI_SE_RESET) != 0 ? ECONNRESET : 0;
+}
+
+int session_take_error(struct session *s) {
+  session_settle(s);
+  int err = session_error(s);
+  if (err != 0)
+    s->err_taken = 1;
+  return err;
+}
+
+int64_t session_tx_room(struct session *s) {
+  uint32_t limit = __atomic_load_n(&s->e->tx_limit, __ATOMIC_RELAXED);
+  if (s->opt.sndbuf != 0 && limit > s->opt.sndbuf)
+    limit = HS_MAX(s->opt.sndbuf, 4096u);
+  limit = HS_MIN(limit, ABI_FIFO_MAX);
+  if (limit != s->tx.size)
+    fifo_prod_size_set(&s->tx, limit);
+  home_lock(s->home);
+  int64_t room = fifo_prod_room(&s->tx);
+  home_unlock(s->home);
+  if (room < 0 && s->broken == 0)
+    s->broken = ECONNRESET;
+  return room;
+}
+
+/** A third of the fifo is free: as Linux, a writer is not woken for less. */
+static int session_room_matters(const struct session *s, int64_t room) {
+  return room > 0 && room * 3 >= (int64_t)s->tx.size;
+}
+
+/** Whether a write makes sense now; if not, the engine will say when. */
+static int session_is_writable(struct session *s) {
+  int64_t room = session_tx_room(s);
+  if (room < 0 || session_room_matters(s, room)) {
+    if (s->tx_armed)
+      __atomic_store_n(&s->a->tx_armed, 0u, __ATOMIC_RELAXED);
+    s->tx_armed = 0;
+    return 1;
+  }
+  uint32_t used_then = s->tx.size - (s->tx.size + 2) / 3;
+  __atomic_store_n(&s->a->tx_wake, s->tx.tail - used_then, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->a->tx_armed, 1u, __ATOMIC_RELEASE);
+  s->tx_armed = 1;
+  shm_fence();
+  room = session_tx_room(s);
+  return room < 0 || session_room_matters(s, room);
+}
+
+/** Events of a session that is or was connected. */
+static uint32_t session_open_events(struct session *s) {
+  struct session_facts f = session_facts(s);
+  int over = s->broken != 0 || f.state == ABI_SESS_CLOSED;
+  int rd_shut = over || s->shut_rd || (f.flags & (ABI_SE_PEER_FIN | ABI_SE_RESET)) != 0;
+  int wr_shut = over || s->shut_wr || f.state == ABI_SESS_CLOSING || (f.flags & ABI_SE_RESET) != 0;
+  int64_t used = fifo_cons_used(&s->rx);
+  uint32_t ev = 0;
+  if (used < 0 && s->broken == 0)
+    s->broken = ECONNRESET;
+  if (used < 0 || rd_shut || used >= (int64_t)HS_MAX(s->lowat, 1u))
+    ev |= EPOLLIN | EPOLLRDNORM;
+  if (rd_shut)
+    ev |= EPOLLRDHUP;
+  if (rd_shut && wr_shut)
+    ev |= EPOLLHUP;
+  if (wr_shut || session_is_writable(s))
+    ev |= EPOLLOUT | EPOLLWRNORM;
+  if (session_error(s) != 0)
+    ev |= EPOLLERR;
+  return ev;
+}
+
+uint32_t session_events(struct session *s) {
+  if (s->kind == SESSION_SET)
+    return vep_is_ready(s->vep) ? EPOLLIN | EPOLLRDNORM : 0;
+  session_settle(s);
+  switch (s->life) {
+  case SESSION_NEW:
+  case SESSION_BOUND:
+    return EPOLLOUT | EPOLLWRNORM | EPOLLHUP | (session_error(s) != 0 ? (uint32_t)EPOLLERR : 0u);
+  case SESSION_LISTEN:
+    if (s->listen_shut || s->broken != 0)
+      return EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP;
+    return s->n_offers != 0 ? EPOLLIN | EPOLLRDNORM : 0;
+  case SESSION_OPEN:
+    return session_open_events(s);
+  default:
+    return 0;
+  }
+}
+
+void session_hint(struct session *s) {
+  home_hint(s->home, s->lane, s->slot, s->a);
+}
+
+void session_want(struct session *s, uint32_t bits) {
+  uint32_t want = __atomic_load_n(&s->a->want, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->a->want, want | bits, __ATOMIC_RELEASE);
+  FAULT_POINT("vcl.want");
+  session_hint(s);
+}
+
+void session_publish_options(struct session *s) {
+  if (s->a == NULL || s->life == SESSION_OFFER)
+    return;
+  uint32_t gen = (s->a->opt_gen | 1u) + 1;
+  __atomic_store_n(&s->a->opt_gen, gen - 1, __ATOMIC_RELEASE);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  FAULT_POINT("vcl.options");
+  s->a->opt = s->opt;
+  FAULT_POINT("vcl.options_gen");
+  __atomic_store_n(&s->a->opt_gen, gen, __ATOMIC_RELEASE);
+  if (s->life == SESSION_CONNECT || s->life == SESSION_OPEN || s->life == SESSION_LISTEN)
+    session_hint(s);
+}
+
+/** A closed session: free its slot once the engine has let go of it. */
+static void session_bury(struct session *s) {
+  struct session_facts f = session_facts(s);
+  int over = s->home->detached || f.state == ABI_SESS_CLOSED;
+  if (!over || s->pins != 0)
+    return;
+  struct home *h = s->home;
+  if (s->fifos_open) {
+    home_lock(h);
+    fifo_prod_fini(&s->tx);
+    home_unlock(h);
+  }
+  if (s->slot < h->n_slots_app) {
+    home_slot_put(h, s->slot);
+    home_hint(h, s->lane, s->slot, s->a);
+  } else {
+    session_want(s, ABI_WANT_FREED);
+  }
+  session_free(s);
+}
+
+void session_touch(struct session *s) {
+  if (s->life == SESSION_ZOMBIE) {
+    session_bury(s);
+    return;
+  }
+  session_settle(s);
+  struct list *pos;
+  list_for_each(pos, &s->items) vep_item_touch(list_entry(pos, struct vep_item, sess_link));
+  waiter_notify(&s->watchers);
+}
+
+void session_retell(struct session *s) {
+  if (s->life == SESSION_NEW || s->life == SESSION_BOUND || s->life == SESSION_OFFER)
+    return;
+  session_hint(s);
+}
+
+/** An engine slot that is over before anybody here knew it: let go. */
+static void session_release_slot(struct home *h, uint32_t slot, uint32_t gen, uint32_t lane) {
+  struct abi_sess_app *a = worker_view_app(&h->view, slot);
+  if (a->gen == gen)
+    return;
+  home_slot_clear(a);
+  __atomic_store_n(&a->gen, gen, __ATOMIC_RELEASE);
+  FAULT_POINT("vcl.release");
+  __atomic_store_n(&a->want, ABI_WANT_CLOSE | ABI_WANT_FREED, __ATOMIC_RELEASE);
+  home_hint(h, lane, slot, a);
+}
+
+void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t lane) {
+  const struct abi_sess_engine *e = worker_view_engine(&h->view, slot);
+  uint32_t gen = __atomic_load_n(&e->gen, __ATOMIC_ACQUIRE);
+  uint32_t state = __atomic_load_n(&e->state, __ATOMIC_ACQUIRE);
+  if (state == ABI_SESS_CLOSED)
+    session_release_slot(h, slot, gen, lane);
+  if (state != ABI_SESS_OFFERED)
+    return;
+  uint32_t at = __atomic_load_n(&e->listener, __ATOMIC_RELAXED);
+  uint32_t at_gen = __atomic_load_n(&e->listener_gen, __ATOMIC_RELAXED);
+  uint32_t owner = at < h->n_slots_app ? h->owner[at] : HOME_NO_OWNER;
+  struct session *l = owner != HOME_NO_OWNER ? pool_ref(&w->sessions, owner - 1) : NULL;
+  if (l == NULL || l->life != SESSION_LISTEN || l->gen != at_gen || l->home != h)
+    return; /* closed meanwhile: the engine takes the connection back */
+  struct session *s = session_new_offer(w, h, slot, gen);
+  if (s == NULL) {
+    w->offers_missed = 1;
+    return;
+  }
+  s->lane = (uint8_t)lane;
+  s->listener = l->index;
+  s->listener_serial = l->serial;
+  list_add_tail(&l->offers, &s->offers);
+  l->n_offers++;
+  session_touch(l);
+}
+
+int session_renew(struct session *s) {
+  int64_t slot = home_slot_get(s->home);
+  if (slot < 0)
+    return (int)slot;
+  uint32_t old = s->slot;
+  if (s->fifos_open) {
+    home_lock(s->home);
+    fifo_prod_fini(&s->tx);
+    home_unlock(s->home);
+  }
+  s->fifos_open = 0;
+  home_slot_put(s->home, old);
+  home_hint(s->home, s->lane, old, worker_view_app(&s->home->view, old));
+  s->home->n_sessions--;
+  session_place(s, s->home, (uint32_t)slot, worker_view_app(&s->home->view, (uint32_t)slot)->gen);
+  s->life = SESSION_NEW;
+  s->failed = s->err_taken = s->told = s->tx_armed = s->shut_rd = s->shut_wr = 0;
+  session_publish_options(s);
+  return 0;
+}
+
+/** The broker's reservation or listener goes, now or when the broker is back. */
+static void session_unbind(struct session *s) {
+  if (!s->bound)
+    return;
+  struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
+  s->bound = 0;
+  (void)worker_later_unbind(s->w, &slot);
+}
+
+/** Tells the engine. The slot stays until it has let go. */
+static void session_part(struct session *s, int abortive) {
+  struct session_facts f = session_facts(s);
+  uint32_t want = ABI_WANT_CLOSE;
+  if (abortive || ((s->opt.flags & ABI_OPT_LINGER) != 0 && s->opt.linger_s == 0 && s->life != SESSION_LISTEN))
+    want |= ABI_WANT_ABORT;
+  s->life = SESSION_ZOMBIE;
+  if (s->home->detached) {
+    session_bury(s);
+    return;
+  }
+  session_want(s, want);
+  if (f.state == ABI_SESS_CLOSED)
+    session_bury(s);
+}
+
+void session_close(struct session *s, int abortive) {
+  struct list *link;
+  while ((link = list_first(&s->items)) != NULL)
+    vep_item_free(list_entry(link, struct vep_item, sess_link));
+  waiter_owner_gone(&s->watchers);
+  waiter_notify_any(s->w);
+  if (s->kind == SESSION_SET) {
+    vep_free(s->vep);
+    s->vep = NULL;
+    s->life = SESSION_ZOMBIE;
+    if (s->pins == 0)
+      session_free(s);
+    return;
+  }
+  session_settle(s);
+  session_unbind(s);
+  struct session *l = s->listener != UINT32_MAX ? pool_at(&s->w->sessions, s->listener) : NULL;
+  if (l != NULL && l->serial == s->listener_serial && l->n_accepted != 0)
+    l->n_accepted--;
+  if (s->life == SESSION_LISTEN) {
+    listen_drop_offers(s);
+    __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
+  }
+  if (s->life != SESSION_NEW && s->life != SESSION_BOUND) {
+    session_part(s, abortive);
+    return;
+  }
+  s->life = SESSION_ZOMBIE;
+  home_slot_put(s->home, s->slot); /* the engine never knew it */
+  if (s->pins == 0)
+    session_free(s);
+}
+
+void session_unpin(struct session *s) {
+  s->pins--;
+  if (s->pins != 0 || s->life != SESSION_ZOMBIE)
+    return;
+  if (s->kind == SESSION_SET || s->home->owner[s->slot] != s->index + 1)
+    session_free(s);
+  else
+    session_bury(s);
+}
+
+int session_wait(struct session *s, uint32_t events, int64_t timeout_us) {
+  struct worker *w = s->w;
+  usec_t deadline = timeout_us < 0 ? 0 : clock_now_us() + (usec_t)timeout_us;
+  struct waiter *wt = waiter_get(w);
+  int rc = wt == NULL ? -ENOMEM : waiter_watch(wt, s->kind == SESSION_SET ? &s->vep->watchers : &s->watchers);
+  s->pins++;
+  events |= EPOLLERR | EPOLLHUP;
+  while (rc == 0 || rc == -ETIMEDOUT) {
+    if (s->life == SESSION_ZOMBIE)
+      rc = -EBADF;
+    else if ((session_events(s) & events) != 0)
+      rc = 1;
+    else if (rc == 0)
+      rc = waiter_wait(wt, deadline);
+    else
+      break;
+  }
+  if (wt != NULL)
+    waiter_put(wt);
+  if (s->life == SESSION_ZOMBIE)
+    rc = -EBADF;
+  session_unpin(s);
+  return rc > 0 ? 0 : rc;
+}

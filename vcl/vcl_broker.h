@@ -1,0 +1,58 @@
+/*
+ * The conversation with the broker on the attach socket: one per worker, one request at a time.
+ *
+ * Blocking with a deadline. A lost connection is made again with the token that the first Hello gave, and the request
+ * is repeated: all requests are idempotent. Callers hold `lock`; never a worker's mutex, because it can take seconds.
+ */
+#ifndef HS_VCL_BROKER_H
+#define HS_VCL_BROKER_H
+
+#include "abi/session.h"
+#include "shm/session.h"
+#include "vcl_config.h"
+
+#include <pthread.h>
+
+#define BROKER_TOKEN 16
+
+struct broker {
+  pthread_mutex_t lock;
+  const struct vcl_config *cfg;
+  char app_name[64];
+  int fd;       /* attach socket, -1 while there is none */
+  int bell;     /* our end of the socketpair */
+  int doorbell; /* eventfd of the engine */
+  uint32_t seq;
+  uint32_t app_timeout_ms;
+  uint8_t token[BROKER_TOKEN];
+  uint8_t parent[BROKER_TOKEN];
+  int have_token, have_parent;
+  uint64_t app_id, proc_id;
+};
+
+/** What Bind, Listen and Unbind speak about. */
+struct broker_slot {
+  uint64_t worker_id;
+  uint32_t slot, gen;
+};
+
+void broker_init(struct broker *b, const struct vcl_config *cfg, const char *app_name);
+/** First Hello, as a process of its own or of `parent`'s app (token, may be NULL). 0, -ECONNREFUSED, -ENOENT,
+ * -EACCES, -ETIMEDOUT, … */
+int broker_hello(struct broker *b, const uint8_t *parent);
+/** Closes the socket, the bell and the doorbell. */
+void broker_fini(struct broker *b);
+
+/** AddWorker and WorkerMapped; *v is open afterwards. */
+int broker_add_worker(struct broker *b, struct worker_view *v, uint64_t *worker_id);
+void broker_remove_worker(struct broker *b, uint64_t worker_id);
+/** nowait: -EAGAIN at once when no broker answers. *ep in: wish, out: what was got. */
+int broker_bind(struct broker *b, const struct broker_slot *s, const struct abi_request *rq, struct abi_endpoint *ep,
+                int nowait);
+/** share_of 0 or an inherited listener's id. *id: the listener's. */
+int broker_listen(struct broker *b, const struct broker_slot *s, uint32_t backlog, uint32_t share_of, uint32_t *id,
+                  int nowait);
+/** Waits a short moment only; -EAGAIN when the broker is away: to be said again later. */
+int broker_unbind(struct broker *b, const struct broker_slot *s);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * A home: the pair of segments (A and E) that sessions live in, with its rings, its arena and its slots.
+ *
+ * A worker has one home of its own; after a fork the child keeps its parent's home beside it for the sessions that it
+ * inherited. Every call is made under the worker's mutex (lock mode) or on the worker's thread. A home that two
+ * processes produce in (`forked`) takes a robust process-shared lock, which lies in A, around ring and arena.
+ */
+#ifndef HS_VCL_HOME_H
+#define HS_VCL_HOME_H
+
+#include "shm/arena.h"
+#include "shm/hint.h"
+#include "shm/session.h"
+
+#include <pthread.h>
+
+#define HOME_LOCKS_SIZE (64u * 1024u) /* of the locks area, before the arena's book-keeping */
+#define HOME_NO_OWNER   0u
+
+/** At locks_off of A: the library's own; no service reads it. */
+struct home_shared {
+  pthread_mutex_t lock; /* robust, process-shared: hint rings and arena of a home that was forked */
+};
+
+struct home {
+  struct worker_view view;
+  struct home_shared *shared;
+  struct arena *arena;
+  struct hint_prod to[ABI_LANES_MAX];   /* hints to the engine */
+  struct hint_cons from[ABI_LANES_MAX]; /* hints from the engine */
+  uint32_t rung_head[ABI_LANES_MAX];    /* the engine's head when we rang last */
+  uint8_t rung[ABI_LANES_MAX];
+  uint64_t worker_id;
+  uint32_t n_slots, n_slots_app, n_lanes;
+  uint32_t *owner;      /* per slot: session index + 1, or HOME_NO_OWNER */
+  uint32_t *free_slots; /* stack of freed app slots */
+  uint32_t n_free, slot_next;
+  uint32_t epoch; /* of the engine whose rescan is done */
+  int bell, doorbell;
+  int ring_due;  /* the doorbell is to be rung at the end of this call */
+  int inherited; /* the parent's, after a fork */
+  int forked;    /* shared with another process */
+  int detached;  /* the engine let go of it, or every service is gone */
+  uint32_t n_sessions;
+};
+
+/** Takes over *v (also on failure) and the descriptors' numbers. 0 or -errno. */
+int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, int bell, int doorbell);
+void home_fini(struct home *h);
+
+void home_lock(struct home *h);
+void home_unlock(struct home *h);
+
+/** A free slot for an app-allocated session, its gen fresh and its words zero. Slot or -ENFILE. */
+int64_t home_slot_get(struct home *h);
+/** Gives an app slot back: the next gen is stored, so that nothing in the engine's half is believed. */
+void home_slot_put(struct home *h, uint32_t slot);
+/** Zeroes the words of an app half except gen. */
+void home_slot_clear(struct abi_sess_app *a);
+
+/** Says "look at `slot`" to an engine worker. The bell rings in home_flush. */
+void home_hint(struct home *h, uint32_t lane, uint32_t slot, struct abi_sess_app *a);
+void home_flush_slow(struct home *h);
+/** Rings the doorbell if it is due. */
+static inline void home_flush(struct home *h) {
+  if (__builtin_expect(h->ring_due != 0, 0))
+    home_flush_slow(h);
+}
+/** 1 when all rings from the engine were armed and are empty. */
+int home_arm(struct home *h);
+void home_disarm(struct home *h);
+int home_pending(const struct home *h);
+/** Current epoch of the engine. */
+static inline uint32_t home_epoch(const struct home *h) {
+  return __atomic_load_n(&h->view.engine->epoch, __ATOMIC_ACQUIRE);
+}
+
+#endif

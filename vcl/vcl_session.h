@@ -1,0 +1,141 @@
+/*
+ * A session as the library sees it: private state around the two shared halves (abi/session.h).
+ *
+ * Everything here is under the worker's mutex (lock mode) or on the worker's thread. The engine's half is read through
+ * session_facts(), which believes nothing while the generations differ.
+ */
+#ifndef HS_VCL_SESSION_H
+#define HS_VCL_SESSION_H
+
+#include "shm/fifo.h"
+#include "vcl_worker.h"
+
+enum session_kind { SESSION_STREAM = 0, SESSION_SET = 1 /* epoll */ };
+
+enum session_life {
+  SESSION_NEW = 0,
+  SESSION_BOUND,
+  SESSION_LISTEN,
+  SESSION_CONNECT, /* asked for, not answered */
+  SESSION_OFFER,   /* in its listener's accept queue */
+  SESSION_OPEN,    /* connected once; may be half closed, reset or over */
+  SESSION_ZOMBIE,  /* closed here, waiting for the engine to let go */
+};
+
+struct vep;
+
+struct session {
+  struct worker *w;
+  struct home *home;
+  struct abi_sess_app *a;
+  const struct abi_sess_engine *e;
+  uint32_t index, slot, gen;
+  uint8_t kind, life, proto, nonblock;
+  uint8_t lane;
+  uint8_t fifos_open;
+  uint8_t shut_rd, shut_wr;
+  uint8_t err_taken;   /* the engine's error was reported */
+  uint8_t failed;      /* a connect that came to nothing */
+  uint8_t told;        /* connect() reported success */
+  uint8_t armed_offer; /* listen_armed is set */
+  uint8_t tx_armed;
+  uint8_t bound; /* the broker holds a reservation for it */
+  uint8_t v6only, reuse, domain;
+  uint8_t listen_shut;
+  uint8_t write_msg;  /* corked data is to be pushed */
+  uint8_t gone;       /* closed while another thread was inside: freed by the last one out */
+  uint8_t share_due;  /* inherited listener whose share is not registered yet */
+  int broken;         /* errno of a session that the engine contradicts, or that lost its services */
+  uint32_t refs;      /* dup */
+  uint32_t pins;      /* threads inside a blocking call */
+  uint32_t rx_hinted; /* rx head at the last hint */
+  uint32_t lowat;
+  uint32_t listener_id;
+  uint32_t backlog;
+  uint32_t share_of;
+  uint32_t cookie;
+  uint32_t app_err; /* SET_APP_PROTO_ERR_CODE */
+  uint64_t serial;
+  struct abi_endpoint local; /* bound address */
+  struct abi_options opt;    /* as last written to the app half */
+  struct fifo_prod tx;
+  struct fifo_cons rx;
+  struct list items;    /* vep_item of the sets it is in */
+  struct list watchers; /* struct watch */
+  struct list offers;   /* listener: sessions in SESSION_OFFER; such a session: its link */
+  uint32_t n_offers;
+  uint32_t n_accepted;
+  uint32_t listener; /* index of the listener it came from, UINT32_MAX for none */
+  uint64_t listener_serial;
+  struct vep *vep;
+};
+
+struct session_facts {
+  uint32_t state; /* enum abi_sess_state; ABI_SESS_FREE while the engine takes no part */
+  uint32_t flags;
+  uint32_t error;
+};
+
+/** Handle → session of the calling worker, NULL when there is none. */
+struct session *session_find(struct worker *w, uint32_t handle);
+/** As worker_enter, and the session; -EBADFD's case: NULL. */
+struct session *session_enter(uint32_t handle);
+static inline uint32_t session_handle(const struct session *s) {
+  return s->w->index << WORKER_INDEX_BITS | s->index;
+}
+
+struct session *session_new(struct worker *w, uint32_t kind);
+/** A new stream with an app slot. NULL with *err. */
+struct session *session_new_stream(struct worker *w, uint8_t proto, int nonblock, int *err);
+/** An offered session of the engine's slot. NULL when there is no memory. */
+struct session *session_new_offer(struct worker *w, struct home *h, uint32_t slot, uint32_t gen);
+void session_free(struct session *s);
+/** Into a slot of another home (after a fork). */
+void session_move(struct session *s, struct home *h, uint32_t slot);
+/** close(): by then nobody can find it any more. */
+void session_close(struct session *s, int abortive);
+/** A slot for another try of a session whose connect came to nothing. 0 or -errno. */
+int session_renew(struct session *s);
+
+struct session_facts session_facts(const struct session *s);
+/** Brings `life` up to what the engine says. Call before judging. */
+void session_settle(struct session *s);
+/** EPOLL* bits now; arms the tx fifo when it is full. */
+uint32_t session_events(struct session *s);
+/** Pending error as positive errno, 0 = none. */
+int session_error(const struct session *s);
+/** The same, taken: reported once as Linux does. */
+int session_take_error(struct session *s);
+void session_open_fifos(struct session *s);
+/** Bytes that a write may add now, refreshed. */
+int64_t session_tx_room(struct session *s);
+/** Look-at-me to the engine. */
+void session_hint(struct session *s);
+void session_want(struct session *s, uint32_t bits);
+/** The options as they stand in s->opt go to the app half. */
+void session_publish_options(struct session *s);
+/** The engine (or a local call) changed something: tell sets and waiters, bury it if it is over. */
+void session_touch(struct session *s);
+/** Epoch: everything that the engine may have missed is said again. */
+void session_retell(struct session *s);
+/** A hint about an engine slot that no session owns. */
+void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t lane);
+/** Blocks until an event of `events` holds. Worker stays entered. 0, -ETIMEDOUT, -EINTR, -EBADF (closed meanwhile).
+ * timeout µs, negative = none. */
+int session_wait(struct session *s, uint32_t events, int64_t timeout_us);
+/** Leave after session_wait may have found the session closed. */
+void session_unpin(struct session *s);
+
+/* listen.c, connect.c */
+int listen_arm(struct session *s);
+void listen_drop_offers(struct session *s);
+int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out);
+void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep);
+int listen_share(struct session *s);
+
+/* rw.c */
+int rw_read(struct session *s, void *buf, size_t n, int flags);
+struct iovec;
+int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags);
+
+#endif

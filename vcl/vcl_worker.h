@@ -1,0 +1,70 @@
+/*
+ * A worker: one thread's (or, in lock mode, one process's) share of the application.
+ *
+ * It holds the sessions, its home (segments), its conversation with the broker and its waiters. Public functions enter
+ * and leave it; in between they own it.
+ */
+#ifndef HS_VCL_WORKER_H
+#define HS_VCL_WORKER_H
+
+#include "base/pool.h"
+#include "vcl_broker.h"
+#include "vcl_home.h"
+#include "vcl_waiter.h"
+
+#define WORKER_MAX        128u
+#define WORKER_INDEX_BITS 24u
+#define WORKER_INDEX_MASK ((1u << WORKER_INDEX_BITS) - 1u)
+#define WORKER_SLEEP_MS   100 /* ceiling of every sleep */
+
+struct session;
+
+struct worker {
+  uint32_t index;
+  pthread_mutex_t lock; /* lock mode */
+  struct broker broker;
+  struct home *home;
+  struct home *inherited; /* the parent's, after a fork */
+  struct pool sessions;
+  struct list waiters;       /* in use */
+  struct list spare_waiters; /* kept with their eventfds */
+  struct list unbinds;       /* listeners closed while the broker was away */
+  uint32_t n_asleep;
+  uint32_t n_waiters;
+  uint64_t yield_guard; /* µs: no yielding before, a yield took long */
+  uint8_t watched;      /* the program watches the bell itself: stay armed */
+  uint8_t asked;        /* it asked for the bell */
+  uint8_t bell_dirty;   /* armed since the bell was last emptied */
+  uint8_t offers_missed;
+  uint8_t lazy; /* child of a fork that has not said Hello yet */
+  struct list zombies_inherited;
+};
+
+/** The worker that the calling thread acts as, NULL without one. In lock mode: worker 0, locked. */
+struct worker *worker_enter(void);
+/** Rings the doorbell if something was published, unlocks. */
+void worker_leave(struct worker *w);
+void worker_lock(struct worker *w);
+void worker_unlock(struct worker *w);
+
+/** Makes worker `index` with its own conversation, home and bell. `parent`: token to join, NULL for the first. */
+int worker_new(struct worker **out, uint32_t index, const uint8_t *parent);
+/** Says Hello and maps the home of a worker that has none yet. */
+int worker_attach(struct worker *w, const uint8_t *parent);
+void worker_free(struct worker *w);
+/** 0 when the worker has a home; a fork's child gets it now. -errno. */
+int worker_ready(struct worker *w);
+
+/** Takes all hints and dispatches them. Returns how many. */
+int worker_pump(struct worker *w);
+/** Empties the bell; finds out when every service is gone. */
+void worker_drain_bell(struct worker *w);
+/** Nothing more comes from this worker's home: every session is over. */
+void worker_detach(struct worker *w);
+/** Hands memory of idle sessions back to the arena. */
+void worker_trim(struct worker *w);
+/** Retries what the broker missed while it was away. Caller holds w->broker.lock. */
+void worker_flush_unbinds(struct worker *w);
+int worker_later_unbind(struct worker *w, const struct broker_slot *s);
+
+#endif

@@ -1,0 +1,298 @@
+/*
+ * Workers: entering and leaving, attaching, taking hints, following the engine's epochs.
+ *
+ * Called by every public function. Without lock mode a worker belongs to the thread that registered it; with it, worker
+ * 0 serves all threads under its mutex.
+ */
+#include "vcl_worker.h"
+
+#include "shm/bell.h"
+#include "vcl_app.h"
+#include "vcl_session.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define WORKER_HINT_BURST 64
+#define WORKER_POOL_BLOCK 64u
+#define WORKER_SETS       4096u /* handles beyond the slots, for epoll sets */
+
+struct worker_unbind {
+  struct list link;
+  struct broker_slot slot;
+};
+
+void worker_lock(struct worker *w) {
+  if (app_state.lock_mode)
+    pthread_mutex_lock(&w->lock);
+}
+
+void worker_unlock(struct worker *w) {
+  if (app_state.lock_mode)
+    pthread_mutex_unlock(&w->lock);
+}
+
+struct worker *worker_enter(void) {
+  int index = app_state.lock_mode ? 0 : app_thread_index();
+  if (index < 0)
+    return NULL;
+  struct worker *w = app_state.workers[index];
+  if (w != NULL)
+    worker_lock(w);
+  return w;
+}
+
+void worker_leave(struct worker *w) {
+  if (w->home != NULL)
+    home_flush(w->home);
+  if (w->inherited != NULL)
+    home_flush(w->inherited);
+  worker_unlock(w);
+}
+
+int worker_attach(struct worker *w, const uint8_t *parent) {
+  struct worker_view v;
+  uint64_t id = 0;
+  int rc = broker_hello(&w->broker, parent);
+  if (rc < 0)
+    return rc;
+  rc = broker_add_worker(&w->broker, &v, &id);
+  if (rc < 0)
+    return rc;
+  struct home *h = calloc(1, sizeof *h);
+  if (h == NULL) {
+    worker_view_close(&v);
+    return -ENOMEM;
+  }
+  rc = home_init(h, &v, id, w->broker.bell, w->broker.doorbell);
+  if (rc < 0) {
+    free(h);
+    return rc;
+  }
+  v.app->pid = (uint32_t)getpid();
+  w->home = h;
+  w->lazy = 0;
+  if (!app_state.lock_mode) { /* the program may sleep on the bell from the first moment on */
+    w->watched = w->bell_dirty = 1;
+    (void)home_arm(h);
+  }
+  return 0;
+}
+
+static int worker_init(struct worker *w, uint32_t index) {
+  pthread_mutexattr_t attr;
+  w->index = index;
+  list_init(&w->waiters);
+  list_init(&w->spare_waiters);
+  list_init(&w->unbinds);
+  list_init(&w->zombies_inherited);
+  pthread_mutexattr_init(&attr);
+  pthread_mutex_init(&w->lock, &attr);
+  pthread_mutexattr_destroy(&attr);
+  broker_init(&w->broker, &app_state.cfg, app_state.name);
+  return 0;
+}
+
+int worker_new(struct worker **out, uint32_t index, const uint8_t *parent) {
+  struct worker *w = calloc(1, sizeof *w);
+  if (w == NULL)
+    return -ENOMEM;
+  int rc = worker_init(w, index);
+  if (rc == 0)
+    rc = worker_attach(w, parent);
+  if (rc == 0)
+    rc = pool_init(&w->sessions, sizeof(struct session), WORKER_POOL_BLOCK, w->home->n_slots + WORKER_SETS);
+  if (rc < 0) {
+    worker_free(w);
+    return rc;
+  }
+  *out = w;
+  return 0;
+}
+
+static void worker_free_home(struct home **at) {
+  if (*at == NULL)
+    return;
+  home_fini(*at);
+  free(*at);
+  *at = NULL;
+}
+
+void worker_free(struct worker *w) {
+  struct list *link;
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->life != SESSION_ZOMBIE && s->life != SESSION_OFFER)
+      session_close(s, 0);
+  }
+  if (w->home != NULL)
+    home_flush(w->home);
+  if (w->home != NULL && !w->lazy)
+    broker_remove_worker(&w->broker, w->home->worker_id);
+  waiter_free_all(w);
+  while ((link = list_pop_head(&w->unbinds)) != NULL)
+    free(list_entry(link, struct worker_unbind, link));
+  pool_fini(&w->sessions);
+  if (w->inherited != NULL && w->inherited->bell >= 0) {
+    close(w->inherited->bell);
+    close(w->inherited->doorbell);
+  }
+  worker_free_home(&w->home);
+  worker_free_home(&w->inherited);
+  broker_fini(&w->broker);
+  pthread_mutex_destroy(&w->lock);
+  free(w);
+}
+
+/** One hint: the owner of the slot is told, or the slot is a new offer. */
+static void worker_hint(struct worker *w, struct home *h, uint32_t slot, uint32_t lane) {
+  if (slot >= h->n_slots)
+    return;
+  uint32_t owner = h->owner[slot];
+  if (owner == HOME_NO_OWNER) {
+    if (slot >= h->n_slots_app)
+      session_offered(w, h, slot, lane);
+    return;
+  }
+  struct session *s = pool_ref(&w->sessions, owner - 1);
+  s->lane = (uint8_t)lane;
+  session_touch(s);
+}
+
+/** A new engine: everything that it may have missed is said again, everything that we may have missed is looked at. */
+static void worker_rescan(struct worker *w, struct home *h, uint32_t epoch) {
+  h->epoch = epoch;
+  memset(h->rung, 0, sizeof h->rung);
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind != SESSION_STREAM || s->home != h)
+      continue;
+    session_retell(s);
+    session_touch(s);
+  }
+  uint32_t high = __atomic_load_n(&h->view.engine->slots_high, __ATOMIC_ACQUIRE);
+  for (uint32_t slot = h->n_slots_app; slot < high && slot < h->n_slots; slot++)
+    if (h->owner[slot] == HOME_NO_OWNER)
+      session_offered(w, h, slot, 0);
+  __atomic_store_n(&h->view.app->epoch_seen, epoch, __ATOMIC_RELEASE);
+  home_flush(h);
+}
+
+void worker_detach(struct worker *w) {
+  struct home *h = w->home;
+  if (h == NULL || h->detached)
+    return;
+  h->detached = 1;
+  app_debug(1, "vcl.detached worker %u: the stack is gone", w->index);
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind != SESSION_STREAM || s->home != h)
+      continue;
+    if (s->broken == 0)
+      s->broken = ENETDOWN;
+    session_touch(s);
+  }
+  waiter_notify_any(w);
+}
+
+int worker_pump(struct worker *w) {
+  struct home *h = w->home;
+  uint32_t slots[WORKER_HINT_BURST];
+  int n = 0;
+  if (h == NULL || h->detached)
+    return 0;
+  uint32_t epoch = home_epoch(h);
+  if (__builtin_expect(epoch != h->epoch, 0)) {
+    worker_rescan(w, h, epoch);
+    n = 1;
+  }
+  for (uint32_t lane = 0; lane < h->n_lanes && !h->detached; lane++) {
+    int k;
+    while ((k = hint_take(&h->from[lane], slots, WORKER_HINT_BURST)) > 0) {
+      for (int i = 0; i < k; i++)
+        worker_hint(w, h, slots[i], lane);
+      n += k;
+    }
+    if (k < 0)
+      worker_detach(w);
+  }
+  if (__atomic_load_n(&h->view.engine->state, __ATOMIC_ACQUIRE) == ABI_WORKER_DETACHED)
+    worker_detach(w);
+  if (n != 0)
+    waiter_notify_any(w);
+  return n;
+}
+
+void worker_drain_bell(struct worker *w) {
+  if (w->home == NULL || w->home->detached || !w->bell_dirty)
+    return;
+  if (w->n_asleep == 0 && !w->watched)
+    w->bell_dirty = 0;
+  if (bell_drain(w->home->bell) == -EPIPE)
+    worker_detach(w);
+}
+
+void worker_trim(struct worker *w) {
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind == SESSION_STREAM && s->fifos_open && s->home == w->home && fifo_prod_room(&s->tx) >= 0 &&
+        fifo_prod_used(&s->tx) == 0)
+      fifo_prod_trim(&s->tx);
+  }
+}
+
+int worker_later_unbind(struct worker *w, const struct broker_slot *slot) {
+  struct worker_unbind *u = calloc(1, sizeof *u);
+  if (u == NULL)
+    return -ENOMEM;
+  u->slot = *slot;
+  list_add_tail(&w->unbinds, &u->link);
+  return 0;
+}
+
+void worker_flush_unbinds(struct worker *w) {
+  struct list todo;
+  list_init(&todo);
+  worker_lock(w);
+  list_splice_tail(&todo, &w->unbinds);
+  worker_unlock(w);
+  struct list *link;
+  while ((link = list_first(&todo)) != NULL) {
+    struct worker_unbind *u = list_entry(link, struct worker_unbind, link);
+    if (broker_unbind(&w->broker, &u->slot) == -EAGAIN)
+      break; /* away: said again before the next request */
+    list_del(link);
+    free(u);
+  }
+  worker_lock(w);
+  list_splice_tail(&w->unbinds, &todo);
+  worker_unlock(w);
+}
+
+int vppcom_worker_is_detached(void) {
+  struct worker *w = worker_enter();
+  if (w == NULL)
+    return 0;
+  (void)worker_pump(w);
+  int rc = w->home != NULL && w->home->detached;
+  worker_leave(w);
+  return rc;
+}
+
+int vppcom_mq_epoll_fd(void) {
+  struct worker *w = worker_enter();
+  if (w == NULL)
+    return VPPCOM_EINVAL;
+  int fd = VPPCOM_EINVAL;
+  if (w->home != NULL) {
+    fd = w->home->bell;
+    w->asked = w->watched = w->bell_dirty = 1;
+    (void)home_arm(w->home);
+  }
+  worker_leave(w);
+  return fd;
+}
+
+int vppcom_worker_mqs_epfd(void) {
+  return vppcom_mq_epoll_fd();
+}
