@@ -35,6 +35,13 @@ enum tcp_force {
   TCP_FORCE_ONE, /* cwnd and window too: one retransmission */
 };
 
+/** tcp_conn.undo: what may still show that the last reduction of cwnd was needless. */
+enum tcp_undo {
+  TCP_UNDO_NONE,
+  TCP_UNDO_DSACK, /* every retransmission is reported as a duplicate */
+  TCP_UNDO_FIRST, /* that, or the timestamp echoed by the first new ACK */
+};
+
 enum tcp_recovery {
   TCP_OPEN,     /* nothing is believed lost */
   TCP_RECOVERY, /* fast recovery: RFC 6675 with SACK, RFC 6582 without */
@@ -102,7 +109,7 @@ struct tcp_conn {
   uint8_t reo_seen;   /* this path reorders: lateness in time, not in segments, means loss */
   uint8_t ack_now;    /* an ACK is due: the next tcp_output sends it, alone or with data */
   uint8_t pingpong;   /* request and response: the ACK will ride on the answer */
-  uint8_t undo;       /* the last reduction may prove to be needless */
+  uint8_t undo;       /* enum tcp_undo */
   uint8_t force;      /* enum tcp_force */
   uint8_t limited;    /* cwnd was what stopped us: it may grow (RFC 7661 4.3 in spirit) */
   uint8_t peer_fin;   /* peer_fin_seq is valid */

@@ -23,7 +23,7 @@ static void icmp_pmtu(struct tcp_env *e, struct tcp_conn *c, uint32_t mtu, usec_
   c->snd_nxt = c->high_rxt = c->snd_una;
   c->dupacks = 0;
   c->rtt_at = 0;
-  c->undo = 0;
+  c->undo = TCP_UNDO_NONE;
   c->cwnd = HS_MAX(c->cwnd, tcp_mss_payload(c));
   (void)tcp_output_run(e, c, now);
 }

@@ -39,7 +39,7 @@ uint32_t tcp_loss_reo_bytes(const struct tcp_conn *c) {
 static void loss_remember(struct tcp_conn *c, usec_t now) {
   c->prior_cwnd = c->cwnd;
   c->prior_ssthresh = c->ssthresh;
-  c->undo = 1;
+  c->undo = TCP_UNDO_FIRST;
   c->undo_bytes = 0;
   c->rexmit_ts = tcp_open_ts(c->d, now);
 }
@@ -47,7 +47,7 @@ static void loss_remember(struct tcp_conn *c, usec_t now) {
 static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
   TCP_COUNT(e, undo);
   c->cc->undo(c);
-  c->undo = 0;
+  c->undo = TCP_UNDO_NONE;
   c->reo_seen = 1;
   c->reo_mult = (uint8_t)HS_MIN(c->reo_mult + 1u, REO_MULT_MAX);
   if (c->recovery == TCP_LOSS)
@@ -114,7 +114,7 @@ static void loss_next_pass(struct tcp_env *e, struct tcp_conn *c) {
   TCP_COUNT(e, rexmit_lost);
   c->high_rxt = c->snd_una;
   c->rxt_mark = c->d->snd_max;
-  c->undo = 0;
+  c->undo = TCP_UNDO_NONE;
 }
 
 static void loss_in_recovery(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup) {
@@ -152,11 +152,12 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
         loss_undo(e, c);
     }
   }
-  /* Eifel: the ACK was caused by the original, sent before the retransmission (RFC 3522 3.2 step 4) */
-  if (c->undo && acked > 0 && c->recovery != TCP_OPEN && ts_ecr != 0 && (int32_t)(ts_ecr - c->rexmit_ts) < 0)
-    loss_undo(e, c);
-  else if (acked > 0 && c->recovery != TCP_OPEN)
-    c->rexmit_ts = 0x80000000u + ts_ecr; /* only the first ACK can tell */
+  /* Eifel: the first new ACK was caused by the original, sent before the retransmission (RFC 3522 3.2 step 4) */
+  if (c->undo == TCP_UNDO_FIRST && acked > 0 && c->recovery != TCP_OPEN) {
+    c->undo = TCP_UNDO_DSACK;
+    if (ts_ecr != 0 && (int32_t)(ts_ecr - c->rexmit_ts) < 0)
+      loss_undo(e, c);
+  }
   switch (c->recovery) {
   case TCP_OPEN:
     loss_open(e, c, acked, dup, now);
@@ -179,7 +180,7 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (first)
     loss_remember(c, now);
   else
-    c->undo = 0;
+    c->undo = TCP_UNDO_NONE;
   TCP_COUNT(e, rto);
   c->cc->rto(c, tcp_flight(c), first && c->recovery != TCP_LOSS, now);
   c->recovery = TCP_LOSS;
