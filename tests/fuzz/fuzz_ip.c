@@ -1,0 +1,103 @@
+/*
+ * Hostile frames against a whole IP stack: the input is a script of frames, time steps and outputs, so that every state
+ * of a neighbour can meet every message. A frame may have its checksums mended, or come in pieces.
+ *
+ * Script: {op 1 byte, arg 1 byte, len 2 bytes big-endian, len bytes}. Invariant: a slot that is out waits in the
+ * neighbour table, and its counts agree.
+ */
+#include "ip/ip_stack.h"
+#include "ip_rig.h"
+#include "wire/cksum.h"
+#include "wire/eth.h"
+
+#include <stdlib.h>
+
+#define STEPS_MAX 64u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(int ok) {
+  if (!ok)
+    abort();
+}
+
+/* Makes the checksums right, so that what lies behind their checks is reached. */
+static void mend(uint8_t *f, uint32_t len) {
+  struct ip_hdr h;
+  int at;
+  if (len < ETH_HLEN + IP4_HLEN || (at = ip_hdr_parse_quoted(f + ETH_HLEN, len - ETH_HLEN, &h)) < 0)
+    return;
+  if (h.version == 4) {
+    memset(f + ETH_HLEN + 10, 0, 2);
+    cksum_store(f + ETH_HLEN + 10, cksum_fold(cksum_add(0, f + ETH_HLEN, h.hdr_len)));
+  }
+  if (h.total_len > len - ETH_HLEN || h.total_len - h.hdr_len < ICMP_HLEN)
+    return;
+  uint8_t *l4 = f + ETH_HLEN + at;
+  if (h.proto == IP_PROTO_ICMP && h.version == 4)
+    icmp4_cksum_set(l4, h.total_len - h.hdr_len);
+  else if (h.proto == IP_PROTO_ICMP6 && h.version == 6)
+    icmp6_cksum_set(l4, h.total_len - h.hdr_len, &h.src, &h.dst);
+}
+
+static void feed(struct ip_rig *r, unsigned arg, const uint8_t *data, uint32_t len) {
+  uint8_t *exact = malloc(len != 0 ? len : 1);
+  must(exact != NULL);
+  memcpy(exact, data, len);
+  if (arg & 1)
+    mend(exact, len);
+  r->up_result = arg & 2 ? -ENOENT : 0;
+  rig_in_pieces(r, exact, len, arg >> 2 != 0 ? arg >> 2 : len + 1);
+  free(exact);
+}
+
+static void check(struct ip_rig *r) {
+  const struct neigh_table *t = &r->s->neigh;
+  uint32_t used = 0, fresh = 0, queued = 0;
+  for (uint32_t i = 0; i < t->n_made; i++) {
+    const struct neigh *e = &t->n[i];
+    if (e->state == NEIGH_FREE)
+      continue;
+    used++;
+    fresh += e->state == NEIGH_INCOMPLETE || e->state == NEIGH_FAILED;
+    queued += e->n_queued;
+    must(e->n_queued <= NEIGH_QUEUE && (e->n_queued == 0 || e->state == NEIGH_INCOMPLETE));
+    must(neigh_find(r->s, e->port, &e->addr) == e);
+    must((e->mac[0] & 1) == 0); /* nobody's MAC is a group's */
+  }
+  must(used == t->n_used && fresh == t->n_fresh && queued == t->n_queued && queued == r->n_out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static const char *const peers[] = {"10.0.0.2",    "10.0.0.3", "2001:db8::2", "2001:db8::3", "fe80::2",
+                                      "224.0.0.251", "ff02::fb", "192.0.2.1",   "10.0.0.255",  "10.0.0.1"};
+  struct ip_rig *r = rig_new();
+  struct ip_path path = {0};
+  for (unsigned step = 0; step < STEPS_MAX && size >= 4; step++) {
+    unsigned op = data[0], arg = data[1];
+    uint32_t len = HS_MIN((uint32_t)load_be16(data + 2), (uint32_t)(size - 4));
+    const char *peer = peers[arg % ARRAY_LEN(peers)];
+    switch (op % 5) {
+    default:
+      feed(r, arg, data + 4, len);
+      break;
+    case 2:
+      rig_advance(r, (usec_t)len * 1000);
+      break;
+    case 3:
+      (void)rig_out(r, peer, arg & 64 ? IP_PROTO_UDP : IP_PROTO_TCP, 8 + len % 1600, arg & 128 ? 100 : 0, NULL);
+      len = 0;
+      break;
+    case 4:
+      (void)rig_out(r, peers[0], IP_PROTO_TCP, 20, 0, &path);
+      ip_confirm(r->s, &path, r->now);
+      len = 0;
+      break;
+    }
+    check(r);
+    data += 4 + len;
+    size -= 4 + len;
+  }
+  rig_free(r);
+  return 0;
+}
