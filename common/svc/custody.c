@@ -264,9 +264,9 @@ static void custody_on_drop(struct custody *c, const Hoststack__Custody__Drop *d
 }
 
 static void custody_on_ready(struct custody *c) {
-  c->ready = 1;
   if (c->ops->ready != NULL)
     c->ops->ready(c->ctx, c->broker_epoch);
+  c->ready = 1; /* what the callback said goes out below, once */
   custody_say_all(c);
 }
 
