@@ -24,6 +24,7 @@
 
 static int fork_listeners; /* atomic */
 static int fork_pipe[2] = {-1, -1};
+static bool fork_vcl; /* the library beneath is held over this fork */
 
 void fork_count_listener(int by) {
   __atomic_add_fetch(&fork_listeners, by, __ATOMIC_RELAXED);
@@ -50,12 +51,15 @@ static void fork_prepare(void) {
   if (app_attached() && __atomic_load_n(&fork_listeners, __ATOMIC_RELAXED) > 0)
     fork_pipe_open();
   epoll_lock();
+  fork_vcl = app_attached() && vcl_fork_prepare() >= 0;
   fd_lock();
 }
 
 static void fork_parent(void) {
   int saved = errno;
   fd_unlock();
+  if (fork_vcl)
+    (void)vcl_fork_parent();
   epoll_unlock();
   if (fork_pipe[0] >= 0) {
     struct pollfd p = {.fd = fork_pipe[0], .events = POLLIN};
@@ -69,10 +73,20 @@ static void fork_parent(void) {
   errno = saved;
 }
 
+/* Another thread of the parent may have held a socket's lock: that thread is not in the child. */
+static int fork_free_sock(int fd, struct fd_file *f, void *ctx) {
+  (void)fd;
+  (void)ctx;
+  if (f->kind == FD_SOCK)
+    pthread_mutex_init(&((struct sock *)f)->lock, NULL);
+  return 0;
+}
+
 static void fork_child(void) {
   int saved = errno;
   fd_lock_reinit();
   fd_own_process();
+  fd_each(NULL, fork_free_sock, NULL);
   epoll_fork_child();
   sleep_fork_child();
   app_lock_reinit();
