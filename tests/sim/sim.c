@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "base/fault.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +57,8 @@ static usec_t sim_next(const struct sim *s) {
 
 static int sim_host_done(const struct sim *s, int id) {
   const struct sim_host *h = &s->host[id];
+  if (s->cfg.abort_at)
+    return h->ended;
   return h->ended && h->written == s->cfg.bytes[id] && h->read == s->cfg.bytes[!id];
 }
 
@@ -76,6 +79,11 @@ static void sim_step_host(struct sim *s, int i) {
 static void sim_final(struct sim *s) {
   for (int i = 0; i < 2; i++) {
     const struct sim_host *h = &s->host[i];
+    if (s->cfg.abort_at) { /* a crash before the error was stored leaves the peer's app with its own */
+      if (h->end_error != ECONNABORTED && h->end_error != ECONNRESET && h->end_error != EPIPE)
+        sim_fail(s, "host %d: aborted, but ended with error %u", i, h->end_error);
+      continue;
+    }
     if (h->end_error)
       sim_fail(s, "host %d: ended with error %u", i, h->end_error);
     if (s->cfg.close_first == 0 && !h->saw_eof)

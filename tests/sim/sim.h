@@ -45,6 +45,9 @@ struct sim_case {
   uint32_t down;        /* time that a dead engine stays away */
   uint32_t lose_ooo;    /* chance that the successor drops the out-of-order ranges (SACK reneging) */
   uint32_t mtu;         /* 0 = 1500 */
+  uint32_t late;        /* chance that a packet is overtaken: it takes late_by longer */
+  uint32_t late_by;
+  uint32_t abort_at; /* the client aborts when it has read so much; 0 = never */
 };
 
 /** Plain-memory fifo; positions run free. head and tail are what would lie in shared memory. */
@@ -63,7 +66,7 @@ struct sim_host {
   struct abi_tcb tcb;
   struct sim_fifo tx, rx;
   uint64_t written, read; /* by the app */
-  int want_shut, want_close, saw_eof, listening, takes_offers;
+  int want_shut, want_close, want_abort, saw_eof, listening, takes_offers;
   int ended; /* the transport is gone */
   uint32_t end_error;
   /* dies with the engine */

@@ -256,6 +256,8 @@ void sim_host_connect(struct sim *s, int id) {
 /* What the app's durable words ask for, said (again) to the engine. */
 static void host_say(struct sim *s, int id) {
   struct sim_host *h = &s->host[id];
+  if (h->conn != NULL && h->want_abort)
+    SIM_CALL(s, id, tcp_abort(&h->env, h->conn, ECONNABORTED, s->now));
   if (h->conn != NULL && h->want_shut && !h->want_close)
     SIM_CALL(s, id, tcp_shutdown(&h->env, h->conn, s->now));
   if (h->conn != NULL && h->want_close && !(h->tcb.fin & ABI_TCB_ORPHAN))
@@ -393,7 +395,7 @@ static void app_end(struct sim *s, int id) {
   int was_shut = h->want_shut, was_close = h->want_close;
   if (!h->saw_eof && h->rx.tail == h->rx.head && (h->tcb.fin & ABI_TCB_FIN_RCVD)) {
     h->saw_eof = 1;
-    if (!all_read)
+    if (!all_read && !s->cfg.abort_at)
       sim_fail(s, "host %d: end of stream at byte %llu of %u", id, (unsigned long long)h->read, s->cfg.bytes[!id]);
   }
   int closes_early = s->cfg.close_first == 2 || (s->cfg.close_first == 1 && id == 0);
@@ -401,7 +403,10 @@ static void app_end(struct sim *s, int id) {
     h->want_shut = 1;
   if (all_written && all_read && (closes_early || h->saw_eof))
     h->want_close = 1;
-  if (was_shut != h->want_shut || was_close != h->want_close)
+  int was_abort = h->want_abort;
+  if (s->cfg.abort_at && id == 0 && h->read >= s->cfg.abort_at)
+    h->want_abort = 1;
+  if (was_shut != h->want_shut || was_close != h->want_close || was_abort != h->want_abort)
     host_say(s, id);
 }
 

@@ -64,6 +64,8 @@ static void path_emit(struct sim *s, int to, const uint8_t *bytes, uint32_t len,
   }
   if (c->jitter)
     at += rng_below(&s->rng, c->jitter);
+  if (rng_chance_ppm(&s->rng, c->late))
+    at += c->late_by;
   if (rng_chance_ppm(&s->rng, c->loss)) {
     s->lost++;
     return;

@@ -76,6 +76,7 @@ void tcp_close_fin_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   FAULT_POINT("tcp.close.fin_acked");
   tcp_state_set(e, c, TCP_FSM_FIN_ACKED);
   FAULT_POINT("tcp.close.fin_acked_state");
+  c->recovery = TCP_OPEN;
   tcp_timer_stop(c, TCP_T_RTO);
   tcp_timer_stop(c, TCP_T_PERSIST);
   e->ops->event(e->ctx, c, TCP_EV_CLOSING);
