@@ -1,0 +1,82 @@
+"""Frame of the tests in tests/net: unittest, one Lab per class, an inner deadline, cleaning up on every way out.
+
+A test program is called by ctest as `NAME.py --build DIR [--deadline S] [unittest arguments]`. Exit 77 (skipped) when it
+cannot have namespaces: not root.
+"""
+import os
+import signal
+import sys
+import unittest
+
+import netns
+from stack import Lab
+
+BUILD = None
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The deadline or a signal; no `except Exception` swallows it."""
+
+
+class NetCase(unittest.TestCase):
+    """self.lab: services up, fresh for the class. Subclasses set LAB = dict(...) for Lab's arguments."""
+
+    LAB = {}
+    START = True
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(BUILD, **cls.LAB)
+        try:
+            if cls.START:
+                cls.lab.start()
+        except BaseException:
+            cls.lab.world.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        try:
+            cls.lab.stop()
+        finally:
+            cls.lab.world.close()
+
+    def run(self, result=None):
+        """Shows what programs and services said when a test fails."""
+        bad = len(result.errors) + len(result.failures) if result else 0
+        super().run(result)
+        if result and len(result.errors) + len(result.failures) > bad and hasattr(self, "lab"):
+            print(f"--- services, at the end of {self.id()}\n{self.lab.log_tail(40)}{self.lab.programs_tail()}",
+                  file=sys.stderr, flush=True)
+
+
+def _out_of_time(number, _frame):
+    raise OutOfTime(f"signal {signal.Signals(number).name}")
+
+
+def main():
+    global BUILD
+    args = sys.argv[1:]
+    build, deadline = None, 150
+    while args and args[0] in ("--build", "--deadline"):
+        if args[0] == "--build":
+            build = args[1]
+        else:
+            deadline = int(args[1])
+        args = args[2:]
+    if not build:
+        sys.exit("usage: NAME.py --build DIR [--deadline S] [unittest arguments]")
+    if os.geteuid() != 0:
+        print("needs root for network namespaces")
+        sys.exit(77)
+    sys.modules["netcase"].BUILD = build
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(sig, _out_of_time)
+    signal.alarm(deadline)
+    try:
+        program = unittest.main(module="__main__", argv=[sys.argv[0], "-v", *args], exit=False)
+        status = 0 if program.result.wasSuccessful() and program.result.testsRun else 1
+    finally:
+        signal.alarm(0)
+        netns.close_all()
+    sys.exit(status)

@@ -1,0 +1,158 @@
+"""The real programs that tests, demo and bench run on a Lab: iperf3, nginx, curl, redis, Python's web server.
+
+Every function takes `where`: "app" (on the stack, under the shim), "peer" or "kernel" (on the kernel's TCP).
+"""
+import hashlib
+import json
+import os
+
+from netns import ProgramFailed
+from stack import KERNEL4, KERNEL_PEER4, PEER4, STACK4
+from wait import wait_for
+
+PYTHON = "/usr/bin/python3"
+NGINX = """daemon {daemon};
+master_process on;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log info;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  sendfile on;
+  keepalive_timeout 65;
+  client_max_body_size 0;
+  client_body_temp_path {dir}/body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+  server {{
+    listen {address}:{port};
+    root {root};
+    location = /hello {{ return 200 "hello\\n"; }}
+  }}
+}}
+"""
+
+
+def address_of(server, client):
+    """The address at which `client` reaches `server`."""
+    if server == "app":
+        return STACK4
+    if server == "kernel":
+        return KERNEL4
+    return PEER4 if client == "app" else KERNEL_PEER4
+
+
+def wait_listening(lab, where, port):
+    if where == "app":
+        lab.wait_listening(port)
+    else:
+        lab.wait_listening_kernel(lab.P if where == "peer" else lab.K, port)
+
+
+def random_file(path, size):
+    """`size` random bytes; returns their sha256."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as f:
+        left = size
+        while left:
+            block = os.urandom(min(left, 1 << 20))
+            f.write(block)
+            digest.update(block)
+            left -= len(block)
+    os.chmod(path, 0o644)
+    return digest.hexdigest()
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def iperf3(lab, server, client, seconds=3, port=5201, reverse=False, streams=1, during=None):
+    """Gbit/s that arrived. during(): called while it runs, half a second after its start at the earliest."""
+    srv = lab.spawn(server, ["iperf3", "-s", "-1", "-p", port])
+    wait_listening(lab, server, port)
+    argv = ["iperf3", "-J", "-c", address_of(server, client), "-p", port, "-t", seconds, "-P", streams]
+    cli = lab.spawn(client, argv + (["-R"] if reverse else []))
+    if during:
+        during()
+    cli.wait(seconds + 30, check=False)
+    try:
+        report = json.loads(cli.output())
+        bits = report["end"]["sum_received"]["bits_per_second"]
+    except (ValueError, KeyError):
+        raise ProgramFailed(f"iperf3: no result\n{cli.output()[-1500:]}\n{srv.output()[-1500:]}") from None
+    if cli.popen.returncode != 0:
+        raise ProgramFailed(f"iperf3 client: status {cli.popen.returncode}: {report.get('error')}")
+    srv.wait(10)
+    return bits / 1e9
+
+
+def nginx(lab, where, root, port=8080, uid=None):
+    """Master and one worker; serves the files of root."""
+    home = os.path.join(lab.world.app_dir, f"nginx-{where}-{port}")
+    os.mkdir(home)
+    os.chmod(home, 0o777)
+    conf = os.path.join(home, "nginx.conf")
+    with open(conf, "w", encoding="utf-8") as f:
+        f.write(NGINX.format(daemon="off", dir=home, root=root, port=port,
+                             address={"app": STACK4, "kernel": KERNEL4, "peer": "0.0.0.0"}[where]))
+    kw = {"uid": uid} if where == "app" and uid is not None else {}
+    server = lab.spawn(where, ["/usr/sbin/nginx", "-p", home, "-c", conf, "-e", home + "/error.log"], **kw)
+    server.home = home
+    try:
+        wait_listening(lab, where, port)
+    except (ProgramFailed, TimeoutError) as e:
+        with open(home + "/error.log", encoding="utf-8", errors="replace") as f:
+            raise ProgramFailed(f"nginx: {e}\n{f.read()[-2000:]}") from None
+    return server
+
+
+def url(server, client, name, port=8080):
+    return f"http://{address_of(server, client)}:{port}/{name}"
+
+
+class Transfer:
+    """One curl that fetches one file over one connection, beside the test."""
+
+    def __init__(self, lab, server, client, name, size, port=8080):
+        self.size = size
+        self.path = os.path.join(lab.world.data_dir, f"got-{os.urandom(4).hex()}")
+        report = "%{num_connects} %{http_code} %{size_download} %{time_total} %{speed_download}"
+        self.curl = lab.spawn(client, ["curl", "-sS", "--max-time", 120, "-o", self.path, "-w", report,
+                                       url(server, client, name, port)])
+
+    def got(self):
+        try:
+            return os.stat(self.path).st_size
+        except FileNotFoundError:
+            return 0
+
+    def wait_got(self, fraction, timeout=60):
+        """Until so much of it has come; the transfer must still be going on then."""
+        wait_for(lambda: self.got() >= fraction * self.size or not self.curl.alive(), timeout,
+                 f"{fraction:.0%} of the file", step=0.0005)
+        if not self.curl.alive() or self.got() >= self.size:
+            raise ProgramFailed(f"the transfer ended before it could be disturbed: {self.curl.output()}")
+
+    def finish(self, sha, timeout=120):
+        """Waits; checks status, one connection, size and content. Returns bytes per second."""
+        self.curl.wait(timeout)
+        connects, code, size, _, speed = self.curl.output().split()
+        if (connects, code, int(size)) != ("1", "200", self.size):
+            raise ProgramFailed(f"curl: {connects} connections, status {code}, {size} of {self.size} bytes")
+        if sha256(self.path) != sha:
+            raise ProgramFailed("curl: sha256 differs from the file that was served")
+        os.unlink(self.path)
+        return float(speed)
+
+
+def fetch(lab, server, client, name, size, sha, port=8080):
+    """Bytes per second of one fetched file."""
+    return Transfer(lab, server, client, name, size, port).finish(sha)
