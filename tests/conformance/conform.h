@@ -1,0 +1,81 @@
+/*
+ * Socket semantics as a list of lines: what a program sees on this machine's sockets, one "name: result" per check.
+ *
+ * Run twice, once with kernel sockets and once under the preload shim, the output must be the same, line by line
+ * (compare.py). The subject is the program under test; the peer is a plain kernel process that the subject commands
+ * over a unix socket, so that nothing depends on time: a step of the peer is over when its answer has come.
+ */
+#ifndef HS_CONFORM_H
+#define HS_CONFORM_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+/* What the peer can be told to do; each answer is one int64. */
+enum peer_op {
+  PEER_LISTEN = 1, /* arg: backlog → port */
+  PEER_ACCEPT,     /* takes a connection of its listener */
+  PEER_CONNECT,    /* arg: port, to the subject's address */
+  PEER_SEND,       /* arg: n bytes of the pattern → bytes sent */
+  PEER_RECV,       /* arg: n bytes exactly (or until the end) → bytes got, -1 if the pattern is wrong */
+  PEER_RECV_EOF,   /* → 0 at the end of the stream, -errno */
+  PEER_SHUT_WR,
+  PEER_CLOSE, /* the connection */
+  PEER_RESET, /* closes with linger 0 */
+  PEER_UNLISTEN,
+  PEER_QUIT,
+};
+
+struct peer_msg {
+  uint32_t op;
+  int64_t arg;
+};
+
+struct conform {
+  int control;                       /* to the peer */
+  struct sockaddr_in peer_ip, my_ip; /* ports 0 */
+};
+
+extern struct conform conform;
+
+/** The peer's loop on a connected control socket. */
+int peer_run(int control, const struct sockaddr_in *subject_ip, const struct sockaddr_in *own_ip);
+/** The answer of one command. */
+int64_t peer_do(uint32_t op, int64_t arg);
+/** The pattern byte of stream position n. */
+static inline uint8_t peer_pattern(size_t n) {
+  return (uint8_t)(n * 31 + (n >> 8));
+}
+
+/** "name: ok", "name: -1 ECONNREFUSED" or "name: 17". */
+void say_rc(const char *name, long rc);
+void say_num(const char *name, long value);
+void say_bits(const char *name, unsigned bits);
+/** Fails loudly: the set-up of a check did not work, so its result would mean nothing. */
+void need(bool ok, const char *what);
+
+/** A stream socket of the subject. */
+int subject_socket(int flags);
+/** Connected to the peer; the peer has accepted. */
+int subject_connected(void);
+/** Bound to the subject's address, any port, listening. *port in network order. */
+int subject_listener(uint16_t *port);
+/** One connection from the peer, accepted. */
+int subject_accepted(void);
+/** Waits (bounded) until poll says one of `events`; revents or 0. */
+int subject_poll(int fd, short events, int timeout_ms);
+
+void check_options(void);
+void check_life(void);
+void check_connect(void);
+void check_data(void);
+void check_calls(void);
+void check_poll(void);
+void check_epoll(void);
+void check_process(void);
+
+#endif

@@ -1,0 +1,165 @@
+/*
+ * Checks of socket options: values that come back, ranges, errno values.
+ */
+#include "conform.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static void options_int(int fd, int level, int name, int value, const char *what) {
+  char line[96];
+  int got = -1;
+  socklen_t len = sizeof(got);
+  snprintf(line, sizeof(line), "set %s %d", what, value);
+  say_rc(line, setsockopt(fd, level, name, &value, sizeof(value)));
+  snprintf(line, sizeof(line), "get %s after %d", what, value);
+  if (getsockopt(fd, level, name, &got, &len) < 0)
+    say_rc(line, -1);
+  else
+    say_num(line, got);
+}
+
+static void options_fresh(int fd, int level, int name, const char *what) {
+  int got = -1;
+  socklen_t len = sizeof(got);
+  if (getsockopt(fd, level, name, &got, &len) < 0)
+    say_rc(what, -1);
+  else
+    say_num(what, got);
+}
+
+static void options_switches(int fd) {
+  options_int(fd, SOL_SOCKET, SO_REUSEADDR, 1, "REUSEADDR");
+  options_int(fd, SOL_SOCKET, SO_REUSEADDR, 5, "REUSEADDR");
+  options_int(fd, SOL_SOCKET, SO_REUSEADDR, 0, "REUSEADDR");
+  options_int(fd, SOL_SOCKET, SO_REUSEPORT, 1, "REUSEPORT");
+  options_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "KEEPALIVE");
+  options_int(fd, SOL_SOCKET, SO_OOBINLINE, 1, "OOBINLINE");
+  options_int(fd, SOL_SOCKET, SO_RCVBUF, 50000, "RCVBUF");
+  options_int(fd, SOL_SOCKET, SO_SNDBUF, 50000, "SNDBUF");
+  options_int(fd, SOL_SOCKET, SO_RCVBUF, 1, "RCVBUF");
+  options_int(fd, SOL_SOCKET, SO_SNDBUF, 1, "SNDBUF");
+  options_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1, "RCVLOWAT");
+  options_int(fd, SOL_SOCKET, SO_PRIORITY, 5, "PRIORITY");
+  options_int(fd, SOL_SOCKET, 9999, 1, "unknown");
+  options_int(fd, IPPROTO_TCP, 9999, 1, "unknown tcp");
+}
+
+static void options_tcp(int fd) {
+  options_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "NODELAY");
+  options_int(fd, IPPROTO_TCP, TCP_NODELAY, 7, "NODELAY");
+  options_int(fd, IPPROTO_TCP, TCP_CORK, 1, "CORK");
+  options_int(fd, IPPROTO_TCP, TCP_CORK, 0, "CORK");
+  options_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30, "KEEPIDLE");
+  options_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 0, "KEEPIDLE");
+  options_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 32768, "KEEPIDLE");
+  options_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 7, "KEEPINTVL");
+  options_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3, "KEEPCNT");
+  options_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 128, "KEEPCNT");
+  options_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 5000, "USER_TIMEOUT");
+  options_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, -1, "USER_TIMEOUT");
+  options_int(fd, IPPROTO_TCP, TCP_MAXSEG, 20, "MAXSEG");
+  options_int(fd, IPPROTO_TCP, TCP_MAXSEG, 1200, "MAXSEG");
+  char cc[16] = "no-such-cc";
+  say_rc("CONGESTION unknown", setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, (socklen_t)strlen(cc)));
+  say_rc("CONGESTION reno", setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4));
+}
+
+static void options_ip(int fd) {
+  options_int(fd, IPPROTO_IP, IP_TOS, 0x10, "TOS");
+  options_int(fd, IPPROTO_IP, IP_TOS, 0x13, "TOS");
+  options_int(fd, IPPROTO_IP, IP_TTL, 77, "TTL");
+  options_int(fd, IPPROTO_IP, IP_TTL, 256, "TTL");
+  options_int(fd, IPPROTO_IP, IP_TTL, 0, "TTL");
+  options_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, "BIND_ADDRESS_NO_PORT");
+  options_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "V6ONLY on AF_INET");
+  unsigned char tos = 0x20, got = 0;
+  socklen_t len = 1;
+  say_rc("TOS as a byte", setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, 1));
+  say_rc("TOS read as a byte", getsockopt(fd, IPPROTO_IP, IP_TOS, &got, &len));
+  say_num("TOS byte", got);
+  say_num("TOS byte length", (long)len);
+}
+
+static void options_structs(int fd) {
+  struct linger l = {1, 9};
+  socklen_t len = sizeof(l);
+  say_rc("set LINGER", setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
+  memset(&l, 0, sizeof(l));
+  say_rc("get LINGER", getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &len));
+  say_num("LINGER seconds", l.l_onoff ? l.l_linger : -1);
+  say_rc("LINGER short", setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, 4));
+  l = (struct linger){0, 0};
+  say_rc("LINGER off", setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
+  struct timeval tv = {3, 500000};
+  len = sizeof(tv);
+  say_rc("set RCVTIMEO", setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+  memset(&tv, 0, sizeof(tv));
+  say_rc("get RCVTIMEO", getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &len));
+  say_num("RCVTIMEO ms", (long)(tv.tv_sec * 1000 + tv.tv_usec / 1000));
+  tv = (struct timeval){0, 1000000};
+  say_rc("RCVTIMEO bad", setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+  say_rc("RCVTIMEO short", setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, 4));
+  int one = 1;
+  say_rc("int option short", setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, 2));
+  say_rc("option NULL", setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, NULL, sizeof(int)));
+  short half = 0;
+  len = sizeof(half);
+  say_rc("get into two bytes", getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &half, &len));
+  say_num("two bytes length", (long)len);
+}
+
+static void options_connected(void) {
+  int fd = subject_connected();
+  struct tcp_info info;
+  memset(&info, 0, sizeof(info));
+  socklen_t len = sizeof(info);
+  say_rc("TCP_INFO", getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+  say_num("TCP_INFO state", info.tcpi_state);
+  say_num("TCP_INFO has an mss", info.tcpi_snd_mss >= 536);
+  int mss = 0;
+  len = sizeof(mss);
+  say_rc("MAXSEG connected", getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, &len));
+  say_num("MAXSEG plausible", mss >= 536);
+  options_fresh(fd, SOL_SOCKET, SO_ERROR, "ERROR connected");
+  options_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "NODELAY connected");
+  options_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "KEEPALIVE connected");
+  options_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1, "QUICKACK connected");
+  char cc[16] = {0};
+  len = sizeof(cc);
+  say_rc("get CONGESTION", getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, &len));
+  say_num("CONGESTION length", (long)len);
+  close(fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
+void check_options(void) {
+  int fd = subject_socket(0);
+  options_fresh(fd, SOL_SOCKET, SO_TYPE, "TYPE");
+  options_fresh(fd, SOL_SOCKET, SO_DOMAIN, "DOMAIN");
+  options_fresh(fd, SOL_SOCKET, SO_PROTOCOL, "PROTOCOL");
+  options_fresh(fd, SOL_SOCKET, SO_ACCEPTCONN, "ACCEPTCONN");
+  options_fresh(fd, SOL_SOCKET, SO_ERROR, "ERROR");
+  options_fresh(fd, SOL_SOCKET, SO_RCVLOWAT, "RCVLOWAT");
+  options_fresh(fd, SOL_SOCKET, SO_SNDLOWAT, "SNDLOWAT");
+  options_fresh(fd, IPPROTO_TCP, TCP_KEEPIDLE, "KEEPIDLE");
+  options_fresh(fd, IPPROTO_TCP, TCP_KEEPINTVL, "KEEPINTVL");
+  options_fresh(fd, IPPROTO_TCP, TCP_KEEPCNT, "KEEPCNT");
+  options_fresh(fd, IPPROTO_TCP, TCP_NODELAY, "NODELAY");
+  options_fresh(fd, IPPROTO_TCP, TCP_QUICKACK, "QUICKACK");
+  options_fresh(fd, IPPROTO_TCP, TCP_MAXSEG, "MAXSEG");
+  options_fresh(fd, IPPROTO_IP, IP_TOS, "TOS");
+  options_fresh(fd, IPPROTO_IP, IP_TTL, "TTL");
+  options_fresh(fd, IPPROTO_IP, IP_MTU_DISCOVER, "MTU_DISCOVER");
+  options_fresh(fd, IPPROTO_IP, IP_MTU, "MTU unconnected");
+  options_switches(fd);
+  options_tcp(fd);
+  options_ip(fd);
+  options_structs(fd);
+  close(fd);
+  options_connected();
+}

@@ -1,0 +1,156 @@
+/*
+ * The peer of the conformance run: does one step per command, on kernel sockets, and answers (conform.h).
+ */
+#include "conform.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int peer_listener = -1;
+static int peer_conn = -1;
+static size_t peer_sent, peer_got;
+
+static void peer_drop(int *fd) {
+  if (*fd >= 0)
+    close(*fd);
+  *fd = -1;
+}
+
+static void peer_fresh(int fd) {
+  struct timeval tv = {10, 0};
+  peer_drop(&peer_conn);
+  peer_conn = fd;
+  peer_sent = peer_got = 0;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
+static int64_t peer_listen(const struct sockaddr_in *own, int backlog) {
+  struct sockaddr_in a = *own;
+  socklen_t len = sizeof(a);
+  peer_drop(&peer_listener);
+  peer_listener = socket(AF_INET, SOCK_STREAM, 0);
+  if (peer_listener < 0 || bind(peer_listener, (struct sockaddr *)&a, len) < 0 || listen(peer_listener, backlog) < 0 ||
+      getsockname(peer_listener, (struct sockaddr *)&a, &len) < 0)
+    return -errno;
+  struct timeval tv = {10, 0};
+  setsockopt(peer_listener, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+  return ntohs(a.sin_port);
+}
+
+static int64_t peer_accept(void) {
+  int fd = accept(peer_listener, NULL, NULL);
+  if (fd < 0)
+    return -errno;
+  peer_fresh(fd);
+  return 0;
+}
+
+static int64_t peer_connect(const struct sockaddr_in *subject, uint16_t port) {
+  struct sockaddr_in a = *subject;
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (fd < 0)
+    return -errno;
+  peer_fresh(fd);
+  a.sin_port = htons(port);
+  return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+}
+
+static int64_t peer_send(int64_t n) {
+  uint8_t buf[4096];
+  int64_t done = 0;
+  while (done < n) {
+    size_t step = n - done < (int64_t)sizeof(buf) ? (size_t)(n - done) : sizeof(buf);
+    for (size_t i = 0; i < step; i++)
+      buf[i] = peer_pattern(peer_sent + i);
+    ssize_t rc = send(peer_conn, buf, step, MSG_NOSIGNAL);
+    if (rc < 0)
+      return -errno;
+    peer_sent += (size_t)rc;
+    done += rc;
+  }
+  return done;
+}
+
+static int64_t peer_recv(int64_t n) {
+  uint8_t buf[4096];
+  int64_t done = 0;
+  while (done < n) {
+    size_t step = n - done < (int64_t)sizeof(buf) ? (size_t)(n - done) : sizeof(buf);
+    ssize_t rc = recv(peer_conn, buf, step, 0);
+    if (rc < 0)
+      return -errno;
+    if (rc == 0)
+      break;
+    for (ssize_t i = 0; i < rc; i++)
+      if (buf[i] != peer_pattern(peer_got + (size_t)i))
+        return -1;
+    peer_got += (size_t)rc;
+    done += rc;
+  }
+  return done;
+}
+
+static int64_t peer_recv_eof(void) {
+  char c;
+  ssize_t rc = recv(peer_conn, &c, 1, 0);
+  return rc < 0 ? -errno : rc;
+}
+
+static int64_t peer_reset(void) {
+  struct linger l = {1, 0};
+  setsockopt(peer_conn, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+  peer_drop(&peer_conn);
+  return 0;
+}
+
+static int64_t peer_step(const struct peer_msg *m, const struct sockaddr_in *subject, const struct sockaddr_in *own) {
+  switch (m->op) {
+  case PEER_LISTEN:
+    return peer_listen(own, (int)m->arg);
+  case PEER_ACCEPT:
+    return peer_accept();
+  case PEER_CONNECT:
+    return peer_connect(subject, (uint16_t)m->arg);
+  case PEER_SEND:
+    return peer_send(m->arg);
+  case PEER_RECV:
+    return peer_recv(m->arg);
+  case PEER_RECV_EOF:
+    return peer_recv_eof();
+  case PEER_SHUT_WR:
+    return shutdown(peer_conn, SHUT_WR) < 0 ? -errno : 0;
+  case PEER_CLOSE:
+    peer_drop(&peer_conn);
+    return 0;
+  case PEER_RESET:
+    return peer_reset();
+  case PEER_UNLISTEN:
+    peer_drop(&peer_listener);
+    return 0;
+  default:
+    return -EINVAL;
+  }
+}
+
+int peer_run(int control, const struct sockaddr_in *subject_ip, const struct sockaddr_in *own_ip) {
+  struct peer_msg m;
+  for (;;) {
+    ssize_t n = recv(control, &m, sizeof(m), MSG_WAITALL);
+    if (n != (ssize_t)sizeof(m) || m.op == PEER_QUIT)
+      return n == 0 || n == (ssize_t)sizeof(m) ? 0 : 1;
+    int64_t answer = peer_step(&m, subject_ip, own_ip);
+    if (send(control, &answer, sizeof(answer), MSG_NOSIGNAL) != (ssize_t)sizeof(answer))
+      return 1;
+  }
+}
+
+int64_t peer_do(uint32_t op, int64_t arg) {
+  struct peer_msg m = {.op = op, .arg = arg};
+  int64_t answer = -EPIPE;
+  need(send(conform.control, &m, sizeof(m), MSG_NOSIGNAL) == (ssize_t)sizeof(m), "command to the peer");
+  need(recv(conform.control, &answer, sizeof(answer), MSG_WAITALL) == (ssize_t)sizeof(answer), "answer of the peer");
+  return answer;
+}

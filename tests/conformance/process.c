@@ -1,0 +1,224 @@
+/*
+ * Checks of signals, threads, forks and what children see.
+ */
+#include "conform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+static volatile sig_atomic_t process_signals;
+
+static void process_on_signal(int sig) {
+  (void)sig;
+  process_signals++;
+}
+
+static void process_handler(int flags) {
+  struct sigaction sa = {.sa_handler = process_on_signal, .sa_flags = flags};
+  sigaction(SIGUSR1, &sa, NULL);
+  process_signals = 0;
+}
+
+struct process_poke {
+  pthread_t whom;
+  int then_send; /* peer sends this much after the signal */
+};
+
+/* Signals the other thread again and again until its handler has run, then lets the peer send. */
+static void *process_poker(void *arg) {
+  struct process_poke *poke = arg;
+  while (process_signals == 0) {
+    poll(NULL, 0, 30);
+    pthread_kill(poke->whom, SIGUSR1);
+  }
+  poll(NULL, 0, 30);
+  if (poke->then_send > 0)
+    peer_do(PEER_SEND, poke->then_send);
+  return NULL;
+}
+
+static void process_interrupts(void) {
+  int fd = subject_connected();
+  char buf[8];
+  pthread_t thread;
+  struct process_poke poke = {pthread_self(), 0};
+  process_handler(0);
+  pthread_create(&thread, NULL, process_poker, &poke);
+  say_rc("recv interrupted", recv(fd, buf, 8, 0));
+  pthread_join(thread, NULL);
+  process_handler(SA_RESTART);
+  poke.then_send = 5;
+  pthread_create(&thread, NULL, process_poker, &poke);
+  say_rc("recv restarted", recv(fd, buf, 8, 0));
+  pthread_join(thread, NULL);
+  process_handler(SA_RESTART);
+  poke.then_send = 0;
+  pthread_create(&thread, NULL, process_poker, &poke);
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  say_rc("poll is never restarted", poll(&p, 1, 5000));
+  pthread_join(thread, NULL);
+  int ep = epoll_create1(0);
+  struct epoll_event ev = {.events = EPOLLIN};
+  epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+  process_handler(SA_RESTART);
+  pthread_create(&thread, NULL, process_poker, &poke);
+  say_rc("epoll_wait is never restarted", epoll_wait(ep, &ev, 1, 5000));
+  pthread_join(thread, NULL);
+  signal(SIGUSR1, SIG_DFL);
+  close(ep);
+  close(fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
+static void *process_reader(void *arg) {
+  static uint8_t buf[65536];
+  size_t got = 0;
+  while (got < sizeof(buf)) {
+    ssize_t n = read(*(int *)arg, buf + got, sizeof(buf) - got);
+    if (n <= 0)
+      break;
+    got += (size_t)n;
+  }
+  bool right = got == sizeof(buf);
+  for (size_t i = 0; i < got; i++)
+    right = right && buf[i] == peer_pattern(i);
+  return right ? arg : NULL;
+}
+
+/* One thread reads while another writes the same socket. */
+static void process_threads(void) {
+  int fd = subject_connected();
+  pthread_t reader;
+  void *right = NULL;
+  pthread_create(&reader, NULL, process_reader, &fd);
+  uint8_t out[4096];
+  size_t at = 0;
+  bool sent = true;
+  for (int i = 0; i < 16; i++) {
+    need(peer_do(PEER_SEND, 4096) == 4096, "peer sends");
+    for (size_t k = 0; k < sizeof(out); k++)
+      out[k] = peer_pattern(at + k);
+    sent = sent && write(fd, out, sizeof(out)) == (ssize_t)sizeof(out) && peer_do(PEER_RECV, 4096) == 4096;
+    at += sizeof(out);
+  }
+  pthread_join(reader, &right);
+  say_num("one thread wrote", sent);
+  say_num("the other read", right != NULL);
+  close(fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
+static int process_status(pid_t pid) {
+  int status = -1;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    ;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* A child that touches nothing, one that closes everything, one that is spawned: the parent's socket lives on. */
+static void process_children(void) {
+  int fd = subject_connected();
+  pid_t pid = fork();
+  if (pid == 0)
+    _exit(7);
+  say_num("child exits", process_status(pid));
+  pid = fork();
+  if (pid == 0) {
+    for (int i = 3; i < 1000; i++)
+      close(i);
+    _exit(8);
+  }
+  say_num("child that closes all", process_status(pid));
+  char *argv[] = {"true", NULL};
+  say_num("spawn", posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ));
+  say_num("spawned exits", process_status(pid));
+  pid = vfork();
+  if (pid == 0) {
+    close(fd);
+    execv("/bin/true", argv);
+    _exit(9);
+  }
+  say_num("vfork child closed it and is gone", process_status(pid));
+  say_rc("send", send(fd, "\0", 1, 0));
+  say_num("peer got it", peer_do(PEER_RECV, 1));
+  need(peer_do(PEER_SEND, 1) == 1, "peer sends");
+  char c;
+  say_rc("recv", recv(fd, &c, 1, 0));
+  close(fd);
+  say_num("peer sees the end", peer_do(PEER_RECV_EOF, 0));
+  peer_do(PEER_CLOSE, 0);
+}
+
+/* listen, fork, the child accepts and serves: nginx, and daemon(3) when the parent closes or exits. */
+static void process_server(bool parent_closes) {
+  uint16_t port;
+  int listener = subject_listener(&port), p[2];
+  need(pipe(p) == 0, "pipe");
+  pid_t pid = fork();
+  if (pid == 0) {
+    int fd = accept(listener, NULL, NULL);
+    char c = fd >= 0 ? 'a' : (char)errno;
+    if (fd >= 0 && send(fd, "\0", 1, MSG_NOSIGNAL) != 1)
+      c = 's';
+    (void)!write(p[1], &c, 1);
+    close(fd);
+    _exit(0);
+  }
+  if (parent_closes)
+    close(listener);
+  say_num("peer connects to the child's listener", peer_do(PEER_CONNECT, ntohs(port)));
+  say_num("child serves", peer_do(PEER_RECV, 1));
+  char c = 0;
+  need(read(p[0], &c, 1) == 1, "word of the child");
+  say_num("child says", c);
+  say_num("child exits", process_status(pid));
+  say_num("peer sees the end", peer_do(PEER_RECV_EOF, 0));
+  peer_do(PEER_CLOSE, 0);
+  if (!parent_closes) {
+    say_num("peer connects to the parent's listener", peer_do(PEER_CONNECT, ntohs(port)));
+    int fd = accept(listener, NULL, NULL);
+    say_num("parent accepts", fd >= 0);
+    close(fd);
+    close(listener);
+  }
+  close(p[0]);
+  close(p[1]);
+  peer_do(PEER_CLOSE, 0);
+}
+
+/* accept, fork, the parent closes its copy, the child serves: the classic forking server. */
+static void process_forking_server(void) {
+  int fd = subject_accepted();
+  pid_t pid = fork();
+  if (pid == 0) {
+    char c;
+    int ok = recv(fd, &c, 1, 0) == 1 && send(fd, "\0", 1, MSG_NOSIGNAL) == 1;
+    close(fd);
+    _exit(ok ? 0 : 1);
+  }
+  close(fd);
+  need(peer_do(PEER_SEND, 1) == 1, "peer sends");
+  say_num("child answers", peer_do(PEER_RECV, 1));
+  say_num("child exits", process_status(pid));
+  say_num("peer sees the end", peer_do(PEER_RECV_EOF, 0));
+  peer_do(PEER_CLOSE, 0);
+}
+
+void check_process(void) {
+  process_interrupts();
+  process_threads();
+  process_children();
+  process_server(false);
+  process_server(true);
+  process_forking_server();
+}
