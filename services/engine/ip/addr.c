@@ -129,7 +129,9 @@ int addr_linklocal(struct ip_stack *s, uint32_t port) {
     if (s->local[i].state != LOCAL_FREE && s->local[i].automatic && s->local[i].port == port)
       addr_del(s, &s->local[i]);
   }
-  return addr_on_port(s, port, &a) != NULL ? 0 : addr_add(s, port, &a, 64, 1);
+  if (mac_addr_is_zero(&mac) || addr_on_port(s, port, &a) != NULL) /* zero: the port is not there yet */
+    return 0;
+  return addr_add(s, port, &a, 64, 1);
 }
 
 /* Number of leading bits that agree. */

@@ -72,9 +72,8 @@ int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, cons
               uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now);
 /** Upper layer says the peer answers (RFC 4861 7.3.1): keeps the neighbour reachable. */
 void ip_confirm(struct ip_stack *s, const struct ip_path *path, usec_t now);
-/** Timers: ARP/ND retries, ageing, announcements. Returns the next time it wants to be called, UINT64_MAX: not at all.
- * Input, output and configuration may bring that time forward, so ask again once per turn: a call with nothing due is
- * one comparison. */
+/** Timers: ARP/ND retries, ageing, announcements. Returns the next time it wants to be called, at most 100 ms ahead,
+ * since input, output and configuration may bring it forward; calling it every turn costs one comparison. */
 usec_t ip_timer(struct ip_stack *s, usec_t now);
 /** Gives every frame that waits for a neighbour back through frame_drop; before the link's TX slots are recounted. */
 void ip_drop_queued(struct ip_stack *s);

@@ -8,7 +8,8 @@
 
 #include <stdlib.h>
 
-#define STACK_FIRE_MAX 256u /* timers fired per ip_timer */
+#define STACK_FIRE_MAX 256u      /* timers fired per ip_timer */
+#define STACK_LOOK_US  100000ull /* output may order an earlier call than the last answer said: look this often */
 
 int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t *counters) {
   struct neigh *n = NULL;
@@ -164,16 +165,16 @@ static void stack_fire(struct timer_ent *t, void *ctx) {
 
 usec_t ip_timer(struct ip_stack *s, usec_t now) {
   if (HS_LIKELY(now < s->next_due))
-    return s->next_due;
+    return HS_MIN(s->next_due, now + STACK_LOOK_US);
   struct stack_turn turn = {s, now};
   s->next_due = TIMER_NEVER;
   if (s->announce_due) {
     s->announce_due = 0;
     addr_announce_due(s, now);
   }
-  if (!s->clock_on)
-    return s->next_due;
-  timer_advance(&s->wheel, now, stack_fire, &turn, STACK_FIRE_MAX);
-  s->next_due = timer_next(&s->wheel);
-  return s->next_due;
+  if (s->clock_on) {
+    timer_advance(&s->wheel, now, stack_fire, &turn, STACK_FIRE_MAX);
+    s->next_due = timer_next(&s->wheel);
+  }
+  return HS_MIN(s->next_due, now + STACK_LOOK_US);
 }

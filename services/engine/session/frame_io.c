@@ -129,6 +129,7 @@ uint32_t frame_io_rx(struct worker *w) {
 }
 
 void frame_io_reclaim(struct worker *w) {
+  ip_drop_queued(w->ip); /* or it would later send slots that are somebody else's by then */
   w->n_tx_free = 0;
   for (uint32_t i = w->n_tx; i > 0; i--) {
     w->tx_home[i - 1] = 1;

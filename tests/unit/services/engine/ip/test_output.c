@@ -294,7 +294,10 @@ static void link_local_by_mac(void **state) {
   ip_timer(r->s, r->now);
   assert_true(r->n_sent >= 5); /* all addresses are announced anew */
   assert_memory_equal(r->sent[0].b + 6, other, 6);
-  static const uint8_t group[6] = {1, 0, 0, 0, 0, 0};
+  static const uint8_t group[6] = {1, 0, 0, 0, 0, 0}, none[6] = {0};
+  struct ip_addr of_none = rig_addr("fe80::200:ff:fe00:0");
+  assert_int_equal(ip_port_set(r->s, 2, none, 1500, 0), 0); /* a port that is still to come */
+  assert_int_equal(ip_is_local(r->s, &of_none), 0);
   assert_int_equal(ip_port_set(r->s, 0, group, 1500, 1), -EINVAL);
   assert_int_equal(ip_port_set(r->s, ABI_PORTS_MAX, other, 1500, 1), -EINVAL);
 }
