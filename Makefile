@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build test lint format install
+.PHONY: help deps build demo test lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -15,6 +15,9 @@ deps: ## install the Debian packages that are missing (packaging/debian-packages
 build: deps ## configure and build build/$(PRESET); PRESET=release|debug|asan|tsan|fuzz|cov
 	cmake --preset $(PRESET)
 	cmake --build --preset $(PRESET)
+
+demo: build ## real programs against the kernel, side by side, and every service killed under load (root)
+	@python3 -B tests/demo/demo.py --build build/$(PRESET)
 
 test: deps ## build and test asan, release and tsan; ends with "N passed, N failed"
 	@tests/run

@@ -63,6 +63,7 @@ def talk(address, port, size, count):
     for _ in range(count):
         data = os.urandom(size)
         with open_to(address, port) as s:
+            local, remote = s.getsockname()[0], s.getpeername()[0]
             sender = threading.Thread(target=s.sendall, args=(data,))
             sender.start()
             back = receive(s, size)
@@ -72,7 +73,6 @@ def talk(address, port, size, count):
                 sys.exit("what came back is not what was sent")
             if s.recv(1):
                 sys.exit("more came back than was sent")
-            local, remote = s.getsockname()[0], s.getpeername()[0]
     print(f"equal {local} {remote}")
 
 
