@@ -1,4 +1,8 @@
-/* Arena: sizes it refuses, warm chunks first, whole again after use. Random use is in tests/prop/shm/prop_arena.c. */
+/*
+ * Arena: sizes it refuses, warm chunks first, whole again after use. Random use is in tests/prop/shm/prop_arena.c.
+ *
+ * One thread, private memory only. The naive twin is prop_arena.c.
+ */
 #include "abi/seg.h"
 #include "base/err.h"
 #include "shm/arena.h"

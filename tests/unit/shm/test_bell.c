@@ -1,4 +1,8 @@
-/* Bells: nothing that the rung side does can block the ringing one; death is told apart from silence. */
+/*
+ * Bells: nothing that the rung side does can block the ringing one; death is told apart from silence.
+ *
+ * One thread that plays both ends; real socketpairs and eventfds, no sleeping.
+ */
 #include "base/err.h"
 #include "shm/bell.h"
 #include "test.h"

@@ -1,4 +1,8 @@
-/* Byte fifos: lying peers, damaged own records, chunk sizes, trimming. Random use is in tests/prop/shm/prop_fifo.c. */
+/*
+ * Byte fifos: lying peers, damaged own records, chunk sizes, trimming. Random use is in tests/prop/shm/prop_fifo.c.
+ *
+ * One thread that plays both ends over plain memory; each test gets a fifo of its own.
+ */
 #include "abi/seg.h"
 #include "base/err.h"
 #include "shm/fifo.h"

@@ -1,4 +1,8 @@
-/* Frame links: geometry, start-up, bells, chains, tags, lying tails. Deaths are in tests/prop/shm/prop_frame.c. */
+/*
+ * Frame links: geometry, start-up, bells, chains, tags, lying tails. Deaths are in tests/prop/shm/prop_frame.c.
+ *
+ * One thread that plays nicio and engine over plain memory.
+ */
 #include "base/bits.h"
 #include "base/err.h"
 #include "shm/frame.h"
@@ -165,8 +169,8 @@ static void bells(void **state) {
   assert_int_equal(frame_arm(&f->e), 1);
   assert_int_equal(frame_flush(&f->n), 0); /* nothing was pushed */
   frame_done_push(&f->n, 1);
-  assert_int_equal(frame_flush(&f->n), 0); /* done entries never ring … */
-  assert_int_equal(frame_pending(&f->e), 1);
+  assert_int_equal(frame_flush(&f->n), 0);   /* done entries never ring … */
+  assert_int_equal(frame_pending(&f->e), 0); /* … and are no work, unless one looks for slots */
   assert_int_equal(frame_arm_slots(&f->e), 0);
   assert_int_equal(frame_done_take(&f->e, &slot, 1), 1);
   assert_int_equal(frame_arm_slots(&f->e), 1);
@@ -177,6 +181,7 @@ static void bells(void **state) {
   frame_disarm(&f->e);
   send(&f->n, 1, 0);
   assert_int_equal(frame_flush(&f->n), 0);
+  assert_int_equal(frame_pending(&f->e), 1);
   assert_int_equal(frame_arm(&f->e), 0);
   assert_int_equal(frame_take(&f->e, d, 2), 2);
   assert_int_equal(frame_done_take(&f->e, &slot, 1), 1);

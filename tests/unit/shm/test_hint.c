@@ -1,4 +1,8 @@
-/* Hint rings: one hint per session, the bell, lying peers. */
+/*
+ * Hint rings: one hint per session, the bell, lying peers.
+ *
+ * One thread that plays both ends over plain memory. Two threads: tests/prop/shm/stress_hint.c.
+ */
 #include "base/err.h"
 #include "shm/hint.h"
 #include "test.h"

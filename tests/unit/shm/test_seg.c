@@ -1,4 +1,8 @@
-/* Segments: seals, what attach refuses, and that descriptors are always taken over. */
+/*
+ * Segments: seals, what attach refuses, and that descriptors are always taken over.
+ *
+ * Real memfds; needs no privileges. Hostile headers at random: tests/fuzz/fuzz_seg.c.
+ */
 #include "base/err.h"
 #include "shm/seg.h"
 #include "test.h"

@@ -1,4 +1,8 @@
-/* Worker segments: default geometry is accepted, every damaged number is refused, slot and lane numbers are checked. */
+/*
+ * Worker segments: default geometry is accepted, every damaged number is refused, slot and lane numbers are checked.
+ *
+ * Real memfds; needs no privileges. Geometry at random: tests/fuzz/fuzz_seg.c.
+ */
 #include "base/bits.h"
 #include "base/err.h"
 #include "shm/arena.h"

@@ -1,4 +1,8 @@
-/* Stats pages: a restart goes on counting, also with another list of counters; a reader survives a lying page. */
+/*
+ * Stats pages: a restart goes on counting, also with another list of counters; a reader survives a lying page.
+ *
+ * Real memfds; writer and reader in one process.
+ */
 #include "base/err.h"
 #include "shm/stats.h"
 #include "test.h"
