@@ -8,6 +8,8 @@
  * block in a stash, a taken block, or nothing (the inside of a block). In front of the buddy lists each order has a
  * stash of the blocks freed last: they are not merged and are handed out again first, newest first, because their
  * memory is warm and a fifo that streams should cost no splitting and merging. What the stash pushes out is merged.
+ * Book-keeping is made block by block as the area is first used, so that a large arena costs neither time nor memory
+ * before it is needed.
  */
 #include "shm/arena.h"
 
@@ -38,6 +40,7 @@ struct arena {
   uint64_t free_bytes;
   uint32_t n_units;
   uint32_t first_unit;
+  uint32_t n_made;             /* units [0, n_made) have book-keeping; the rest is free and was never touched */
   uint32_t head[ARENA_ORDERS]; /* free lists */
   uint32_t stash_n[ARENA_ORDERS];
   uint32_t stash[ARENA_ORDERS][ARENA_STASH]; /* [0] the oldest */
@@ -80,6 +83,17 @@ static void arena_list_del(struct arena *a, uint32_t u, uint32_t order) {
   arena_state(a)[u] = ARENA_INSIDE;
 }
 
+/** Makes the next never-used block of the largest order free; 0 at the end of the area. */
+static int arena_make(struct arena *a) {
+  uint32_t u = a->n_made;
+  if (u == a->n_units)
+    return 0;
+  memset(arena_state(a) + u, ARENA_INSIDE, 1u << ARENA_TOP);
+  a->n_made = u + (1u << ARENA_TOP);
+  arena_list_add(a, u, ARENA_TOP);
+  return 1;
+}
+
 struct arena *arena_init(void *meta, uint64_t meta_size, uint32_t first_unit, uint64_t size) {
   struct arena *a = meta;
   if (size == 0 || size % ABI_CHUNK_MAX != 0 || size > ARENA_LIMIT || meta_size < arena_meta_size(size))
@@ -90,11 +104,6 @@ struct arena *arena_init(void *meta, uint64_t meta_size, uint32_t first_unit, ui
   a->free_bytes = size;
   for (uint32_t o = 0; o < ARENA_ORDERS; o++)
     a->head[o] = ABI_SEG_NONE;
-  memset(arena_state(a), ARENA_INSIDE, a->n_units);
-  for (uint32_t u = a->n_units; u != 0;) { /* backwards: the lowest block is handed out first */
-    u -= 1u << ARENA_TOP;
-    arena_list_add(a, u, ARENA_TOP);
-  }
   a->magic = ARENA_MAGIC;
   return a;
 }
@@ -150,7 +159,9 @@ uint32_t arena_get(struct arena *a, uint32_t len) {
     u = a->stash[order][--a->stash_n[order]];
   } else {
     u = arena_split(a, order);
-    if (u == ABI_SEG_NONE && arena_unstash(a))
+    if (u == ABI_SEG_NONE && (arena_unstash(a) || arena_make(a)))
+      u = arena_split(a, order);
+    if (u == ABI_SEG_NONE && arena_make(a)) /* what was in the stash did not do */
       u = arena_split(a, order);
     if (u == ABI_SEG_NONE)
       return ABI_SEG_NONE;
@@ -164,7 +175,7 @@ void arena_put(struct arena *a, uint32_t unit, uint32_t len) {
   uint32_t order = arena_order(len);
   uint32_t u = unit - a->first_unit;
   /* What was not handed out in this shape is ignored: the library must not abort its host over it. */
-  if (order == ARENA_ORDERS || u >= a->n_units || arena_state(a)[u] != (ARENA_TAKEN | order))
+  if (order == ARENA_ORDERS || u >= a->n_made || arena_state(a)[u] != (ARENA_TAKEN | order))
     return;
   uint32_t *stash = a->stash[order];
   if (a->stash_n[order] == ARENA_STASH) {
@@ -182,6 +193,8 @@ int arena_claim(struct arena *a, uint32_t unit, uint32_t len) {
   uint32_t u = unit - a->first_unit;
   if (order == ARENA_ORDERS || u >= a->n_units || (u & ((1u << order) - 1)) != 0)
     return -EINVAL;
+  while (a->n_made <= u)
+    (void)arena_make(a);
   arena_unstash(a);
   uint32_t o = order;
   while (o < ARENA_ORDERS && arena_state(a)[u & ~((1u << o) - 1)] != (ARENA_FREE | o))
@@ -208,9 +221,9 @@ uint64_t arena_free_bytes(const struct arena *a) {
 /** Walks one free list; adds its bytes. 0 or a negative line number. */
 static int arena_check_list(const struct arena *a, uint32_t order, uint64_t *bytes) {
   uint32_t prev = ABI_SEG_NONE;
-  uint32_t left = a->n_units;
+  uint32_t left = a->n_made;
   for (uint32_t u = a->head[order]; u != ABI_SEG_NONE; prev = u, u = a->link[u].next) {
-    if (u >= a->n_units || left-- == 0)
+    if (u >= a->n_made || left-- == 0)
       return -__LINE__;
     if (arena_state(a)[u] != (ARENA_FREE | order) || a->link[u].prev != prev)
       return -__LINE__;
@@ -222,13 +235,13 @@ static int arena_check_list(const struct arena *a, uint32_t order, uint64_t *byt
 /** Walks the units: blocks lie side by side, aligned, and no two free buddies stand unmerged. */
 static int arena_check_units(const struct arena *a, uint64_t *free_bytes) {
   const uint8_t *state = arena_state(a);
-  for (uint32_t u = 0; u < a->n_units;) {
+  for (uint32_t u = 0; u < a->n_made;) {
     uint32_t order = state[u] & 0x0fu;
     uint32_t what = state[u] & 0xf0u;
     if (order >= ARENA_ORDERS || (what != ARENA_FREE && what != ARENA_STASHD && what != ARENA_TAKEN))
       return -__LINE__;
     uint32_t n = 1u << order;
-    if ((u & (n - 1)) != 0 || n > a->n_units - u)
+    if ((u & (n - 1)) != 0 || n > a->n_made - u)
       return -__LINE__;
     for (uint32_t i = 1; i < n; i++)
       if (state[u + i] != ARENA_INSIDE)
@@ -243,7 +256,8 @@ static int arena_check_units(const struct arena *a, uint64_t *free_bytes) {
 }
 
 int arena_check(const struct arena *a) {
-  uint64_t listed = 0, walked = 0;
+  uint64_t unmade = (uint64_t)(a->n_units - a->n_made) * ABI_CHUNK_UNIT;
+  uint64_t listed = unmade, walked = unmade;
   if (a->magic != ARENA_MAGIC)
     return -__LINE__;
   for (uint32_t o = 0; o < ARENA_ORDERS; o++) {
@@ -254,7 +268,7 @@ int arena_check(const struct arena *a) {
       return -__LINE__;
     for (uint32_t i = 0; i < a->stash_n[o]; i++) {
       uint32_t u = a->stash[o][i];
-      if (u >= a->n_units || arena_state(a)[u] != (ARENA_STASHD | o))
+      if (u >= a->n_made || arena_state(a)[u] != (ARENA_STASHD | o))
         return -__LINE__;
       listed += (uint64_t)ABI_CHUNK_UNIT << o;
     }
