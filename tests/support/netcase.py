@@ -41,6 +41,16 @@ class NetCase(unittest.TestCase):
         finally:
             cls.lab.world.close()
 
+    def tearDown(self):
+        """Programs that the test started end with it; those of setUpClass stay."""
+        for program in self.lab.world.programs[self.kept:]:
+            program.stop()
+            if program.popen.stdin:
+                program.popen.stdin.close()
+
+    def setUp(self):
+        self.kept = len(self.lab.world.programs)
+
     def run(self, result=None):
         """Shows what programs and services said when a test fails."""
         bad = len(result.errors) + len(result.failures) if result else 0
