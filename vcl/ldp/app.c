@@ -7,6 +7,7 @@
 
 #include "fd.h"
 #include "real.h"
+#include "share.h"
 #include "vcl_wait.h"
 
 #include <errno.h>
@@ -122,6 +123,7 @@ void app_count(enum app_count what) {
 }
 
 __attribute__((destructor)) static void app_destructor(void) {
+  share_exit();
   if (app_attached())
     app_say(1,
             "stream sockets: %lu made for the stack, %lu accepted from it, %lu moved to the kernel, %lu of the kernel",

@@ -9,6 +9,7 @@
 #include "export.h"
 #include "fork.h"
 #include "real.h"
+#include "share.h"
 #include "sock.h"
 
 #include <errno.h>
@@ -117,6 +118,7 @@ int ldp_listen(int fd, int backlog) {
 
 /* Next connection of the listener: a session handle or -errno. */
 static int calls_accept_session(struct sock *s, struct addr_ep *peer) {
+  share_sweep();
   for (;;) {
     addr_ep_init(peer);
     int h = vppcom_session_accept(s->h, &peer->ep, O_NONBLOCK);
@@ -279,8 +281,8 @@ int ldp_setsockopt(int fd, int level, int name, const void *val, socklen_t len) 
 static int calls_shutdown(struct sock *s, int how) {
   if (how < SHUT_RD || how > SHUT_RDWR)
     return -EINVAL;
-  if (sock_flags(s) & SOCK_F_LISTENING) /* Linux: the listener stops listening, accept() then fails */
-    return -EOPNOTSUPP;
+  if (sock_flags(s) & SOCK_F_LISTENING) /* with RD the listener stops, accept() then fails with EINVAL */
+    return vppcom_session_shutdown(s->h, how);
   if (!sock_is_connected(s))
     return -ENOTCONN;
   int rc = vppcom_session_shutdown(s->h, how);

@@ -11,6 +11,7 @@
 #include "app.h"
 #include "export.h"
 #include "real.h"
+#include "share.h"
 #include "sleep.h"
 
 #include <errno.h>
@@ -96,7 +97,10 @@ static int epoll_left_ms(int64_t deadline_ns) {
 
 /* One sleep of the thread that owns the set's waiter. Number of kernel events, or -EINTR. */
 static int epoll_sleep_owner(struct epoll_call *c) {
-  int n = real.epoll_pwait(c->epfd, c->evs, c->max, epoll_left_ms(c->deadline_ns), c->mask);
+  int ms = epoll_left_ms(c->deadline_ns);
+  if (share_waiting() && (ms < 0 || ms > SHARE_SLICE_MS))
+    ms = SHARE_SLICE_MS;
+  int n = real.epoll_pwait(c->epfd, c->evs, c->max, ms, c->mask);
   int rc = n < 0 ? -errno : epoll_unmark(c, c->evs, n);
   c->ep->kernel_hot = rc > 0;
   return rc;
@@ -127,6 +131,7 @@ static int epoll_loop(struct epoll_call *c) {
       continue;
     n = owner ? epoll_sleep_owner(c) : epoll_sleep_guest(c);
     vcl_sleep_end(c->w);
+    share_sweep();
     c->marked = false;
     if (n < 0)
       return n;

@@ -87,6 +87,10 @@ LDP_API(int, fcntl64, int fd, int cmd, ...);
 LDP_API(int, __fcntl, int fd, int cmd, ...);
 LDP_API(int, ioctl, int fd, unsigned long req, ...);
 
+/* exit.c */
+LDP_API(void, _exit, int status) __attribute__((noreturn));
+LDP_API(void, _Exit, int status) __attribute__((noreturn));
+
 /* poll.c */
 LDP_API(int, poll, struct pollfd *fds, nfds_t n, int timeout_ms);
 LDP_API(int, __poll, struct pollfd *fds, nfds_t n, int timeout_ms);

@@ -11,6 +11,7 @@
 #include "app.h"
 #include "epoll.h"
 #include "real.h"
+#include "share.h"
 #include "sleep.h"
 #include "sock.h"
 
@@ -50,6 +51,7 @@ static void fork_prepare(void) {
   app_lock();
   if (app_attached() && __atomic_load_n(&fork_listeners, __ATOMIC_RELAXED) > 0)
     fork_pipe_open();
+  share_fork_prepare();
   epoll_lock();
   fork_vcl = app_attached() && vcl_fork_prepare() >= 0;
   fd_lock();
@@ -61,6 +63,7 @@ static void fork_parent(void) {
   if (fork_vcl)
     (void)vcl_fork_parent();
   epoll_unlock();
+  share_fork_parent();
   if (fork_pipe[0] >= 0) {
     struct pollfd p = {.fd = fork_pipe[0], .events = POLLIN};
     fork_pipe_close(1);
@@ -87,6 +90,7 @@ static void fork_child(void) {
   fd_lock_reinit();
   fd_own_process();
   fd_each(NULL, fork_free_sock, NULL);
+  share_fork_child();
   epoll_fork_child();
   sleep_fork_child();
   app_lock_reinit();

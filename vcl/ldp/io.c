@@ -41,7 +41,7 @@ static ssize_t io_error(struct sock *s, ssize_t rc, ssize_t after) {
   sock_raise(s, SOCK_F_ERR_TOLD);
   if (sock_flags(s) & SOCK_F_CONNECTING) {
     sock_clear(s, SOCK_F_CONNECTING);
-    sock_raise(s, SOCK_F_FAILED);
+    sock_raise(s, SOCK_F_FAILED | SOCK_F_ENDED);
   }
   return rc;
 }
@@ -56,7 +56,8 @@ static ssize_t io_recv_once(struct sock *s, void *buf, size_t len, int flags) {
   return vppcom_session_read(s->h, buf, n);
 }
 
-/* 0 = go on, 1 = there is nothing to receive and the call returns 0, or -errno. */
+#define IO_ENDED 1
+/* 0 = go on, IO_ENDED = there is nothing to receive any more and the call returns 0, or -errno. */
 static ssize_t io_recv_check(struct sock *s, int flags) {
   if (flags & MSG_ERRQUEUE)
     return -EAGAIN;
@@ -66,7 +67,7 @@ static ssize_t io_recv_check(struct sock *s, int flags) {
   if (f & SOCK_F_LISTENING)
     return -ENOTCONN;
   if (!(f & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
-    return (f & SOCK_F_FAILED) && !(f & SOCK_F_ERR_TOLD) ? 0 : -ENOTCONN;
+    return f & SOCK_F_ENDED ? IO_ENDED : -ENOTCONN;
   return 0;
 }
 
@@ -97,6 +98,8 @@ ssize_t io_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   ssize_t rc = total < 0 ? total : io_recv_check(s, flags);
   if (rc < 0)
     return rc;
+  if (rc == IO_ENDED)
+    return 0;
   bool wait = !io_nonblock(s, flags);
   if (total == 0) {
     if (!(vcl_session_events(s->h) & (EPOLLIN | EPOLLHUP | EPOLLERR)))

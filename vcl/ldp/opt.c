@@ -314,6 +314,8 @@ static int opt_get_error(struct sock *s, int *value) {
   if (sock_flags(s) & SOCK_F_CONNECTING) {
     int rc = sock_connect_outcome(s);
     *value = rc < 0 && rc != -EINPROGRESS ? -rc : 0;
+    if (*value != 0)
+      sock_raise(s, SOCK_F_ENDED);
     return 0;
   }
   if (sock_flags(s) & SOCK_F_ERR_TOLD)
@@ -412,7 +414,7 @@ int opt_get(struct sock *s, int level, int name, void *val, socklen_t *len) {
   if ((int)*len < 0)
     return -EINVAL;
   if (level == IPPROTO_IPV6 && s->domain != AF_INET6)
-    return -ENOPROTOOPT;
+    return -EOPNOTSUPP; /* as Linux; setting is ENOPROTOOPT */
   pthread_mutex_lock(&s->lock);
   int rc = opt_get_locked(s, level, name, val, len);
   pthread_mutex_unlock(&s->lock);

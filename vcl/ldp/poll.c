@@ -10,6 +10,7 @@
 #include "export.h"
 #include "poll_any.h"
 #include "real.h"
+#include "share.h"
 #include "sleep.h"
 #include "sock.h"
 
@@ -98,7 +99,12 @@ static int poll_sleep(struct poll_call *c, struct vcl_waiter *w, int64_t deadlin
   int n = vcl_waiter_fds(w, fds);
   for (int i = 0; i < n; i++)
     c->kernel[c->n_kernel + (nfds_t)i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-  int rc = real.ppoll(c->kernel, c->n_kernel + (nfds_t)n, sleep_left(deadline_ns, &left), mask);
+  struct timespec *t = sleep_left(deadline_ns, &left);
+  if (share_waiting() && (!t || t->tv_sec > 0 || t->tv_nsec > SHARE_SLICE_MS * 1000000)) {
+    left = (struct timespec){0, SHARE_SLICE_MS * 1000000};
+    t = &left;
+  }
+  int rc = real.ppoll(c->kernel, c->n_kernel + (nfds_t)n, t, mask);
   return rc < 0 ? -errno : 0;
 }
 
@@ -113,6 +119,7 @@ static int poll_loop(struct poll_call *c, struct vcl_waiter *w, int64_t deadline
       continue;
     int rc = poll_sleep(c, w, deadline_ns, mask);
     vcl_sleep_end(w);
+    share_sweep();
     if (rc < 0)
       return rc;
     ready = poll_facts(c);

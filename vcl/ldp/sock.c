@@ -7,6 +7,7 @@
 #include "epoll.h"
 #include "fork.h"
 #include "real.h"
+#include "share.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -73,7 +74,7 @@ void sock_end(struct sock *s) {
   if (sock_flags(s) & SOCK_F_LISTENING)
     fork_count_listener(-1);
   epoll_forget_sock(s);
-  if (s->h != INVALID_SESSION_ID)
+  if (s->h != INVALID_SESSION_ID && !share_leave(s))
     (void)vppcom_session_close(s->h);
   s->h = INVALID_SESSION_ID;
 }
@@ -142,7 +143,13 @@ static bool sock_restarts(void) {
 
 int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us) {
   for (;;) {
-    int rc = vcl_session_wait(s->h, events, timeout_us);
+    bool sliced = share_waiting() && (timeout_us < 0 || timeout_us > SHARE_SLICE_MS * 1000);
+    int rc = vcl_session_wait(s->h, events, sliced ? SHARE_SLICE_MS * 1000 : timeout_us);
+    if (sliced && rc == -ETIMEDOUT) {
+      share_sweep();
+      timeout_us -= timeout_us < 0 ? 0 : SHARE_SLICE_MS * 1000;
+      continue;
+    }
     if (rc == -ETIMEDOUT)
       return -EAGAIN;
     /* signal(7): with SO_RCVTIMEO or SO_SNDTIMEO set a call is never restarted. */

@@ -27,6 +27,7 @@ struct epoll_member;
 #define SOCK_F_SHUT_WR    0x40u
 #define SOCK_F_BOUND      0x80u
 #define SOCK_F_FAILED     0x100u /* a connect failed: the next one needs a new session */
+#define SOCK_F_ENDED      0x200u /* ... and the program was told otherwise than by connect(): reads give 0 */
 
 struct sock {
   struct fd_file file; /* first */
@@ -36,6 +37,8 @@ struct sock {
   int64_t rcvtimeo_us; /* -1 = for ever */
   int64_t sndtimeo_us;
   struct opt_values opts;
+  uint32_t inherited;           /* 1 = a connection of the parent's (share.h) */
+  uint32_t cell;                /* its holders, 0 = only this process */
   pthread_mutex_t lock;         /* options, members */
   struct epoll_member *members; /* epoll sets it is in; under epoll.c's lock */
 };
