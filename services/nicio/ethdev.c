@@ -49,7 +49,31 @@ static void *ethdev_load(void) {
   return dlopen(ETHDEV_DIR "/" ETHDEV_MODULE, RTLD_NOW | RTLD_LOCAL);
 }
 
+/** 0000:03:00.0, what EAL calls a PCI device. */
+static int ethdev_is_pci(const char *device) {
+  unsigned domain, bus, slot, fn;
+  return sscanf(device, "%4x:%2x:%2x.%1x", &domain, &bus, &slot, &fn) == 4;
+}
+
+/** EAL takes over every PCI device it knows unless told otherwise: only those that the configuration names. */
+static void ethdev_args(const struct config *cfg, char *out, size_t room) {
+  size_t at = (size_t)snprintf(out, room, "%s", cfg->eal_args);
+  int pci = 0;
+
+  for (uint32_t i = 0; i < cfg->n_ports && at < room; i++) {
+    const struct config_port *p = &cfg->port[i];
+    if (p->kind != PORT_KIND_ETHDEV || !ethdev_is_pci(p->device))
+      continue;
+    at += (size_t)snprintf(out + at, room - at, " -a %s", p->device);
+    pci = 1;
+  }
+  if (!pci && at < room)
+    (void)snprintf(out + at, room - at, " --no-pci");
+}
+
 int ethdev_start(const struct config *cfg, const struct frame_seg *fs, struct slots *slots) {
+  char args[2048];
+
   if (ethdev_count(cfg) == 0)
     return 0;
   ethdev_handle = ethdev_load();
@@ -63,7 +87,8 @@ int ethdev_start(const struct config *cfg, const struct frame_seg *fs, struct sl
     ethdev_mod = NULL;
     return -EPROTO;
   }
-  int rc = ethdev_mod->start(cfg->eal_args, fs, slots->n_eth);
+  ethdev_args(cfg, args, sizeof args);
+  int rc = ethdev_mod->start(args, fs, slots->n_eth);
   if (rc < 0) {
     log_error("nicio.ethdev", "EAL did not start: %s", err_text(rc));
     return rc;

@@ -293,6 +293,10 @@ int rig_term(struct rig *r) {
   return rig_reap(r, SIGTERM);
 }
 
+int rig_wait(struct rig *r) {
+  return rig_reap(r, 0);
+}
+
 void rig_close(struct rig *r) {
   const char *const rm[] = {"rm", "-rf", r->dir, NULL};
 

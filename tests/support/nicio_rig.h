@@ -68,6 +68,8 @@ int rig_spawn(struct rig *r);
 void rig_kill(struct rig *r);
 /** SIGTERM and reap; returns its exit code. */
 int rig_term(struct rig *r);
+/** Wait for its end; returns its exit code. */
+int rig_wait(struct rig *r);
 /** Take the engine's side of the link anew (a restarted engine): all TX slots are free when the link is up. */
 int rig_engine_open(struct rig *r);
 /** One turn of the engine's double: epochs, slots, received frames. Returns frames seen. */
