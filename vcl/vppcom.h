@@ -18,6 +18,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define INVALID_SESSION_ID ((uint32_t)~0u)
 
@@ -305,6 +306,7 @@ const char *vppcom_retval_str(int retval);
 /** "tcp", "udp", ... in any case. 0 or -EINVAL. */
 int vppcom_unformat_proto(uint8_t *proto, char *proto_str);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,277 @@
+/*
+ * The broker's half of the fake: the attach conversation, ports and listeners (fake_engine.h).
+ *
+ * Called by the fake's thread with its lock held.
+ */
+#include "fake_engine.h"
+
+#include "attach.pb-c.h"
+#include "base/rng.h"
+#include "ctl/attach.h"
+#include "shm/bell.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef Hoststack__Attach__Request request;
+typedef Hoststack__Attach__Reply reply;
+
+void fake_broker_accept(struct fake *f) {
+  int fd = attach_accept(f->listen_fd);
+  if (fd < 0)
+    return;
+  for (int i = 0; i < FAKE_PROCS; i++) {
+    struct fake_proc *p = &f->proc[i];
+    if (p->used)
+      continue;
+    *p = (struct fake_proc){.used = 1, .live = 1, .fd = fd, .bell = -1, .bell_app = -1, .doorbell = -1};
+    return;
+  }
+  close(fd);
+}
+
+static void broker_answer(struct fake *f, struct fake_proc *p, const request *rq, reply *r, const int *fds, int n) {
+  uint8_t buf[4096];
+  (void)f;
+  r->seq = rq->seq;
+  size_t len = hoststack__attach__reply__pack(r, buf);
+  (void)attach_send(p->fd, buf, len, fds, n);
+}
+
+static int broker_hello(struct fake *f, struct fake_proc *p, const request *rq) {
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  Hoststack__Attach__HelloReply h = HOSTSTACK__ATTACH__HELLO_REPLY__INIT;
+  f->n_hello++;
+  r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_HELLO;
+  r.hello = &h;
+  h.app_id = 1;
+  h.app_timeout_ms = 2000;
+  if (rq->hello->token.len == 16) { /* comes back: its record is taken over */
+    for (int i = 0; i < FAKE_PROCS; i++) {
+      struct fake_proc *o = &f->proc[i];
+      if (o == p || !o->used || o->live || memcmp(o->token, rq->hello->token.data, 16) != 0)
+        continue;
+      o->fd = p->fd;
+      o->live = 1;
+      p->used = 0;
+      h.proc_id = (uint64_t)i + 1;
+      h.token = rq->hello->token;
+      broker_answer(f, o, rq, &r, NULL, 0);
+      return 0;
+    }
+    r.rc = ENOENT;
+    broker_answer(f, p, rq, &r, NULL, 0);
+    return 0;
+  }
+  int pair[2];
+  if (bell_pair(pair) < 0)
+    return -EIO;
+  if (rng_secure(p->token, sizeof p->token) < 0)
+    return -EIO;
+  p->have_parent = rq->hello->parent_token.len == 16;
+  p->bell = pair[0];
+  p->doorbell = bell_doorbell();
+  h.proc_id = (uint64_t)(p - f->proc) + 1;
+  h.token = (ProtobufCBinaryData){.len = 16, .data = p->token};
+  int fds[2] = {pair[1], p->doorbell};
+  broker_answer(f, p, rq, &r, fds, 2);
+  close(pair[1]);
+  return 0;
+}
+
+static void broker_add_worker(struct fake *f, struct fake_proc *p, const request *rq) {
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  Hoststack__Attach__AddWorkerReply a = HOSTSTACK__ATTACH__ADD_WORKER_REPLY__INIT;
+  int fds[2];
+  f->n_add_worker++;
+  struct fake_worker *w = fake_worker_new(f, (int)(p - f->proc), fds);
+  if (w == NULL) {
+    r.rc = ENOMEM;
+    broker_answer(f, p, rq, &r, NULL, 0);
+    return;
+  }
+  r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_ADD_WORKER;
+  r.add_worker = &a;
+  a.worker_id = w->id;
+  broker_answer(f, p, rq, &r, fds, 2);
+  close(fds[0]);
+  close(fds[1]);
+}
+
+static struct fake_worker *broker_worker(struct fake *f, uint64_t id) {
+  for (int i = 0; i < FAKE_PROCS; i++)
+    if (f->worker[i].used && f->worker[i].id == id)
+      return &f->worker[i];
+  return NULL;
+}
+
+static struct fake_listener *broker_find(struct fake *f, struct fake_worker *w, uint32_t slot, uint32_t gen) {
+  for (int i = 0; i < FAKE_LISTENERS; i++) {
+    struct fake_listener *l = &f->listener[i];
+    if (l->used && l->w == w && l->slot == slot && l->gen == gen)
+      return l;
+  }
+  return NULL;
+}
+
+static struct fake_listener *broker_new(struct fake *f, struct fake_worker *w, uint32_t slot, uint32_t gen) {
+  for (int i = 0; i < FAKE_LISTENERS; i++) {
+    struct fake_listener *l = &f->listener[i];
+    if (l->used)
+      continue;
+    *l = (struct fake_listener){.used = 1, .w = w, .slot = slot, .gen = gen};
+    return l;
+  }
+  return NULL;
+}
+
+static int broker_port_taken(struct fake *f, uint16_t port, uint8_t reuse) {
+  for (int i = 0; i < FAKE_LISTENERS; i++)
+    if (f->listener[i].used && f->listener[i].port == port && !(f->listener[i].reuse && reuse))
+      return 1;
+  return 0;
+}
+
+static void broker_bind(struct fake *f, struct fake_proc *p, const request *rq) {
+  const Hoststack__Attach__Bind *b = rq->bind;
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  Hoststack__Attach__BindReply br = HOSTSTACK__ATTACH__BIND_REPLY__INIT;
+  Hoststack__Attach__Endpoint ep = HOSTSTACK__ATTACH__ENDPOINT__INIT;
+  struct fake_worker *w = broker_worker(f, b->worker_id);
+  f->n_bind++;
+  uint16_t port = (uint16_t)b->local->port;
+  while (port == 0 || broker_port_taken(f, port, b->reuseport != 0)) {
+    if (b->local->port != 0) {
+      r.rc = EADDRINUSE;
+      break;
+    }
+    port = f->next_port++;
+  }
+  struct fake_listener *l = r.rc == 0 && w != NULL ? broker_new(f, w, b->slot, b->gen) : NULL;
+  if (l != NULL) {
+    l->port = port;
+    l->reuse = b->reuseport != 0;
+    l->id = (uint32_t)f->next_id++;
+    r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_BIND;
+    r.bind = &br;
+    br.local = &ep;
+    ep.ip = b->local->ip;
+    ep.family = b->local->family;
+    ep.port = port;
+  } else if (r.rc == 0) {
+    r.rc = EINVAL;
+  }
+  broker_answer(f, p, rq, &r, NULL, 0);
+}
+
+static void broker_listen(struct fake *f, struct fake_proc *p, const request *rq) {
+  const Hoststack__Attach__Listen *q = rq->listen;
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  Hoststack__Attach__BindReply br = HOSTSTACK__ATTACH__BIND_REPLY__INIT;
+  struct fake_worker *w = broker_worker(f, q->worker_id);
+  struct fake_listener *l = w != NULL ? broker_find(f, w, q->slot, q->gen) : NULL;
+  f->n_listen++;
+  for (int i = 0; i < FAKE_LISTENERS && l == NULL && w != NULL && q->share_of != 0; i++) {
+    const struct fake_listener *o = &f->listener[i];
+    if (!o->used || o->id != q->share_of)
+      continue;
+    l = broker_new(f, w, q->slot, q->gen);
+    if (l != NULL) {
+      l->port = o->port;
+      l->id = o->id;
+      l->reuse = 1;
+    }
+  }
+  if (l != NULL) {
+    struct abi_sess_engine *e = worker_view_engine(&w->v, q->slot);
+    l->listening = 1;
+    l->backlog = q->backlog;
+    __atomic_store_n(&e->state, (uint32_t)ABI_SESS_FREE, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->gen, q->gen, __ATOMIC_RELEASE);
+    __atomic_store_n(&e->state, (uint32_t)ABI_SESS_LISTENING, __ATOMIC_RELEASE);
+    r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_BIND;
+    r.bind = &br;
+    br.listener_id = l->id;
+  } else {
+    r.rc = ENOENT;
+  }
+  broker_answer(f, p, rq, &r, NULL, 0);
+}
+
+static void broker_unbind(struct fake *f, struct fake_proc *p, const request *rq) {
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  struct fake_worker *w = broker_worker(f, rq->unbind->worker_id);
+  struct fake_listener *l = w != NULL ? broker_find(f, w, rq->unbind->slot, rq->unbind->gen) : NULL;
+  f->n_unbind++;
+  if (l != NULL) {
+    struct abi_sess_engine *e = worker_view_engine(&w->v, l->slot);
+    int ring = 0;
+    if (l->listening && e->gen == l->gen) {
+      __atomic_store_n(&e->state, (uint32_t)ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+      (void)hint_push(&w->to_app, l->slot, &e->hint_pos, &ring);
+      w->ring_due |= ring;
+    }
+    l->used = 0;
+    fake_listener_gone(f, l);
+  }
+  broker_answer(f, p, rq, &r, NULL, 0);
+}
+
+static void broker_request(struct fake *f, struct fake_proc *p, const request *rq) {
+  reply ok = HOSTSTACK__ATTACH__REPLY__INIT;
+  if (f->refuse != 0) {
+    ok.rc = f->refuse;
+    f->refuse = 0;
+    broker_answer(f, p, rq, &ok, NULL, 0);
+    return;
+  }
+  switch (rq->body_case) {
+  case HOSTSTACK__ATTACH__REQUEST__BODY_HELLO:
+    (void)broker_hello(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_ADD_WORKER:
+    broker_add_worker(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_BIND:
+    broker_bind(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_LISTEN:
+    broker_listen(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_UNBIND:
+    broker_unbind(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_REMOVE_WORKER: {
+    struct fake_worker *w = broker_worker(f, rq->remove_worker->worker_id);
+    broker_answer(f, p, rq, &ok, NULL, 0);
+    if (w != NULL)
+      fake_worker_free(f, w);
+    return;
+  }
+  default: /* WorkerMapped */
+    broker_answer(f, p, rq, &ok, NULL, 0);
+    return;
+  }
+}
+
+void fake_broker_message(struct fake *f, struct fake_proc *p) {
+  uint8_t buf[4096];
+  int fds[ATTACH_FDS_MAX], n_fds = 0;
+  ssize_t len = attach_recv(p->fd, buf, sizeof buf, fds, ATTACH_FDS_MAX, &n_fds);
+  if (len == -EAGAIN || len == -EINTR)
+    return;
+  if (len <= 0) { /* no death yet: the bell tells that */
+    close(p->fd);
+    p->fd = -1;
+    p->live = 0;
+    if (p->bell < 0)
+      p->used = 0;
+    return;
+  }
+  request *rq = hoststack__attach__request__unpack(NULL, (size_t)len, buf);
+  if (rq == NULL)
+    return;
+  broker_request(f, p, rq);
+  hoststack__attach__request__free_unpacked(rq, NULL);
+}

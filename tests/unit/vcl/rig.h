@@ -1,0 +1,115 @@
+/*
+ * What the library's tests share: a fake stack, the application on it, connected pairs of sessions.
+ */
+#ifndef HS_TESTS_VCL_RIG_H
+#define HS_TESTS_VCL_RIG_H
+
+#include "test.h"
+
+#include "fake_engine.h"
+#include "vcl_opt.h"
+#include "vcl_wait.h"
+#include "vppcom.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct rig {
+  struct fake fake;
+  uint32_t listener, client, server;
+  uint16_t port;
+};
+
+static inline int rig_setup(void **state) {
+  struct rig *r = calloc(1, sizeof *r);
+  if (r == NULL || fake_start(&r->fake) != 0)
+    return -1;
+  *state = r;
+  return vppcom_app_create("test") == 0 ? 0 : -1;
+}
+
+static inline int rig_teardown(void **state) {
+  struct rig *r = *state;
+  vppcom_app_destroy();
+  fake_stop(&r->fake);
+  free(r);
+  return 0;
+}
+
+static inline vppcom_endpt_t rig_ep(uint8_t ip[16], uint8_t last, uint16_t port) {
+  memset(ip, 0, 16);
+  if (last != 0) {
+    ip[0] = 10;
+    ip[3] = last;
+  }
+  vppcom_endpt_t ep;
+  memset(&ep, 0, sizeof ep);
+  ep.is_ip4 = VPPCOM_IS_IP4;
+  ep.ip = ip;
+  ep.port = (uint16_t)(port << 8 | port >> 8);
+  return ep;
+}
+
+static inline int rig_connect(uint32_t h, uint16_t port) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 1, port);
+  return vppcom_session_connect(h, &ep);
+}
+
+/** A session; the test fails if there is none. */
+static inline uint32_t rig_session(int nonblock) {
+  int h = vppcom_session_create(VPPCOM_PROTO_TCP, (uint8_t)nonblock);
+  assert_true(h >= 0);
+  return (uint32_t)h;
+}
+
+static inline uint32_t rig_listen(uint16_t port, int nonblock) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 0, port);
+  uint32_t h = rig_session(nonblock);
+  assert_int_equal(vppcom_session_bind(h, &ep), 0);
+  assert_int_equal(vppcom_session_listen(h, 16), 0);
+  return h;
+}
+
+/** Waits up to 5 s for events of one session. Returns revents. */
+static inline int rig_wait(uint32_t h, short events) {
+  vcl_poll_t p = {.sh = h, .events = events};
+  int n = vppcom_poll(&p, 1, 5.0);
+  assert_true(n >= 0);
+  return p.revents;
+}
+
+/** Listener on `port`, a client connected to it, the accepted server side; all nonblocking when asked. */
+static inline void rig_pair(struct rig *r, uint16_t port, int nonblock) {
+  r->port = port;
+  r->listener = rig_listen(port, 0);
+  r->client = rig_session(0);
+  assert_int_equal(rig_connect(r->client, port), 0);
+  int h = vppcom_session_accept(r->listener, NULL, nonblock ? O_NONBLOCK : 0);
+  assert_true(h >= 0);
+  r->server = (uint32_t)h;
+  uint32_t flags = nonblock ? O_NONBLOCK : 0;
+  uint32_t len = sizeof flags;
+  assert_int_equal(vppcom_session_attr(r->client, VPPCOM_ATTR_SET_FLAGS, &flags, &len), 0);
+}
+
+static inline void rig_unpair(struct rig *r) {
+  (void)vppcom_session_close(r->client);
+  (void)vppcom_session_close(r->server);
+  (void)vppcom_session_close(r->listener);
+}
+
+/** Waits until the fake holds no session any more. */
+static inline void rig_settle(struct rig *r) {
+  for (int i = 0; i < 500 && fake_live_sessions(&r->fake) != 0; i++) {
+    (void)vcl_pump();
+    (void)poll(NULL, 0, 2);
+  }
+  assert_int_equal(fake_live_sessions(&r->fake), 0);
+}
+
+#endif

@@ -1,0 +1,318 @@
+/*
+ * A stream's life: connect, accept, bytes both ways, half close, reset, refuse, close; blocking and nonblocking.
+ */
+#include "rig.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+static int error_of(uint32_t h) {
+  int err = -1;
+  uint32_t len = sizeof err;
+  assert_int_equal(vppcom_session_attr(h, VPPCOM_ATTR_GET_ERROR, &err, &len), 0);
+  return err;
+}
+
+static void test_create_refusals(void **state) {
+  (void)state;
+  errno = 0;
+  assert_int_equal(vppcom_session_create(VPPCOM_PROTO_UDP, 0), -1);
+  assert_int_equal(errno, EPROTONOSUPPORT);
+  assert_int_equal(vppcom_session_create(VPPCOM_PROTO_QUIC, 0), -1);
+  assert_int_equal(vppcom_session_create(77, 0), -1);
+}
+
+static void test_blocking_echo(void **state) {
+  struct rig *r = *state;
+  char buf[64] = {0};
+  rig_pair(r, 7100, 0);
+  assert_int_equal(vppcom_session_write(r->client, "hello", 5), 5);
+  assert_int_equal(vppcom_session_read(r->server, buf, sizeof buf), 5);
+  assert_memory_equal(buf, "hello", 5);
+  assert_int_equal(vppcom_session_write_msg(r->server, "world!", 6), 6);
+  assert_int_equal(vppcom_session_read(r->client, buf, 3), 3);
+  assert_int_equal(vppcom_session_read(r->client, buf, sizeof buf), 3);
+  assert_memory_equal(buf, "ld!", 3);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void test_nonblocking(void **state) {
+  struct rig *r = *state;
+  char buf[8];
+  uint32_t l = rig_listen(7101, 1);
+  assert_int_equal(vppcom_session_accept(l, NULL, 0), VPPCOM_EAGAIN);
+  uint32_t c = rig_session(1);
+  assert_int_equal(vppcom_session_read(c, buf, 8), VPPCOM_ENOTCONN);
+  assert_int_equal(vppcom_session_write(c, buf, 8), VPPCOM_EPIPE);
+  assert_int_equal(rig_connect(c, 7101), VPPCOM_EINPROGRESS);
+  assert_true((rig_wait(c, POLLOUT) & POLLOUT) != 0);
+  assert_int_equal(error_of(c), 0);
+  assert_int_equal(rig_connect(c, 7101), 0); /* once, as Linux */
+  assert_int_equal(rig_connect(c, 7101), -EISCONN);
+  assert_true((rig_wait(l, POLLIN) & POLLIN) != 0);
+  int s = vppcom_session_accept(l, NULL, O_NONBLOCK);
+  assert_true(s >= 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, buf, 8), VPPCOM_EAGAIN);
+  assert_int_equal(vppcom_session_write(c, "abc", 3), 3);
+  assert_true((rig_wait((uint32_t)s, POLLIN) & POLLIN) != 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, buf, 8), 3);
+  vppcom_session_close(c);
+  assert_true((rig_wait((uint32_t)s, POLLIN) & POLLIN) != 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, buf, 8), 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, buf, 8), 0);
+  vppcom_session_close((uint32_t)s);
+  vppcom_session_close(l);
+  rig_settle(r);
+}
+
+static void test_refused(void **state) {
+  struct rig *r = *state;
+  char b;
+  uint32_t c = rig_session(0);
+  assert_int_equal(rig_connect(c, 9), VPPCOM_ECONNREFUSED);
+  uint32_t l = rig_listen(7102, 0);
+  assert_int_equal(rig_connect(c, 7102), 0); /* a socket may try again */
+  vppcom_session_close(c);
+  vppcom_session_close(l);
+  c = rig_session(1);
+  assert_int_equal(rig_connect(c, 9), VPPCOM_EINPROGRESS);
+  int ev = rig_wait(c, POLLIN | POLLOUT);
+  assert_int_equal(ev & (POLLIN | POLLOUT | POLLERR | POLLHUP), POLLIN | POLLOUT | POLLERR | POLLHUP);
+  assert_int_equal(vppcom_session_get_error(c), VPPCOM_ECONNREFUSED);
+  assert_int_equal(error_of(c), ECONNREFUSED);
+  assert_int_equal(error_of(c), 0);
+  assert_int_equal(vppcom_session_read(c, &b, 1), 0);
+  assert_int_equal(vppcom_session_write(c, &b, 1), VPPCOM_EPIPE);
+  vppcom_session_close(c);
+  rig_settle(r);
+}
+
+static void test_silent_timeout(void **state) {
+  struct rig *r = *state;
+  uint32_t c = rig_session(1);
+  assert_int_equal(rig_connect(c, FAKE_PORT_SILENT), VPPCOM_EINPROGRESS);
+  assert_int_equal(rig_connect(c, FAKE_PORT_SILENT), -EALREADY);
+  vcl_poll_t p = {.sh = c, .events = POLLIN | POLLOUT};
+  assert_int_equal(vppcom_poll(&p, 1, 0.05), 0);
+  assert_int_equal(vcl_session_wait(c, EPOLLOUT, 20000), -ETIMEDOUT);
+  assert_int_equal(vppcom_session_close(c), 0);
+  assert_int_equal(vppcom_session_close(c), VPPCOM_EBADFD);
+  rig_settle(r);
+}
+
+static void test_reset(void **state) {
+  struct rig *r = *state;
+  char b[4];
+  uint32_t c = rig_session(1);
+  assert_int_equal(rig_connect(c, FAKE_PORT_RESET), VPPCOM_EINPROGRESS);
+  int ev;
+  do
+    ev = rig_wait(c, POLLIN | POLLOUT | POLLRDHUP);
+  while ((ev & POLLERR) == 0);
+  assert_int_equal(ev & (POLLRDHUP | POLLHUP), POLLRDHUP | POLLHUP);
+  assert_int_equal(vppcom_session_read(c, b, 4), VPPCOM_ECONNRESET);
+  assert_int_equal(vppcom_session_read(c, b, 4), 0);
+  assert_int_equal(vppcom_session_write(c, b, 4), VPPCOM_EPIPE);
+  vppcom_session_close(c);
+  rig_pair(r, 7103, 1);
+  assert_int_equal(vppcom_session_write(r->client, "last", 4), 4);
+  assert_true((rig_wait(r->server, POLLIN) & POLLIN) != 0);
+  assert_int_equal(vppcom_session_terminate(r->client), 0);
+  do
+    ev = rig_wait(r->server, POLLIN);
+  while ((ev & POLLHUP) == 0);
+  assert_int_equal(vppcom_session_read(r->server, b, 4), 4); /* what came before the reset is read first */
+  assert_int_equal(vppcom_session_read(r->server, b, 4), VPPCOM_ECONNRESET);
+  vppcom_session_close(r->server);
+  vppcom_session_close(r->listener);
+  rig_settle(r);
+}
+
+static void test_half_close(void **state) {
+  struct rig *r = *state;
+  char b[8];
+  rig_pair(r, 7104, 0);
+  assert_int_equal(vppcom_session_write(r->client, "req", 3), 3);
+  assert_int_equal(vppcom_session_shutdown(r->client, SHUT_WR), 0);
+  assert_int_equal(vppcom_session_write(r->client, "x", 1), VPPCOM_EPIPE);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 3);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 0);
+  assert_int_equal(rig_wait(r->server, POLLIN | POLLRDHUP | POLLOUT), POLLIN | POLLRDHUP | POLLOUT);
+  assert_int_equal(vppcom_session_write(r->server, "answer", 6), 6);
+  assert_int_equal(vppcom_session_read(r->client, b, 8), 6);
+  assert_int_equal(vppcom_session_close(r->server), 0);
+  assert_int_equal(vppcom_session_read(r->client, b, 8), 0);
+  int ev;
+  do
+    ev = rig_wait(r->client, POLLIN);
+  while ((ev & POLLHUP) == 0);
+  assert_int_equal(vppcom_session_shutdown(r->client, 7), VPPCOM_EINVAL);
+  vppcom_session_close(r->client);
+  vppcom_session_close(r->listener);
+  rig_settle(r);
+}
+
+static void test_shut_rd(void **state) {
+  struct rig *r = *state;
+  char b[8];
+  rig_pair(r, 7105, 0);
+  assert_int_equal(vppcom_session_write(r->client, "abc", 3), 3);
+  assert_true((rig_wait(r->server, POLLIN) & POLLIN) != 0);
+  assert_int_equal(vppcom_session_shutdown(r->server, SHUT_RD), 0);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 3);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 0);
+  rig_unpair(r);
+  uint32_t h = rig_session(0);
+  assert_int_equal(vppcom_session_shutdown(h, SHUT_RDWR), VPPCOM_ENOTCONN);
+  vppcom_session_close(h);
+  rig_settle(r);
+}
+
+/* A whole transfer with more bytes than the fifos hold, the reader in another thread of lock mode is in test_lock; here
+ * one thread writes and reads nonblocking, to see back pressure at work. */
+static void test_bulk(void **state) {
+  struct rig *r = *state;
+  enum { TOTAL = 3 * 1000 * 1000 };
+  static uint8_t out[70000], in[50000];
+  size_t sent = 0, got = 0;
+  int full = 0;
+  rig_pair(r, 7106, 1);
+  while (got < TOTAL) {
+    size_t want = TOTAL - sent < sizeof out ? TOTAL - sent : sizeof out;
+    for (size_t i = 0; i < want; i++)
+      out[i] = (uint8_t)((sent + i) * 7 + ((sent + i) >> 8));
+    int n = want != 0 ? vppcom_session_write(r->client, out, want) : 0;
+    if (n == VPPCOM_EAGAIN) {
+      full++;
+      n = 0;
+    }
+    assert_true(n >= 0);
+    sent += (size_t)n;
+    n = vppcom_session_read(r->server, in, sizeof in);
+    if (n == VPPCOM_EAGAIN) {
+      assert_true((rig_wait(r->server, POLLIN) & POLLIN) != 0);
+      continue;
+    }
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++)
+      assert_int_equal(in[i], (uint8_t)((got + (size_t)i) * 7 + ((got + (size_t)i) >> 8)));
+    got += (size_t)n;
+  }
+  assert_int_equal(sent, TOTAL);
+  assert_true(full >= 0);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void test_writable_at_a_third(void **state) {
+  struct rig *r = *state;
+  static uint8_t buf[64 * 1024];
+  rig_pair(r, 7107, 1);
+  int n, total = 0;
+  fake_lock(&r->fake);
+  r->fake.hold = 1;
+  fake_unlock(&r->fake);
+  while ((n = vppcom_session_write(r->client, buf, sizeof buf)) > 0)
+    total += n;
+  assert_int_equal(n, VPPCOM_EAGAIN);
+  assert_int_equal(total, 64 * 1024);
+  vcl_poll_t p = {.sh = r->client, .events = POLLOUT};
+  assert_int_equal(vppcom_poll(&p, 1, 0.02), 0);
+  assert_int_equal(vppcom_session_attr(r->client, VPPCOM_ATTR_GET_NWRITE, NULL, NULL), 0);
+  assert_int_equal(vppcom_session_attr(r->client, VPPCOM_ATTR_GET_NWRITEQ, NULL, NULL), 64 * 1024);
+  fake_lock(&r->fake);
+  r->fake.hold = 0;
+  fake_unlock(&r->fake);
+  assert_int_equal(rig_wait(r->client, POLLOUT), POLLOUT);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void test_linger(void **state) {
+  struct rig *r = *state;
+  struct linger l = {.l_onoff = 1, .l_linger = 5};
+  char b[8];
+  rig_pair(r, 7108, 0);
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_LINGER, &l, sizeof l), 0);
+  assert_int_equal(vppcom_session_write(r->client, "bye", 3), 3);
+  assert_int_equal(vppcom_session_close(r->client), 0); /* back when the FIN is acknowledged */
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 3);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 0);
+  vppcom_session_close(r->server);
+  vppcom_session_close(r->listener);
+  rig_settle(r);
+  rig_pair(r, 7109, 0);
+  l.l_linger = 0;
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_LINGER, &l, sizeof l), 0);
+  assert_int_equal(vppcom_session_close(r->client), 0);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), VPPCOM_ECONNRESET);
+  vppcom_session_close(r->server);
+  vppcom_session_close(r->listener);
+  rig_settle(r);
+}
+
+static void test_slots_come_back(void **state) {
+  struct rig *r = *state;
+  uint32_t l = rig_listen(7110, 0);
+  for (int i = 0; i < 3000; i++) { /* more than there are slots */
+    uint32_t c = rig_session(0);
+    assert_int_equal(rig_connect(c, 7110), 0);
+    int s = vppcom_session_accept(l, NULL, 0);
+    assert_true(s >= 0);
+    assert_int_equal(vppcom_session_write(c, "x", 1), 1);
+    char b;
+    assert_int_equal(vppcom_session_read((uint32_t)s, &b, 1), 1);
+    vppcom_session_close((uint32_t)s);
+    vppcom_session_close(c);
+  }
+  vppcom_session_close(l);
+  rig_settle(r);
+}
+
+static void test_too_many(void **state) {
+  struct rig *r = *state;
+  static uint32_t h[1024];
+  int n = 0, rc;
+  (void)r;
+  while ((rc = vppcom_session_create(VPPCOM_PROTO_TCP, 1)) >= 0)
+    h[n++] = (uint32_t)rc;
+  assert_int_equal(rc, -1);
+  assert_int_equal(errno, ENFILE);
+  assert_int_equal(n, 512);
+  while (n > 0)
+    assert_int_equal(vppcom_session_close(h[--n]), 0);
+  assert_int_equal(vppcom_session_close(rig_session(1)), 0);
+}
+
+static void test_not_here(void **state) {
+  (void)state;
+  uint32_t h = rig_session(1);
+  assert_int_equal(vppcom_session_stream_connect(h, h), -EOPNOTSUPP);
+  assert_int_equal(vppcom_session_is_stream(h), 0);
+  assert_int_equal(vppcom_session_is_connectable_listener(h), 0);
+  assert_int_equal(vppcom_add_cert_key_pair(NULL), -EOPNOTSUPP);
+  assert_int_equal(vppcom_del_cert_key_pair(0), -EOPNOTSUPP);
+  assert_int_equal(vppcom_session_index(INVALID_SESSION_ID), -1);
+  vppcom_session_close(h);
+}
+
+int main(void) {
+#define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
+  const struct CMUnitTest tests[] = {RIG(test_create_refusals),
+                                     RIG(test_blocking_echo),
+                                     RIG(test_nonblocking),
+                                     RIG(test_refused),
+                                     RIG(test_silent_timeout),
+                                     RIG(test_reset),
+                                     RIG(test_half_close),
+                                     RIG(test_shut_rd),
+                                     RIG(test_bulk),
+                                     RIG(test_writable_at_a_third),
+                                     RIG(test_linger),
+                                     RIG(test_slots_come_back),
+                                     RIG(test_too_many),
+                                     RIG(test_not_here)};
+  return cmocka_run_group_tests_name("vcl stream", tests, NULL, NULL);
+}
