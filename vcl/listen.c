@@ -21,14 +21,14 @@ static struct broker_slot listen_ask_begin(struct session *s) {
   home_flush(s->home);
   worker_unlock(w);
   pthread_mutex_lock(&w->broker.lock);
-  if (!list_empty(&w->unbinds))
-    worker_flush_unbinds(w);
+  worker_flush_unbinds(w);
   return slot;
 }
 
 /** 0, or -EBADF when another thread closed the session meanwhile. The caller unpins. */
 static int listen_ask_end(struct session *s) {
   struct worker *w = s->w;
+  worker_flush_unbinds(w); /* the broker may have come back meanwhile */
   pthread_mutex_unlock(&w->broker.lock);
   worker_lock(w);
   return s->life == SESSION_ZOMBIE ? -EBADF : 0;

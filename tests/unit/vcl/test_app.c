@@ -79,8 +79,9 @@ static void test_workers(void **state) {
   uint32_t l = rig_listen(7002, 0); /* free again: the worker went with its thread */
   assert_int_equal(vppcom_session_close(l), 0);
   fake_lock(&r->fake);
-  assert_true(r->fake.proc[1].have_parent);
+  int joined = r->fake.proc[1].have_parent;
   fake_unlock(&r->fake);
+  assert_true(joined);
 }
 
 static void test_index_set(void **state) {

@@ -1,0 +1,203 @@
+/*
+ * The corners of reading and writing: peek, wait-all, truncation, low-water mark, segments, gathered writes, cork,
+ * blocking ones across the sleep's ceiling, and signals.
+ */
+#include "rig.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+
+static void put(uint32_t h, const char *text) {
+  assert_int_equal(vppcom_session_write(h, (void *)(uintptr_t)text, strlen(text)), (int)strlen(text));
+}
+
+static void wait_nread(uint32_t h, int n) {
+  for (int i = 0; i < 2500 && vppcom_session_attr(h, VPPCOM_ATTR_GET_NREAD, NULL, NULL) < n; i++)
+    (void)poll(NULL, 0, 2);
+  assert_int_equal(vppcom_session_attr(h, VPPCOM_ATTR_GET_NREAD, NULL, NULL), n);
+}
+
+static void test_flags(void **state) {
+  struct rig *r = *state;
+  char b[16];
+  uint8_t ip[16];
+  vppcom_endpt_t from;
+  rig_pair(r, 7400, 0);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 4, MSG_DONTWAIT, NULL), VPPCOM_EAGAIN);
+  put(r->client, "abcdef");
+  wait_nread(r->server, 6);
+  memset(&from, 0, sizeof from);
+  from.ip = ip;
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 3, MSG_PEEK, NULL), 3);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 16, MSG_PEEK, &from), 6);
+  assert_memory_equal(b, "abcdef", 6);
+  assert_int_equal(from.is_ip4, 1);
+  assert_int_not_equal(from.port, 0);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 0, 0, NULL), 0);
+  assert_int_equal(vppcom_session_recvfrom(r->server, NULL, 2, MSG_TRUNC, NULL), 2);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 16, 0, NULL), 4);
+  assert_memory_equal(b, "cdef", 4);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 1, MSG_OOB, NULL), -EOPNOTSUPP);
+  assert_int_equal(vppcom_session_sendto(r->server, b, 4, MSG_DONTWAIT | MSG_NOSIGNAL, NULL), 4);
+  assert_int_equal(vppcom_session_sendto(r->server, b, 4, MSG_OOB, NULL), -EOPNOTSUPP);
+  assert_int_equal(vppcom_session_write(r->client, b, 0), 0);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void *late_writer(void *p) {
+  struct rig *r = p;
+  for (int i = 0; i < 4; i++) {
+    (void)poll(NULL, 0, 60);
+    put(r->client, "1234");
+  }
+  return NULL;
+}
+
+/* Lock mode: a reader blocks over the sleep's ceiling while another thread writes on the same worker. */
+static void test_waitall(void **state) {
+  struct rig *r = *state;
+  pthread_t t;
+  char b[16];
+  vcl_lock_mode(1);
+  rig_pair(r, 7401, 0);
+  assert_int_equal(pthread_create(&t, NULL, late_writer, r), 0);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 16, MSG_WAITALL, NULL), 16);
+  assert_memory_equal(b, "1234123412341234", 16);
+  assert_int_equal(pthread_join(t, NULL), 0);
+  rig_unpair(r);
+  rig_settle(r);
+  vcl_lock_mode(0);
+}
+
+static void test_lowat(void **state) {
+  struct rig *r = *state;
+  int lowat = 4;
+  char b[16];
+  rig_pair(r, 7402, 1);
+  assert_int_equal(vcl_opt_set(r->server, VCL_OPT_RCVLOWAT, &lowat, sizeof lowat), 0);
+  put(r->client, "ab");
+  wait_nread(r->server, 2);
+  vcl_poll_t p = {.sh = r->server, .events = POLLIN};
+  assert_int_equal(vppcom_poll(&p, 1, 0.02), 0);
+  put(r->client, "cd");
+  assert_int_equal(rig_wait(r->server, POLLIN), POLLIN);
+  assert_int_equal(vppcom_session_read(r->server, b, 16), 4);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void test_segments(void **state) {
+  struct rig *r = *state;
+  static uint8_t big[40000];
+  vppcom_data_segment_t ds[16], out[3];
+  rig_pair(r, 7403, 1);
+  assert_int_equal(vppcom_session_read_segments(r->server, ds, 16, 100), VPPCOM_EAGAIN);
+  assert_int_equal(vppcom_session_read_segments(r->server, NULL, 16, 100), VPPCOM_EFAULT);
+  for (size_t i = 0; i < sizeof big; i++)
+    big[i] = (uint8_t)(i * 13 + (i >> 8));
+  out[0] = (vppcom_data_segment_t){.data = big, .len = 10};
+  out[1] = (vppcom_data_segment_t){.data = big + 10, .len = 0};
+  out[2] = (vppcom_data_segment_t){.data = big + 10, .len = sizeof big - 10};
+  assert_int_equal(vppcom_session_write_segments(r->client, out, 3), (int)sizeof big);
+  wait_nread(r->server, (int)sizeof big);
+  size_t at = 0;
+  while (at < sizeof big) {
+    int n = vppcom_session_read_segments(r->server, ds, 16, 7000);
+    assert_true(n > 0);
+    uint32_t sum = 0;
+    for (int i = 0; i < 16 && ds[i].data != NULL; i++) {
+      assert_memory_equal(ds[i].data, big + at + sum, ds[i].len);
+      sum += ds[i].len;
+    }
+    assert_int_equal(sum, n);
+    vppcom_session_free_segments(r->server, (uint32_t)n);
+    at += (size_t)n;
+  }
+  vppcom_session_close(r->client);
+  assert_true((rig_wait(r->server, POLLIN) & POLLIN) != 0);
+  assert_int_equal(vppcom_session_read_segments(r->server, ds, 16, 100), 0);
+  vppcom_session_free_segments(r->server, 100);
+  vppcom_session_free_segments(4711, 100);
+  vppcom_session_close(r->server);
+  vppcom_session_close(r->listener);
+  rig_settle(r);
+}
+
+static void test_cork(void **state) {
+  struct rig *r = *state;
+  int on = 1, got = 0;
+  uint32_t len = sizeof got;
+  char b[8];
+  rig_pair(r, 7404, 0);
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_CORK, &on, sizeof on), 0);
+  assert_int_equal(vppcom_session_write_msg(r->client, "m", 1), 1);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 1);
+  assert_int_equal(vcl_opt_get(r->client, VCL_OPT_CORK, &got, &len), 0);
+  assert_int_equal(got, 1);
+  assert_int_equal(vppcom_session_write(r->client, "n", 1), 1);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 1);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void on_signal(int sig) {
+  (void)sig;
+}
+
+static void test_eintr(void **state) {
+  struct rig *r = *state;
+  char b[8];
+  struct sigaction sa = {.sa_handler = on_signal}, old;
+  rig_pair(r, 7405, 0);
+  sigaction(SIGALRM, &sa, &old);
+  struct itimerspec its = {.it_value = {.tv_nsec = 30 * 1000 * 1000}, .it_interval = {.tv_nsec = 30 * 1000 * 1000}};
+  struct sigevent se = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+  timer_t timer;
+  assert_int_equal(timer_create(CLOCK_MONOTONIC, &se, &timer), 0);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGALRM);
+  assert_int_equal(timer_settime(timer, 0, &its, NULL), 0);
+  int rc = vppcom_session_read(r->server, b, 8);
+  timer_delete(timer);
+  sigaction(SIGALRM, &old, NULL);
+  assert_int_equal(rc, -EINTR);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+/* Memory: many idle sessions must not hold the arena against the ones that write. */
+static void test_arena_is_shared(void **state) {
+  struct rig *r = *state;
+  enum { N = 200 };
+  static uint32_t c[N], s[N];
+  static uint8_t buf[60000], in[65536];
+  uint32_t l = rig_listen(7406, 0);
+  for (int i = 0; i < N; i++) {
+    c[i] = rig_session(0);
+    assert_int_equal(rig_connect(c[i], 7406), 0);
+    int h = vppcom_session_accept(l, NULL, 0);
+    assert_true(h >= 0);
+    s[i] = (uint32_t)h;
+    for (int k = 0; k < 10; k++) { /* 120 MB through a 64 MB arena */
+      assert_int_equal(vppcom_session_write(c[i], buf, sizeof buf), (int)sizeof buf);
+      assert_int_equal(vppcom_session_recvfrom(s[i], in, sizeof buf, MSG_WAITALL, NULL), (int)sizeof buf);
+    }
+  }
+  for (int i = 0; i < N; i++) {
+    vppcom_session_close(c[i]);
+    vppcom_session_close(s[i]);
+  }
+  vppcom_session_close(l);
+  rig_settle(r);
+}
+
+int main(void) {
+#define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
+  const struct CMUnitTest tests[] = {RIG(test_flags), RIG(test_waitall), RIG(test_lowat),          RIG(test_segments),
+                                     RIG(test_cork),  RIG(test_eintr),   RIG(test_arena_is_shared)};
+  return cmocka_run_group_tests_name("vcl rw", tests, NULL, NULL);
+}
