@@ -55,7 +55,7 @@ static int tap_make(const char *device) {
     return rc;
   }
   memset(&ifr, 0, sizeof ifr);
-  (void)snprintf(ifr.ifr_name, sizeof ifr.ifr_name, "%s", device);
+  (void)snprintf(ifr.ifr_name, sizeof ifr.ifr_name, "%.*s", IFNAMSIZ - 1, device);
   ifr.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
   if ((rc = tap_ioctl(fd, TUNSETIFF, &ifr, "TUNSETIFF")) < 0 ||
       (rc = tap_ioctl(fd, TUNSETVNETHDRSZ, &hdr, "TUNSETVNETHDRSZ")) < 0)
