@@ -158,7 +158,7 @@ static void boot_procs(struct broker *b) {
     if (b->reg.proc[i].used == REG_LIVE && death_watch(b, i) < 0)
       death_proc(b, i);
     else if (b->reg.proc[i].used == REG_DYING)
-      death_collect(b, i);
+      death_finish(b, i);
   }
   for (uint32_t i = 0; i < b->reg.n_apps; i++)
     if (b->reg.app[i].used != 0)

@@ -244,6 +244,8 @@ void policy_repair(struct broker *b);
 /* death.c */
 int death_watch(struct broker *b, uint32_t proc);
 void death_proc(struct broker *b, uint32_t proc);
+/** The rest of a death that was begun: its workers drain. Also after a broker that died in the middle of it. */
+void death_finish(struct broker *b, uint32_t proc);
 void death_worker(struct broker *b, uint32_t worker, const char *why);
 void death_drained(struct broker *b, uint64_t worker_id);
 void death_lied(struct broker *b, uint64_t worker_id, const char *why);

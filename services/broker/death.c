@@ -91,11 +91,16 @@ void death_proc(struct broker *b, uint32_t proc) {
     b->proc[proc].conn->proc = REGISTRY_NONE;
     b->proc[proc].conn = NULL;
   }
-  uint64_t id = p->id;
+  death_finish(b, proc);
+}
+
+void death_finish(struct broker *b, uint32_t proc) {
+  uint64_t id = b->reg.proc[proc].id;
   for (uint32_t i = 0; i < b->reg.n_workers; i++)
     if (b->reg.worker[i].used == REG_LIVE && b->reg.worker[i].proc_id == id)
       death_worker(b, i, NULL);
-  death_collect(b, proc);
+  if (b->reg.proc[proc].id == id) /* the last worker may have collected it already */
+    death_collect(b, proc);
 }
 
 void death_collect(struct broker *b, uint32_t proc) {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,6 +121,7 @@ void rig_start(struct broker_rig *r, const char *fault) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed leaves no broker behind */
     if (fault != NULL)
       setenv("HS_FAULT", fault, 1);
     execl(HS_BROKER_BIN, HS_BROKER_BIN, "-c", r->conf, (char *)NULL);
@@ -159,6 +161,10 @@ void rig_close(struct broker_rig *r) {
 }
 
 void rig_turn(struct broker_rig *r, int ms) {
+  if (r->respawn && r->pid > 0 && rig_died(r)) {
+    r->respawned++;
+    rig_start(r, NULL);
+  }
   assert_true(loop_turn(r->loop, ms) >= 0);
 }
 

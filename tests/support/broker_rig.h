@@ -13,7 +13,7 @@
 
 #include <sys/types.h>
 
-#define RIG_WAIT_MS 20000
+#define RIG_WAIT_MS 10000
 
 /** Double of a service. */
 struct rig_svc {
@@ -30,7 +30,9 @@ struct rig_svc {
 struct broker_rig {
   char dir[64], conf[80], attach[80];
   pid_t pid;
-  int status; /* of the last broker that ended */
+  int status;  /* of the last broker that ended */
+  int respawn; /* a broker that ends is started again, without faults */
+  unsigned respawned;
   struct loop *loop;
   struct rig_svc engine, nicio, api;
 };
