@@ -27,6 +27,8 @@ enum peer_op {
   PEER_CLOSE, /* the connection */
   PEER_RESET, /* closes with linger 0 */
   PEER_UNLISTEN,
+  PEER_LISTEN6, /* as LISTEN and CONNECT, over IPv6 */
+  PEER_CONNECT6,
   PEER_QUIT,
 };
 
@@ -36,14 +38,15 @@ struct peer_msg {
 };
 
 struct conform {
-  int control;                       /* to the peer */
-  struct sockaddr_in peer_ip, my_ip; /* ports 0 */
+  int control;                          /* to the peer */
+  struct sockaddr_in peer_ip, my_ip;    /* ports 0 */
+  struct sockaddr_in6 peer_ip6, my_ip6; /* family 0 if the run has none */
 };
 
 extern struct conform conform;
 
 /** The peer's loop on a connected control socket. */
-int peer_run(int control, const struct sockaddr_in *subject_ip, const struct sockaddr_in *own_ip);
+int peer_run(int control);
 /** The answer of one command. */
 int64_t peer_do(uint32_t op, int64_t arg);
 /** The pattern byte of stream position n. */
@@ -77,5 +80,6 @@ void check_calls(void);
 void check_poll(void);
 void check_epoll(void);
 void check_process(void);
+void check_six(void);
 
 #endif

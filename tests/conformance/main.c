@@ -1,6 +1,7 @@
 /*
- * conform peer PATH PEER_IP SUBJECT_IP: waits for a subject on the unix socket PATH and serves it.
- * conform subject PATH PEER_IP SUBJECT_IP [GROUP]: runs all checks (or one group) and prints the lines.
+ * conform peer PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6: waits for a subject on the unix socket PATH and serves it.
+ * conform subject PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6 [GROUP]: runs all checks (or one group), prints the
+ * lines.
  */
 #include "conform.h"
 
@@ -90,6 +91,12 @@ static void main_parse_ip(const char *text, struct sockaddr_in *a) {
   need(inet_pton(AF_INET, text, &a->sin_addr) == 1, "an IPv4 address");
 }
 
+static void main_parse_ip6(const char *text, struct sockaddr_in6 *a) {
+  memset(a, 0, sizeof(*a));
+  a->sin6_family = AF_INET6;
+  need(inet_pton(AF_INET6, text, &a->sin6_addr) == 1, "an IPv6 address");
+}
+
 static int main_peer(struct sockaddr_un *un) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   (void)unlink(un->sun_path);
@@ -99,24 +106,27 @@ static int main_peer(struct sockaddr_un *un) {
   int control = accept(fd, NULL, NULL);
   need(control >= 0, "a subject");
   (void)unlink(un->sun_path);
-  return peer_run(control, &conform.my_ip, &conform.peer_ip);
+  return peer_run(control);
 }
 
 static const struct {
   const char *name;
   void (*run)(void);
 } main_groups[] = {
-    {"options", check_options}, {"life", check_life}, {"connect", check_connect}, {"data", check_data},
-    {"calls", check_calls},     {"poll", check_poll}, {"epoll", check_epoll},     {"process", check_process},
+    {"options", check_options}, {"life", check_life},       {"connect", check_connect},
+    {"data", check_data},       {"calls", check_calls},     {"poll", check_poll},
+    {"epoll", check_epoll},     {"process", check_process}, {"six", check_six},
 };
 
 int main(int argc, char **argv) {
   struct sockaddr_un un = {.sun_family = AF_UNIX};
-  if (argc < 5 || strlen(argv[2]) >= sizeof(un.sun_path))
-    return fprintf(stderr, "usage: conform peer|subject PATH PEER_IP SUBJECT_IP [GROUP]\n"), 2;
+  if (argc < 7 || strlen(argv[2]) >= sizeof(un.sun_path))
+    return fprintf(stderr, "usage: conform peer|subject PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6 [GROUP]\n"), 2;
   memcpy(un.sun_path, argv[2], strlen(argv[2]));
   main_parse_ip(argv[3], &conform.peer_ip);
   main_parse_ip(argv[4], &conform.my_ip);
+  main_parse_ip6(argv[5], &conform.peer_ip6);
+  main_parse_ip6(argv[6], &conform.my_ip6);
   signal(SIGPIPE, SIG_IGN);
   if (strcmp(argv[1], "peer") == 0)
     return main_peer(&un);
@@ -125,7 +135,7 @@ int main(int argc, char **argv) {
   conform.control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   need(connect(conform.control, (struct sockaddr *)&un, sizeof(un)) == 0, "the peer's unix socket");
   for (size_t i = 0; i < sizeof(main_groups) / sizeof(main_groups[0]); i++) {
-    if (argc > 5 && strcmp(argv[5], main_groups[i].name) != 0)
+    if (argc > 7 && strcmp(argv[7], main_groups[i].name) != 0)
       continue;
     printf("== %s\n", main_groups[i].name);
     main_groups[i].run();

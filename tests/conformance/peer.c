@@ -27,17 +27,20 @@ static void peer_fresh(int fd) {
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 }
 
-static int64_t peer_listen(const struct sockaddr_in *own, int backlog) {
-  struct sockaddr_in a = *own;
-  socklen_t len = sizeof(a);
-  peer_drop(&peer_listener);
-  peer_listener = socket(AF_INET, SOCK_STREAM, 0);
-  if (peer_listener < 0 || bind(peer_listener, (struct sockaddr *)&a, len) < 0 || listen(peer_listener, backlog) < 0 ||
-      getsockname(peer_listener, (struct sockaddr *)&a, &len) < 0)
-    return -errno;
+static int64_t peer_listen(const void *own, socklen_t len, int backlog) {
+  struct sockaddr_in6 got;
+  struct sockaddr_in any;
+  socklen_t got_len = sizeof(got);
+  int family = ((const struct sockaddr *)own)->sa_family;
   struct timeval tv = {10, 0};
+  peer_drop(&peer_listener);
+  peer_listener = socket(family, SOCK_STREAM, 0);
+  if (peer_listener < 0 || bind(peer_listener, own, len) < 0 || listen(peer_listener, backlog) < 0 ||
+      getsockname(peer_listener, (struct sockaddr *)&got, &got_len) < 0)
+    return -errno;
   setsockopt(peer_listener, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-  return ntohs(a.sin_port);
+  memcpy(&any, &got, sizeof(any)); /* the port lies at the same place in both families */
+  return ntohs(any.sin_port);
 }
 
 static int64_t peer_accept(void) {
@@ -48,14 +51,18 @@ static int64_t peer_accept(void) {
   return 0;
 }
 
-static int64_t peer_connect(const struct sockaddr_in *subject, uint16_t port) {
-  struct sockaddr_in a = *subject;
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
+static int64_t peer_connect(const void *to, socklen_t len, int64_t port) {
+  union {
+    struct sockaddr_in6 six;
+    struct sockaddr_in four;
+  } a = {0};
+  memcpy(&a, to, len);
+  a.four.sin_port = htons((uint16_t)port);
+  int fd = socket(a.four.sin_family, SOCK_STREAM, 0);
   if (fd < 0)
     return -errno;
   peer_fresh(fd);
-  a.sin_port = htons(port);
-  return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+  return connect(fd, (struct sockaddr *)&a, len) < 0 ? -errno : 0;
 }
 
 static int64_t peer_send(int64_t n) {
@@ -106,14 +113,18 @@ static int64_t peer_reset(void) {
   return 0;
 }
 
-static int64_t peer_step(const struct peer_msg *m, const struct sockaddr_in *subject, const struct sockaddr_in *own) {
+static int64_t peer_step(const struct peer_msg *m) {
   switch (m->op) {
   case PEER_LISTEN:
-    return peer_listen(own, (int)m->arg);
+    return peer_listen(&conform.peer_ip, sizeof(conform.peer_ip), (int)m->arg);
+  case PEER_LISTEN6:
+    return peer_listen(&conform.peer_ip6, sizeof(conform.peer_ip6), (int)m->arg);
   case PEER_ACCEPT:
     return peer_accept();
   case PEER_CONNECT:
-    return peer_connect(subject, (uint16_t)m->arg);
+    return peer_connect(&conform.my_ip, sizeof(conform.my_ip), m->arg);
+  case PEER_CONNECT6:
+    return peer_connect(&conform.my_ip6, sizeof(conform.my_ip6), m->arg);
   case PEER_SEND:
     return peer_send(m->arg);
   case PEER_RECV:
@@ -135,13 +146,13 @@ static int64_t peer_step(const struct peer_msg *m, const struct sockaddr_in *sub
   }
 }
 
-int peer_run(int control, const struct sockaddr_in *subject_ip, const struct sockaddr_in *own_ip) {
+int peer_run(int control) {
   struct peer_msg m;
   for (;;) {
     ssize_t n = recv(control, &m, sizeof(m), MSG_WAITALL);
     if (n != (ssize_t)sizeof(m) || m.op == PEER_QUIT)
       return n == 0 || n == (ssize_t)sizeof(m) ? 0 : 1;
-    int64_t answer = peer_step(&m, subject_ip, own_ip);
+    int64_t answer = peer_step(&m);
     if (send(control, &answer, sizeof(answer), MSG_NOSIGNAL) != (ssize_t)sizeof(answer))
       return 1;
   }

@@ -215,6 +215,8 @@ static int calls_connect(struct sock *s, int fd, const struct sockaddr *sa, sock
     return rc;
   }
   sock_raise(s, SOCK_F_CONNECTING | SOCK_F_BOUND);
+  if (sock_flags(s) & SOCK_F_NONBLOCK) /* also when it is done by now: programs expect the one answer */
+    return -EINPROGRESS;
   return calls_connect_wait(s);
 }
 

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Socket semantics under the shim are the kernel's, line by line; each group of checks is one test."""
+import difflib
+import os
+import shutil
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+from stack import KERNEL4, KERNEL_PEER4, PEER4, PEER6, STACK4, STACK6  # noqa: E402
+from wait import wait_for  # noqa: E402
+
+KERNEL6, KERNEL_PEER6 = "fd00:78::1", "fd00:78::2"
+
+
+class Conformance(netcase.NetCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.program = os.path.join(cls.lab.world.app_dir, "conform")
+        shutil.copy(os.path.join(netcase.BUILD, "tests/conformance/conform"), cls.program)
+        os.chmod(cls.program, 0o755)
+
+    def lines(self, group, where, addresses):
+        path = os.path.join(self.lab.world.app_dir, f"{group}.{where}")
+        peer = self.lab.spawn("peer", [self.program, "peer", path, *addresses])
+        wait_for(lambda: os.path.exists(path), 10, "the peer's socket")
+        os.chmod(path, 0o777)
+        done = self.lab.run(where, [self.program, "subject", path, *addresses, group], timeout=60, check=False)
+        peer.stop()
+        text = done.stdout.decode(errors="replace")
+        self.assertEqual(done.returncode, 0, f"{where}: {text[-400:]}{done.stderr.decode(errors='replace')[-400:]}")
+        return text.splitlines()
+
+    def group(self, name):
+        kernel = self.lines(name, "kernel", [KERNEL_PEER4, KERNEL4, KERNEL_PEER6, KERNEL6])
+        stack = self.lines(name, "app", [PEER4, STACK4, PEER6, STACK6])
+        self.assertGreater(len(kernel), 12)
+        differ = [d for d in difflib.unified_diff(kernel, stack, "kernel", "stack", n=1, lineterm="")]
+        self.assertFalse(differ, "\n" + "\n".join(differ))
+
+    def test_options(self):
+        self.group("options")
+
+    def test_life(self):
+        self.group("life")
+
+    def test_connect(self):
+        self.group("connect")
+
+    def test_data(self):
+        self.group("data")
+
+    def test_calls(self):
+        self.group("calls")
+
+    def test_poll(self):
+        self.group("poll")
+
+    def test_epoll(self):
+        self.group("epoll")
+
+    def test_process(self):
+        self.group("process")
+
+    def test_six(self):
+        self.group("six")
+
+
+if __name__ == "__main__":
+    netcase.main()
