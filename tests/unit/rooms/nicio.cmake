@@ -1,5 +1,7 @@
 set(nicio_dir ${PROJECT_SOURCE_DIR}/tests/unit/services/nicio)
 set(nicio_support ${PROJECT_SOURCE_DIR}/tests/support/nicio_rig.c ${PROJECT_SOURCE_DIR}/tests/support/nicio_echo.c)
+hs_test(unit_nicio_gso ${nicio_dir}/test_gso.c ${PROJECT_SOURCE_DIR}/tests/support/nicio_frame.c DEPS hs_nicio)
+hs_test(unit_nicio_link ${nicio_dir}/test_link.c DEPS hs_nicio)
 foreach(name run ethdev)
   hs_test(unit_nicio_${name} ${nicio_dir}/test_${name}.c ${nicio_support}
     DEPS hs_ctl hs_ctl_attach hs_shm hs_wire hs_base hs_proto_custody hs_proto_control Threads::Threads TIMEOUT 120)
