@@ -10,7 +10,7 @@
 #include "wire/addr.h"
 #include "wire/ip.h"
 
-#define PKT_PIECES_MAX 20u
+#define PKT_PIECES_MAX 21u /* headers and TXF_FIFO_PIECES, when a frame of ours is looped back */
 
 struct pkt_piece {
   const uint8_t *p;

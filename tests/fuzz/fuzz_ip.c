@@ -94,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       len = 0;
       break;
     }
+    rig_loop(r);
     check(r);
     data += 4 + len;
     size -= 4 + len;

@@ -341,9 +341,14 @@ static struct abi_endpoint rig_endpoint(uint8_t number, uint16_t port, int famil
 }
 
 void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint16_t port, int family) {
+  rig_connect_to(h, s, slot, gen, (uint8_t)(3 - h->number), port, family);
+}
+
+void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t number, uint16_t port,
+                    int family) {
   rig_high(h, slot);
   rig_sess_open(h, s, slot, gen);
-  s->a->req = (struct abi_request){.id = 1, .remote = rig_endpoint((uint8_t)(3 - h->number), port, family)};
+  s->a->req = (struct abi_request){.id = 1, .remote = rig_endpoint(number, port, family)};
   __atomic_store_n(&s->a->gen, gen, __ATOMIC_RELEASE);
   __atomic_store_n(&s->a->op, ABI_OP_CONNECT, __ATOMIC_RELEASE);
   rig_hint(h, slot);

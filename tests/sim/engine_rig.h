@@ -76,6 +76,9 @@ void rig_nicio_restart(struct rig_host *h);
 void rig_listen(struct rig_host *h, uint32_t slot, uint16_t port, int family, int armed);
 void rig_arm(struct rig_host *h, uint32_t slot);
 void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint16_t port, int family);
+/** The same to host `number`, which may be h itself. */
+void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t number, uint16_t port,
+                    int family);
 /** Take the session offered to listener `slot`: 1 if there was one. */
 int rig_accept(struct rig_host *h, uint32_t listener, struct rig_sess *s);
 uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len);

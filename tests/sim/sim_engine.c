@@ -95,34 +95,92 @@ static void strike(struct rig *r, enum mishap m) {
   }
 }
 
-static void transfer(int family, double loss, enum mishap m, int strikes) {
-  static struct rig r;
-  struct rig_sess c, s;
-  rig_open(&r, 7u + (uint64_t)m);
-  make_pair(&r, &c, &s, family);
-  r.loss = loss;
-  struct stream up = {.from = &c, .to = &s, .total = TRANSFER, .salt = 1};
-  struct stream down = {.from = &s, .to = &c, .total = TRANSFER, .salt = 2};
+/* Both ends on host 0. */
+static void make_own_pair(struct rig *r, struct rig_sess *c, struct rig_sess *s, int family) {
+  rig_listen(&r->host[0], 1, 80, family, 1);
+  rig_step(r, 100);
+  rig_connect_to(&r->host[0], c, 0, 1, 1, 80, family);
+  struct accept_wait a = {.h = &r->host[0], .slot = 1, .s = s};
+  until(r, is_ready, c, "connected to ourselves");
+  until(r, has_accepted, &a, "accepted from ourselves");
+}
+
+static void stream_both(struct rig *r, struct rig_sess *c, struct rig_sess *s, enum mishap m, int strikes) {
+  struct stream up = {.from = c, .to = s, .total = TRANSFER, .salt = 1};
+  struct stream down = {.from = s, .to = c, .total = TRANSFER, .salt = 2};
   uint32_t next = TRANSFER / (uint32_t)(strikes + 1);
   for (uint32_t step = 0; up.got < up.total || down.got < down.total; step++) {
     if (step > 3000000)
       fail_msg("stuck at %u and %u", up.got, down.got);
     stream_turn(&up);
     stream_turn(&down);
-    rig_step(&r, 50);
+    rig_step(r, 50);
     if (strikes && up.got >= next) {
-      strike(&r, m);
+      strike(r, m);
       next += TRANSFER / (uint32_t)(strikes + 1);
       strikes--;
     }
   }
-  rig_want(&c, ABI_WANT_CLOSE);
-  for (int i = 0; i < 200000 && !rig_eof(&s); i++)
-    rig_step(&r, 100);
-  assert_true(rig_eof(&s));
-  rig_want(&s, ABI_WANT_CLOSE);
-  until(&r, is_closed, &c, "client record closed");
-  until(&r, is_closed, &s, "server record closed");
+  rig_want(c, ABI_WANT_CLOSE);
+  for (int i = 0; i < 200000 && !rig_eof(s); i++)
+    rig_step(r, 100);
+  assert_true(rig_eof(s));
+  rig_want(s, ABI_WANT_CLOSE);
+  until(r, is_closed, c, "client record closed");
+  until(r, is_closed, s, "server record closed");
+}
+
+static void transfer(int family, double loss, enum mishap m, int strikes) {
+  static struct rig r;
+  struct rig_sess c, s;
+  rig_open(&r, 7u + (uint64_t)m);
+  make_pair(&r, &c, &s, family);
+  r.loss = loss;
+  stream_both(&r, &c, &s, m, strikes);
+  rig_close(&r);
+}
+
+/* Client and server are apps of one stack: not one frame of theirs reaches the wire, large frames come as they went. */
+static void transfer_own(int family, enum mishap m, int strikes) {
+  static struct rig r;
+  struct rig_sess c, s;
+  rig_open(&r, 40u + (uint64_t)m);
+  struct rig_host *h = &r.host[0];
+  const uint64_t *ipc = h->counters + EC_N + TCP_N_COUNTERS;
+  for (int i = 0; i < 100; i++)
+    rig_step(&r, 100); /* the announcements are over */
+  uint64_t wired = ipc[IPC_TX_PACKETS];
+  make_own_pair(&r, &c, &s, family);
+  stream_both(&r, &c, &s, m, strikes);
+  assert_true(ipc[IPC_TX_LOOPED] > 0);
+  if (m == NONE) {
+    assert_true(ipc[IPC_TX_LOOPED] < 2 * TRANSFER / 1448); /* GSO frames stayed whole */
+    assert_int_equal(ipc[IPC_RX_DELIVERED], ipc[IPC_TX_LOOPED]);
+    assert_true(ipc[IPC_TX_PACKETS] - wired < 20); /* second announcements */
+  }
+  rig_close(&r);
+}
+
+static void test_own_address(void **state) {
+  (void)state;
+  transfer_own(4, NONE, 0);
+  transfer_own(6, NONE, 0);
+}
+static void test_own_address_restarts(void **state) {
+  (void)state;
+  transfer_own(4, ENGINE_A, 3);
+  transfer_own(6, NICIO_A, 3);
+  transfer_own(4, RINGS_A, 3);
+}
+static void test_own_address_refused(void **state) {
+  (void)state;
+  static struct rig r;
+  struct rig_sess c;
+  rig_open(&r, 1);
+  rig_step(&r, 100);
+  rig_connect_to(&r.host[0], &c, 3, 1, 1, 81, 6);
+  until(&r, is_closed, &c, "refused by ourselves");
+  assert_int_equal(c.e->error, 111); /* ECONNREFUSED */
   rig_close(&r);
 }
 
@@ -211,10 +269,16 @@ static void test_orphan(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_transfer_v4), cmocka_unit_test(test_transfer_v6_lossy),
-      cmocka_unit_test(test_restarts),    cmocka_unit_test(test_restarts_lossy),
-      cmocka_unit_test(test_refused),     cmocka_unit_test(test_parked_until_armed),
+      cmocka_unit_test(test_transfer_v4),
+      cmocka_unit_test(test_transfer_v6_lossy),
+      cmocka_unit_test(test_restarts),
+      cmocka_unit_test(test_restarts_lossy),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_parked_until_armed),
       cmocka_unit_test(test_orphan),
+      cmocka_unit_test(test_own_address),
+      cmocka_unit_test(test_own_address_restarts),
+      cmocka_unit_test(test_own_address_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,6 +67,32 @@ static void rig_frame_send(void *ctx, struct txf *t) {
   r->n_sent++;
 }
 
+static int rig_frame_loop(void *ctx, struct txf *t) {
+  struct ip_rig *r = ctx;
+  if (r->n_loop == r->loop_room)
+    return -ENOBUFS;
+  r->loop[r->n_loop++] = *t;
+  return 0;
+}
+
+void rig_loop(struct ip_rig *r) {
+  static const uint8_t payload[65536];
+  while (r->n_loop != 0) {
+    struct txf t = r->loop[0];
+    struct pkt p;
+    memset(&p, 0, sizeof p);
+    memmove(&r->loop[0], &r->loop[1], --r->n_loop * sizeof r->loop[0]);
+    p.piece[p.n_pieces++] = (struct pkt_piece){t.data, t.len};
+    for (uint32_t i = 0; i < t.n_fifo; i++)
+      p.piece[p.n_pieces++] = (struct pkt_piece){payload, t.fifo[i].len};
+    p.len = t.len + t.fifo_len;
+    p.gso_size = t.gso_size;
+    p.port = t.port;
+    ip_loop_input(r->s, &p, r->now);
+    rig_home(r, &t);
+  }
+}
+
 static int rig_deliver(void *ctx, struct pkt *p, usec_t now) {
   struct ip_rig *r = ctx;
   (void)now;
@@ -108,12 +134,14 @@ struct ip_rig *rig_new(void) {
   static const struct ip_ops ops = {.frame_get = rig_frame_get,
                                     .frame_drop = rig_frame_drop,
                                     .frame_send = rig_frame_send,
+                                    .frame_loop = rig_frame_loop,
                                     .deliver = rig_deliver,
                                     .error = rig_error};
   struct ip_rig *r = calloc(1, sizeof *r);
   rig_must(r != NULL, "no memory");
   r->now = 1000000000ull;
   r->slots = RIG_SLOTS;
+  r->loop_room = RIG_LOOP;
   rig_must(ip_new(&r->s, &ops, r, r->c) == 0, "ip_new");
   struct ip_addr a4 = rig_addr("10.0.0.1"), a6 = rig_addr("2001:db8::1");
   rig_must(ip_port_set(r->s, 0, rig_mac, 1500, 1) == 0, "ip_port_set");

@@ -14,6 +14,7 @@
 #define RIG_SLOTS  128u
 #define RIG_SENT   64u /* frames remembered; later ones are only counted */
 #define RIG_EVENTS 16u
+#define RIG_LOOP   8u
 
 struct rig_frame {
   uint8_t b[ABI_SLOT_SIZE]; /* what lay in the slot */
@@ -40,6 +41,8 @@ struct ip_rig {
   uint32_t n_out, slots;  /* slots out, slots there are */
   struct rig_frame sent[RIG_SENT];
   uint32_t n_sent, n_dropped;
+  struct txf loop[RIG_LOOP]; /* to ourselves, until rig_loop */
+  uint32_t n_loop, loop_room;
   struct pkt up[RIG_EVENTS];
   uint32_t n_up;
   int up_result; /* what deliver answers */
@@ -56,6 +59,8 @@ void rig_free(struct ip_rig *r);
 /** Feeds one flat frame, or the same bytes in pieces of `piece` bytes. */
 void rig_in(struct ip_rig *r, const uint8_t *frame, uint32_t len);
 void rig_in_pieces(struct ip_rig *r, const uint8_t *frame, uint32_t len, uint32_t piece);
+/** Hands what was sent to ourselves to the stack, and what that brings about, until nothing is left. */
+void rig_loop(struct ip_rig *r);
 /** Moves the clock, calling ip_timer whenever it asks. */
 void rig_advance(struct ip_rig *r, usec_t by);
 /** Forgets what was sent. */

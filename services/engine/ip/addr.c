@@ -180,6 +180,10 @@ const struct ip_local *addr_pick(const struct ip_stack *s, uint32_t port, const 
 }
 
 int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src) {
+  if (addr_find(s, dst) != NULL) { /* RFC 6724 5 rule 1, whatever the routes say */
+    *src = *dst;
+    return 0;
+  }
   const struct route *r = route_lookup(&s->routes, dst);
   if (r == NULL)
     return -ENETUNREACH;

@@ -22,6 +22,10 @@ struct ip_ops {
   void (*frame_drop)(void *ctx, struct txf *t);
   /** Frame complete from Ethernet header on: queue it on the link. The frame belongs to the link afterwards. */
   void (*frame_send)(void *ctx, struct txf *t);
+  /** An IP datagram without Ethernet header for one of our own addresses: queue it for ip_loop_input, which is to be
+   * called from the top of the loop and never from in here. 0, or -ENOBUFS: the frame stays ours. NULL: no loop, output
+   * to ourselves is refused. */
+  int (*frame_loop)(void *ctx, struct txf *t);
   /** A datagram for one of our addresses with protocol `p->ip.proto` (6 TCP, 17 UDP); p->l4_off is set; L4 checksum not
    * yet verified. Returns 0 if taken, -ENOENT if nobody is there (ip answers port unreachable for UDP). */
   int (*deliver)(void *ctx, struct pkt *p, usec_t now);
@@ -57,6 +61,8 @@ int ip_route_del(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_
 /* --- data path --- */
 /** A frame from the link: parses, answers ARP/ND/ICMP, delivers. Never keeps pointers into p. */
 void ip_input(struct ip_stack *s, struct pkt *p, usec_t now);
+/** A datagram that frame_loop kept: its headers lie in the first piece, its checksums need no look. */
+void ip_loop_input(struct ip_stack *s, struct pkt *p, usec_t now);
 /** Choose the source address towards dst (RFC 6724 in the small): 0, -ENETUNREACH. */
 int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src);
 /** 1 if it is one of our addresses. */
@@ -67,7 +73,7 @@ int ip_mtu(struct ip_stack *s, const struct ip_addr *dst);
  * is unknown the frame is queued there (bounded, oldest dropped and counted; fifo references stay valid only as long as
  * the owner keeps them: TCP's retransmission covers that, so queued frames with fifo pieces are *dropped*, and -EAGAIN
  * is returned; the owner is told nothing more). 0, -ENETUNREACH, -EHOSTUNREACH, -EMSGSIZE, -EAGAIN. t is consumed in
- * every case. `path` may be NULL. */
+ * every case. `path` may be NULL. To one of our own addresses it goes to ops->frame_loop, -ENOBUFS if that is full. */
 int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
               uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now);
 /** Upper layer says the peer answers (RFC 4861 7.3.1): keeps the neighbour reachable. */

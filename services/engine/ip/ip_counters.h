@@ -30,7 +30,9 @@
   X(RX_NOBODY, "ip.rx.nobody", 0, "TCP and UDP datagrams that nobody took")                                            \
   X(TX_PACKETS, "ip.tx.packets", 0, "packets handed to the link; a GSO frame counts once")                             \
   X(TX_NO_ROUTE, "ip.tx.no_route", 1, "output without a route, or through a port that is down")                        \
-  X(TX_TO_SELF, "ip.tx.to_self", 1, "output to one of our own addresses: the engine has no loopback")                  \
+  X(TX_TO_SELF, "ip.tx.to_self", 1, "output between the two families, or to ourselves where nothing loops it back")    \
+  X(TX_LOOPED, "ip.tx.looped", 0, "packets to our own addresses, looped back; a GSO frame counts once")                \
+  X(TX_LOOP_FULL, "ip.tx.loop_full", 1, "packets to our own addresses put off because the loop was full")              \
   X(TX_TOO_LONG, "ip.tx.too_long", 1, "output longer than the path takes: we do not fragment")                         \
   X(TX_NO_FRAME, "ip.tx.no_frame", 1, "ARP, ND or ICMP messages not sent for want of a free frame")                    \
   X(TX_UNREACH, "ip.tx.unreachable", 1, "output to a neighbour that does not answer")                                  \

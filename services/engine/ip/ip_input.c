@@ -112,18 +112,8 @@ static void ip_input_deliver(struct ip_stack *s, struct pkt *p, const struct ip_
     icmp6_send_error(s, p, v, ICMP6_UNREACH, ICMP6_UNREACH_PORT, 0, now);
 }
 
-static void ip_input_packet(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
-  if (ip_input_header(s, p, v) < 0)
-    return;
-  if (HS_UNLIKELY(ip_input_source_bad(s, p))) {
-    stack_count(s, IPC_RX_MARTIAN_SRC);
-    return;
-  }
-  if (HS_UNLIKELY(ip_input_dest(s, p, v) < 0))
-    return;
-  if (HS_UNLIKELY(p->ip.flags & (IP_FLAG_SRCROUTE | IP_FLAG_FRAG) || p->ip.opt_error != IP_OPT_OK) &&
-      ip_input_extras(s, p, v, now) < 0)
-    return;
+/* Who gets it: p is for us and whole. */
+static inline void ip_input_upper(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
   unsigned proto = p->ip.proto;
   if (HS_LIKELY(proto == IP_PROTO_TCP || proto == IP_PROTO_UDP)) {
     ip_input_deliver(s, p, v, now);
@@ -138,6 +128,31 @@ static void ip_input_packet(struct ip_stack *s, struct pkt *p, const struct ip_v
     else if (proto != IP_PROTO_NONE) /* RFC 8200 4: code 1, pointing to the next-header byte */
       icmp6_send_error(s, p, v, ICMP6_PARAM_PROBLEM, 1, p->ip.nh_at, now);
   }
+}
+
+static void ip_input_packet(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
+  if (ip_input_header(s, p, v) < 0)
+    return;
+  if (HS_UNLIKELY(ip_input_source_bad(s, p))) {
+    stack_count(s, IPC_RX_MARTIAN_SRC);
+    return;
+  }
+  if (HS_UNLIKELY(ip_input_dest(s, p, v) < 0))
+    return;
+  if (HS_UNLIKELY(p->ip.flags & (IP_FLAG_SRCROUTE | IP_FLAG_FRAG) || p->ip.opt_error != IP_OPT_OK) &&
+      ip_input_extras(s, p, v, now) < 0)
+    return;
+  ip_input_upper(s, p, v, now);
+}
+
+void ip_loop_input(struct ip_stack *s, struct pkt *p, usec_t now) {
+  struct ip_view v = {.h = p->piece[0].p, .avail = p->piece[0].len}; /* no Ethernet: neither group nor stranger */
+  p->l3_off = 0;
+  p->ethertype = v.avail > 0 && v.h[0] >> 4 == 6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4;
+  p->flags |= ABI_FR_CSUM_OK;
+  if (ip_input_header(s, p, &v) < 0 || ip_input_dest(s, p, &v) < 0)
+    return;
+  ip_input_upper(s, p, &v, now);
 }
 
 void ip_input(struct ip_stack *s, struct pkt *p, usec_t now) {

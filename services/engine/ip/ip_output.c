@@ -122,6 +122,23 @@ static int output_neigh(struct ip_stack *s, struct txf *t, const struct ip_addr 
   return 0;
 }
 
+/* To one of our own addresses: the owner hands it back to ip_loop_input. No path is kept, so that a frame is looped
+ * only while the address is ours. */
+static int output_loop(struct ip_stack *s, struct txf *t, const struct ip_local *to, const struct ip_addr *src,
+                       uint8_t proto, uint8_t tos, uint8_t ttl) {
+  if (s->ops.frame_loop == NULL)
+    return output_drop(s, t, IPC_TX_TO_SELF, -EHOSTUNREACH);
+  t->port = to->port;
+  int err = output_header(s, t, src, &to->addr, proto, tos, ttl, s->port[to->port].mtu);
+  if (err < 0)
+    return output_drop(s, t, IPC_TX_TOO_LONG, err);
+  err = s->ops.frame_loop(s->ctx, t);
+  if (err < 0)
+    return output_drop(s, t, IPC_TX_LOOP_FULL, err);
+  stack_count(s, IPC_TX_LOOPED);
+  return 0;
+}
+
 static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
                            uint8_t proto, uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now) {
   struct ip_addr hop;
@@ -130,8 +147,11 @@ static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_ad
   int four = ip_addr_is4(dst);
   if (path != NULL)
     path->gen = 0;
-  if (ip_addr_is4(src) != four || addr_find(s, dst) != NULL)
+  if (ip_addr_is4(src) != four)
     return output_drop(s, t, IPC_TX_TO_SELF, -EHOSTUNREACH);
+  const struct ip_local *own = addr_find(s, dst);
+  if (own != NULL)
+    return output_loop(s, t, own, src, proto, tos, ttl);
   int err = output_route(s, src, dst, &port, &hop);
   if (err < 0)
     return output_drop(s, t, IPC_TX_NO_ROUTE, err);
@@ -159,6 +179,9 @@ int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, cons
 }
 
 int ip_mtu(struct ip_stack *s, const struct ip_addr *dst) {
+  const struct ip_local *own = addr_find(s, dst);
+  if (own != NULL)
+    return (int)s->port[own->port].mtu;
   const struct route *r = route_lookup(&s->routes, dst);
   if (r == NULL || !s->port[r->port].used)
     return -ENETUNREACH;

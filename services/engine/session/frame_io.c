@@ -65,6 +65,57 @@ void frame_io_send(struct worker *w, struct txf *t) {
   worker_count(w, EC_TX_BYTES, t->len + t->fifo_len);
 }
 
+/* --- to ourselves --- */
+
+int frame_io_loop_put(struct worker *w, const struct txf *t) {
+  if (w->loop_tail - w->loop_head == WORKER_LOOP_MAX)
+    return -ENOBUFS;
+  w->loop[w->loop_tail++ % WORKER_LOOP_MAX] = *t;
+  return 0;
+}
+
+/* Address of payload in a tx fifo: its A segment stays mapped while the loop holds frames (worker_drain_apps). */
+static const uint8_t *frame_io_fifo(const struct worker *w, uint32_t region, uint64_t off, uint32_t len) {
+  for (uint32_t i = 0; i < w->n_apps; i++) {
+    const struct seg *a = &w->app[i]->v.seg_a;
+    if ((uint32_t)a->id == region)
+      return seg_at(a, off, len);
+  }
+  return NULL;
+}
+
+/* A frame of ours as one that came. An acknowledged or reset sender's bytes may be others by now, as with any frame
+ * that refers to a fifo: the receiver has them already, or reads a RST next. */
+static int frame_io_loop_pkt(const struct worker *w, const struct txf *t, struct pkt *p) {
+  p->piece[0] = (struct pkt_piece){.p = t->data, .len = t->len};
+  p->n_pieces = 1;
+  p->len = t->len + t->fifo_len;
+  p->flags = ABI_FR_CSUM_OK;
+  p->gso_size = t->gso_size;
+  p->port = t->port;
+  for (uint32_t i = 0; i < t->n_fifo; i++) {
+    const uint8_t *at = frame_io_fifo(w, t->fifo[i].region, t->fifo[i].off, t->fifo[i].len);
+    if (at == NULL || p->n_pieces == PKT_PIECES_MAX)
+      return -EFAULT;
+    p->piece[p->n_pieces++] = (struct pkt_piece){.p = at, .len = t->fifo[i].len};
+  }
+  return 0;
+}
+
+uint32_t frame_io_loop(struct worker *w) {
+  uint32_t n = w->loop_tail - w->loop_head;
+  for (uint32_t i = 0; i < n; i++) {
+    struct txf t = w->loop[w->loop_head++ % WORKER_LOOP_MAX];
+    struct pkt p;
+    if (frame_io_loop_pkt(w, &t, &p) == 0)
+      ip_loop_input(w->ip, &p, w->now);
+    frame_io_drop(w, &t);
+  }
+  if (n > 0 && !list_empty(&w->starved))
+    session_unstarve(w);
+  return n;
+}
+
 uint32_t frame_io_done(struct worker *w) {
   uint32_t slots[WORKER_RX_BURST];
   int n = frame_done_take(&w->link, slots, WORKER_RX_BURST);
@@ -129,6 +180,7 @@ uint32_t frame_io_rx(struct worker *w) {
 }
 
 void frame_io_reclaim(struct worker *w) {
+  w->loop_head = w->loop_tail;
   ip_drop_queued(w->ip); /* or it would later send slots that are somebody else's by then */
   w->n_tx_free = 0;
   for (uint32_t i = w->n_tx; i > 0; i--) {

@@ -17,9 +17,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define WORKER_RX_ROUNDS 4u    /* bursts per turn before output */
-#define WORKER_PORTS_US  1000u /* how often the ports' words are looked at */
-#define WORKER_TIMERS    256u  /* timers fired per turn */
+#define WORKER_RX_ROUNDS   4u    /* bursts per turn before output */
+#define WORKER_LOOP_ROUNDS 8u    /* there and back between our own apps per turn */
+#define WORKER_PORTS_US    1000u /* how often the ports' words are looked at */
+#define WORKER_TIMERS      256u  /* timers fired per turn */
 
 struct app_worker *worker_app(struct worker *w, uint64_t id) {
   for (uint32_t i = 0; i < w->n_apps; i++)
@@ -38,6 +39,10 @@ static void ip_frame_drop(void *ctx, struct txf *t) {
 }
 static void ip_frame_send(void *ctx, struct txf *t) {
   frame_io_send(ctx, t);
+}
+
+static int ip_frame_loop(void *ctx, struct txf *t) {
+  return frame_io_loop_put(ctx, t);
 }
 
 static int ip_deliver(void *ctx, struct pkt *p, usec_t now) {
@@ -59,6 +64,7 @@ static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint
 static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
                                             .frame_drop = ip_frame_drop,
                                             .frame_send = ip_frame_send,
+                                            .frame_loop = ip_frame_loop,
                                             .deliver = ip_deliver,
                                             .error = ip_error};
 
@@ -144,6 +150,7 @@ void worker_fini(struct worker *w) {
   mailbox_fini(&w->mail);
   free(w->tx_free);
   free(w->tx_home);
+  free(w->loop);
   if (w->link_bell >= 0)
     close(w->link_bell);
   if (w->link_bell_mine >= 0)
@@ -167,7 +174,8 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
   w->tx_first = w->index * w->n_tx;
   w->tx_free = calloc(w->n_tx, sizeof *w->tx_free);
   w->tx_home = calloc(w->n_tx, 1);
-  if (!w->tx_free || !w->tx_home)
+  w->loop = calloc(WORKER_LOOP_MAX, sizeof *w->loop);
+  if (!w->tx_free || !w->tx_home || !w->loop)
     return -ENOMEM;
   struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
   if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, bell_mine, &ev))
@@ -259,7 +267,7 @@ static void worker_drain_apps(struct worker *w) {
   for (uint32_t i = 0; i < w->n_apps;) {
     struct app_worker *a = w->app[i];
     app_flush(w, a);
-    if (a->life == APP_LIVE || a->n_sessions || a->drained) {
+    if (a->life == APP_LIVE || a->n_sessions || a->drained || w->loop_head != w->loop_tail) { /* may name its bytes */
       i++;
       continue;
     }
@@ -288,6 +296,10 @@ uint32_t worker_turn(struct worker *w) {
     work += app_poll(w, w->app[i]);
   work += worker_timers(w);
   work += session_output_due(w);
+  for (uint32_t round = 0; round < WORKER_LOOP_ROUNDS && w->loop_head != w->loop_tail; round++) {
+    work += frame_io_loop(w);
+    work += session_output_due(w);
+  }
   if (frame_flush(&w->link) || w->wake_peer) {
     w->wake_peer = 0;
     (void)bell_ring_service(w->link_bell);

@@ -24,6 +24,7 @@
 
 #define WORKER_APPS_MAX  1024u
 #define WORKER_RX_BURST  64u
+#define WORKER_LOOP_MAX  256u /* power of two */
 #define WORKER_TX_INLINE 512u /* payload up to this is copied behind the headers instead of referred to */
 
 struct worker {
@@ -45,6 +46,8 @@ struct worker {
   uint32_t port_gen[ABI_PORTS_MAX];
   usec_t ports_seen_at;
   struct ip_stack *ip;
+  struct txf *loop; /* frames to our own addresses, WORKER_LOOP_MAX; they hold their TX slots */
+  uint32_t loop_head, loop_tail;
   /* sessions */
   struct tcb_table tcbs;
   struct pool sessions;
@@ -112,6 +115,10 @@ static inline int frame_io_ready(const struct worker *w) {
 }
 uint32_t frame_io_rx(struct worker *w);
 uint32_t frame_io_done(struct worker *w);
+/** Queues a datagram to one of our own addresses. 0 or -ENOBUFS. */
+int frame_io_loop_put(struct worker *w, const struct txf *t);
+/** Hands the frames that are queued now to IP, not those that this brings about. Returns the number. */
+uint32_t frame_io_loop(struct worker *w);
 /** Epoch changes of the link. */
 void frame_io_poll(struct worker *w);
 /** Every TX slot is home again. */
