@@ -87,7 +87,7 @@ static usec_t impair_due(struct impair *im, uint32_t len, usec_t now) {
     start = im->line_free;
   }
   if (im->reorder > 0 && rng_chance_ppm(&im->rng, im->reorder))
-    return start + im->delay_us + im->delay_us / 2 + IMPAIR_REORDER_US;
+    return im->delay_us > 0 ? start : start + IMPAIR_REORDER_US;
   usec_t due = start + im->delay_us;
   if (im->jitter_us > 0)
     due += rng_below(&im->rng, (uint64_t)im->jitter_us * 2 + 1);

@@ -1,6 +1,7 @@
 set(nicio_dir ${PROJECT_SOURCE_DIR}/tests/unit/services/nicio)
 set(nicio_support ${PROJECT_SOURCE_DIR}/tests/support/nicio_rig.c ${PROJECT_SOURCE_DIR}/tests/support/nicio_echo.c)
 hs_test(unit_nicio_gso ${nicio_dir}/test_gso.c ${PROJECT_SOURCE_DIR}/tests/support/nicio_frame.c DEPS hs_nicio)
+hs_test(unit_nicio_stages ${nicio_dir}/test_stages.c ${PROJECT_SOURCE_DIR}/tests/support/nicio_frame.c DEPS hs_nicio)
 hs_test(unit_nicio_link ${nicio_dir}/test_link.c DEPS hs_nicio)
 foreach(name run ethdev)
   hs_test(unit_nicio_${name} ${nicio_dir}/test_${name}.c ${nicio_support}
