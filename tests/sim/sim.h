@@ -66,6 +66,7 @@ struct sim_host {
   struct abi_tcb tcb;
   struct sim_fifo tx, rx;
   uint64_t written, read; /* by the app */
+  usec_t read_all_at;     /* when the last byte was read */
   int want_shut, want_close, want_abort, saw_eof, listening, takes_offers;
   int ended; /* the transport is gone */
   uint32_t end_error;

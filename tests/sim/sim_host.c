@@ -370,6 +370,8 @@ static void app_read(struct sim *s, int id) {
     }
   }
   h->read += n;
+  if (h->read == s->cfg.bytes[!id])
+    h->read_all_at = s->now;
   h->rx.head += n;
   if (h->conn != NULL && !h->want_close)
     SIM_CALL(s, id, tcp_rx_consumed(&h->env, h->conn, s->now));

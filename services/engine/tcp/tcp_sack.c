@@ -43,6 +43,13 @@ static int sack_is_dsack(const struct tcp_opts *o, seq32_t ack, unsigned i) {
   return o->n_sack > 1 && seq_geq(o->sack[0].l, o->sack[1].l) && seq_leq(o->sack[0].r, o->sack[1].r);
 }
 
+/* Bytes SACKed in [from, to). */
+static uint32_t sack_between(const struct tcp_conn *c, seq32_t from, seq32_t to) {
+  return seq_lt(from, to) ? tcp_sack_above(c, from) - tcp_sack_above(c, to) : 0;
+}
+
+/** Take the SACK option of `seg` onto the board. news->late: something came behind what was sent after it, and we had
+ * not sent it twice: the path reorders. */
 void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news) {
   const struct tcp_opts *o = &seg->hdr.opts;
   *news = (struct tcp_sack_news){0};
@@ -50,6 +57,8 @@ void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tc
     return;
   seq32_t una = seq_gt(seg->hdr.ack, c->snd_una) ? seg->hdr.ack : c->snd_una;
   seq32_t high = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
+  seq32_t once = c->recovery == TCP_LOSS ? c->snd_nxt : c->recovery == TCP_RECOVERY ? c->high_rxt : c->snd_una;
+  uint32_t before = sack_between(c, once, high);
   for (unsigned i = 0; i < o->n_sack && i < TCP_SACK_MAX; i++) {
     seq32_t l = o->sack[i].l, r = o->sack[i].r;
     if (!seq_lt(l, r) || seq_gt(r, c->d->snd_max))
@@ -58,14 +67,10 @@ void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tc
       news->dsack += HS_MIN(r - l, 1u << 24);
       continue;
     }
-    if (seq_leq(r, una))
-      continue;
-    l = seq_lt(l, una) ? una : l;
-    uint32_t fresh = board_add(&c->board, l, r);
-    news->bytes += fresh;
-    if (fresh > 0 && seq_lt(l, high) && !(c->recovery != TCP_OPEN && seq_lt(l, c->high_rxt)))
-      news->late = 1; /* came behind what was sent later, and we did not send it twice */
+    if (seq_gt(r, una))
+      news->bytes += board_add(&c->board, seq_lt(l, una) ? una : l, r);
   }
+  news->late = sack_between(c, once, high) > before;
 }
 
 /** snd_una has moved: what it covers is off the board. */
