@@ -22,6 +22,12 @@ int vcl_fork_prepare(void) {
     pthread_mutex_lock(&w->broker.lock);
   if (w->home != NULL) {
     home_flush(w->home);
+    for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !w->home->forked;
+         i = pool_next(&w->sessions, i + 1)) {
+      struct session *s = pool_ref(&w->sessions, i);
+      if (s->kind == SESSION_STREAM && s->home == w->home)
+        session_seed(s);
+    }
     w->home->forked = 1;
   }
   return 0;
@@ -71,40 +77,61 @@ static uint32_t fork_sort(struct worker *w) {
   return stay;
 }
 
-int vcl_fork_child(void) {
-  int index = app_state.lock_mode ? 0 : app_thread_index();
-  struct worker *w = index >= 0 ? app_state.workers[index] : NULL;
-  uint8_t parent[BROKER_TOKEN];
-  if (w == NULL)
-    return -ENODEV;
-  app_state.fork_serial++;
-  pthread_mutex_init(&w->lock, NULL);
-  memcpy(parent, w->broker.token, sizeof parent);
-  struct home *old = w->home;
-  waiter_free_all(w);
-  w->n_asleep = w->n_waiters = 0;
-  if (w->inherited != NULL) { /* a grandchild keeps only what its parent owned itself */
-    home_fini(w->inherited);
-    free(w->inherited);
-    w->inherited = NULL;
+/** A grandchild keeps what its parent owned itself; what that one had inherited ends here. */
+static void fork_drop_inherited(struct worker *w) {
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind != SESSION_STREAM || s->home != w->inherited)
+      continue;
+    s->pins = 0;
+    if (s->life == SESSION_ZOMBIE)
+      session_free(s);
+    else
+      session_close(s, 0);
   }
-  uint32_t stay = fork_sort(w);
+  home_let_go(w->inherited);
+  home_fini(w->inherited);
+  free(w->inherited);
+  w->inherited = NULL;
+}
+
+/** The conversation starts anew, with the token of the nearest ancestor that had one. */
+static void fork_broker(struct worker *w) {
+  uint8_t parent[BROKER_TOKEN];
+  memcpy(parent, w->broker.have_token ? w->broker.token : w->broker.parent, sizeof parent);
   if (w->broker.fd >= 0)
     close(w->broker.fd);
   broker_init(&w->broker, &app_state.cfg, app_state.name);
   memcpy(w->broker.parent, parent, sizeof parent);
   w->broker.have_parent = 1;
+}
+
+int vcl_fork_child(void) {
+  int index = app_state.lock_mode ? 0 : app_thread_index();
+  struct worker *w = index >= 0 ? app_state.workers[index] : NULL;
+  if (w == NULL)
+    return -ENODEV;
+  app_state.fork_serial++;
+  pthread_mutex_init(&w->lock, NULL);
+  waiter_free_all(w);
+  w->n_asleep = w->n_waiters = 0;
+  if (w->heir_timer >= 0) {
+    close(w->heir_timer);
+    close(w->heir_fd);
+    w->heir_timer = w->heir_fd = -1;
+  }
+  fork_broker(w);
+  if (w->home == NULL) /* its parent never used the stack itself: nothing has changed */
+    return 0;
+  if (w->inherited != NULL)
+    fork_drop_inherited(w);
+  uint32_t stay = fork_sort(w);
+  w->inherited = w->home;
+  w->inherited->inherited = 1;
   w->home = NULL;
   w->lazy = 1;
-  if (old == NULL)
-    return 0;
-  old->inherited = 1;
-  w->inherited = old;
-  if (stay == 0) { /* nothing of the parent's is used: its death must show */
-    close(old->bell);
-    close(old->doorbell);
-    old->bell = old->doorbell = -1;
-  }
+  if (stay == 0) /* nothing of the parent's is used: its death must show */
+    home_let_go(w->inherited);
   return 0;
 }
 

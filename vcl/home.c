@@ -11,6 +11,7 @@
 #include "shm/bell.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /** The lock of a home that will be shared after a fork. */
 static int home_lock_init(struct home *h) {
@@ -25,6 +26,15 @@ static int home_lock_init(struct home *h) {
     rc = pthread_mutex_init(&h->shared->lock, &attr);
   pthread_mutexattr_destroy(&attr);
   return -rc;
+}
+
+void home_let_go(struct home *h) {
+  if (h->bell >= 0)
+    close(h->bell);
+  if (h->doorbell >= 0)
+    close(h->doorbell);
+  h->bell = h->doorbell = -1;
+  h->ring_due = 0;
 }
 
 void home_lock(struct home *h) {
@@ -147,7 +157,8 @@ void home_hint(struct home *h, uint32_t lane, uint32_t slot, struct abi_sess_app
 
 void home_flush_slow(struct home *h) {
   h->ring_due = 0;
-  (void)bell_ring_service(h->doorbell);
+  if (h->doorbell >= 0)
+    (void)bell_ring_service(h->doorbell);
 }
 
 int home_arm(struct home *h) {

@@ -62,6 +62,7 @@ static int rw_read_once(struct session *s, void *buf, size_t n, int flags) {
   struct session_facts f = session_facts(s);
   uint32_t len = (uint32_t)HS_MIN(n, RW_IO_MAX);
   int64_t got;
+  session_lock(s);
   if ((flags & MSG_TRUNC) != 0) { /* as Linux for TCP: bytes are thrown away */
     got = fifo_cons_used(&s->rx);
     if (got > (int64_t)len)
@@ -73,6 +74,7 @@ static int rw_read_once(struct session *s, void *buf, size_t n, int flags) {
   } else {
     got = fifo_cons_read(&s->rx, buf, len);
   }
+  session_unlock(s);
   if (got < 0)
     return rw_lied(s);
   if (got == 0)
@@ -139,9 +141,9 @@ static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
   if (room <= 0)
     return room;
   uint32_t n = (uint32_t)HS_MIN(len, (size_t)room);
-  home_lock(s->home);
+  session_lock(s);
   int64_t put = fifo_prod_write(&s->tx, from, n);
-  home_unlock(s->home);
+  session_unlock(s);
   if (put < 0 || (put == 0 && s->home->forked))
     return put;
   if (put < (int64_t)n) { /* the arena is short: idle sessions may hold some */
@@ -297,7 +299,9 @@ static int rw_segments(struct session *s, vppcom_data_segment_t *ds, uint32_t n_
   if (rc <= 0)
     return rc;
   struct session_facts f = session_facts(s);
+  session_lock(s);
   int64_t used = fifo_cons_used(&s->rx);
+  session_unlock(s);
   if (used < 0)
     return rw_lied(s);
   if (used == 0)

@@ -64,6 +64,8 @@ void session_move(struct session *s, struct home *h, uint32_t slot) {
   s->home->n_sessions--;
   if (s->home->owner[s->slot] == s->index + 1)
     s->home->owner[s->slot] = HOME_NO_OWNER;
+  if (s->home->inherited && s->home->n_sessions == 0)
+    home_let_go(s->home);
   s->lane = 0;
   session_place(s, h, slot, worker_view_app(&h->view, slot)->gen);
 }
@@ -118,6 +120,8 @@ void session_free(struct session *s) {
     s->home->n_sessions--;
     if (s->home->owner[s->slot] == s->index + 1)
       s->home->owner[s->slot] = HOME_NO_OWNER;
+    if (s->home->inherited && s->home->n_sessions == 0)
+      home_let_go(s->home);
   }
   (void)pool_put(&w->sessions, s->index);
 }
@@ -132,6 +136,21 @@ struct session_facts session_facts(const struct session *s) {
   return f;
 }
 
+/** The library's own words of a slot, beside the app half's (abi_sess_app.local): for a home that was forked. */
+struct session_local {
+  uint32_t chunk_head; /* fifo_prod.chunk_head of whoever wrote last */
+};
+_Static_assert(sizeof(struct session_local) <= sizeof(((struct abi_sess_app *)0)->local), "local words");
+
+static struct session_local *session_local(const struct session *s) {
+  return (struct session_local *)(void *)s->a->local;
+}
+
+void session_seed(struct session *s) {
+  if (s->fifos_open)
+    __atomic_store_n(&session_local(s)->chunk_head, s->tx.chunk_head, __ATOMIC_RELAXED);
+}
+
 void session_open_fifos(struct session *s) {
   if (s->fifos_open)
     return;
@@ -144,6 +163,43 @@ void session_open_fifos(struct session *s) {
                  ABI_FIFO_MAX);
   s->rx_hinted = s->rx.head;
   s->fifos_open = 1;
+  session_seed(s);
+}
+
+/** Another process may have used the fifos: go on where it stopped. */
+static void session_follow(struct session *s) {
+  uint32_t tail = __atomic_load_n(&s->a->tx.tail, __ATOMIC_RELAXED);
+  uint32_t chunk_tail = __atomic_load_n(&s->a->tx.chunk_tail, __ATOMIC_RELAXED);
+  uint32_t chunk_head = __atomic_load_n(&session_local(s)->chunk_head, __ATOMIC_RELAXED);
+  if (tail != s->tx.tail || chunk_tail != s->tx.chunk_tail || chunk_head != s->tx.chunk_head) {
+    const struct abi_chunk *newest = &s->a->tx_chunk[(chunk_tail - 1) % ABI_FIFO_CHUNKS];
+    s->tx.tail = tail;
+    s->tx.chunk_tail = chunk_tail;
+    s->tx.chunk_head = chunk_head;
+    s->tx.end = chunk_tail != chunk_head ? newest->start + newest->len : tail;
+    s->tx.head = __atomic_load_n(&s->e->tx_head, __ATOMIC_ACQUIRE);
+  }
+  uint32_t head = __atomic_load_n(&s->a->rx_head, __ATOMIC_RELAXED);
+  if (head != s->rx.head) {
+    struct worker_view *v = &s->home->view;
+    fifo_cons_init(&s->rx, &s->e->rx, s->e->rx_chunk, &s->a->rx_head, v->seg_e.base, v->ge.arena_off, v->ge.arena_size,
+                   ABI_FIFO_MAX);
+  }
+}
+
+void session_lock(struct session *s) {
+  if (!s->home->forked)
+    return;
+  home_lock(s->home);
+  if (s->fifos_open)
+    session_follow(s);
+}
+
+void session_unlock(struct session *s) {
+  if (!s->home->forked)
+    return;
+  session_seed(s);
+  home_unlock(s->home);
 }
 
 void session_settle(struct session *s) {
@@ -196,9 +252,9 @@ int64_t session_tx_room(struct session *s) {
   limit = HS_MIN(limit, ABI_FIFO_MAX);
   if (limit != s->tx.size)
     fifo_prod_size_set(&s->tx, limit);
-  home_lock(s->home);
+  session_lock(s);
   int64_t room = fifo_prod_room(&s->tx);
-  home_unlock(s->home);
+  session_unlock(s);
   if (room < 0 && s->broken == 0)
     s->broken = ECONNRESET;
   return room;
@@ -233,7 +289,9 @@ static uint32_t session_open_events(struct session *s) {
   int over = s->broken != 0 || f.state == ABI_SESS_CLOSED;
   int rd_shut = over || s->shut_rd || (f.flags & (ABI_SE_PEER_FIN | ABI_SE_RESET)) != 0;
   int wr_shut = over || s->shut_wr || f.state == ABI_SESS_CLOSING || (f.flags & ABI_SE_RESET) != 0;
+  session_lock(s);
   int64_t used = fifo_cons_used(&s->rx);
+  session_unlock(s);
   uint32_t ev = 0;
   if (used < 0 && s->broken == 0)
     s->broken = ECONNRESET;
@@ -274,8 +332,7 @@ void session_hint(struct session *s) {
 }
 
 void session_want(struct session *s, uint32_t bits) {
-  uint32_t want = __atomic_load_n(&s->a->want, __ATOMIC_RELAXED);
-  __atomic_store_n(&s->a->want, want | bits, __ATOMIC_RELEASE);
+  (void)__atomic_or_fetch(&s->a->want, bits, __ATOMIC_RELEASE);
   FAULT_POINT("vcl.want");
   session_hint(s);
 }
@@ -302,9 +359,9 @@ static void session_bury(struct session *s) {
     return;
   struct home *h = s->home;
   if (s->fifos_open) {
-    home_lock(h);
+    session_lock(s);
     fifo_prod_fini(&s->tx);
-    home_unlock(h);
+    session_unlock(s);
   }
   if (s->slot < h->n_slots_app) {
     home_slot_put(h, s->slot);
@@ -377,9 +434,9 @@ int session_renew(struct session *s) {
     return (int)slot;
   uint32_t old = s->slot;
   if (s->fifos_open) {
-    home_lock(s->home);
+    session_lock(s);
     fifo_prod_fini(&s->tx);
-    home_unlock(s->home);
+    session_unlock(s);
   }
   s->fifos_open = 0;
   home_slot_put(s->home, old);
@@ -431,6 +488,12 @@ void session_close(struct session *s, int abortive) {
       session_free(s);
     return;
   }
+  if (s->home->inherited) { /* the parent's: what ends here is only our use of it */
+    s->life = SESSION_ZOMBIE;
+    if (s->pins == 0)
+      session_free(s);
+    return;
+  }
   session_settle(s);
   session_unbind(s);
   struct session *l = s->listener != UINT32_MAX ? pool_at(&s->w->sessions, s->listener) : NULL;
@@ -454,7 +517,7 @@ void session_unpin(struct session *s) {
   s->pins--;
   if (s->pins != 0 || s->life != SESSION_ZOMBIE)
     return;
-  if (s->kind == SESSION_SET || s->home->owner[s->slot] != s->index + 1)
+  if (s->kind == SESSION_SET || s->home->inherited || s->home->owner[s->slot] != s->index + 1)
     session_free(s);
   else
     session_bury(s);

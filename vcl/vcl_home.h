@@ -48,6 +48,8 @@ struct home {
 int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, int bell, int doorbell);
 void home_fini(struct home *h);
 
+/** Closes bell and doorbell of an inherited home: its owner's death must show. */
+void home_let_go(struct home *h);
 void home_lock(struct home *h);
 void home_unlock(struct home *h);
 

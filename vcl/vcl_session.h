@@ -107,6 +107,11 @@ int session_error(const struct session *s);
 /** The same, taken: reported once as Linux does. */
 int session_take_error(struct session *s);
 void session_open_fifos(struct session *s);
+/** Around every use of the fifos: nothing, unless the home was forked. Not recursive. */
+void session_lock(struct session *s);
+void session_unlock(struct session *s);
+/** Before a fork: what another process needs to go on with the fifos. */
+void session_seed(struct session *s);
 /** Bytes that a write may add now, refreshed. */
 int64_t session_tx_room(struct session *s);
 /** Look-at-me to the engine. */

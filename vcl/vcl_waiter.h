@@ -53,6 +53,8 @@ int waiter_spin(struct waiter *wt);
 /** Spin, then sleep until something concerns it: 0 = look again, -ETIMEDOUT, -EINTR. deadline in µs of the monotonic
  * clock, 0 = none. Releases the worker's mutex while asleep. */
 int waiter_wait(struct waiter *wt, usec_t deadline);
+/** The descriptor that stands for the bell in a sleep. */
+int waiter_bell(struct worker *w);
 void waiter_free_all(struct worker *w);
 
 #endif

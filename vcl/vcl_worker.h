@@ -36,8 +36,8 @@ struct worker {
   uint8_t asked;        /* it asked for the bell */
   uint8_t bell_dirty;   /* armed since the bell was last emptied */
   uint8_t offers_missed;
-  uint8_t lazy; /* child of a fork that has not said Hello yet */
-  struct list zombies_inherited;
+  uint8_t lazy;            /* child of a fork that has not said Hello yet */
+  int heir_timer, heir_fd; /* a forked child's: see waiter.c */
 };
 
 /** The worker that the calling thread acts as, NULL without one. In lock mode: worker 0, locked. */

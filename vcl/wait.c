@@ -45,7 +45,7 @@ int vcl_waiter_init(struct vcl_waiter *w) {
   int rc = worker_ready(wk);
   struct waiter *wt = rc == 0 ? waiter_get(wk) : NULL;
   if (wt != NULL) {
-    w->fd = wk->home->bell;
+    w->fd = waiter_bell(wk);
     w->kick_fd = wt->kick_fd;
     w->priv = (struct vcl_waiter_priv *)(void *)wt;
   } else if (rc == 0) {

@@ -15,7 +15,9 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -161,6 +163,40 @@ static int waiter_take_pending(struct waiter *wt) {
   return was;
 }
 
+/** A forked child's worker that uses connections of its parent's home: their hints go to the parent, so it looks at
+ * them every WAITER_HEIR_MS. */
+static int waiter_is_heir(const struct worker *w) {
+  return w->inherited != NULL && w->inherited->bell >= 0 && w->inherited->n_sessions != 0;
+}
+
+int waiter_bell(struct worker *w) {
+  if (!waiter_is_heir(w))
+    return w->home->bell;
+  if (w->heir_fd >= 0)
+    return w->heir_fd;
+  struct epoll_event ev = {.events = EPOLLIN};
+  int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  int ep = timer >= 0 ? epoll_create1(EPOLL_CLOEXEC) : -1;
+  if (ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, timer, &ev) == 0 &&
+      epoll_ctl(ep, EPOLL_CTL_ADD, w->home->bell, &ev) == 0) {
+    w->heir_timer = timer;
+    w->heir_fd = ep;
+    return ep;
+  }
+  if (timer >= 0)
+    close(timer);
+  if (ep >= 0)
+    close(ep);
+  return w->home->bell;
+}
+
+/** The timer beside the bell, for sleeps that are not ours (vcl_sleep_begin). */
+static void waiter_heir_timer(struct worker *w) {
+  struct itimerspec its = {.it_value = {.tv_nsec = WAITER_HEIR_MS * 1000000}};
+  if (w->heir_timer >= 0 && waiter_is_heir(w))
+    (void)timerfd_settime(w->heir_timer, 0, &its, NULL); /* this also makes it unreadable */
+}
+
 int waiter_sleep_begin(struct waiter *wt) {
   struct worker *w = wt->w;
   if (!w->asked)
@@ -175,6 +211,7 @@ int waiter_sleep_begin(struct waiter *wt) {
     if (w->home == NULL || w->home->detached || home_arm(w->home))
       break;
   }
+  waiter_heir_timer(w);
   wt->asleep = 1;
   w->n_asleep++;
   if (w->home != NULL)
@@ -235,21 +272,19 @@ int waiter_spin(struct waiter *wt) {
 /** Sleeps until a descriptor is readable or the ceiling. *late: the ceiling ended it. Returns poll's result. */
 static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *late) {
   struct worker *w = wt->w;
-  struct pollfd p[3] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+  struct pollfd p[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
   usec_t now = clock_now_us();
   usec_t ceiling = WORKER_SLEEP_MS * CLOCK_US_PER_MS;
   if (w->home != NULL && !w->home->detached)
     p[0].fd = w->home->bell;
   p[1].fd = wt->kick_fd;
-  if (w->inherited != NULL && w->inherited->n_sessions != 0) {
-    p[2].fd = w->inherited->bell;
+  if (waiter_is_heir(w))
     ceiling = WAITER_HEIR_MS * CLOCK_US_PER_MS;
-  }
   *late = deadline == 0 || deadline > now + ceiling;
   usec_t us = *late ? ceiling : deadline > now ? deadline - now : 0;
   struct timespec ts = {.tv_sec = (time_t)(us / CLOCK_US_PER_S), .tv_nsec = (long)(us % CLOCK_US_PER_S * 1000)};
   worker_unlock(w);
-  int rc = ppoll(p, 3, &ts, NULL);
+  int rc = ppoll(p, 2, &ts, NULL);
   int err = errno;
   worker_lock(w);
   *bell_rang = rc > 0 && p[0].revents != 0;
@@ -272,6 +307,8 @@ int waiter_wait(struct waiter *wt, usec_t deadline) {
   waiter_sleep_end(wt, bell_rang);
   if (waiter_take_pending(wt))
     return 0;
+  if (waiter_is_heir(w))
+    waiter_notify_any(w);
   if (rc < 0 && err == EINTR)
     return -EINTR;
   return deadline != 0 && clock_now_us() >= deadline ? -ETIMEDOUT : 0;

@@ -82,10 +82,10 @@ int worker_attach(struct worker *w, const uint8_t *parent) {
 static int worker_init(struct worker *w, uint32_t index) {
   pthread_mutexattr_t attr;
   w->index = index;
+  w->heir_timer = w->heir_fd = -1;
   list_init(&w->waiters);
   list_init(&w->spare_waiters);
   list_init(&w->unbinds);
-  list_init(&w->zombies_inherited);
   pthread_mutexattr_init(&attr);
   pthread_mutex_init(&w->lock, &attr);
   pthread_mutexattr_destroy(&attr);
@@ -133,9 +133,11 @@ void worker_free(struct worker *w) {
   while ((link = list_pop_head(&w->unbinds)) != NULL)
     free(list_entry(link, struct worker_unbind, link));
   pool_fini(&w->sessions);
-  if (w->inherited != NULL && w->inherited->bell >= 0) {
-    close(w->inherited->bell);
-    close(w->inherited->doorbell);
+  if (w->inherited != NULL)
+    home_let_go(w->inherited);
+  if (w->heir_timer >= 0) {
+    close(w->heir_timer);
+    close(w->heir_fd);
   }
   worker_free_home(&w->home);
   worker_free_home(&w->inherited);
