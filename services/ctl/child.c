@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHILD_STEADY_US 5000000u /* one that lived this long starts again at once */
+#define CHILD_STEADY_US 1000000u /* one that lived this long starts again at once */
 
 static int child_try(struct child *c, const char *dir, const char *sub) {
   int n = snprintf(c->bin, sizeof c->bin, "%s/%shs-%s", dir, sub, c->service);
