@@ -79,7 +79,7 @@ static int epoll_look(struct epoll_call *c) {
     return n < c->max ? n + epoll_look_stack(c, n, c->max - n) : n;
   }
   n = epoll_look_stack(c, 0, c->max);
-  if (n < c->max && (due || n == 0))
+  if (n < c->max && (due || (n == 0 && c->deadline_ns == 0))) /* else the sleep that follows looks */
     n += epoll_look_kernel(c, n, c->max - n);
   return n;
 }
