@@ -31,6 +31,7 @@ struct rpc_server {
 
 struct rpc_client {
   nng_socket sock;
+  int pipes; /* atomic: connections to a server; counted on a thread of NNG */
 };
 
 int rpc_server_new(struct rpc_server **out, rpc_handler handler, void *ctx) {
@@ -109,6 +110,12 @@ void rpc_server_free(struct rpc_server *s) {
   free(s);
 }
 
+static void rpc_client_on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg) {
+  struct rpc_client *c = arg;
+  (void)pipe;
+  __atomic_fetch_add(&c->pipes, ev == NNG_PIPE_EV_ADD_POST ? 1 : -1, __ATOMIC_RELAXED);
+}
+
 int rpc_client_new(struct rpc_client **out, const char *url) {
   struct rpc_client *c = calloc(1, sizeof *c);
   if (c == NULL)
@@ -123,6 +130,10 @@ int rpc_client_new(struct rpc_client **out, const char *url) {
     rc = nngerr_errno(nng_socket_set_ms(c->sock, NNG_OPT_RECONNMINT, 20));
   if (rc == 0)
     rc = nngerr_errno(nng_socket_set_ms(c->sock, NNG_OPT_RECONNMAXT, 200));
+  if (rc == 0)
+    rc = nngerr_errno(nng_pipe_notify(c->sock, NNG_PIPE_EV_ADD_POST, rpc_client_on_pipe, c));
+  if (rc == 0)
+    rc = nngerr_errno(nng_pipe_notify(c->sock, NNG_PIPE_EV_REM_POST, rpc_client_on_pipe, c));
   if (rc == 0)
     rc = nngerr_errno(nng_dial(c->sock, url, NULL, NNG_FLAG_NONBLOCK));
   if (rc < 0) {
@@ -166,14 +177,14 @@ int rpc_client_call(struct rpc_client *c, const void *req, size_t req_len, uint8
     rc = nngerr_errno(nng_socket_set_ms(c->sock, NNG_OPT_SENDTIMEO, timeout_ms));
   if (rc == 0) {
     rc = nngerr_errno(nng_sendmsg(c->sock, m, 0));
-    if (rc == -ETIMEDOUT)
-      rc = -ECONNREFUSED; /* nobody took the request: not the same as one that does not answer */
   }
-  if (rc < 0) {
+  if (rc < 0)
     nng_msg_free(m);
-    return rc;
-  }
-  return rpc_client_recv(c, reply, reply_len, end);
+  else
+    rc = rpc_client_recv(c, reply, reply_len, end);
+  if (rc == -ETIMEDOUT && __atomic_load_n(&c->pipes, __ATOMIC_RELAXED) <= 0)
+    rc = -ECONNREFUSED; /* nobody is there: not the same as one that does not answer */
+  return rc;
 }
 
 void rpc_client_free(struct rpc_client *c) {

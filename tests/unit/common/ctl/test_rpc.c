@@ -1,0 +1,177 @@
+/*
+ * Request and reply, and publish and subscribe, over NNG: on a loop, across a server's restart, with nobody there.
+ */
+#include "base/clock.h"
+#include "base/err.h"
+#include "ctl/pubsub.h"
+#include "ctl/rpc.h"
+#include "svc/loop.h"
+#include "test.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[64], url[100];
+
+static int group_setup(void **state) {
+  (void)state;
+  snprintf(dir, sizeof dir, "/tmp/hs-rpc-test.XXXXXX");
+  assert_non_null(mkdtemp(dir));
+  snprintf(url, sizeof url, "ipc://%s/ctl", dir);
+  return 0;
+}
+
+static int group_teardown(void **state) {
+  (void)state;
+  unlink(url + 6);
+  return rmdir(dir);
+}
+
+/** Answers with the request turned round; "drop" gets none. */
+static int reverse(void *ctx, const uint8_t *req, size_t len, uint8_t **reply, size_t *reply_len) {
+  ++*(unsigned *)ctx;
+  if (len == 4 && memcmp(req, "drop", 4) == 0)
+    return -ENOTSUP;
+  uint8_t *r = malloc(len + 1);
+  for (size_t i = 0; i < len; i++)
+    r[i] = req[len - 1 - i];
+  *reply = r;
+  *reply_len = len;
+  return 0;
+}
+
+struct call {
+  const char *req;
+  uint8_t *reply;
+  size_t len;
+  int rc, timeout_ms;
+};
+
+static void *caller(void *arg) {
+  struct call *c = arg;
+  struct rpc_client *cl;
+  assert_int_equal(rpc_client_new(&cl, url), 0);
+  c->rc = rpc_client_call(cl, c->req, strlen(c->req), &c->reply, &c->len, c->timeout_ms);
+  rpc_client_free(cl);
+  return NULL;
+}
+
+static void on_rpc(void *ctx, int fd, uint32_t events) {
+  (void)fd;
+  (void)events;
+  rpc_server_run(ctx);
+}
+
+static void test_call(void **state) {
+  struct rpc_server *s;
+  struct loop *l;
+  struct stat st;
+  unsigned n = 0;
+  pthread_t th[3];
+  struct call c[3] = {{.req = "stressed", .timeout_ms = 10000},
+                      {.req = "drop", .timeout_ms = 300},
+                      {.req = "live", .timeout_ms = 10000}};
+  (void)state;
+  assert_int_equal(loop_new(&l), 0);
+  assert_int_equal(rpc_server_new(&s, reverse, &n), 0);
+  assert_int_equal(rpc_server_listen(s, url), 0);
+  assert_int_equal(stat(url + 6, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  assert_int_equal(rpc_server_listen(s, "nonsense"), -EINVAL);
+  assert_int_equal(loop_add_fd(l, rpc_server_fd(s), EPOLLIN, on_rpc, s), 0);
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(pthread_create(&th[i], NULL, caller, &c[i]), 0);
+  while (n < 3)
+    assert_true(loop_turn(l, 1000) >= 0);
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(pthread_join(th[i], NULL), 0);
+  assert_int_equal(c[0].rc, 0);
+  assert_int_equal(c[0].len, 8);
+  assert_memory_equal(c[0].reply, "desserts", 8);
+  assert_int_equal(c[1].rc, -ETIMEDOUT);
+  assert_int_equal(c[2].rc, 0);
+  assert_memory_equal(c[2].reply, "evil", 4);
+  free(c[0].reply);
+  free(c[2].reply);
+  loop_del_fd(l, rpc_server_fd(s));
+  rpc_server_free(s);
+  loop_free(l);
+}
+
+static void test_nobody(void **state) {
+  struct rpc_client *c;
+  uint8_t *reply = NULL;
+  size_t len = 0;
+  (void)state;
+  assert_int_equal(rpc_client_new(&c, url), 0);
+  usec_t start = clock_now_us();
+  assert_int_equal(rpc_client_call(c, "x", 1, &reply, &len, 100), -ECONNREFUSED);
+  assert_true(clock_now_us() - start < 5 * CLOCK_US_PER_S);
+  rpc_client_free(c);
+}
+
+/** The request goes out before there is a server: it is answered once there is one. */
+static void test_server_comes_later(void **state) {
+  struct rpc_server *s;
+  unsigned n = 0;
+  pthread_t th;
+  struct call c = {.req = "part", .timeout_ms = 20000};
+  (void)state;
+  assert_int_equal(pthread_create(&th, NULL, caller, &c), 0);
+  assert_int_equal(rpc_server_new(&s, reverse, &n), 0);
+  assert_int_equal(rpc_server_listen(s, url), 0);
+  struct pollfd p = {.fd = rpc_server_fd(s), .events = POLLIN};
+  while (n == 0) {
+    assert_int_equal(poll(&p, 1, 20000), 1);
+    rpc_server_run(s);
+  }
+  assert_int_equal(pthread_join(th, NULL), 0);
+  assert_int_equal(c.rc, 0);
+  assert_memory_equal(c.reply, "trap", 4);
+  free(c.reply);
+  rpc_server_free(s);
+}
+
+static void test_pubsub(void **state) {
+  struct pub *p;
+  struct sub *s;
+  char topic[16], body[16], purl[120];
+  (void)state;
+  snprintf(purl, sizeof purl, "ipc://%s/ev", dir);
+  assert_int_equal(pub_new(&p, purl), 0);
+  assert_int_equal(sub_new(&s, purl, "link."), 0);
+  assert_int_equal(pub_send(p, "bad\ntopic", "", 0), -EINVAL);
+  assert_int_equal(sub_recv(s, topic, sizeof topic, body, sizeof body), -EAGAIN);
+  struct pollfd pfd = {.fd = sub_fd(s), .events = POLLIN};
+  usec_t end = clock_now_us() + 10 * CLOCK_US_PER_S;
+  int n = 0; /* the subscription takes a moment: an event before it is no loss, it can be asked for */
+  while (n == 0 && clock_now_us() < end) {
+    assert_int_equal(pub_send(p, "svc.up", "no", 2), 0);
+    assert_int_equal(pub_send(p, "link.up", "e0", 2), 0);
+    n = poll(&pfd, 1, 20);
+  }
+  assert_int_equal(n, 1);
+  assert_int_equal(sub_recv(s, topic, sizeof topic, body, sizeof body), 2);
+  assert_string_equal(topic, "link.up");
+  assert_memory_equal(body, "e0", 2);
+  while (sub_recv(s, topic, sizeof topic, body, sizeof body) >= 0)
+    assert_string_equal(topic, "link.up");
+  assert_int_equal(pub_send(p, "link.down", "far too long for it", 19), 0);
+  assert_int_equal(poll(&pfd, 1, 10000), 1);
+  assert_int_equal(sub_recv(s, topic, sizeof topic, body, sizeof body), -EMSGSIZE);
+  sub_free(s);
+  pub_free(p);
+  unlink(purl + 6);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_call), cmocka_unit_test(test_nobody),
+                                     cmocka_unit_test(test_server_comes_later), cmocka_unit_test(test_pubsub)};
+  return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}

@@ -1,0 +1,6 @@
+hs_test(unit_ctl_attach ${PROJECT_SOURCE_DIR}/tests/unit/common/ctl/test_attach.c DEPS hs_svc hs_ctl_attach)
+hs_test(unit_ctl_rpc ${PROJECT_SOURCE_DIR}/tests/unit/common/ctl/test_rpc.c DEPS hs_svc hs_ctl Threads::Threads)
+foreach(name loop config custody)
+  hs_test(unit_svc_${name} ${PROJECT_SOURCE_DIR}/tests/unit/common/svc/test_${name}.c DEPS hs_svc hs_ctl hs_base)
+endforeach()
+target_compile_definitions(unit_svc_config PRIVATE HS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
