@@ -52,6 +52,7 @@ int tcp_ooo_empty(const struct tcp_conn *c);
 int tcp_ooo_add(struct tcp_conn *c, seq32_t l, seq32_t r);
 seq32_t tcp_ooo_reach(const struct tcp_conn *c, seq32_t to);
 void tcp_ooo_trim(struct tcp_conn *c);
+void tcp_ooo_clear(struct tcp_conn *c);
 int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r);
 void tcp_ooo_dsack(struct tcp_conn *c, seq32_t l, seq32_t r);
 void tcp_ooo_options(struct tcp_conn *c, struct tcp_opts *o);

@@ -97,6 +97,13 @@ void tcp_ooo_trim(struct tcp_conn *c) {
     }
 }
 
+/** Forget them all: the stream ends at the peer's FIN, what a liar sent beyond it is nothing. */
+void tcp_ooo_clear(struct tcp_conn *c) {
+  for (unsigned k = 0; k < ABI_TCB_OOO; k++)
+    if (ooo_used(&c->d->ooo[k]))
+      ooo_store(&c->d->ooo[k], 0, 0);
+}
+
 int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r) {
   const struct abi_seq_range *o = c->d->ooo;
   for (unsigned k = 0; k < ABI_TCB_OOO; k++)

@@ -111,7 +111,7 @@ void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *se
     len = room;
     fin = 0;
   }
-  if (fin && !c->peer_fin) {
+  if (fin) {
     c->peer_fin = 1;
     c->peer_fin_seq = seq + len;
   }
