@@ -305,9 +305,11 @@ void rig_step(struct rig *r, usec_t us) {
 
 /* --- the app --- */
 
-static void rig_hint(struct rig_host *h, uint32_t slot) {
+void rig_hint(struct rig_host *h, uint32_t slot) {
   int ring = 0;
   (void)hint_push(&h->to_engine, slot, &worker_view_app(&h->view, slot)->hint_pos, &ring);
+  if (ring)
+    assert_int_equal(bell_ring_service(h->doorbell), 0);
 }
 
 static void rig_high(struct rig_host *h, uint32_t slot) {

@@ -83,6 +83,8 @@ void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint3
 int rig_accept(struct rig_host *h, uint32_t listener, struct rig_sess *s);
 uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len);
 uint32_t rig_read(struct rig_sess *s, void *p, uint32_t len);
+/** Push a hint and ring if asked to. */
+void rig_hint(struct rig_host *h, uint32_t slot);
 void rig_want(struct rig_sess *s, uint32_t bits);
 uint32_t rig_state(const struct rig_sess *s);
 int rig_eof(const struct rig_sess *s);

@@ -3,6 +3,7 @@
  * believe nothing, and the stack on the other side must see its connections end in an orderly way.
  */
 #include "engine_rig.h"
+#include "shm/bell.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -63,6 +64,7 @@ static void scribble(struct rig *r, struct rig_host *h) {
   a->want = (uint32_t)rng_below(&r->rng, 32);
   int ring = 0;
   (void)hint_push(&h->to_engine, (uint32_t)rng_below(&r->rng, 66), &a->hint_pos, &ring);
+  assert_int_equal(bell_ring_service(h->doorbell), 0);
 }
 
 static void test_scribble(void **state) {
@@ -89,8 +91,7 @@ static void lie_and_expect(void (*lie)(struct rig_sess *c), const char *why) {
   static struct rig r;
   struct rig_sess c, s;
   open_pair(&r, &c, &s, 99);
-  int ring = 0; /* the hint first: a push would repair a ring's tail */
-  (void)hint_push(&r.host[0].to_engine, 0, &c.a->hint_pos, &ring);
+  rig_hint(&r.host[0], 0); /* the hint first: a push would repair a ring's tail */
   lie(&c);
   for (int i = 0; i < 50 && !r.host[0].lied; i++)
     rig_step(&r, 1000);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define APP_HINT_BURST 64u
+#define APP_QUIET_US   1000u /* a ring that was empty that long is armed instead of polled */
 
 static int app_alloc(struct app_worker *a) {
   uint64_t meta = arena_meta_size(a->v.ge.arena_size);
@@ -89,7 +90,7 @@ static void app_recount_slots(struct app_worker *a) {
 }
 
 void app_adopt(struct worker *w, struct app_worker *a) {
-  (void)w;
+  app_wake(w, a);
   app_recount_slots(a);
   struct abi_worker_engine *block = a->v.engine;
   __atomic_store_n(&block->state, ABI_WORKER_LIVE, __ATOMIC_RELEASE);
@@ -97,6 +98,22 @@ void app_adopt(struct worker *w, struct app_worker *a) {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   a->rescan = 1;
   a->ring_due = 1;
+}
+
+void app_wake(struct worker *w, struct app_worker *a) {
+  if (a->armed)
+    hint_disarm(&a->from_app);
+  a->armed = 0;
+  a->active_at = w->now;
+}
+
+int app_arm(struct app_worker *a) {
+  a->armed = 1;
+  if (!a->rescan && hint_arm(&a->from_app))
+    return 1;
+  hint_disarm(&a->from_app);
+  a->armed = 0;
+  return 0;
 }
 
 uint32_t app_slot_get(struct app_worker *a) {
@@ -139,12 +156,16 @@ static uint32_t app_rescan(struct worker *w, struct app_worker *a) {
 }
 
 uint32_t app_poll(struct worker *w, struct app_worker *a) {
-  if (a->life != APP_LIVE)
+  if (a->life != APP_LIVE || a->armed)
     return 0;
   if (a->rescan)
     return app_rescan(w, a);
   uint32_t slots[APP_HINT_BURST];
   int n = hint_take(&a->from_app, slots, APP_HINT_BURST);
+  if (n == 0 && w->now - a->active_at > APP_QUIET_US)
+    return app_arm(a) ? 0 : 1;
+  if (n != 0)
+    a->active_at = w->now;
   if (n < 0) {
     app_suspect(a, "hint ring: tail beyond capacity");
     return 1;
@@ -162,6 +183,7 @@ uint32_t app_poll(struct worker *w, struct app_worker *a) {
 void app_dead(struct worker *w, struct app_worker *a) {
   if (a->life != APP_LIVE)
     return;
+  app_wake(w, a);
   a->rescan = 1; /* the last facts it stored still count: data written before the death is sent */
   (void)app_poll(w, a);
   a->life = APP_DEAD;

@@ -31,6 +31,8 @@ struct app_worker {
   uint8_t ring_due;     /* the bell is to be rung at the end of the turn */
   uint8_t drained;      /* told to the control thread */
   uint8_t rescan;       /* look at every slot at the next turn */
+  uint8_t armed;        /* its ring is idle: not polled, its doorbell brings it back */
+  usec_t active_at;     /* when it last had a hint for us */
   uint32_t n_sessions;  /* sessions that refer to the segments */
   uint32_t *by_slot;    /* n_slots session indices or APP_NO_SESSION */
   uint32_t *free_slots; /* engine slots that are free, stack */
@@ -49,6 +51,10 @@ void app_free(struct app_worker *a);
 void app_adopt(struct worker *w, struct app_worker *a);
 /** Drain its ring (or rescan). Returns the number of hints handled. */
 uint32_t app_poll(struct worker *w, struct app_worker *a);
+/** Its doorbell rang, or there is other reason to look: poll it again from the next turn on. */
+void app_wake(struct worker *w, struct app_worker *a);
+/** Ask to be rung instead of being polled. 1 = nothing came meanwhile. */
+int app_arm(struct app_worker *a);
 /** Tell it to look at a slot; the bell rings at most once per turn. */
 void app_hint(struct app_worker *a, uint32_t slot);
 /** Its process is proved dead, or it lied: sessions become orphans or are aborted. */

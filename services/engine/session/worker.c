@@ -21,6 +21,8 @@
 #define WORKER_LOOP_ROUNDS 8u    /* there and back between our own apps per turn */
 #define WORKER_PORTS_US    1000u /* how often the ports' words are looked at */
 #define WORKER_TIMERS      256u  /* timers fired per turn */
+#define WORKER_BELLS_US    50u   /* how often a busy worker looks at the doorbells */
+#define WORKER_EVENTS      64
 
 struct app_worker *worker_app(struct worker *w, uint64_t id) {
   for (uint32_t i = 0; i < w->n_apps; i++)
@@ -194,7 +196,7 @@ int worker_set_tcbs(struct worker *w, int fd) {
 int worker_add_app(struct worker *w, struct app_worker *a) {
   if (w->n_apps == WORKER_APPS_MAX)
     return -ENOSPC;
-  struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = a};
   if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, a->doorbell, &ev))
     return -errno;
   w->app[w->n_apps++] = a;
@@ -278,6 +280,22 @@ static void worker_drain_apps(struct worker *w) {
   }
 }
 
+/* Events of epfd: the doorbell of an app carries the app, the others only had to wake us. */
+static void worker_rung(struct worker *w, const struct epoll_event *ev, int n) {
+  for (int i = 0; i < n; i++)
+    if (ev[i].data.ptr)
+      app_wake(w, ev[i].data.ptr);
+}
+
+/* A worker that never sleeps still hears the doorbells of rings that it does not poll. */
+static void worker_look_bells(struct worker *w) {
+  struct epoll_event ev[WORKER_EVENTS];
+  if (w->now - w->bells_at < WORKER_BELLS_US || w->n_apps == 0)
+    return;
+  w->bells_at = w->now;
+  worker_rung(w, ev, epoll_wait(w->epfd, ev, WORKER_EVENTS, 0));
+}
+
 uint32_t worker_turn(struct worker *w) {
   uint32_t work = mailbox_run(&w->mail, w);
   w->now = w->clock();
@@ -292,6 +310,7 @@ uint32_t worker_turn(struct worker *w) {
     if (n < WORKER_RX_BURST / 2)
       break;
   }
+  worker_look_bells(w);
   for (uint32_t i = 0; i < w->n_apps; i++)
     work += app_poll(w, w->app[i]);
   work += worker_timers(w);
@@ -313,23 +332,28 @@ uint32_t worker_turn(struct worker *w) {
 
 /* --- sleep --- */
 
-/* Ask everybody to ring. 1 = nothing came meanwhile. */
+/* Ask everybody to ring. 1 = nothing came meanwhile. Apps stay armed until their doorbell rings. */
 static int worker_arm(struct worker *w) {
   int quiet = 1;
   if (w->link_open)
     quiet = list_empty(&w->starved) ? frame_arm(&w->link) : frame_arm_slots(&w->link);
   for (uint32_t i = 0; i < w->n_apps; i++)
-    if (w->app[i]->life == APP_LIVE)
-      quiet &= hint_arm(&w->app[i]->from_app);
+    if (w->app[i]->life == APP_LIVE && !w->app[i]->armed)
+      quiet &= app_arm(w->app[i]);
   shm_fence();
   return quiet && !__atomic_load_n(&w->mail.pending, __ATOMIC_ACQUIRE);
 }
 
-static void worker_disarm(struct worker *w) {
-  if (w->link_open)
-    frame_disarm(&w->link);
-  for (uint32_t i = 0; i < w->n_apps; i++)
-    hint_disarm(&w->app[i]->from_app);
+/* Nobody rang for the whole ceiling: what lies there now was a lost wake-up. */
+static void worker_look_late(struct worker *w) {
+  if (w->link_open && frame_pending(&w->link))
+    worker_count(w, EC_LATE_WAKEUP, 1);
+  for (uint32_t i = 0; i < w->n_apps; i++) {
+    if (w->app[i]->life != APP_LIVE || !hint_pending(&w->app[i]->from_app))
+      continue;
+    worker_count(w, EC_LATE_WAKEUP, 1);
+    app_wake(w, w->app[i]);
+  }
 }
 
 static int worker_sleep_ms(struct worker *w) {
@@ -344,22 +368,18 @@ static int worker_sleep_ms(struct worker *w) {
 }
 
 static void worker_sleep(struct worker *w) {
-  struct epoll_event ev[16];
+  struct epoll_event ev[WORKER_EVENTS];
   int ms = worker_sleep_ms(w);
   if (ms > 0 && worker_arm(w)) {
     worker_count(w, EC_SLEEPS, 1);
-    int n = epoll_wait(w->epfd, ev, 16, ms);
-    if (n == 0 && ms == IDLE_CEILING_MS && w->adopted) {
-      worker_disarm(w);
-      if (frame_pending(&w->link))
-        worker_count(w, EC_LATE_WAKEUP, 1);
-      for (uint32_t i = 0; i < w->n_apps; i++)
-        if (w->app[i]->life == APP_LIVE && hint_pending(&w->app[i]->from_app))
-          worker_count(w, EC_LATE_WAKEUP, 1);
-      return;
-    }
+    int n = epoll_wait(w->epfd, ev, WORKER_EVENTS, ms);
+    w->now = w->clock();
+    worker_rung(w, ev, n);
+    if (n == 0 && ms == IDLE_CEILING_MS && w->adopted)
+      worker_look_late(w);
   }
-  worker_disarm(w);
+  if (w->link_open)
+    frame_disarm(&w->link);
 }
 
 void worker_run(struct worker *w) {

@@ -67,6 +67,7 @@ struct worker {
   /* outside */
   struct mailbox mail;
   int epfd;
+  usec_t bells_at; /* when a busy worker last looked at the doorbells of idle rings */
   struct idle idle;
   uint8_t wake_peer; /* ring nicio at the end of the turn whatever `armed` says */
   int adopted;       /* RX starts only when adoption is complete */
