@@ -67,6 +67,34 @@ static uint32_t share_take_cell(uint64_t holders) {
   return 0;
 }
 
+static void share_close_fd(int *fd) {
+  if (*fd >= 0) {
+    fd_clear_inner(*fd);
+    real.close(*fd);
+  }
+  *fd = -1;
+}
+
+/* Children that are gone leave everything they held. Under the mutex. */
+static void share_reap(void) {
+  struct pollfd p[SHARE_PROCS];
+  for (int i = 0; i < SHARE_PROCS; i++)
+    p[i] = (struct pollfd){.fd = share_children & (1ull << i) ? share_child_line[i] : -1, .events = POLLIN};
+  if (share_children == 0 || real.poll(p, SHARE_PROCS, 0) <= 0)
+    return;
+  for (int i = 0; i < SHARE_PROCS; i++) {
+    uint64_t bit = 1ull << i;
+    if (p[i].revents == 0)
+      continue;
+    share_close_fd(&share_child_line[i]);
+    share_children &= ~bit;
+    for (uint32_t c = 1; c < SHARE_CELLS; c++)
+      if (__atomic_load_n(&share_region->cell[c], __ATOMIC_RELAXED) & bit)
+        __atomic_and_fetch(&share_region->cell[c], ~bit, __ATOMIC_ACQ_REL);
+    __atomic_and_fetch(&share_region->procs, ~bit, __ATOMIC_ACQ_REL);
+  }
+}
+
 static int share_spread_one(int fd, struct fd_file *f, void *ctx) {
   struct sock *s = (struct sock *)f;
   (void)fd;
@@ -96,6 +124,7 @@ void share_fork_prepare(void) {
     return;
   share_sweep();
   pthread_mutex_lock(&share_mutex);
+  share_reap(); /* numbers of children that are gone are free again */
   if (!share_region) {
     void *p = mmap(NULL, sizeof(*share_region), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     share_region = p == MAP_FAILED ? NULL : p;
@@ -110,14 +139,6 @@ void share_fork_prepare(void) {
   if (share_child != 0)
     fd_each(NULL, share_spread_one, NULL);
   pthread_mutex_unlock(&share_mutex);
-}
-
-static void share_close_fd(int *fd) {
-  if (*fd >= 0) {
-    fd_clear_inner(*fd);
-    real.close(*fd);
-  }
-  *fd = -1;
 }
 
 void share_fork_parent(void) {
@@ -165,24 +186,6 @@ void share_fork_child(void) {
   share_line[1] = -1;
   share_self = share_child;
   share_child = 0;
-}
-
-/* Children that are gone leave everything they held. Under the mutex. */
-static void share_reap(void) {
-  for (int i = 0; i < SHARE_PROCS; i++) {
-    uint64_t bit = 1ull << i;
-    if (!(share_children & bit))
-      continue;
-    struct pollfd p = {.fd = share_child_line[i], .events = POLLIN};
-    if (real.poll(&p, 1, 0) <= 0)
-      continue;
-    share_close_fd(&share_child_line[i]);
-    share_children &= ~bit;
-    for (uint32_t c = 1; c < SHARE_CELLS; c++)
-      if (__atomic_load_n(&share_region->cell[c], __ATOMIC_RELAXED) & bit)
-        __atomic_and_fetch(&share_region->cell[c], ~bit, __ATOMIC_ACQ_REL);
-    __atomic_and_fetch(&share_region->procs, ~bit, __ATOMIC_ACQ_REL);
-  }
 }
 
 /* The owner closes its last number. True: others hold the connection. Under the mutex. */
