@@ -198,6 +198,23 @@ static void test_many_children(void **state) {
   assert_false(share_waiting());
 }
 
+/* Children that close before the parent does: their numbers come back all the same, or the 63rd would go uncounted. */
+static void test_many_orderly(void **state) {
+  (void)state;
+  for (int i = 0; i < 150; i++) {
+    struct sock *s = share_connection();
+    pid_t pid = share_fork();
+    if (pid == 0) {
+      bool counted = s->cell != 0;
+      share_close(s);
+      _exit(counted ? 0 : 1);
+    }
+    share_wait(pid);
+    share_close(s);
+    assert_int_equal(*fakes_closed, 1);
+  }
+}
+
 /* A forking server: many connections, each to a child of its own. Cells and numbers come back. */
 static void test_many_connections(void **state) {
   (void)state;
@@ -227,6 +244,7 @@ int main(void) {
                                      cmocka_unit_test(test_child_exits),
                                      cmocka_unit_test(test_two_children),
                                      cmocka_unit_test(test_many_children),
+                                     cmocka_unit_test(test_many_orderly),
                                      cmocka_unit_test(test_many_connections)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
