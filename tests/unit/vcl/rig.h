@@ -33,10 +33,18 @@ static inline int rig_setup(void **state) {
 
 static inline int rig_teardown(void **state) {
   struct rig *r = *state;
+  uint32_t late = 0;
+  fake_lock(&r->fake);
+  for (int i = 0; i < FAKE_PROCS; i++)
+    if (r->fake.worker[i].used)
+      late += r->fake.worker[i].v.app->lane[0].from_engine.late_wakeup;
+  fake_unlock(&r->fake);
   vppcom_app_destroy();
   fake_stop(&r->fake);
   free(r);
-  return 0;
+  if (late != 0)
+    print_error("work was found %u times at the ceiling of a sleep: lost wake-ups\n", late);
+  return late == 0 ? 0 : -1;
 }
 
 static inline vppcom_endpt_t rig_ep(uint8_t ip[16], uint8_t last, uint16_t port) {

@@ -1,0 +1,114 @@
+/*
+ * vcl.conf and the environment: every key of the contract, comments, one-line blocks, bad values, unknown keys.
+ */
+#include "test.h"
+
+#include "vcl_config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void test_all_keys(void **state) {
+  static const char text[] = "# a comment\n"
+                             "vcl {\n"
+                             "  heapsize 64000000\n"
+                             "  max-workers 8 # eight\n"
+                             "  app-socket-api /run/x/attach\n"
+                             "  segment-size 0x10000000\n"
+                             "  add-segment-size 1\n"
+                             "  preallocated-fifo-pairs 5\n"
+                             "  rx-fifo-size 0x61a80\n"
+                             "\ttx-fifo-size\t400000\n"
+                             "  event-queue-size 40000\n"
+                             "  app-timeout 2.5\n"
+                             "  session-timeout 60\n"
+                             "  app-proxy-transport-tcp\n"
+                             "  app-proxy-transport-udp\n"
+                             "  app-scope-local\n"
+                             "  app-scope-global\n"
+                             "  huge_page\n"
+                             "  use-mq-eventfd\n"
+                             "  tls-engine 1\n"
+                             "  multi-thread-workers\n"
+                             "  app_original_dst\n"
+                             "  namespace-id blue\n"
+                             "  namespace-secret 1234567890123\n"
+                             "  api-socket-name /run/y\n"
+                             "  uid 0\n"
+                             "  gid 0\n"
+                             "}\n";
+  struct vcl_config c;
+  (void)state;
+  config_defaults(&c);
+  config_parse(&c, text, "text");
+  assert_int_equal(c.n_warning, 0);
+  assert_int_equal(c.max_workers, 8);
+  assert_string_equal(c.socket_path, "/run/x/attach");
+  assert_int_equal(c.rx_fifo_bytes, 400000);
+  assert_int_equal(c.tx_fifo_bytes, 400000);
+  assert_true(c.app_timeout_s == 2.5);
+  assert_true(c.session_timeout_s == 60);
+  assert_string_equal(c.namespace_id, "blue");
+  assert_true(c.namespace_secret == 1234567890123ull);
+}
+
+static void test_forgiving(void **state) {
+  struct vcl_config c;
+  char big[3000];
+  (void)state;
+  config_defaults(&c);
+  c.debug = 0;
+  config_parse(&c, "vcl { namespace-id red }\nnonsense 5\nmax-workers -1\nrx-fifo-size 99999999999\napp-timeout x\n",
+               "t");
+  assert_string_equal(c.namespace_id, "red");
+  assert_int_equal(c.n_warning, 4);
+  assert_int_equal(c.rx_fifo_bytes, 0);
+  config_parse(&c, "max-workers 0", "t");
+  assert_int_equal(c.max_workers, 1);
+  config_parse(&c, "max-workers 4000", "t");
+  assert_int_equal(c.max_workers, 128);
+  memset(big, 'a', sizeof big - 1);
+  big[sizeof big - 1] = '\0';
+  config_parse(&c, big, "t");
+  memcpy(big, "namespace-id ", 13);
+  config_parse(&c, big, "t"); /* too long a value: a warning */
+  assert_string_equal(c.namespace_id, "red");
+  assert_int_equal(c.n_warning, 6);
+  config_parse(&c, "", "t");
+  config_parse(&c, "}}}{{{\n\n\n#", "t");
+}
+
+static void test_file_and_env(void **state) {
+  struct vcl_config c;
+  char path[] = "/tmp/hs-vcl-conf-XXXXXX";
+  (void)state;
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  static const char text[] = "vcl {\n namespace-id file\n app-socket-api /file\n}";
+  assert_int_equal(write(fd, text, sizeof text - 1), (int)sizeof text - 1);
+  close(fd);
+  config_defaults(&c);
+  assert_string_equal(c.socket_path, CONFIG_SOCKET_DEFAULT);
+  assert_int_equal(config_load(&c, path), 0);
+  assert_string_equal(c.namespace_id, "file");
+  setenv("VCL_APP_NAMESPACE_ID", "env", 1);
+  setenv("VCL_APP_NAMESPACE_SECRET", "0x10", 1);
+  setenv("VCL_VPP_SAPI_SOCKET", "/env", 1);
+  config_env(&c);
+  assert_string_equal(c.namespace_id, "env");
+  assert_true(c.namespace_secret == 16);
+  assert_string_equal(c.socket_path, "/env");
+  unsetenv("VCL_APP_NAMESPACE_ID");
+  unsetenv("VCL_APP_NAMESPACE_SECRET");
+  unsetenv("VCL_VPP_SAPI_SOCKET");
+  unlink(path);
+  assert_int_equal(config_load(&c, path), -ENOENT);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_keys), cmocka_unit_test(test_forgiving),
+                                     cmocka_unit_test(test_file_and_env)};
+  return cmocka_run_group_tests_name("vcl config", tests, NULL, NULL);
+}

@@ -1,0 +1,216 @@
+/*
+ * fork under lock mode, as the preload shim does it: listeners become shares, connections go on in one process or the
+ * other, the parent's end shows, and a child that uses nothing leaves no trace.
+ */
+#include "rig.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int fork_setup(void **state) {
+  vcl_lock_mode(1);
+  return rig_setup(state);
+}
+
+static int fork_teardown(void **state) {
+  int rc = rig_teardown(state);
+  vcl_lock_mode(0);
+  return rc;
+}
+
+/** fork with the handlers around it. */
+static pid_t forked(void) {
+  assert_int_equal(vcl_fork_prepare(), 0);
+  pid_t pid = fork();
+  if (pid == 0) {
+    alarm(20);
+    if (vcl_fork_child() != 0)
+      _exit(99);
+  } else {
+    (void)vcl_fork_parent();
+  }
+  return pid;
+}
+
+static void reap(pid_t pid) {
+  int status = 0;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* In the child a failed check is an exit code: the line it stands on. */
+#define CHECK(c)                                                                                                       \
+  do {                                                                                                                 \
+    if (!(c))                                                                                                          \
+      _exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1);                                                                    \
+  } while (0)
+
+static void test_child_accepts(void **state) {
+  struct rig *r = *state;
+  uint32_t l = rig_listen(7600, 0);
+  pid_t pid = forked();
+  if (pid == 0) {
+    char b[8];
+    CHECK(vcl_fork_share() == 1);
+    for (int i = 0; i < 20; i++) {
+      int s = vppcom_session_accept(l, NULL, 0);
+      CHECK(s >= 0);
+      CHECK(vppcom_session_read((uint32_t)s, b, 8) == 4);
+      CHECK(vppcom_session_write((uint32_t)s, "pong", 4) == 4);
+      CHECK(vppcom_session_close((uint32_t)s) == 0);
+    }
+    CHECK(vppcom_session_close(l) == 0);
+    vppcom_app_destroy();
+    _exit(0);
+  }
+  for (int i = 0; i < 20; i++) {
+    char b[8];
+    uint32_t c = rig_session(0);
+    assert_int_equal(rig_connect(c, 7600), 0);
+    assert_int_equal(vppcom_session_write(c, "ping", 4), 4);
+    assert_int_equal(vppcom_session_read(c, b, 8), 4); /* the parent never armed: all go to the child */
+    vppcom_session_close(c);
+  }
+  reap(pid);
+  fake_lock(&r->fake);
+  int n_listen = r->fake.n_listen, n_unbind = r->fake.n_unbind;
+  fake_unlock(&r->fake);
+  assert_int_equal(n_listen, 2);
+  assert_int_equal(n_unbind, 1); /* the child's share; the parent's stands */
+  uint32_t c = rig_session(0);
+  assert_int_equal(rig_connect(c, 7600), 0);
+  int s = vppcom_session_accept(l, NULL, 0);
+  assert_true(s >= 0);
+  vppcom_session_close((uint32_t)s);
+  vppcom_session_close(c);
+  vppcom_session_close(l);
+}
+
+/* accept in the parent, work in the child, as an inetd-like server does. */
+static void test_child_serves_connection(void **state) {
+  struct rig *r = *state;
+  enum { TOTAL = 1000000 };
+  static uint8_t buf[20000];
+  rig_pair(r, 7601, 0);
+  pid_t pid = forked();
+  if (pid == 0) {
+    size_t got = 0;
+    while (got < TOTAL) {
+      int n = vppcom_session_read(r->server, buf, sizeof buf);
+      CHECK(n > 0);
+      for (int i = 0; i < n; i++)
+        CHECK(buf[i] == (uint8_t)((got + (size_t)i) * 3));
+      got += (size_t)n;
+    }
+    CHECK(vppcom_session_write(r->server, buf, 1000) == 1000);
+    CHECK(vppcom_session_close(r->server) == 0); /* only the child's use of it */
+    vppcom_app_destroy();
+    _exit(0);
+  }
+  for (size_t sent = 0; sent < TOTAL; sent += 10000) {
+    for (size_t i = 0; i < 10000; i++)
+      buf[i] = (uint8_t)((sent + i) * 3);
+    assert_int_equal(vppcom_session_write(r->client, buf, 10000), 10000);
+  }
+  assert_int_equal(vppcom_session_recvfrom(r->client, buf, 1000, MSG_WAITALL, NULL), 1000);
+  reap(pid);
+  assert_int_equal(vppcom_session_write(r->client, "again", 5), 5); /* the parent goes on where the child stopped */
+  assert_int_equal(vppcom_session_read(r->server, buf, 100), 5);
+  assert_int_equal(vppcom_session_write(r->server, "answer", 6), 6);
+  assert_int_equal(vppcom_session_read(r->client, buf, 100), 6);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+/* Both sides by turns, many chunks: the arena's book-keeping is one for both processes. */
+static void test_turns(void **state) {
+  struct rig *r = *state;
+  static uint8_t buf[50000];
+  rig_pair(r, 7602, 0);
+  for (int turn = 0; turn < 5; turn++) {
+    pid_t pid = forked();
+    if (pid == 0) {
+      for (int i = 0; i < 10; i++) {
+        CHECK(vppcom_session_write(r->server, buf, sizeof buf) == (int)sizeof buf);
+        CHECK(vppcom_session_recvfrom(r->server, buf, 100, MSG_WAITALL, NULL) == 100);
+      }
+      vppcom_app_destroy();
+      _exit(0);
+    }
+    for (int i = 0; i < 10; i++) {
+      assert_int_equal(vppcom_session_recvfrom(r->client, buf, sizeof buf, MSG_WAITALL, NULL), (int)sizeof buf);
+      assert_int_equal(vppcom_session_write(r->client, buf, 100), 100);
+    }
+    reap(pid);
+    assert_int_equal(vppcom_session_write(r->server, buf, sizeof buf), (int)sizeof buf);
+    assert_int_equal(vppcom_session_recvfrom(r->client, buf, sizeof buf, MSG_WAITALL, NULL), (int)sizeof buf);
+  }
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void test_child_that_uses_nothing(void **state) {
+  struct rig *r = *state;
+  rig_pair(r, 7603, 0);
+  for (int i = 0; i < 10; i++) {
+    pid_t pid = forked();
+    if (pid == 0)
+      _exit(0);
+    reap(pid);
+  }
+  char b[8];
+  assert_int_equal(vppcom_session_write(r->client, "x", 1), 1);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 1);
+  fake_lock(&r->fake);
+  int n_hello = r->fake.n_hello;
+  fake_unlock(&r->fake);
+  assert_int_equal(n_hello, 1);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void test_child_connects(void **state) {
+  (void)state;
+  uint32_t l = rig_listen(7604, 0);
+  pid_t pid = forked();
+  if (pid == 0) {
+    uint32_t c = rig_session(0);
+    CHECK(rig_connect(c, 7604) == 0);
+    CHECK(vppcom_session_write(c, "from the child", 14) == 14);
+    CHECK(vppcom_session_close(c) == 0);
+    pid_t grand = fork(); /* and a grandchild */
+    if (grand == 0) {
+      CHECK(vcl_fork_child() == 0);
+      c = rig_session(0);
+      CHECK(rig_connect(c, 7604) == 0);
+      CHECK(vppcom_session_write(c, "from the grandchild", 19) == 19);
+      vppcom_app_destroy();
+      _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(grand, &status, 0) == grand && status == 0);
+    vppcom_app_destroy();
+    _exit(0);
+  }
+  char b[32];
+  int s = vppcom_session_accept(l, NULL, 0);
+  assert_true(s >= 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, b, 32), 14);
+  vppcom_session_close((uint32_t)s);
+  s = vppcom_session_accept(l, NULL, 0);
+  assert_true(s >= 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, b, 32), 19);
+  vppcom_session_close((uint32_t)s);
+  reap(pid);
+  vppcom_session_close(l);
+}
+
+int main(void) {
+#define RIG(t) cmocka_unit_test_setup_teardown(t, fork_setup, fork_teardown)
+  const struct CMUnitTest tests[] = {RIG(test_child_accepts), RIG(test_child_serves_connection), RIG(test_turns),
+                                     RIG(test_child_that_uses_nothing), RIG(test_child_connects)};
+  return cmocka_run_group_tests_name("vcl fork", tests, NULL, NULL);
+}
