@@ -142,6 +142,10 @@ static inline void broker_count(struct broker *b, enum broker_stat s) {
     __atomic_store_n(&b->stat[s], b->stat[s] + 1, __ATOMIC_RELAXED);
 }
 
+/* broker.c: on a zero-filled struct; fini before svc_stop */
+void broker_init(struct broker *b);
+void broker_fini(struct broker *b);
+
 /* boot.c: fresh start or restore */
 void boot_step(struct broker *b);
 /** The registry came back from `service` (fd is taken over). */

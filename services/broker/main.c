@@ -8,28 +8,6 @@
 
 #include "base/log.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
-static void broker_init(struct broker *b) {
-  list_init(&b->conns);
-  list_init(&b->pends);
-  b->custody_fd = -1;
-}
-
-static void broker_fini(struct broker *b) {
-  attach_srv_stop(b);
-  pend_drop(b, NULL);
-  custody_srv_stop(b);
-  ports_free(b);
-  policy_close(b);
-  vault_free(b);
-  registry_close(&b->reg);
-  seg_detach(&b->stats_seg);
-  free(b->proc);
-  free(b->worker);
-}
-
 int main(int argc, char **argv) {
   static struct broker b;
   broker_init(&b);
