@@ -10,14 +10,16 @@
 #include "shm/bell.h"
 #include "shm/fence.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LCORE_BEAT_US      1000u /* heartbeat and counters */
-#define LCORE_RETRY_US     200u  /* a full device that can't wake us is looked at again */
+#define LCORE_BEAT_US      1000u    /* heartbeat and counters */
+#define LCORE_RETRY_US     200u     /* a full device that can't wake us is looked at again */
+#define LCORE_LATE_NS      50000000 /* how long a bell may be under way on a busy machine */
 #define LCORE_COMMAND_MS   2000u
 #define LCORE_COMMAND_STEP 50000 /* ns between looks of the control thread at its command */
 
@@ -352,7 +354,24 @@ static usec_t lcore_nap(const struct lcore *lc, int *starved) {
   return nap;
 }
 
-/** Arm, look again, sleep. Returns 1 when the sleep ended at its ceiling. */
+/** The sleep ended at its ceiling: 1 when work lies there whose bell does not ring. What came in this very moment, or
+ * from a producer that was interrupted between its store and its ring, is given a while to ring yet. */
+static int lcore_is_late(struct lcore *lc, int starved) {
+  const struct timespec while_yet = {.tv_nsec = LCORE_LATE_NS}, at_once = {0};
+  struct pollfd fds[ABI_PORTS_MAX * PORT_FDS_MAX];
+  struct epoll_event ev[16];
+  nfds_t n = 0;
+
+  if (link_rx_ready(&lc->links) && !starved)
+    for (uint32_t i = 0; i < lc->n_ports; i++)
+      for (uint32_t f = 0; f < lc->port[i].n_fds; f++)
+        fds[n++] = (struct pollfd){.fd = lc->port[i].fds[f], .events = POLLIN};
+  if (link_arm(&lc->links, starved) && ppoll(fds, n, &at_once, NULL) <= 0)
+    return 0;
+  return epoll_pwait2(lc->epfd, ev, ARRAY_LEN(ev), &while_yet, NULL) == 0;
+}
+
+/** Arm, look again, sleep. Returns 1 when a bell was missed. */
 static int lcore_sleep(struct lcore *lc) {
   struct epoll_event ev[16];
   int starved, ceiling = 0;
@@ -364,7 +383,7 @@ static int lcore_sleep(struct lcore *lc) {
       !__atomic_load_n(&lc->stop, __ATOMIC_ACQUIRE)) {
     struct timespec ts = {.tv_sec = (time_t)(nap / 1000000u), .tv_nsec = (long)(nap % 1000000u) * 1000};
     int n = epoll_pwait2(lc->epfd, ev, ARRAY_LEN(ev), &ts, NULL);
-    ceiling = n == 0 && nap == IDLE_CEILING_MS * 1000u;
+    ceiling = n == 0 && nap == IDLE_CEILING_MS * 1000u && lcore_is_late(lc, starved);
   }
   link_disarm(&lc->links);
   return ceiling;
@@ -372,16 +391,9 @@ static int lcore_sleep(struct lcore *lc) {
 
 static void *lcore_main(void *arg) {
   struct lcore *lc = arg;
-  int ceiling = 0;
-
   while (!__atomic_load_n(&lc->stop, __ATOMIC_ACQUIRE)) {
     usec_t now = clock_now_us();
     uint32_t work = lcore_turn(lc, now);
-    if (HS_UNLIKELY(ceiling && work > 0)) {
-      lc->stat[LCORE_STAT_LATE]++;
-      link_late(&lc->links);
-    }
-    ceiling = 0;
     switch (idle_next(&lc->idle, work, now)) {
     case IDLE_WORK:
       break;
@@ -392,7 +404,10 @@ static void *lcore_main(void *arg) {
       (void)idle_yield(&lc->idle, now);
       break;
     case IDLE_SLEEP:
-      ceiling = lcore_sleep(lc);
+      if (HS_UNLIKELY(lcore_sleep(lc))) {
+        lc->stat[LCORE_STAT_LATE]++;
+        link_late(&lc->links);
+      }
       break;
     }
   }

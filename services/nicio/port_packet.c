@@ -147,6 +147,8 @@ static int packet_open(struct port *p, const struct config_port *cfg, int vault_
   p->n_fds = 1;
   p->caps = ABI_PORT_CSUM_TX | ABI_PORT_TSO | ABI_PORT_FIFO_TX | ABI_PORT_RX_MERGED;
   (void)port_refresh(p);
+  if (netif_steer(p->device))
+    log_debug("nicio.packet", "%s: flows are steered, each to one cpu", p->device);
   return taken;
 out_fd:
   close(fd);
