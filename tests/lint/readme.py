@@ -34,7 +34,7 @@ def check(path, text):
                   if not exists(path, m.group(1))]
         found += [(line_of(text, m.start()), f"names `make {m.group(1)}`, which the Makefile does not have")
                   for m in TARGET.finditer(text) if m.group(1) not in make_targets()]
-    elif os.path.dirname(path) in ROOMS and text.count("\n") > SCREEN:
+    elif os.path.basename(path) == "README.md" and os.path.dirname(path) in ROOMS and text.count("\n") > SCREEN:
         found.append((1, f"{text.count(chr(10))} lines; a room's README is one screen ({SCREEN})"))
     return found
 
