@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 int vcl_fork_prepare(void) {
-  struct worker *w = worker_enter(); /* held over the fork: the child's copy is consistent */
+  int index = app_state.lock_mode ? 0 : app_thread_index();
+  struct worker *w = index >= 0 ? app_state.workers[index] : NULL;
   if (w == NULL)
     return -ENODEV;
   if (app_state.lock_mode)
     pthread_mutex_lock(&w->broker.lock);
+  worker_lock(w); /* both are held over the fork: the child's copy is consistent */
   if (w->home != NULL) {
     home_flush(w->home);
     for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !w->home->forked;
@@ -38,9 +40,9 @@ int vcl_fork_parent(void) {
   struct worker *w = index >= 0 ? app_state.workers[index] : NULL;
   if (w == NULL)
     return -ENODEV;
+  worker_leave(w);
   if (app_state.lock_mode)
     pthread_mutex_unlock(&w->broker.lock);
-  worker_leave(w);
   return 0;
 }
 

@@ -63,9 +63,10 @@ static void life_settle_broker(struct worker *w) {
   if (w->home != NULL)
     home_flush(w->home);
   worker_unlock(w);
-  pthread_mutex_lock(&w->broker.lock);
-  worker_flush_unbinds(w);
-  pthread_mutex_unlock(&w->broker.lock);
+  if (pthread_mutex_trylock(&w->broker.lock) == 0) { /* else whoever asks the broker now says it afterwards */
+    worker_flush_unbinds(w);
+    pthread_mutex_unlock(&w->broker.lock);
+  }
   worker_lock(w);
 }
 

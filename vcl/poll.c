@@ -55,10 +55,9 @@ static int poll_look(struct worker *w, void *ctx) {
   for (uint32_t i = 0; i < l->n; i++) {
     vcl_poll_t *p = &l->vp[i];
     struct session *s = session_find(w, p->sh);
-    if (s == NULL) {
+    if (s == NULL || listen_arm(s) == -EBADF) {
       p->revents = POLLNVAL;
     } else {
-      (void)listen_arm(s);
       uint32_t ev = session_events(s) & ((uint32_t)(uint16_t)p->events | EPOLLERR | EPOLLHUP);
       p->revents = (short)ev;
     }
@@ -98,9 +97,8 @@ static int poll_select_one(struct worker *w, struct poll_maps *m, int i) {
   if (!asked)
     return 0;
   struct session *s = session_find(w, w->index << WORKER_INDEX_BITS | (uint32_t)i);
-  if (s == NULL)
+  if (s == NULL || listen_arm(s) == -EBADF)
     return VPPCOM_EBADFD;
-  (void)listen_arm(s);
   uint32_t ev = session_events(s);
   for (int k = 0; k < 3; k++) {
     if (!poll_bit(m->want[k], i) || (ev & events[k]) == 0)

@@ -240,7 +240,7 @@ int vppcom_session_recvfrom(uint32_t session_handle_in, void *buffer, uint32_t b
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
   int rc = rw_read(s, buffer, buflen, flags);
-  if (rc >= 0 && ep != NULL && s->e != NULL) {
+  if (rc >= 0 && ep != NULL && session_find(w, session_handle_in) == s && s->e != NULL) {
     struct abi_endpoint remote = s->e->remote;
     connect_fill(&remote, ep);
   }
@@ -254,7 +254,8 @@ static int rw_write_entered(uint32_t handle, const struct iovec *iov, int n_iov,
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
   int rc = rw_write(s, iov, n_iov, flags);
-  if (rc > 0 && push && (s->opt.flags & ABI_OPT_CORK) != 0) { /* uncork and cork again: what is held back goes out */
+  if (rc > 0 && push && session_find(w, handle) == s &&
+      (s->opt.flags & ABI_OPT_CORK) != 0) { /* uncork and cork again: what is held back goes out */
     s->opt.flags &= ~ABI_OPT_CORK;
     session_publish_options(s);
     home_flush(s->home);

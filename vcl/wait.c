@@ -29,7 +29,10 @@ uint32_t vcl_session_events(uint32_t h) {
   struct worker *w = s->w;
   if (s->kind == SESSION_SET || s->life == SESSION_LISTEN) {
     (void)worker_pump(w);
-    (void)listen_arm(s);
+    if (listen_arm(s) == -EBADF) { /* closed meanwhile by another thread */
+      worker_leave(w);
+      return 0;
+    }
   }
   uint32_t ev = session_events(s);
   worker_leave(w);
