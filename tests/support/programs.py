@@ -74,24 +74,29 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def iperf3(lab, server, client, seconds=3, port=5201, reverse=False, streams=1, during=None):
-    """Gbit/s that arrived. during(): called while it runs, half a second after its start at the earliest."""
+def iperf3_report(lab, server, client, seconds=3, port=5201, reverse=False, streams=1, during=None, address=None):
+    """The client's JSON report. during(): called while it runs."""
     srv = lab.spawn(server, ["iperf3", "-s", "-1", "-p", port])
     wait_listening(lab, server, port)
-    argv = ["iperf3", "-J", "-c", address_of(server, client), "-p", port, "-t", seconds, "-P", streams]
+    argv = ["iperf3", "-J", "-c", address or address_of(server, client), "-p", port, "-t", seconds, "-P", streams]
     cli = lab.spawn(client, argv + (["-R"] if reverse else []))
     if during:
         during()
     cli.wait(seconds + 30, check=False)
     try:
         report = json.loads(cli.output())
-        bits = report["end"]["sum_received"]["bits_per_second"]
+        report["end"]["sum_received"]["bits_per_second"]
     except (ValueError, KeyError):
         raise ProgramFailed(f"iperf3: no result\n{cli.output()[-1500:]}\n{srv.output()[-1500:]}") from None
     if cli.popen.returncode != 0:
         raise ProgramFailed(f"iperf3 client: status {cli.popen.returncode}: {report.get('error')}")
     srv.wait(10)
-    return bits / 1e9
+    return report
+
+
+def iperf3(lab, *args, **kw):
+    """Gbit/s that arrived."""
+    return iperf3_report(lab, *args, **kw)["end"]["sum_received"]["bits_per_second"] / 1e9
 
 
 def nginx(lab, where, root, port=8080, uid=None):

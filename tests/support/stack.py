@@ -33,7 +33,7 @@ DIED = re.compile(r" supervisor\.died (\w+) pid (\d+): (.*)")
 SHIM_NAMES = ("vcl/ldp/libvcl_ldpreload.so", "vcl/libvcl_ldpreload.so", "lib/libvcl_ldpreload.so")
 
 
-def config_text(run_dir, interfaces, extra=""):
+def config_text(run_dir, interfaces, extra="", number=1):
     ports = "\n".join(f"    - {{{line}}}" for line in interfaces)
     return f"""run-dir: {run_dir}
 nicio:
@@ -41,17 +41,23 @@ nicio:
 {ports}
 engine:
   addresses:
-    - {{interface: {INTERFACE}, address: {STACK4}/24}}
-    - {{interface: {INTERFACE}, address: "{STACK6}/64"}}
+    - {{interface: {INTERFACE}, address: {stack4(number)}/24}}
+    - {{interface: {INTERFACE}, address: "fd00:77::{stack4(number).rpartition('.')[2]}/64"}}
 {extra}"""
+
+
+def stack4(number):
+    """IPv4 address of the number-th stack in a world; .2 is the peer's."""
+    return STACK4 if number == 1 else f"10.77.0.{number + 1}"
 
 
 class Lab:
     """Context manager: namespaces at once, services by start(). Attributes S, P, K are names of namespaces."""
 
-    def __init__(self, build, mtu=1500, interfaces=None, extra="", app_uid=APP_UID, world=None):
+    def __init__(self, build, mtu=1500, interfaces=None, extra="", app_uid=APP_UID, world=None,
+                 number=1):
         self.build = os.path.abspath(build)
-        self.app_uid = app_uid
+        self.app_uid, self.number, self.stack4 = app_uid, number, stack4(number)
         self.own_world = world is None
         self.world = world or netns.World()
         self.supervisor, self.services, self.killed = None, {}, []
@@ -64,7 +70,8 @@ class Lab:
     def _make(self, mtu, interfaces, extra):
         w = self.world
         self.dir = w.dir
-        self.S, self.P, self.K = w.namespace("s"), w.namespace("p"), w.namespace("k")
+        n = "" if self.number == 1 else str(self.number)  # several labs in one world
+        self.S, self.P, self.K = w.namespace("s" + n), w.namespace("p" + n), w.namespace("k" + n)
         w.sysctl(self.S, "net.ipv6.conf.default.disable_ipv6=1")
         w.veth(self.S, INTERFACE, self.P, "p0", mtu)
         w.veth(self.K, "k0", self.P, "p1", mtu)
@@ -72,10 +79,10 @@ class Lab:
         w.up(self.P, "p0", PEER4 + "/24", PEER6 + "/64")
         w.up(self.P, "p1", KERNEL_PEER4 + "/24", "fd00:78::2/64")
         w.up(self.K, "k0", KERNEL4 + "/24", "fd00:78::1/64")
-        self.run_dir = os.path.join(self.dir, "run")
+        self.run_dir = os.path.join(self.dir, "run" + n)
         self.attach = os.path.join(self.run_dir, "attach")
-        self.log = os.path.join(self.dir, "services.log")
-        self.config = self.write_config("hoststack.yaml", config_text(self.run_dir, interfaces, extra))
+        self.log = os.path.join(self.dir, f"services{n}.log")
+        self.config = self.write_config(f"hoststack{n}.yaml", config_text(self.run_dir, interfaces, extra, self.number))
         self.hsctl_path = os.path.join(self.build, "services/ctl/hsctl")
         self.shim = self._shim()
 
