@@ -38,10 +38,14 @@ static void ack_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->d->user_timeout_at = 0;
     tcp_timer_stop(c, TCP_T_LIFE);
   }
-  if (c->snd_una == c->d->snd_max)
+  c->tail = 0;
+  tcp_timer_stop(c, TCP_T_REO);
+  if (c->snd_una == c->d->snd_max) {
     tcp_timer_stop(c, TCP_T_RTO);
-  else
+  } else {
     tcp_timer_rto_restart(e, c, now);
+    tcp_loss_tail_arm(c, now);
+  }
 }
 
 /** seg.ack is new: snd_una < ack ≤ snd_max. */

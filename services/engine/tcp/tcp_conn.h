@@ -24,7 +24,7 @@ enum tcp_timer_id {
   TCP_T_PERSIST, /* zero-window probe and override of SWS avoidance, RFC 9293 3.8.6.1, 3.8.6.2.1 */
   TCP_T_KEEP,    /* keep-alive, RFC 9293 3.8.4 */
   TCP_T_LIFE,    /* TIME_WAIT, FIN_WAIT_2 of an orphan, user timeout, parked */
-  TCP_T_REO,     /* a hole has been open for the reordering window, RFC 8985 6.2 */
+  TCP_T_REO, /* a hole has been open for the reordering window, RFC 8985 6.2; without a hole: tail loss probe, 7.2 */
   TCP_T_N,
 };
 
@@ -80,6 +80,7 @@ struct tcp_conn {
   seq32_t rxt_mark;    /* snd_max when this pass began: SACKs above it prove retransmissions lost */
   uint32_t rexmit_ts;  /* our timestamp of the first retransmission (RFC 3522) */
   uint32_t dupacks;
+  usec_t undo_until;
   usec_t hole_at; /* when the first hole showed, 0 = none */
   struct tcp_board board;
 
@@ -117,7 +118,9 @@ struct tcp_conn {
   uint8_t blocked;    /* ops->send had no frame */
   uint8_t told;       /* TCP_EV_CLOSED is to be sent when the call that is running ends */
   uint8_t wnd_closed; /* the wire says that our window is 0 or nearly so */
-  uint8_t pad[3];
+  uint8_t tail;       /* a tail loss probe went out, and nothing was acknowledged since */
+  uint8_t reo_keep;   /* recoveries for which reo_seen still holds */
+  uint8_t pad[1];
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;
 };

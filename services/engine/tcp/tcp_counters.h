@@ -36,6 +36,7 @@
   X(fast_recovery, warn, "times fast recovery began")                                                                  \
   X(rexmit_lost, warn, "retransmissions found lost without an RTO")                                                    \
   X(rto, warn, "retransmission timeouts")                                                                              \
+  X(tail_probes, info, "tail loss probes (RFC 8985 7)")                                                                \
   X(undo, info, "reductions of cwnd taken back as spurious")                                                           \
   X(reordering, info, "segments that came late but came")                                                              \
   X(reneged, warn, "peers that forgot what they had SACKed")                                                           \

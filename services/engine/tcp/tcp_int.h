@@ -80,11 +80,13 @@ uint32_t tcp_loss_reo_bytes(const struct tcp_conn *c);
 void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, const struct tcp_sack_news *news,
                      uint32_t ts_ecr, usec_t now);
 void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_loss_tail_arm(struct tcp_conn *c, usec_t now);
 void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
 /* tcp_output.c */
 int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_output_tail(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_ack(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_probe(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_rst(struct tcp_env *e, struct tcp_conn *c, usec_t now);

@@ -7,8 +7,11 @@
 #include "tcp_int.h"
 
 #define DUP_THRESH     3u
-#define REO_MULT_MAX   16u
-#define REO_WINDOW_MIN 200u           /* µs: below, the clock of the timer wheel says nothing anyway */
+#define REO_MULT_MAX   128u
+#define REO_KEEP       16u  /* recoveries without a sign of reordering after which it is forgotten (RFC 8985 6.2) */
+#define REO_WINDOW_MIN 200u /* µs: below, the clock of the timer wheel says nothing anyway */
+#define UNDO_LIFE      200000ull      /* µs, or 8 round trips: later reports of duplicates are about something else */
+#define TAIL_MIN       5000u          /* µs, least wait for a tail loss probe */
 #define REO_BYTES_MAX  (192u * 1024u) /* three merged bursts */
 
 /** Bytes believed to be in the network (RFC 6675 4). */
@@ -41,15 +44,21 @@ static void loss_remember(struct tcp_conn *c, usec_t now) {
   c->prior_ssthresh = c->ssthresh;
   c->undo = TCP_UNDO_FIRST;
   c->undo_bytes = 0;
+  c->undo_until = now + HS_MAX((usec_t)c->srtt8, UNDO_LIFE);
   c->rexmit_ts = tcp_open_ts(c->d, now);
+}
+
+static void loss_reorders(struct tcp_conn *c) {
+  c->reo_seen = 1;
+  c->reo_keep = REO_KEEP;
 }
 
 static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
   TCP_COUNT(e, undo);
   c->cc->undo(c);
   c->undo = TCP_UNDO_NONE;
-  c->reo_seen = 1;
-  c->reo_mult = (uint8_t)HS_MIN(c->reo_mult + 1u, REO_MULT_MAX);
+  loss_reorders(c);
+  c->reo_mult = (uint8_t)HS_MIN(c->reo_mult * 2u, REO_MULT_MAX);
   if (c->recovery == TCP_LOSS)
     c->snd_nxt = c->d->snd_max; /* nothing was lost */
   c->recovery = TCP_OPEN;
@@ -60,6 +69,10 @@ static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
 void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   loss_remember(c, now);
   TCP_COUNT(e, fast_recovery);
+  if (c->reo_keep > 0 && --c->reo_keep == 0) {
+    c->reo_seen = 0;
+    c->reo_mult = 1;
+  }
   c->cc->loss(c, tcp_flight(c), now);
   c->recovery = TCP_RECOVERY;
   c->recover = c->rxt_mark = c->d->snd_max;
@@ -142,11 +155,11 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
                      uint32_t ts_ecr, usec_t now) {
   if (news->late) {
     TCP_COUNT(e, reordering);
-    c->reo_seen = 1;
+    loss_reorders(c);
   }
   if (news->dsack > 0) {
     TCP_COUNT(e, dsack_in);
-    if (c->undo && c->undo_bytes > 0) {
+    if (c->undo && c->undo_bytes > 0 && now < c->undo_until) {
       c->undo_bytes -= HS_MIN(news->dsack, c->undo_bytes);
       if (c->undo_bytes == 0)
         loss_undo(e, c);
@@ -196,8 +209,26 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->board.n = c->board.bytes = 0;
 }
 
-/** A hole has been open for the reordering window. */
+/** Order a tail loss probe: if the last of what is out is lost, no SACK will ever tell (RFC 8985 7.2). Not for a single
+ * segment, whose ACK may be delayed, and not when the RTO comes first. */
+void tcp_loss_tail_arm(struct tcp_conn *c, usec_t now) {
+  if (c->recovery != TCP_OPEN || c->tail || c->board.n > 0 || c->srtt8 == 0 || !(c->d->nego & ABI_TCB_SACK) ||
+      tcp_flight(c) <= tcp_mss_payload(c))
+    return;
+  usec_t when = now + HS_MAX(c->srtt8 / 4, TAIL_MIN);
+  tcp_timer_arm(c, TCP_T_REO, when < c->due[TCP_T_RTO] ? when : 0);
+}
+
+/** A hole has been open for the reordering window; or, without a hole, the tail has been out for two round trips. */
 void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  if (c->recovery == TCP_OPEN && c->board.n > 0)
+  if (c->recovery != TCP_OPEN || c->snd_nxt == c->snd_una)
+    return;
+  if (c->board.n > 0) {
     tcp_loss_enter(e, c, now);
+    (void)tcp_output_run(e, c, now);
+    return;
+  }
+  c->tail = 1;
+  TCP_COUNT(e, tail_probes);
+  tcp_output_tail(e, c, now);
 }

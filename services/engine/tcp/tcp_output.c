@@ -243,6 +243,7 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
       return -ENOBUFS;
     c->force = TCP_FORCE_NONE;
     c->high_rxt = h.l + len;
+    c->rxt_mark = c->d->snd_max; /* what is sent from here on is sent after it */
   }
   return 0;
 }
@@ -258,6 +259,14 @@ static int output_small_ok(const struct tcp_env *e, const struct tcp_conn *c, co
   return seq_leq(c->snd_sml, c->snd_una);
 }
 
+/* Room for a small burst now would be room for a whole one soon: wait for the next ACK, unless a third of what may be
+ * out is free. Never with so little out that the peer might delay its ACK. */
+static int output_defer(const struct tcp_conn *c, const struct output_plan *p, uint32_t len, uint32_t pipe) {
+  if (c->recovery != TCP_OPEN || c->force != TCP_FORCE_NONE || pipe <= 2 * p->payload)
+    return 0;
+  return len < p->burst && len < HS_MIN(c->cwnd, c->d->snd_wnd) / 3;
+}
+
 /* How many bytes may go out at snd_nxt now; 0: none. */
 static uint32_t output_new_len(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p, uint32_t left) {
   seq32_t edge = c->snd_una + c->d->snd_wnd;
@@ -268,13 +277,14 @@ static uint32_t output_new_len(struct tcp_env *e, struct tcp_conn *c, const stru
     room = HS_MAX(room, p->payload);
   }
   uint32_t len = HS_MIN(HS_MIN(left, wnd), p->burst);
+  if (HS_MIN(len, room) < left && output_defer(c, p, HS_MIN(len, room), pipe)) {
+    c->limited |= room < len;
+    return 0;
+  }
   if (room < len) {
     c->limited = 1;
     len = pipe == 0 ? HS_MIN(len, HS_MAX(room, p->payload)) : room;
     if (len < p->payload && pipe > 0)
-      return 0;
-    /* a small burst now would be followed by another at the next ACK: wait for a third of cwnd */
-    if (pipe > 2 * p->payload && len < HS_MIN(p->burst, c->cwnd / 3) && c->recovery == TCP_OPEN)
       return 0;
     if (len > p->payload)
       return len - len % p->payload;
@@ -319,6 +329,7 @@ static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct ou
     tcp_timer_stop(c, TCP_T_PERSIST);
     if (c->due[TCP_T_RTO] == 0)
       tcp_timer_rto_restart(e, c, p->now);
+    tcp_loss_tail_arm(c, p->now);
     return;
   }
   int waiting = seq_gt(p->end, c->snd_nxt) || (p->fin && !(c->d->fin & ABI_TCB_FIN_ACKED));
@@ -334,6 +345,22 @@ static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct ou
       wait = CORK_MAX;
     tcp_timer_arm(c, TCP_T_PERSIST, p->now + wait);
   }
+}
+
+/** The tail has been out for long and nothing came back: one segment, new or the last one again, makes the peer speak
+ * (RFC 8985 7.3). */
+void tcp_output_tail(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  struct output_plan p;
+  seq32_t max = c->d->snd_max;
+  c->force = TCP_FORCE_ONE;
+  (void)tcp_output_run(e, c, now);
+  if (c->d->snd_max != max || c->blocked || c->snd_nxt != max)
+    return;
+  output_plan(e, c, &p, now);
+  seq32_t end = seq_gt(max, p.end) ? p.end : max;
+  uint32_t len = HS_MIN(end - c->snd_una, p.payload);
+  if (len > 0 || p.fin)
+    (void)output_data(e, c, &p, end - len, len);
 }
 
 static int output_may_send(uint32_t state) {

@@ -185,8 +185,6 @@ void tcp_timer(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
       continue;
     c->due[i] = 0;
     act[i](e, c, now);
-    if (i == TCP_T_REO && tcp_state(c) != ABI_TCP_CLOSED)
-      (void)tcp_output_run(e, c, now);
   }
   tcp_done(e, c);
 }
