@@ -5,63 +5,16 @@
  */
 #include "base/bits.h"
 #include "base/log.h"
-#include "broker.h"
+#include "broker_bare.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct loop *fuzz_loop;
-static const struct chan_ops no_ops = {.msg = NULL, .closed = NULL};
-
 static void need(int cond) {
   if (!cond)
     abort();
-}
-
-/** A service of which only the socket exists. Returns its end. */
-static int fake_service(struct broker *b, uint32_t who) {
-  int fds[2];
-  struct vault_svc *v = calloc(1, sizeof *v);
-  need(v != NULL && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
-  need(chan_new(&v->ch, b->svc.loop, fds[0], 1, 16u << 20, &no_ops, v) == 0);
-  v->b = b;
-  v->service = who;
-  v->hello = 1;
-  b->vsvc[who] = v;
-  return fds[1];
-}
-
-static void drain(int fd) {
-  static uint8_t buf[65536];
-  int fds[4], n = 0;
-  while (attach_recv(fd, buf, sizeof buf, fds, 4, &n) > 0)
-    while (n > 0)
-      close(fds[--n]);
-}
-
-/** What a healthy engine says: everything is vaulted, served and seen. */
-static void engine_nods(struct broker *b) {
-  for (uint32_t i = 0; i < b->reg.n_items; i++) {
-    uint32_t st = registry_item_state(&b->reg, i);
-    if (st == ABI_ITEM_FREE || b->item[i].sent == 0)
-      continue;
-    b->item[i].have |= b->item[i].sent;
-    if (st == ABI_ITEM_RESERVED)
-      registry_item_set(&b->reg, i, ABI_ITEM_VAULTED);
-    if (b->reg.item[i].kind == ABI_ITEM_SEG && b->reg.item[i].seg_kind == ABI_SEG_APP) {
-      uint32_t w = registry_worker_find(&b->reg, b->reg.item[i].owner);
-      if (w != REGISTRY_NONE)
-        b->worker[w].live = 1;
-    }
-  }
-  b->policy_seen = b->policy->policy_gen;
-  b->policy_seen_valid = 1;
-  pend_check(b);
-  need(list_empty(&b->pends));
 }
 
 static void check(const struct broker *b) {
@@ -134,50 +87,25 @@ static void request(struct broker *b, struct conn *c, const uint8_t *data, size_
   hoststack__attach__request__free_unpacked(r, NULL);
 }
 
-static void broker_up(struct broker *b, int ends[2]) {
-  memset(b, 0, sizeof *b);
-  config_defaults(&b->svc.cfg);
-  b->svc.cfg.max_apps = b->svc.cfg.max_workers = 4;
-  b->svc.cfg.max_connections = 16;
-  b->svc.cfg.slots_per_worker = 16;
-  b->svc.cfg.arena_bytes = 1u << 20;
-  b->svc.cfg.rx_slots = b->svc.cfg.tx_slots = 256;
-  b->svc.loop = fuzz_loop;
-  broker_init(b);
-  ends[0] = fake_service(b, CUSTODY_ENGINE);
-  ends[1] = fake_service(b, CUSTODY_NICIO);
-  boot_step(b);
-  need(b->boot == BOOT_DONE);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static struct broker b;
-  struct conn *c[2];
-  int ends[2];
+  static struct broker_bare t;
+  struct broker *b = &t.b;
   if (fuzz_loop == NULL) {
     log_set_level(LOG_LEVEL_ERROR);
     need(loop_new(&fuzz_loop) == 0);
   }
-  broker_up(&b, ends);
-  for (int i = 0; i < 2; i++) {
-    c[i] = calloc(1, sizeof *c[i]);
-    need(c[i] != NULL);
-    *c[i] = (struct conn){.b = &b, .proc = REGISTRY_NONE, .cred = {.pid = 1, .uid = 7, .gid = 7}};
-    list_add_tail(&b.conns, &c[i]->link);
-  }
+  broker_bare_up(&t, fuzz_loop);
+  struct conn *c[2] = {broker_bare_conn(&t, 7), broker_bare_conn(&t, 7)};
   for (unsigned n = 0; size >= 2 && n < 64; n++) {
     size_t len = HS_MIN((size_t)(data[0] | (data[1] & 0x0f) << 8), size - 2);
-    request(&b, c[data[1] >> 7], data + 2, len);
-    engine_nods(&b);
-    check(&b);
-    drain(ends[0]);
-    drain(ends[1]);
+    request(b, c[data[1] >> 7], data + 2, len);
+    broker_bare_nod(&t);
+    need(list_empty(&b->pends));
+    check(b);
     data += 2 + len;
     size -= 2 + len;
   }
-  broker_fini(&b);
-  close(ends[0]);
-  close(ends[1]);
+  broker_bare_down(&t);
   need(loop_turn(fuzz_loop, 0) >= 0);
   return 0;
 }

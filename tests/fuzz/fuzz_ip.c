@@ -3,7 +3,7 @@
  * of a neighbour can meet every message. A frame may have its checksums mended, or come in pieces.
  *
  * Script: {op 1 byte, arg 1 byte, len 2 bytes big-endian, len bytes}. Invariant: a slot that is out waits in the
- * neighbour table, and its counts agree.
+ * neighbour table, and its counts agree; runs of bytes in reassembly are sorted and apart.
  */
 #include "ip/ip_stack.h"
 #include "ip_rig.h"
@@ -51,6 +51,21 @@ static void feed(struct ip_rig *r, unsigned arg, const uint8_t *data, uint32_t l
   free(exact);
 }
 
+static void check_reasm(const struct ip_rig *r) {
+  const struct reasm_table *t = &r->s->reasm;
+  uint32_t open = 0;
+  for (uint32_t i = 0; i < REASM_MAX; i++) {
+    const struct reasm *x = &t->r[i];
+    open += x->state != REASM_FREE;
+    must(x->state == REASM_FREE || timer_armed(&x->timer));
+    must(x->n_ranges <= REASM_RANGES);
+    for (uint32_t k = 0; x->state == REASM_OPEN && k < x->n_ranges; k++)
+      must(x->range[k].from < x->range[k].to && x->range[k].to <= HS_MIN(x->total, 65535u) &&
+           (k == 0 || x->range[k - 1].to < x->range[k].from));
+  }
+  must(open == t->n_open);
+}
+
 static void check(struct ip_rig *r) {
   const struct neigh_table *t = &r->s->neigh;
   uint32_t used = 0, fresh = 0, queued = 0;
@@ -65,6 +80,7 @@ static void check(struct ip_rig *r) {
     must(neigh_find(r->s, e->port, &e->addr) == e);
     must((e->mac[0] & 1) == 0); /* nobody's MAC is a group's */
   }
+  check_reasm(r);
   must(used == t->n_used && fresh == t->n_fresh && queued == t->n_queued && queued == r->n_out);
 }
 

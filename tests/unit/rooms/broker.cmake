@@ -1,4 +1,7 @@
 if(TARGET hs-broker)
+  add_library(hs_test_broker_bare STATIC ${PROJECT_SOURCE_DIR}/tests/support/broker_bare.c)
+  target_link_libraries(hs_test_broker_bare PUBLIC hs_broker)
+  target_include_directories(hs_test_broker_bare PUBLIC ${PROJECT_SOURCE_DIR}/tests/support)
   add_library(hs_test_broker_rig STATIC ${PROJECT_SOURCE_DIR}/tests/support/broker_rig.c)
   target_link_libraries(hs_test_broker_rig PUBLIC hs_svc hs_ctl hs_shm hs_base hs_proto_attach hs_proto_control cmocka)
   target_include_directories(hs_test_broker_rig PUBLIC ${PROJECT_SOURCE_DIR}/tests/support)
