@@ -130,7 +130,7 @@ class Transfer:
         self.size = size
         self.path = os.path.join(lab.world.data_dir, f"got-{os.urandom(4).hex()}")
         report = "%{num_connects} %{http_code} %{size_download} %{time_total} %{speed_download}"
-        self.curl = lab.spawn(client, ["curl", "-sS", "--max-time", 120, "-o", self.path, "-w", report,
+        self.curl = lab.spawn(client, ["curl", "-sS", "--max-time", 60, "-o", self.path, "-w", report,
                                        url(server, client, name, port)])
 
     def got(self):

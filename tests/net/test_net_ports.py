@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""The kinds of ports besides AF_PACKET on a veth of MTU 1500: jumbo frames, a device without offloads, a tap, DPDK's
+af_xdp and af_packet, and two stacks joined by memif. Each carries a checked file both ways and survives its nicio."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+import netns  # noqa: E402
+import programs  # noqa: E402
+from netns import run  # noqa: E402
+from stack import STACK4, STACK6, Lab  # noqa: E402
+
+SIZE = 20_000_000
+PING = os.path.join(sys.path[0], "ping.py")
+
+
+class Ports(netcase.NetCase):
+    START = False
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(netcase.BUILD)  # only so that the frame has one; every test makes its own
+
+    def lab_of(self, **kw):
+        lab = Lab(netcase.BUILD, **kw)
+        self.addCleanup(lab.world.close)
+        self.addCleanup(lab.stop)
+        return lab
+
+    def offloads(self, lab, *settings, peer_only=False):
+        ends = ((lab.P, "p0"),) if peer_only else ((lab.P, "p0"), (lab.S, "hs0"))
+        for ns, interface in ends:
+            run(["ip", "netns", "exec", ns, "ethtool", "-K", interface, *settings])
+
+    def carries(self, lab, largest=1400):
+        for address in (STACK4, STACK6):
+            lab.peer([programs.PYTHON, PING, address, 5, largest])
+        sha = programs.random_file(os.path.join(lab.world.data_dir, "file"), SIZE)
+        for server, client in (("app", "peer"), ("peer", "app")):
+            programs.nginx(lab, server, lab.world.data_dir)
+            speed = programs.fetch(lab, server, client, "file", SIZE, sha)
+            print(f"{self.id().rpartition('.')[2]} from {server}: {speed * 8e-9:.2f} Gbit/s", flush=True)
+        return sha
+
+    def survives(self, lab, sha):
+        """nicio dies in the middle, both ways."""
+        for server, client in (("app", "peer"), ("peer", "app")):
+            transfer = programs.Transfer(lab, server, client, "file", SIZE)
+            transfer.wait_got(0.1)
+            lab.wait_service("nicio", lab.kill_service("nicio"))
+            transfer.finish(sha)
+
+    def test_jumbo(self):
+        lab = self.lab_of(mtu=9000)
+        lab.start()
+        self.survives(lab, self.carries(lab, 3000))
+
+    def test_without_offloads(self):
+        """Neither end cuts or merges, nor computes checksums for the other."""
+        lab = self.lab_of()
+        self.offloads(lab, "tso", "off", "gso", "off", "gro", "off", "tx", "off", "rx", "off")
+        lab.start()
+        self.survives(lab, self.carries(lab))
+
+    def test_af_xdp(self):
+        lab = self.lab_of(interfaces=['name: hs0, kind: ethdev, device: "net_af_xdp0,iface=hs0"'])
+        self.offloads(lab, "tso", "off", "gso", "off", "tx", "off")
+        lab.start()
+        self.survives(lab, self.carries(lab))
+
+    def test_af_packet_pmd(self):
+        lab = self.lab_of(interfaces=['name: hs0, kind: ethdev, device: "net_af_packet0,iface=hs0"'])
+        self.offloads(lab, "tso", "off", "gso", "off", "tx", "off")
+        lab.start()
+        self.survives(lab, self.carries(lab))
+
+    def test_tap(self):
+        """A tap that nicio makes, bridged to the peer's veth by nothing: the kernel in S is the peer."""
+        lab = self.lab_of(interfaces=["name: hs0, kind: kernel, device: hstap0, tap: true"])
+        lab.start()
+        run(["ip", "-n", lab.S, "addr", "add", "10.77.0.2/24", "dev", "hstap0"])
+        sha = programs.random_file(os.path.join(lab.world.data_dir, "file"), SIZE)
+        programs.nginx(lab, "app", lab.world.data_dir)
+        got = os.path.join(lab.world.data_dir, "got")
+        done = run(lab.world.command(lab.S, ["curl", "-sS", "--max-time", 30, "-o", got, "-w", "%{num_connects} %{http_code}",
+                                             programs.url("app", "peer", "file")]), 40)
+        self.assertEqual((done.stdout, programs.sha256(got)), (b"1 200", sha))
+
+    def test_memif(self):
+        """Two stacks and no kernel between them; one of the two nicios is killed in the middle."""
+        world = netns.World()
+        self.addCleanup(world.close)
+        labs = []
+        for number, role in ((1, "server"), (2, "client")):
+            device = f"net_memif0,role={role},id=0,socket={world.dir}/memif.sock,socket-abstract=no"
+            labs.append(Lab(netcase.BUILD, world=world, number=number, interfaces=[
+                f'name: hs0, kind: ethdev, device: "{device}", mac: "02:00:00:00:00:0{number}"']))
+            self.addCleanup(labs[-1].stop)
+            labs[-1].start()
+        a, b = labs
+        sha = programs.random_file(os.path.join(world.data_dir, "file"), SIZE)
+        programs.nginx(a, "app", world.data_dir)
+        speed = programs.fetch(b, "app", "app", "file", SIZE, sha)
+        print(f"memif: {speed * 8e-9:.2f} Gbit/s", flush=True)
+        transfer = programs.Transfer(b, "app", "app", "file", SIZE)
+        transfer.wait_got(0.1)
+        b.wait_service("nicio", b.kill_service("nicio"))
+        transfer.finish(sha)
+
+
+if __name__ == "__main__":
+    netcase.main()
