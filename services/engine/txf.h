@@ -24,6 +24,9 @@ struct txf {
   uint32_t n_fifo;
   uint32_t fifo_len;
   uint16_t flags, gso_size;
+  uint16_t frag_mtu;   /* 0: never cut; else longer datagrams are cut into fragments of at most so many bytes and the
+                        * port's MTU. Their checksum must be complete (no CSUM_PART); costs the cached path, so it is set
+                        * only where ip_mtu says that it may be needed */
   uint16_t csum_start; /* offset from data; moved as headers are prepended */
   uint8_t csum_off;
   uint8_t port;

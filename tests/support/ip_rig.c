@@ -2,6 +2,8 @@
  * The bench that ip_rig.h describes.
  */
 #include "ip_rig.h"
+#include "base/bits.h"
+#include "ip/pkt_read.h"
 #include "wire/arp.h"
 #include "wire/eth.h"
 #include "wire/nd.h"
@@ -58,6 +60,11 @@ static void rig_frame_send(void *ctx, struct txf *t) {
     memcpy(f->b, t->data, t->len);
     f->len = t->len;
     f->fifo_len = t->fifo_len;
+    f->n_fifo = t->n_fifo;
+    for (uint32_t i = 0; i < HS_MIN(t->n_fifo, 2u); i++) {
+      f->fifo[i].off = t->fifo[i].off;
+      f->fifo[i].len = t->fifo[i].len;
+    }
     f->flags = t->flags;
     f->gso_size = t->gso_size;
     f->csum_start = t->csum_start;
@@ -98,6 +105,7 @@ static int rig_deliver(void *ctx, struct pkt *p, usec_t now) {
   (void)now;
   if (r->n_up < RIG_EVENTS)
     r->up[r->n_up] = *p;
+  rig_must(pkt_read_copy(p, p->l4_off, HS_MIN(p->l4_len, 65536u), r->last) == p->l4_len, "deliver: bytes are missing");
   r->n_up++;
   return r->up_result;
 }
@@ -207,6 +215,19 @@ uint32_t rig_build(uint8_t *f, const char *src, const char *dst, uint8_t proto, 
   h.version = ip_addr_is4(&h.dst) ? 4 : 6;
   const uint8_t *mac = ip_addr_is_multicast(&h.dst) ? group.b : ip_addr_is_broadcast(&h.dst) ? all : rig_mac;
   return rig_build_hdr(f, &h, mac, l4, l4_len);
+}
+
+uint32_t rig_fragment(uint8_t *f, const char *src, const char *dst, uint8_t proto, uint32_t id, uint32_t off, int more,
+                      const void *bytes, uint32_t len) {
+  struct ip_hdr h = {.ttl = 64,
+                     .proto = proto,
+                     .flags = (uint16_t)(IP_FLAG_FRAG | (more ? IP_FLAG_MF : 0)),
+                     .frag_id = id,
+                     .frag_off = (uint16_t)off,
+                     .src = rig_addr(src),
+                     .dst = rig_addr(dst)};
+  h.version = ip_addr_is4(&h.dst) ? 4 : 6;
+  return rig_build_hdr(f, &h, rig_mac, bytes, len);
 }
 
 uint32_t rig_arp(uint8_t *f, const uint8_t to[6], unsigned op, const uint8_t sha[6], const char *spa,

@@ -19,7 +19,11 @@
 struct rig_frame {
   uint8_t b[ABI_SLOT_SIZE]; /* what lay in the slot */
   uint32_t len;             /* of that */
-  uint32_t fifo_len;
+  uint32_t fifo_len, n_fifo;
+  struct {
+    uint64_t off;
+    uint32_t len;
+  } fifo[2]; /* the first of them */
   uint16_t flags, gso_size, csum_start;
   uint8_t csum_off, port;
 };
@@ -45,7 +49,8 @@ struct ip_rig {
   uint32_t n_loop, loop_room;
   struct pkt up[RIG_EVENTS];
   uint32_t n_up;
-  int up_result; /* what deliver answers */
+  uint8_t last[65536]; /* L4 bytes of the last one */
+  int up_result;       /* what deliver answers */
   struct rig_error error[RIG_EVENTS];
   uint32_t n_error;
 };
@@ -70,6 +75,9 @@ struct ip_addr rig_addr(const char *text);
 uint32_t rig_build(uint8_t *f, const char *src, const char *dst, uint8_t proto, const void *l4, uint32_t l4_len);
 /** The same with every header field given; mac is the destination's. */
 uint32_t rig_build_hdr(uint8_t *f, const struct ip_hdr *h, const uint8_t mac[6], const void *l4, uint32_t l4_len);
+/** A fragment: bytes [off, off + len) of a datagram; id 32 bits, of which IPv4 takes 16. */
+uint32_t rig_fragment(uint8_t *f, const char *src, const char *dst, uint8_t proto, uint32_t id, uint32_t off, int more,
+                      const void *bytes, uint32_t len);
 /** An ARP frame from `sha`. */
 uint32_t rig_arp(uint8_t *f, const uint8_t to[6], unsigned op, const uint8_t sha[6], const char *spa,
                  const uint8_t tha[6], const char *tpa);

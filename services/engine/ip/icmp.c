@@ -73,8 +73,7 @@ static void icmp4_error_in(struct ip_stack *s, const struct pkt *p, const struct
 
 void icmp_echo(struct ip_stack *s, struct pkt *p, uint8_t reply, usec_t now) {
   struct txf t;
-  uint32_t mtu = s->port[p->port].mtu;
-  if (p->l4_len > STACK_SLOT_ROOM || p->ip.total_len > mtu) {
+  if (p->l4_len > STACK_SLOT_ROOM) {
     stack_count(s, IPC_ICMP_ECHO_LONG);
     return;
   }
@@ -86,6 +85,7 @@ void icmp_echo(struct ip_stack *s, struct pkt *p, uint8_t reply, usec_t now) {
     icmp4_cksum_set(t.data, t.len);
   else
     icmp6_cksum_set(t.data, t.len, &p->ip.dst, &p->ip.src);
+  t.frag_mtu = UINT16_MAX; /* as the request may have come in fragments */
   stack_count(s, IPC_ICMP_ECHO);
   (void)ip_output(s, &t, &p->ip.dst, &p->ip.src, p->ip.proto, p->ip.tos, STACK_TTL, NULL, now);
 }

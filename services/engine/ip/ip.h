@@ -73,7 +73,8 @@ int ip_mtu(struct ip_stack *s, const struct ip_addr *dst);
  * is unknown the frame is queued there (bounded, oldest dropped and counted; fifo references stay valid only as long as
  * the owner keeps them: TCP's retransmission covers that, so queued frames with fifo pieces are *dropped*, and -EAGAIN
  * is returned; the owner is told nothing more). 0, -ENETUNREACH, -EHOSTUNREACH, -EMSGSIZE, -EAGAIN. t is consumed in
- * every case. `path` may be NULL. To one of our own addresses it goes to ops->frame_loop, -ENOBUFS if that is full. */
+ * every case. `path` may be NULL. To one of our own addresses it goes to ops->frame_loop, -ENOBUFS if that is full.
+ * With t->frag_mtu a datagram that is too long leaves in fragments; -EAGAIN if the neighbour is not yet known. */
 int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
               uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now);
 /** Upper layer says the peer answers (RFC 4861 7.3.1): keeps the neighbour reachable. */

@@ -24,16 +24,23 @@
   X(RX_L2_GROUP, "ip.rx.l2_group", 1, "unicast packets in frames to a group address")                                  \
   X(RX_SRCROUTE, "ip.rx.source_route", 1, "source-routed packets, which we refuse")                                    \
   X(RX_OPTION, "ip6.rx.option", 1, "IPv6 packets refused for an option or header unknown to us")                       \
-  X(RX_FRAGMENT, "ip.rx.fragment", 1, "fragments dropped: reassembly is not part of this version")                     \
+  X(RX_FRAGMENT, "ip.rx.fragments", 0, "fragments that came")                                                          \
+  X(REASM_DONE, "ip.reasm.done", 0, "datagrams put together from fragments")                                           \
+  X(REASM_TIMEOUT, "ip.reasm.timeout", 1, "datagrams given up because fragments did not come in time")                 \
+  X(REASM_OVERLAP, "ip.reasm.overlap", 1, "datagrams given up because fragments overlap")                              \
+  X(REASM_BAD, "ip.reasm.bad", 1, "fragments too small, or datagrams whose fragments contradict each other")           \
+  X(REASM_EVICTED, "ip.reasm.evicted", 1, "unfinished datagrams given up for newer ones")                              \
   X(RX_PROTO, "ip.rx.protocol", 0, "packets of a protocol that we do not speak")                                       \
   X(RX_DELIVERED, "ip.rx.delivered", 0, "TCP and UDP datagrams handed up")                                             \
   X(RX_NOBODY, "ip.rx.nobody", 0, "TCP and UDP datagrams that nobody took")                                            \
   X(TX_PACKETS, "ip.tx.packets", 0, "packets handed to the link; a GSO frame counts once")                             \
+  X(TX_FRAGMENTED, "ip.tx.fragmented", 0, "datagrams cut into fragments")                                              \
+  X(TX_FRAGMENTS, "ip.tx.fragments", 0, "fragments sent")                                                              \
   X(TX_NO_ROUTE, "ip.tx.no_route", 1, "output without a route, or through a port that is down")                        \
   X(TX_TO_SELF, "ip.tx.to_self", 1, "output between the two families, or to ourselves where nothing loops it back")    \
   X(TX_LOOPED, "ip.tx.looped", 0, "packets to our own addresses, looped back; a GSO frame counts once")                \
   X(TX_LOOP_FULL, "ip.tx.loop_full", 1, "packets to our own addresses put off because the loop was full")              \
-  X(TX_TOO_LONG, "ip.tx.too_long", 1, "output longer than the path takes: we do not fragment")                         \
+  X(TX_TOO_LONG, "ip.tx.too_long", 1, "output longer than the path takes, not to be cut")                              \
   X(TX_NO_FRAME, "ip.tx.no_frame", 1, "ARP, ND or ICMP messages not sent for want of a free frame")                    \
   X(TX_UNREACH, "ip.tx.unreachable", 1, "output to a neighbour that does not answer")                                  \
   X(NEIGH_QUEUED, "neigh.queued", 0, "frames queued until the neighbour's address is known")                           \

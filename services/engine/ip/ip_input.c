@@ -2,7 +2,8 @@
  * Packets from the link: demultiplexing by Ethernet type, and what must hold of an IP packet before anybody above sees
  * it (RFC 1122 3.2.1, RFC 8200 4). Called by the worker loop for every frame; hot path.
  *
- * Every refusal has its counter. A TTL of 0 or 1 is no reason to refuse (RFC 1122 3.2.1.7). Fragments are refused.
+ * Every refusal has its counter. A TTL of 0 or 1 is no reason to refuse (RFC 1122 3.2.1.7). Fragments go
+ * through reasm.c and come back whole.
  */
 #include "ip/ip_stack.h"
 #include "ip/pkt_read.h"
@@ -76,7 +77,7 @@ static int ip_input_dest(struct ip_stack *s, struct pkt *p, const struct ip_view
   return ours ? 0 : -EBADMSG;
 }
 
-/* Options, extension headers and fragments that we refuse. */
+/* Options and extension headers that we refuse; fragments go to reassembly. 0: p is whole and fit to go on. */
 static int ip_input_extras(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
   static const uint8_t codes[] = {
       [IP_OPT_PROBLEM] = 2, [IP_OPT_PROBLEM_UNICAST] = 2, [IP_OPT_ROUTING] = 0, [IP_OPT_NEXT_HEADER] = 1};
@@ -92,7 +93,7 @@ static int ip_input_extras(struct ip_stack *s, struct pkt *p, const struct ip_vi
     return -EBADMSG;
   }
   if (p->ip.flags & IP_FLAG_FRAG) {
-    stack_count(s, IPC_RX_FRAGMENT);
+    reasm_input(s, p, v, now);
     return -EBADMSG;
   }
   return 0;
@@ -113,7 +114,7 @@ static void ip_input_deliver(struct ip_stack *s, struct pkt *p, const struct ip_
 }
 
 /* Who gets it: p is for us and whole. */
-static inline void ip_input_upper(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
+static void ip_input_upper(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
   unsigned proto = p->ip.proto;
   if (HS_LIKELY(proto == IP_PROTO_TCP || proto == IP_PROTO_UDP)) {
     ip_input_deliver(s, p, v, now);
@@ -130,19 +131,39 @@ static inline void ip_input_upper(struct ip_stack *s, struct pkt *p, const struc
   }
 }
 
-static void ip_input_packet(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
+/* Where a packet comes from, which decides what need not be asked of it. */
+enum input_from {
+  FROM_LINK,
+  FROM_REASM, /* its fragments were looked at, and nothing is fragmented twice */
+  FROM_LOOP,  /* our own */
+};
+
+/* One function for all three, so that the compiler makes one piece of it. */
+static void ip_input_packet(struct ip_stack *s, struct pkt *p, const struct ip_view *v, enum input_from from,
+                            usec_t now) {
   if (ip_input_header(s, p, v) < 0)
     return;
-  if (HS_UNLIKELY(ip_input_source_bad(s, p))) {
-    stack_count(s, IPC_RX_MARTIAN_SRC);
-    return;
+  if (HS_UNLIKELY(from == FROM_REASM)) {
+    if (p->ip.flags & (IP_FLAG_FRAG | IP_FLAG_ATOMIC)) {
+      stack_count(s, IPC_REASM_BAD);
+      return;
+    }
+  } else {
+    if (HS_LIKELY(from == FROM_LINK) && HS_UNLIKELY(ip_input_source_bad(s, p))) {
+      stack_count(s, IPC_RX_MARTIAN_SRC);
+      return;
+    }
+    if (HS_UNLIKELY(ip_input_dest(s, p, v) < 0))
+      return;
   }
-  if (HS_UNLIKELY(ip_input_dest(s, p, v) < 0))
-    return;
   if (HS_UNLIKELY(p->ip.flags & (IP_FLAG_SRCROUTE | IP_FLAG_FRAG) || p->ip.opt_error != IP_OPT_OK) &&
       ip_input_extras(s, p, v, now) < 0)
     return;
   ip_input_upper(s, p, v, now);
+}
+
+void input_whole(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
+  ip_input_packet(s, p, v, FROM_REASM, now);
 }
 
 void ip_loop_input(struct ip_stack *s, struct pkt *p, usec_t now) {
@@ -150,9 +171,7 @@ void ip_loop_input(struct ip_stack *s, struct pkt *p, usec_t now) {
   p->l3_off = 0;
   p->ethertype = v.avail > 0 && v.h[0] >> 4 == 6 ? ETH_TYPE_IP6 : ETH_TYPE_IP4;
   p->flags |= ABI_FR_CSUM_OK;
-  if (ip_input_header(s, p, &v) < 0 || ip_input_dest(s, p, &v) < 0)
-    return;
-  ip_input_upper(s, p, &v, now);
+  ip_input_packet(s, p, &v, FROM_LOOP, now);
 }
 
 void ip_input(struct ip_stack *s, struct pkt *p, usec_t now) {
@@ -162,11 +181,11 @@ void ip_input(struct ip_stack *s, struct pkt *p, usec_t now) {
   switch (v.eth.type) {
   case ETH_TYPE_IP4:
     stack_count(s, IPC_RX_IP4);
-    ip_input_packet(s, p, &v, now);
+    ip_input_packet(s, p, &v, FROM_LINK, now);
     return;
   case ETH_TYPE_IP6:
     stack_count(s, IPC_RX_IP6);
-    ip_input_packet(s, p, &v, now);
+    ip_input_packet(s, p, &v, FROM_LINK, now);
     return;
   case ETH_TYPE_ARP:
     arp_input(s, p, &v, now);

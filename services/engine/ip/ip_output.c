@@ -3,7 +3,8 @@
  * 3.3.1, 6864.
  *
  * The short way: a connection's struct ip_path of the present generation needs no lookup, its headers are prepended and
- * the frame is gone. The long way finds route and neighbour and fills the path.
+ * the frame is gone. The long way finds route and neighbour and fills the path; datagrams that may be cut always take
+ * it.
  */
 #include "ip/ip_stack.h"
 
@@ -13,7 +14,7 @@ static int output_drop(struct ip_stack *s, struct txf *t, enum ip_counter why, i
   return err;
 }
 
-/* Prepends the IP header. Fragments are never made: DF is set in IPv4. Returns 0 or -EMSGSIZE. */
+/* Prepends the IP header of a whole datagram; DF is set in IPv4. Returns 0 or -EMSGSIZE. */
 static int output_header(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
                          uint8_t proto, uint8_t tos, uint8_t ttl, uint32_t mtu) {
   int four = ip_addr_is4(dst);
@@ -129,7 +130,8 @@ static int output_loop(struct ip_stack *s, struct txf *t, const struct ip_local 
   if (s->ops.frame_loop == NULL)
     return output_drop(s, t, IPC_TX_TO_SELF, -EHOSTUNREACH);
   t->port = to->port;
-  int err = output_header(s, t, src, &to->addr, proto, tos, ttl, s->port[to->port].mtu);
+  uint32_t mtu = t->frag_mtu != 0 ? UINT16_MAX : s->port[to->port].mtu; /* nothing needs to be cut */
+  int err = output_header(s, t, src, &to->addr, proto, tos, ttl, mtu);
   if (err < 0)
     return output_drop(s, t, IPC_TX_TOO_LONG, err);
   err = s->ops.frame_loop(s->ctx, t);
@@ -137,6 +139,27 @@ static int output_loop(struct ip_stack *s, struct txf *t, const struct ip_local 
     return output_drop(s, t, IPC_TX_LOOP_FULL, err);
   stack_count(s, IPC_TX_LOOPED);
   return 0;
+}
+
+/* Too long for its way, and the sender allows to cut it. The neighbour must be known: fragments are too many to queue.
+ */
+static int output_cut(struct ip_stack *s, struct txf *t, struct ip_hdr *h, const struct ip_addr *hop, uint32_t mtu,
+                      usec_t now) {
+  uint8_t mac[6];
+  if (!output_group_mac(s, t->port, &h->dst, mac)) {
+    struct neigh *e = neigh_need(s, t->port, hop, now);
+    if (e->state == NEIGH_FAILED)
+      return output_drop(s, t, IPC_TX_UNREACH, -EHOSTUNREACH);
+    if (e->state == NEIGH_INCOMPLETE)
+      return output_drop(s, t, IPC_NEIGH_AGAIN, -EAGAIN);
+    neigh_used(s, e, now);
+    memcpy(mac, e->mac, 6);
+  }
+  return frag_output(s, t, h, mtu, mac);
+}
+
+static uint32_t output_total(const struct txf *t, int four) {
+  return (four ? IP4_HLEN : IP6_HLEN) + t->len + t->fifo_len;
 }
 
 static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
@@ -156,7 +179,17 @@ static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_ad
   if (err < 0)
     return output_drop(s, t, IPC_TX_NO_ROUTE, err);
   t->port = (uint8_t)port;
-  err = output_header(s, t, src, dst, proto, tos, ttl, s->port[port].mtu);
+  uint32_t mtu = s->port[port].mtu, cut = HS_MIN(mtu, t->frag_mtu);
+  if (HS_UNLIKELY(cut != 0 && output_total(t, four) > cut)) {
+    struct ip_hdr h = {.version = four ? 4 : 6,
+                       .tos = tos,
+                       .ttl = ttl != 0 ? ttl : STACK_TTL,
+                       .proto = proto,
+                       .src = *src,
+                       .dst = *dst};
+    return output_cut(s, t, &h, &hop, cut, now);
+  }
+  err = output_header(s, t, src, dst, proto, tos, ttl, mtu);
   if (err < 0)
     return output_drop(s, t, IPC_TX_TOO_LONG, err);
   if (output_group_mac(s, port, dst, mac)) {
@@ -168,7 +201,7 @@ static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_ad
 
 int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
               uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now) {
-  if (HS_UNLIKELY(path == NULL || path->gen != s->gen || !path->resolved))
+  if (HS_UNLIKELY(path == NULL || path->gen != s->gen || !path->resolved || t->frag_mtu != 0))
     return output_long_way(s, t, src, dst, proto, tos, ttl, path, now);
   t->port = path->ifindex;
   int err = output_header(s, t, src, dst, proto, tos, ttl, path->mtu);

@@ -1,7 +1,7 @@
 /*
  * An IP stack's making, its configuration, and its clock. ip_new and ip_free allocate; nothing after them does, so a
- * stack's memory is fixed: 4096 neighbours, 16384 routes, 256 addresses, touched only as they come into use.
- * Worker thread.
+ * stack's memory is fixed: 4096 neighbours, 16384 routes, 256 addresses, 64 datagrams in fragments, touched only as
+ * they come into use. Worker thread.
  */
 #include "ip/ip_stack.h"
 #include "base/rng.h"
@@ -15,6 +15,8 @@ int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t 
   struct neigh *n = NULL;
   struct route *r = NULL;
   uint32_t *nb = NULL, *rb = NULL;
+  struct reasm *re = NULL;
+  uint8_t *reb = NULL;
   uint32_t jitter = 0;
   int err = -ENOMEM;
   struct ip_stack *s = calloc(1, sizeof *s);
@@ -24,10 +26,13 @@ int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t 
   nb = calloc(NEIGH_BUCKETS, sizeof *nb);
   r = calloc(ROUTE_MAX, sizeof *r);
   rb = calloc(ROUTE_BUCKETS, sizeof *rb);
-  if (n == NULL || nb == NULL || r == NULL || rb == NULL)
+  re = calloc(REASM_MAX, sizeof *re);
+  reb = calloc(REASM_MAX, REASM_ROOM);
+  if (n == NULL || nb == NULL || r == NULL || rb == NULL || re == NULL || reb == NULL)
     goto out;
   neigh_init(&s->neigh, n, nb);
   route_init(&s->routes, r, rb);
+  reasm_init(&s->reasm, re, reb);
   err = rng_secure(s->neigh.key, sizeof s->neigh.key);
   if (err == 0)
     err = rng_secure(&jitter, sizeof jitter);
@@ -42,6 +47,8 @@ int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t 
   *out = s;
   return 0;
 out:
+  free(reb);
+  free(re);
   free(rb);
   free(r);
   free(nb);
@@ -58,6 +65,8 @@ void ip_free(struct ip_stack *s) {
   free(s->neigh.bucket);
   free(s->routes.r);
   free(s->routes.bucket);
+  free(s->reasm.r);
+  free(s->reasm.buf);
   free(s);
 }
 
@@ -138,7 +147,7 @@ void stack_arm(struct ip_stack *s, struct timer_ent *t, enum stack_timer kind, u
 
 int stack_frame(struct ip_stack *s, struct txf *t, uint32_t port) {
   t->n_fifo = t->fifo_len = 0;
-  t->flags = t->gso_size = t->csum_start = 0;
+  t->flags = t->gso_size = t->frag_mtu = t->csum_start = 0;
   t->csum_off = 0;
   t->port = (uint8_t)port;
   if (s->ops.frame_get(s->ctx, t) < 0) {
@@ -157,10 +166,17 @@ struct stack_turn {
 
 static void stack_fire(struct timer_ent *t, void *ctx) {
   const struct stack_turn *turn = ctx;
-  if (t->kind == STACK_TIMER_NEIGH)
+  switch ((enum stack_timer)t->kind) {
+  case STACK_TIMER_NEIGH:
     neigh_timer(turn->s, &turn->s->neigh.n[t->user], turn->now);
-  else
+    return;
+  case STACK_TIMER_LOCAL:
     addr_timer(turn->s, &turn->s->local[t->user], turn->now);
+    return;
+  case STACK_TIMER_REASM:
+    reasm_timer(turn->s, &turn->s->reasm.r[t->user], turn->now);
+    return;
+  }
 }
 
 usec_t ip_timer(struct ip_stack *s, usec_t now) {

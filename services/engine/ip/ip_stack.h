@@ -9,15 +9,17 @@
 #include "ip/ip.h"
 #include "ip/ip_counters.h"
 #include "ip/neigh.h"
+#include "ip/reasm.h"
 #include "ip/route.h"
 #include "wire/eth.h"
 #include "wire/ip.h"
 
-#define STACK_ADDRS_MAX 256u
-#define STACK_HEAD_MAX  1024u /* bytes of a frame that are made contiguous: Ethernet, IP and extension headers */
-#define STACK_MSG_MAX   2048u /* longest ICMP message but echo that is looked at */
-#define STACK_SLOT_ROOM (ABI_SLOT_SIZE - ABI_SLOT_HEAD - TXF_HEADROOM) /* bytes behind the headroom of a TX slot */
-#define STACK_TTL       64u
+#define STACK_ADDRS_MAX     256u
+#define STACK_HEAD_MAX      1024u /* bytes of a frame that are made contiguous: Ethernet, IP and extension headers */
+#define STACK_MSG_MAX       2048u /* longest ICMP message but echo that is looked at */
+#define STACK_SLOT_ROOM     (ABI_SLOT_SIZE - ABI_SLOT_HEAD - TXF_HEADROOM) /* bytes behind the headroom of a TX slot */
+#define STACK_FRAG_COUNTERS 256u
+#define STACK_TTL           64u
 
 struct ip_port {
   uint8_t used, up;
@@ -53,7 +55,7 @@ struct ip_view {
   struct eth_hdr eth;
 };
 
-enum stack_timer { STACK_TIMER_NEIGH = 1, STACK_TIMER_LOCAL = 2 };
+enum stack_timer { STACK_TIMER_NEIGH = 1, STACK_TIMER_LOCAL = 2, STACK_TIMER_REASM = 3 };
 
 struct ip_stack {
   struct ip_ops ops;
@@ -68,6 +70,8 @@ struct ip_stack {
   uint32_t n_local;                       /* records ever used: the walk's end */
   struct route_table routes;
   struct neigh_table neigh;
+  struct reasm_table reasm;
+  uint32_t frag_count[STACK_FRAG_COUNTERS];
   struct timer_wheel wheel;
   usec_t next_due;
   usec_t err_at; /* token bucket of ICMP errors */
@@ -146,6 +150,21 @@ void neigh_heard(struct ip_stack *s, struct neigh *e, const uint8_t *mac, unsign
 void neigh_timer(struct ip_stack *s, struct neigh *e, usec_t now);
 /** Forgets all neighbours of a port. */
 void neigh_flush_port(struct ip_stack *s, uint32_t port);
+
+/* reasm.c */
+void reasm_init(struct reasm_table *t, struct reasm *r, uint8_t *buf);
+/** A fragment that is for us. */
+void reasm_input(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now);
+void reasm_timer(struct ip_stack *s, struct reasm *r, usec_t now);
+
+/* ip_input.c */
+/** A datagram put together from fragments: headers from v->h on, p->l3_off 0, to_us known. */
+void input_whole(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now);
+
+/* frag.c */
+/** Sends the L4 datagram t in fragments of at most mtu bytes; h has version, tos, ttl, proto, src and dst. Takes t. 0,
+ * -EMSGSIZE, -ENOBUFS. */
+int frag_output(struct ip_stack *s, struct txf *t, struct ip_hdr *h, uint32_t mtu, const uint8_t mac[6]);
 
 /* ip_output.c */
 /** Prepends IP and Ethernet headers and sends: port, source, destination and MAC are given. For ND and the like. */

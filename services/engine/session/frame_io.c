@@ -25,6 +25,7 @@ int frame_io_get(struct worker *w, struct txf *t) {
   t->fifo_len = 0;
   t->flags = 0;
   t->gso_size = 0;
+  t->frag_mtu = 0;
   t->csum_start = 0;
   t->csum_off = 0;
   t->port = 0;

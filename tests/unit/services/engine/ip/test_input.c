@@ -216,7 +216,7 @@ static void bad_headers_v4(void **state) {
   spoil4(r, 24, 0xff, 0, IPC_RX_BAD_CKSUM);
   spoil4(r, 22, 1, 0, IPC_RX_BAD_CKSUM);
   spoil4(r, 20, 0x20, 1, IPC_RX_FRAGMENT); /* more fragments */
-  spoil4(r, 21, 0x05, 1, IPC_RX_FRAGMENT); /* offset */
+  spoil4(r, 21, 0x55, 1, IPC_RX_FRAGMENT); /* offset, with a gap between */
   spoil4(r, 23, 99, 1, IPC_RX_PROTO);
   spoil4(r, 0, 4, 0, IPC_RX_OTHER_MAC);
   spoil4(r, 6, 1, 0, IPC_RX_BAD_ETH); /* group address as source */
@@ -282,7 +282,7 @@ static void ip6_extension_headers(void **state) {
   assert_int_equal(load_be32(r->sent[1].b + 58), 6);
   rig_in(r, f, rig_build(f, "2001:db8::2", "2001:db8::1", IP_PROTO_NONE, l4, 28));
   assert_int_equal(r->n_sent, 2);
-  memset(l4, 0, 8); /* fragment header: atomic is whole, another is refused */
+  memset(l4, 0, 8); /* fragment header: atomic is whole, another waits for the rest */
   l4[0] = IP_PROTO_UDP;
   rig_in(r, f, rig_build(f, "2001:db8::2", "2001:db8::1", IP_PROTO_FRAGMENT, l4, 28));
   assert_int_equal(r->n_up, 2);
