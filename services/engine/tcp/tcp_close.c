@@ -105,8 +105,11 @@ void tcp_close_peer_fin(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   tcp_state_set(e, c, TCP_FSM_FIN);
   FAULT_POINT("tcp.close.fin_rcvd_state");
   c->ack_now = 1;
-  if (tcp_state(c) == ABI_TCP_TIME_WAIT)
+  if (tcp_state(c) == ABI_TCP_TIME_WAIT) {
     tcp_close_time_wait(e, c, now);
+    tcp_output_ack(e, c, now); /* at once: no data can take it along, and last_ack_sent is all that a record-less
+                                  TIME_WAIT is adopted by */
+  }
   e->ops->event(e->ctx, c, TCP_EV_PEER_FIN);
 }
 

@@ -121,14 +121,11 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     out.opts.ts_val = tcp_open_ts(d, now);
     out.opts.ts_ecr = passive ? d->ts_recent : 0;
   }
+  int again = d->snd_max != d->iss;
   output_promise_max(d, d->iss + 1);
   tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
-  if (c->snd_nxt != d->iss || c->backoff > 0)
-    c->rtt_at = 0; /* Karn */
-  else {
-    c->rtt_at = now;
-    c->rtt_seq = d->iss + 1;
-  }
+  c->rtt_at = again ? 0 : now; /* Karn */
+  c->rtt_seq = d->iss + 1;
   c->snd_nxt = d->iss + 1;
   int r = e->ops->send(e->ctx, c, &out);
   FAULT_POINT("tcp.output.syn_sent");

@@ -323,6 +323,109 @@ static void test_board_overflow(void **state) {
   assert_int_equal(r->conn.board.bytes, 39500);
 }
 
+static void test_tail_probe(void **state) {
+  struct rig *r = *state;
+  r->gso = 1460;
+  rig_passive(r, RIG_SACK);
+  r->conn.srtt8 = 8 * 4000;
+  rig_write(r, 3 * 1460);
+  rig_skip(r); /* all three are lost: no SACK will ever tell */
+  rig_pass(r, 8 * RIG_MS - 1);
+  NOTHING(r);
+  rig_pass(r, 1); /* two round trips: RFC 8985 7.3, the last one again */
+  EXPECT(r, TCP_ACK, at(r, 2), 1, 1460);
+  assert_int_equal(COUNTER(r, tail_probes), 1);
+  rig_pass(r, 50 * RIG_MS);
+  NOTHING(r); /* one only */
+  sack(r, 2, 3);
+  rig_in(r, TCP_ACK, 1, 1, 0);
+  rig_pass(r, 5 * RIG_MS); /* the reordering window */
+  EXPECT(r, TCP_ACK, 1, 1, 1460);
+  rig_in(r, TCP_ACK, 1, at(r, 1), 0);
+  EXPECT(r, TCP_ACK, at(r, 1), 1, 1460);
+  NOTHING(r);
+  assert_int_equal(COUNTER(r, rto), 0);
+}
+
+static void test_tail_probe_prefers_new_data(void **state) {
+  struct rig *r = *state;
+  rig_passive(r, RIG_SACK);
+  r->conn.srtt8 = 8 * 4000;
+  r->conn.cwnd = 2 * 1460;
+  rig_write(r, 5 * 1460);
+  EXPECT(r, TCP_ACK, 1, 1, 1460);
+  EXPECT(r, TCP_ACK, at(r, 1), 1, 1460);
+  NOTHING(r);
+  rig_pass(r, 8 * RIG_MS);
+  EXPECT(r, TCP_ACK, at(r, 2), 1, 1460);
+  NOTHING(r);
+}
+
+static void test_tail_probe_of_a_fin(void **state) {
+  struct rig *r = *state;
+  rig_passive(r, RIG_SACK);
+  r->conn.srtt8 = 8 * 4000;
+  rig_write(r, 1460 + 100);
+  rig_shutdown(r);
+  rig_skip(r);
+  rig_pass(r, 8 * RIG_MS);
+  EXPECT(r, TCP_FIN | TCP_ACK, 101, 1, 1460); /* the last full segment, with the FIN */
+  NOTHING(r);
+}
+
+static void test_no_tail_probe_for_one_segment(void **state) {
+  struct rig *r = *state;
+  rig_passive(r, RIG_SACK);
+  r->conn.srtt8 = 8 * 4000;
+  rig_write(r, 100);
+  rig_skip(r);
+  rig_pass(r, 190 * RIG_MS);
+  NOTHING(r); /* its ACK may be delayed */
+}
+
+/* The scoreboard against a bitmap of 32 cells of 100 bytes: it never overflows, so both must agree. */
+static void test_board_against_a_bitmap(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = &r->conn;
+  uint32_t x = 99;
+  rig_passive(r, RIG_SACK);
+  c->snd_una = 0xfffffe00u; /* over the wrap */
+  r->d.snd_max = c->snd_nxt = c->snd_una + 3200;
+  uint32_t have = 0, base = c->snd_una;
+  for (int i = 0; i < 50000; i++) {
+    x = x * 1664525u + 1013904223u;
+    uint32_t first = (x >> 8) % 32, n = (x >> 20) % 4 + 1;
+    n = HS_MIN(n, 32 - first);
+    struct tcp_seg_in s = {.segs = 1};
+    struct tcp_sack_news news;
+    s.hdr.ack = c->snd_una;
+    s.hdr.opts.present = TCP_OPT_HAS_SACK;
+    s.hdr.opts.n_sack = 1;
+    s.hdr.opts.sack[0] = (struct tcp_sack){base + first * 100, base + (first + n) * 100};
+    uint32_t mask = (uint32_t)(((1ull << n) - 1) << first);
+    uint32_t una_cell = (c->snd_una - base) / 100;
+    mask &= (uint32_t) ~((1ull << una_cell) - 1);
+    tcp_sack_update(c, &s, &news);
+    assert_int_equal(news.bytes, (uint32_t)__builtin_popcount(mask & ~have) * 100);
+    have |= mask;
+    assert_int_equal(tcp_sack_check(c), 0);
+    assert_int_equal(c->board.bytes, (uint32_t)__builtin_popcount(have) * 100);
+    for (uint32_t k = 0; k < 32; k++)
+      assert_int_equal(tcp_sack_above(c, base + k * 100), (uint32_t)__builtin_popcount(have & ~((1u << k) - 1)) * 100);
+    if (i % 7 == 0 && una_cell < 31 && !(have >> una_cell & 1)) { /* the first hole is filled */
+      while (++una_cell < 32 && (have >> una_cell & 1)) {
+      }
+      c->snd_una = base + una_cell * 100;
+      have &= (uint32_t) ~((1ull << una_cell) - 1);
+      tcp_sack_acked(c);
+    }
+    if (c->snd_una == base + 3200 || i % 100 == 99) {
+      c->snd_una = base;
+      have = c->board.n = c->board.bytes = 0;
+    }
+  }
+}
+
 static void test_keepalive(void **state) {
   struct rig *r = *state;
   struct abi_options o = {.flags = ABI_OPT_KEEPALIVE, .keepidle_s = 10, .keepintvl_s = 2, .keepcnt = 3};
@@ -413,6 +516,11 @@ int main(void) {
       RIG_TEST(test_reneging),
       RIG_TEST(test_hostile_sack),
       RIG_TEST(test_board_overflow),
+      RIG_TEST(test_board_against_a_bitmap),
+      RIG_TEST(test_tail_probe),
+      RIG_TEST(test_tail_probe_prefers_new_data),
+      RIG_TEST(test_tail_probe_of_a_fin),
+      RIG_TEST(test_no_tail_probe_for_one_segment),
       RIG_TEST(test_keepalive),
       RIG_TEST(test_user_timeout),
       RIG_TEST(test_user_timeout_forgotten),

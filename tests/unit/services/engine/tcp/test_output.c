@@ -167,6 +167,23 @@ static void test_half_the_largest_window_will_do(void **state) {
   EXPECT(r, TCP_ACK, 751, 1, 200);
 }
 
+static void test_bursts_are_not_crumbled(void **state) {
+  struct rig *r = *state;
+  r->gso = 20 * RIG_MSS;
+  r->wnd = 58400; /* 40 segments */
+  rig_passive(r, 0);
+  r->conn.cwnd = 100 * RIG_MSS;
+  rig_write(r, 200 * RIG_MSS);
+  EXPECT(r, TCP_ACK, 1, 1, 20 * RIG_MSS);
+  EXPECT(r, TCP_ACK, 1 + 20 * RIG_MSS, 1, 20 * RIG_MSS);
+  NOTHING(r);
+  rig_in(r, TCP_ACK, 1, 1 + 4 * RIG_MSS, 0);
+  NOTHING(r); /* the window moved by four: not yet worth a burst */
+  rig_in(r, TCP_ACK, 1, 1 + 14 * RIG_MSS, 0);
+  EXPECT(r, TCP_ACK, 1 + 40 * RIG_MSS, 1, 14 * RIG_MSS);
+  NOTHING(r);
+}
+
 static void test_zero_window_probes(void **state) {
   struct rig *r = *state;
   rig_passive(r, 0);
@@ -359,6 +376,7 @@ int main(void) {
       RIG_TEST(test_cork_ends_by_itself),
       RIG_TEST(test_window_limits),
       RIG_TEST(test_half_the_largest_window_will_do),
+      RIG_TEST(test_bursts_are_not_crumbled),
       RIG_TEST(test_zero_window_probes),
       RIG_TEST(test_zero_window_for_ever),
       RIG_TEST(test_peer_shrinks_window),
