@@ -14,10 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CONN_QUEUE    (256u * 1024u) /* bytes of replies that an app may leave unread */
 #define CONN_WAIT_MAX 256u           /* requests of one connection that wait at once */
+#define CONN_SPARE    64u            /* connections beyond one per process */
+#define CONN_TICK_US  1000000u
 #define PEND_TICK_US  100000u
 
 /* --- the table --- */
@@ -62,6 +65,7 @@ static void conn_close(struct conn *c) {
   if (c->proc != REGISTRY_NONE && b->proc[c->proc].conn == c)
     b->proc[c->proc].conn = NULL; /* its process may come again; its death is the bell's to tell */
   list_del(&c->link);
+  b->n_conns--;
   chan_free(c->ch);
   free(c);
 }
@@ -101,8 +105,10 @@ int attach_srv_reply(struct conn *c, Hoststack__Attach__Reply *r, const int *fds
     return -EMSGSIZE;
   size_t len = hoststack__attach__reply__pack(r, buf);
   int rc = c->ch != NULL ? chan_send(c->ch, buf, len, fds, n_fds) : 0;
-  if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
+  if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) {
     log_warn_rl("broker.attach", "reply to pid %d: %s", c->cred.pid, err_text(rc));
+    shutdown(chan_fd(c->ch), SHUT_RDWR); /* an answer is lost: let it come again and repeat its requests */
+  }
   return rc;
 }
 
@@ -216,14 +222,44 @@ static void conn_on_closed(void *ctx, int why) {
 
 static const struct chan_ops conn_ops = {.msg = conn_on_msg, .closed = conn_on_closed};
 
+/** Every second: who was heard nothing of makes room, and a socket that was left alone for lack of descriptors is
+ * looked at again. */
+static void attach_srv_tick(void *ctx) {
+  struct broker *b = ctx;
+  usec_t now = clock_now_us();
+  for (struct list *l = b->conns.next, *next; l != &b->conns; l = next) {
+    struct conn *c = container_of(l, struct conn, link);
+    next = l->next;
+    if (c->proc == REGISTRY_NONE && c->waiting == 0 &&
+        now - c->since > (usec_t)b->svc.cfg.app_timeout_ms * CLOCK_US_PER_MS)
+      conn_close(c);
+  }
+  for (uint32_t i = 0; i < b->n_attach; i++)
+    (void)loop_mod_fd(b->svc.loop, b->attach[i].fd, EPOLLIN);
+  if (list_empty(&b->conns)) {
+    loop_del_timer(b->svc.loop, b->conn_timer);
+    b->conn_timer = 0;
+  }
+}
+
 static void attach_srv_accept(void *ctx, int fd, uint32_t events) {
   struct attach_sock *as = ctx;
   struct broker *b = as->b;
   (void)events;
+  if (b->conn_timer <= 0)
+    b->conn_timer = loop_add_timer(b->svc.loop, CONN_TICK_US, CONN_TICK_US, attach_srv_tick, b);
   int s = attach_accept(fd);
   if (s < 0) {
-    if (s != -EAGAIN)
+    if (s != -EAGAIN && s != -ECONNABORTED) {
       log_warn_rl("broker.attach", "accept: %s", err_text(s));
+      (void)loop_mod_fd(b->svc.loop, fd, 0); /* not again before the tick: no busy loop without descriptors */
+    }
+    return;
+  }
+  if (b->n_conns >= b->svc.cfg.max_workers + CONN_SPARE) {
+    log_warn_rl("broker.attach", "%u connections: one more is closed", b->n_conns);
+    broker_count(b, BROKER_STAT_REFUSED);
+    close(s);
     return;
   }
   struct conn *c = calloc(1, sizeof *c);
@@ -235,6 +271,8 @@ static void attach_srv_accept(void *ctx, int fd, uint32_t events) {
   c->b = b;
   c->ns = as->ns;
   c->proc = REGISTRY_NONE;
+  c->since = clock_now_us();
+  b->n_conns++;
   list_add_tail(&b->conns, &c->link);
 }
 

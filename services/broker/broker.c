@@ -20,6 +20,7 @@ void broker_fini(struct broker *b) {
   attach_srv_stop(b);
   pend_drop(b, NULL);
   loop_del_timer(b->svc.loop, b->pend_timer);
+  loop_del_timer(b->svc.loop, b->conn_timer);
   custody_srv_stop(b);
   for (uint32_t i = 0; b->proc != NULL && i < b->reg.n_procs; i++)
     if (b->proc[i].bell_fd >= 0)

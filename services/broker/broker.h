@@ -64,9 +64,10 @@ struct conn {
   struct list link;
   struct chan *ch;
   struct attach_cred cred;
-  uint32_t ns;   /* of the socket it came by */
-  uint32_t proc; /* registry index or REGISTRY_NONE before Hello */
-  uint32_t waiting;
+  uint32_t ns;      /* of the socket it came by */
+  uint32_t proc;    /* registry index or REGISTRY_NONE before Hello */
+  uint32_t waiting; /* requests that are not answered yet */
+  usec_t since;     /* accepted at */
 };
 
 enum pend_what { PEND_HELLO, PEND_ADD, PEND_LIVE, PEND_POLICY };
@@ -125,6 +126,8 @@ struct broker {
   struct attach_sock attach[1 + CONFIG_NS_MAX];
   uint32_t n_attach;
   struct list conns;
+  uint32_t n_conns;
+  int conn_timer;
   struct list pends;
   int pend_timer;
   struct proc_rt *proc;

@@ -55,6 +55,7 @@ struct conn *broker_bare_conn(struct broker_bare *t, uint32_t uid) {
   need(c != NULL);
   *c = (struct conn){.b = &t->b, .proc = REGISTRY_NONE, .cred = {.pid = 1, .uid = uid, .gid = uid}};
   list_add_tail(&t->b.conns, &c->link);
+  t->b.n_conns++;
   return c;
 }
 

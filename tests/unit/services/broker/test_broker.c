@@ -481,6 +481,27 @@ static void test_hostile_messages(void **state) {
   rig_app_die(&a);
 }
 
+/** Whoever connects and says nothing makes room; more than may be are closed at once; others are served meanwhile. */
+static void test_silent_connections(void **state) {
+  struct broker_rig *r = *state;
+  struct rig_app a;
+  enum { N = 100 };
+  int fd[N];
+  char c;
+  app_up(&a, r);
+  for (int i = 0; i < N; i++) {
+    fd[i] = attach_connect(r->attach);
+    assert_true(fd[i] >= 0);
+  }
+  assert_int_equal(rig_app_bind(&a, 0, 1, "0.0.0.0", 80, 0, NULL), 0);
+  for (int i = 0; i < N; i++) { /* blocking: ends when the broker closes it, at the latest after app-timeout */
+    assert_int_equal(attach_recv(fd[i], &c, 1, NULL, 0, NULL), 0);
+    close(fd[i]);
+  }
+  assert_int_equal(rig_app_bind(&a, 1, 1, "0.0.0.0", 81, 0, NULL), 0);
+  rig_app_die(&a);
+}
+
 static void test_show(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a;
@@ -538,6 +559,7 @@ int main(void) {
       T(test_deposit, setup),
       T(test_hostile_messages, setup),
       T(test_show, setup),
+      T(test_silent_connections, setup_short),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
