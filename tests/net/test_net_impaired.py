@@ -39,7 +39,11 @@ class Impaired(netcase.NetCase):
                     with self.subTest(settings=settings, server=server, direction=direction):
                         self.lab.hsctl("impair", "hs0", "both")
                         self.lab.hsctl("impair", "hs0", direction, f"seed={number + 1}", *settings)
+                        before = self.counters().get("impair.drop", 0)
                         rate = programs.fetch(self.lab, server, client, "file", SIZE, self.sha)
+                        data = direction in ("both", "tx" if server == "app" else "rx")  # not only acknowledgements
+                        if settings[0].startswith("loss") and data:
+                            self.assertGreater(self.counters()["impair.drop"], before, "the stage lost nothing")
                         print(f"{'to' if server == 'app' else 'from'} the kernel, {direction} {' '.join(settings)}: "
                               f"{rate * 8e-6:.0f} Mbit/s", flush=True)
 
