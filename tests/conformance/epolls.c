@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -181,9 +182,75 @@ static void epolls_uses(void) {
   close(ep);
 }
 
+/* A set inside a set: the outer one is a kernel set that knows nothing of what is in the inner one. */
+static void epolls_nested(void) {
+  int fd = subject_connected(), inner = epoll_create1(0), outer = epoll_create1(0);
+  char c;
+  say_rc("ADD the set to a set", epolls_ctl(outer, EPOLL_CTL_ADD, inner, EPOLLIN, 5));
+  say_rc("ADD the socket to the inner set", epolls_ctl(inner, EPOLL_CTL_ADD, fd, EPOLLIN, 6));
+  say_bits("outer idle", epolls_wait(outer, 30, NULL));
+  for (int i = 0; i < 3; i++) {
+    need(peer_do(PEER_SEND, 1) == 1, "peer sends");
+    uint64_t data;
+    say_bits("outer is woken", epolls_wait(outer, 5000, &data));
+    say_num("by the inner one", (long)data);
+    say_bits("outer stays ready", epolls_wait(outer, 0, NULL));
+    say_bits("inner has the socket", epolls_wait(inner, 0, &data));
+    say_num("its data", (long)data);
+    recv(fd, &c, 1, 0);
+    say_bits("inner drained", epolls_wait(inner, 0, NULL));
+    say_bits("outer drained", epolls_wait(outer, 0, NULL));
+  }
+  close(inner);
+  say_bits("inner closed", epolls_wait(outer, 0, NULL));
+  close(outer);
+  close(fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
+struct epolls_waiter {
+  int ep;
+  unsigned events;
+};
+
+static void *epolls_thread(void *arg) {
+  struct epolls_waiter *w = arg;
+  w->events = epolls_wait(w->ep, 10000, NULL);
+  return NULL;
+}
+
+/* Three threads wait in one set; three one-shot members become ready one after the other. */
+static void epolls_threads(void) {
+  int ep = epoll_create1(0), fds[3];
+  pthread_t threads[3];
+  struct epolls_waiter waiters[3] = {{.ep = ep}, {.ep = ep}, {.ep = ep}};
+  for (int i = 0; i < 3; i++) {
+    fds[i] = subject_socket(SOCK_NONBLOCK);
+    int64_t port = peer_do(PEER_LISTEN, 4);
+    struct sockaddr_in to = conform.peer_ip;
+    to.sin_port = htons((uint16_t)port);
+    pthread_create(&threads[i], NULL, epolls_thread, &waiters[i]);
+    int rc = connect(fds[i], (struct sockaddr *)&to, sizeof(to));
+    need(rc == 0 || errno == EINPROGRESS, "connect");
+    epolls_ctl(ep, EPOLL_CTL_ADD, fds[i], EPOLLOUT | EPOLLONESHOT, (uint64_t)i);
+    need(peer_do(PEER_ACCEPT, 0) == 0, "peer accepts");
+  }
+  int seen = 0;
+  for (int i = 0; i < 3; i++) {
+    pthread_join(threads[i], NULL);
+    seen += waiters[i].events == EPOLLOUT;
+    close(fds[i]);
+  }
+  say_num("each thread got one", seen);
+  close(ep);
+  peer_do(PEER_CLOSE, 0);
+}
+
 void check_epoll(void) {
   epolls_control();
   epolls_levels();
   epolls_mixed();
   epolls_uses();
+  epolls_nested();
+  epolls_threads();
 }

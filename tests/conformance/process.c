@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -118,6 +119,73 @@ static void process_threads(void) {
   peer_do(PEER_CLOSE, 0);
 }
 
+struct process_blocked {
+  int fd;
+  bool accepts;
+  long rc;
+  int err;
+};
+
+static void *process_block(void *arg) {
+  struct process_blocked *b = arg;
+  char c;
+  b->rc = b->accepts ? accept(b->fd, NULL, NULL) : recv(b->fd, &c, 1, 0);
+  b->err = errno;
+  return NULL;
+}
+
+/* shutdown by one thread ends the wait of another. */
+static void process_shutdowns(void) {
+  uint16_t port;
+  pthread_t thread;
+  struct process_blocked b = {.fd = subject_listener(&port), .accepts = true};
+  pthread_create(&thread, NULL, process_block, &b);
+  poll(NULL, 0, 50); /* it sleeps by now; if not, the answer is the same */
+  say_rc("shutdown of a listener", shutdown(b.fd, SHUT_RDWR));
+  pthread_join(thread, NULL);
+  errno = b.err;
+  say_rc("accept in another thread", b.rc);
+  say_num("peer is refused", peer_do(PEER_CONNECT, ntohs(port)) == -ECONNREFUSED);
+  close(b.fd);
+  b = (struct process_blocked){.fd = subject_connected()};
+  pthread_create(&thread, NULL, process_block, &b);
+  poll(NULL, 0, 50);
+  say_rc("shutdown of a connection", shutdown(b.fd, SHUT_RDWR));
+  pthread_join(thread, NULL);
+  errno = b.err;
+  say_rc("recv in another thread", b.rc);
+  close(b.fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
+/* Without a free number the connection stays in the queue. */
+static void process_numbers_run_out(void) {
+  uint16_t port;
+  int listener = subject_listener(&port), held[64], n = 0;
+  struct rlimit before, low;
+  fcntl(listener, F_SETFL, O_NONBLOCK);
+  need(peer_do(PEER_CONNECT, ntohs(port)) == 0, "peer connects");
+  subject_poll(listener, POLLIN, 5000);
+  getrlimit(RLIMIT_NOFILE, &before);
+  low = before;
+  low.rlim_cur = 40;
+  setrlimit(RLIMIT_NOFILE, &low);
+  while (n < 64 && (held[n] = dup(0)) >= 0)
+    n++;
+  say_rc("dup with none left", held[n]);
+  say_rc("socket with none left", socket(AF_INET, SOCK_STREAM, 0));
+  say_rc("accept with none left", accept(listener, NULL, NULL));
+  close(held[--n]);
+  int fd = accept(listener, NULL, NULL);
+  say_num("accept with one left", fd >= 0);
+  while (n > 0)
+    close(held[--n]);
+  setrlimit(RLIMIT_NOFILE, &before);
+  close(fd);
+  close(listener);
+  peer_do(PEER_CLOSE, 0);
+}
+
 static int process_status(pid_t pid) {
   int status = -1;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -217,6 +285,8 @@ static void process_forking_server(void) {
 void check_process(void) {
   process_interrupts();
   process_threads();
+  process_shutdowns();
+  process_numbers_run_out();
   process_children();
   process_server(false);
   process_server(true);

@@ -116,35 +116,44 @@ int ldp_listen(int fd, int backlog) {
   return ldp_result(rc > 0 ? 0 : rc);
 }
 
-/* Next connection of the listener: a session handle or -errno. */
-static int calls_accept_session(struct sock *s, struct addr_ep *peer) {
+/* Next connection of the listener: a session handle or -errno. With a handle *seat is its number to be: got first, so
+ * that a process without a free number leaves the connection in the queue (EMFILE), as on Linux. */
+static int calls_accept_session(struct sock *s, struct addr_ep *peer, int *seat) {
   share_sweep();
   for (;;) {
+    if (!(sock_flags(s) & SOCK_F_LISTENING)) /* shut down, perhaps while we waited */
+      return -EINVAL;
+    *seat = fd_seat();
+    if (*seat < 0)
+      return *seat;
     addr_ep_init(peer);
     int h = vppcom_session_accept(s->h, &peer->ep, O_NONBLOCK);
+    if (h >= 0)
+      return h;
+    real.close(*seat);
     if (h != -EAGAIN || (sock_flags(s) & SOCK_F_NONBLOCK))
       return h;
     int rc = sock_wait(s, EPOLLIN, s->rcvtimeo_us);
-    if (rc < 0)
+    if (rc < 0 && rc != -EBADF && rc != -EBADFD)
       return rc;
   }
 }
 
 static int calls_accept(struct sock *s, struct sockaddr *sa, socklen_t *len, int flags) {
   struct addr_ep peer;
+  int seat;
   if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
     return -EINVAL;
-  if (!(sock_flags(s) & SOCK_F_LISTENING))
-    return -EINVAL;
-  int h = calls_accept_session(s, &peer);
+  int h = calls_accept_session(s, &peer, &seat);
   if (h < 0)
     return h;
   struct sock *a = sock_new_accepted(s, (uint32_t)h, flags & SOCK_NONBLOCK ? SOCK_F_NONBLOCK : 0);
   if (!a) {
     (void)vppcom_session_close((uint32_t)h);
+    real.close(seat);
     return -ENOMEM;
   }
-  int fd = sock_install(a, (flags & SOCK_CLOEXEC) != 0); /* -EMFILE: the connection is closed, not kept for later */
+  int fd = sock_install_at(a, seat, (flags & SOCK_CLOEXEC) != 0);
   if (fd >= 0 && sa && len)
     (void)addr_to_sockaddr(&peer, s->domain, sa, len);
   return fd;
@@ -280,11 +289,21 @@ int ldp_setsockopt(int fd, int level, int name, const void *val, socklen_t len) 
   return ldp_result(rc);
 }
 
+/* With RD the listener stops listening: who waits in accept() gets EINVAL, who connects is refused. */
+static int calls_shutdown_listener(struct sock *s, int how) {
+  if (how == SHUT_WR)
+    return 0;
+  sock_clear(s, SOCK_F_LISTENING);
+  fork_count_listener(-1);
+  int rc = vppcom_session_shutdown(s->h, how);
+  return rc < 0 ? rc : sock_renew(s);
+}
+
 static int calls_shutdown(struct sock *s, int how) {
   if (how < SHUT_RD || how > SHUT_RDWR)
     return -EINVAL;
-  if (sock_flags(s) & SOCK_F_LISTENING) /* with RD the listener stops, accept() then fails with EINVAL */
-    return vppcom_session_shutdown(s->h, how);
+  if (sock_flags(s) & SOCK_F_LISTENING)
+    return calls_shutdown_listener(s, how);
   if (!sock_is_connected(s))
     return -ENOTCONN;
   int rc = vppcom_session_shutdown(s->h, how);

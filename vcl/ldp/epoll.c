@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 static pthread_mutex_t epoll_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -46,6 +47,7 @@ static int epoll_register(int fd) {
     return -ENOMEM;
   ep->vep = INVALID_SESSION_ID;
   ep->kernel_fd = -1;
+  ep->nudge_fd = -1;
   return fd_set_file(fd, &ep->file, 0); /* past 2^20: the set stays a plain kernel set */
 }
 
@@ -63,6 +65,62 @@ int ldp_epoll_create(int size) {
   if (size <= 0)
     return ldp_result(-EINVAL);
   return ldp_epoll_create1(0);
+}
+
+/* The eventfd by which a nested set is readable in the kernel. -1 if there can be none: then the outer set is late. */
+static int epoll_make_nudge(struct epoll *ep) {
+  struct epoll_event mark = {.events = EPOLLIN, .data.u64 = epoll_mark(ep)};
+  int fd = fd_make_inner(real.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (fd >= 0)
+    (void)real.epoll_ctl(ep->kernel_fd, EPOLL_CTL_ADD, fd, &mark);
+  return fd;
+}
+
+void epoll_unsettle(struct epoll *ep) {
+  uint64_t count;
+  if (ep->idle_armed)
+    vcl_sleep_end(&ep->w);
+  ep->idle_armed = 0;
+  if (ep->nudge_fd >= 0 && real.read(ep->nudge_fd, &count, sizeof(count)) < 0) {
+    /* it was not raised */
+  }
+}
+
+/* The caller owns `busy`. */
+static void epoll_settle_owned(struct epoll *ep) {
+  uint64_t one = 1;
+  for (int i = 0; i < 8 && !(vcl_session_events(ep->vep) & EPOLLIN); i++) {
+    if (vcl_sleep_begin(&ep->w)) {
+      ep->idle_armed = 1;
+      return;
+    }
+  }
+  if (real.write(ep->nudge_fd, &one, sizeof(one)) < 0)
+    app_say(1, "an epoll set in another one could not be made readable: errno %d", errno);
+}
+
+void epoll_settle(struct epoll *ep) {
+  if (!ep->nested || epoll_vep(ep) == INVALID_SESSION_ID || ep->nudge_fd < 0)
+    return;
+  if (__atomic_exchange_n(&ep->busy, 1, __ATOMIC_ACQUIRE) != 0)
+    return; /* who is in there settles at its end */
+  epoll_unsettle(ep);
+  epoll_settle_owned(ep);
+  __atomic_store_n(&ep->busy, 0, __ATOMIC_RELEASE);
+}
+
+/* A set becomes a member of another one. */
+static void epoll_nest(int fd) {
+  struct epoll *inner = (struct epoll *)fd_get_kind(fd, FD_EPOLL);
+  if (!inner)
+    return;
+  epoll_lock();
+  if (!inner->nested && epoll_vep(inner) != INVALID_SESSION_ID)
+    inner->nudge_fd = epoll_make_nudge(inner);
+  inner->nested = 1;
+  epoll_unlock();
+  epoll_settle(inner);
+  fd_put(&inner->file);
 }
 
 /* The vppcom half of a set, made when the first stack session joins. Under the lock. */
@@ -91,6 +149,7 @@ static int epoll_make_vep(struct epoll *ep, int epfd) {
       goto out_fd;
     }
   }
+  ep->nudge_fd = ep->nested ? epoll_make_nudge(ep) : -1;
   __atomic_store_n(&ep->vep, (uint32_t)vep, __ATOMIC_RELEASE);
   return 0;
 out_fd:
@@ -193,6 +252,8 @@ static int epoll_ctl_kernel(struct epoll *ep, int epfd, int op, int fd, struct e
   if (real.epoll_ctl(epfd, op, fd, ev) < 0)
     return -errno;
   if (op == EPOLL_CTL_ADD)
+    epoll_nest(fd);
+  if (op == EPOLL_CTL_ADD)
     __atomic_add_fetch(&ep->kernel_n, 1, __ATOMIC_RELAXED);
   else if (op == EPOLL_CTL_DEL && __atomic_load_n(&ep->kernel_n, __ATOMIC_RELAXED) > 0)
     __atomic_sub_fetch(&ep->kernel_n, 1, __ATOMIC_RELAXED);
@@ -217,6 +278,7 @@ int ldp_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev) {
     epoll_lock();
     rc = epoll_change(ep, epfd, op, s, fd, ev);
     epoll_unlock();
+    epoll_settle(ep);
   }
   if (s)
     sock_put(s);
@@ -238,6 +300,10 @@ void epoll_end(struct epoll *ep) {
   (void)vppcom_session_close(ep->vep);
   fd_clear_inner(ep->kernel_fd);
   real.close(ep->kernel_fd);
+  if (ep->nudge_fd >= 0) {
+    fd_clear_inner(ep->nudge_fd);
+    real.close(ep->nudge_fd);
+  }
   ep->vep = INVALID_SESSION_ID;
 }
 

@@ -37,6 +37,9 @@ struct epoll {
   uint32_t turn;       /* alternates when there is room for one event only */
   int64_t looked_ns;   /* when the kernel side was looked at last */
   uint32_t inherited;  /* made by the parent of a fork */
+  uint32_t nested;     /* member of another kernel set, which sleeps on our kernel set without us */
+  uint32_t idle_armed; /* nested: the waiter is armed although nobody of ours sleeps on it */
+  int nudge_fd;        /* nested: eventfd in the kernel set, readable while the stack has something */
   struct epoll_member *members;
 };
 
@@ -60,6 +63,11 @@ static inline uint64_t epoll_mark(const struct epoll *ep) {
 void epoll_lock(void);
 void epoll_unlock(void);
 void epoll_fork_child(void);
+
+/** A nested set is left either readable in the kernel or armed, so that the outer set is woken. */
+void epoll_settle(struct epoll *ep);
+/** Before our own look: takes back what epoll_settle did. The caller owns `busy`. */
+void epoll_unsettle(struct epoll *ep);
 
 /** Nanoseconds, CLOCK_MONOTONIC. */
 int64_t epoll_now_ns(void);

@@ -153,11 +153,14 @@ static int epoll_mixed(struct epoll_call *c) {
     c->w = guest;
     (void)vcl_waiter_attach(guest, ep->vep);
   }
+  if (owner && ep->nested)
+    epoll_unsettle(ep);
   int rc = epoll_loop(c);
   if (c->marked && owner && vcl_sleep_begin(&ep->w)) /* the kernel's set must not stay readable for our sake */
     vcl_sleep_end(&ep->w);
   if (owner) {
     __atomic_store_n(&ep->busy, 0, __ATOMIC_RELEASE);
+    epoll_settle(ep);
   } else {
     vcl_waiter_detach(guest, ep->vep);
     sleep_waiter_put(guest);

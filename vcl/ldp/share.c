@@ -213,7 +213,8 @@ static bool share_owner_leaves(struct sock *s) {
   return true;
 }
 
-bool share_leave(struct sock *s) {
+/* True: others hold the connection, the session must stay as it is. */
+static bool share_leave(struct sock *s) {
   if (s->cell == 0)
     return s->inherited;
   pthread_mutex_lock(&share_mutex);
@@ -225,6 +226,14 @@ bool share_leave(struct sock *s) {
   s->cell = 0;
   pthread_mutex_unlock(&share_mutex);
   return stays;
+}
+
+void share_close(struct sock *s) {
+  bool stays = share_leave(s);
+  if (s->inherited && !stays)
+    (void)vppcom_session_shutdown(s->h, SHUT_RDWR); /* the end shows at once; the owner buries the session */
+  if (s->inherited || !stays)
+    (void)vppcom_session_close(s->h); /* of an inherited session this ends our use of it only */
 }
 
 bool share_waiting(void) {
@@ -264,7 +273,7 @@ static int share_exit_one(int fd, struct fd_file *f, void *ctx) {
   (void)fd;
   (void)ctx;
   if (f->kind == FD_SOCK && s->inherited && s->cell != 0 && !share_leave(s))
-    (void)vppcom_session_close(s->h);
+    (void)vppcom_session_shutdown(s->h, SHUT_RDWR);
   return 0;
 }
 

@@ -18,8 +18,8 @@ void share_fork_prepare(void);
 /** fork, in the parent and in the child. */
 void share_fork_parent(void);
 void share_fork_child(void);
-/** The process closes s for good. True: others hold it, the session must stay as it is. */
-bool share_leave(struct sock *s);
+/** The process closes s for good: its session ends unless others hold it. */
+void share_close(struct sock *s);
 /** Closes sessions whose last foreign holder has gone. Cheap when there are none. */
 void share_sweep(void);
 /** True while share_sweep has something to wait for: blocking calls then look every SHARE_SLICE_MS. */

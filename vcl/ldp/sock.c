@@ -61,6 +61,10 @@ int sock_install(struct sock *s, bool cloexec) {
     sock_put(s);
     return fd;
   }
+  return sock_install_at(s, fd, cloexec);
+}
+
+int sock_install_at(struct sock *s, int fd, bool cloexec) {
   int rc = fd_set_file(fd, &s->file, cloexec ? FD_FLAG_CLOEXEC : 0);
   if (rc < 0) {
     real.close(fd);
@@ -74,8 +78,8 @@ void sock_end(struct sock *s) {
   if (sock_flags(s) & SOCK_F_LISTENING)
     fork_count_listener(-1);
   epoll_forget_sock(s);
-  if (s->h != INVALID_SESSION_ID && !share_leave(s))
-    (void)vppcom_session_close(s->h);
+  if (s->h != INVALID_SESSION_ID)
+    share_close(s);
   s->h = INVALID_SESSION_ID;
 }
 

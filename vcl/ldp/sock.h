@@ -49,6 +49,8 @@ struct sock *sock_new(int domain, uint32_t flags);
 struct sock *sock_new_accepted(const struct sock *listener, uint32_t h, uint32_t flags);
 /** Puts s at a new descriptor; takes over the reference. fd or -errno (s is gone then). */
 int sock_install(struct sock *s, bool cloexec);
+/** The same at a seat that the caller has got from fd_seat. */
+int sock_install_at(struct sock *s, int seat, bool cloexec);
 /** The last reference is gone (called by fd_put). */
 void sock_end(struct sock *s);
 

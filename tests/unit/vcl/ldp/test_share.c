@@ -19,9 +19,8 @@
 enum { SHARE_FD = 400 };
 
 /* As close() of the last number does. */
-static void share_close(struct sock *s) {
-  if (!share_leave(s))
-    (void)vppcom_session_close(s->h);
+static void close_last(struct sock *s) {
+  share_close(s);
   fd_put(fd_take(SHARE_FD));
 }
 
@@ -38,6 +37,7 @@ static pid_t share_fork(void) {
   assert_true(pid >= 0);
   if (pid == 0) {
     fd_own_process();
+    fakes_child = true;
     share_fork_child();
   } else {
     share_fork_parent();
@@ -53,7 +53,7 @@ static void share_wait(pid_t pid) {
 
 static void test_alone(void **state) {
   (void)state;
-  share_close(share_connection());
+  close_last(share_connection());
   assert_int_equal(*fakes_closed, 1);
   assert_false(share_waiting());
 }
@@ -63,12 +63,12 @@ static void test_child_closes_first(void **state) {
   struct sock *s = share_connection();
   pid_t pid = share_fork();
   if (pid == 0) {
-    share_close(s);
+    close_last(s);
     _exit(*fakes_closed == 0 ? 0 : 1);
   }
   share_wait(pid);
   assert_int_equal(*fakes_closed, 0);
-  share_close(s);
+  close_last(s);
   assert_int_equal(*fakes_closed, 1);
 }
 
@@ -81,10 +81,10 @@ static void test_parent_closes_first(void **state) {
   pid_t pid = share_fork();
   if (pid == 0) {
     bool ok = read(go[0], &c, 1) == 1 && *fakes_closed == 0;
-    share_close(s); /* the last one: closes for the owner */
+    close_last(s); /* the last one: closes for the owner */
     _exit(ok && *fakes_closed == 1 ? 0 : 1);
   }
-  share_close(s);
+  close_last(s);
   assert_true(share_waiting());
   assert_int_equal(*fakes_closed, 0);
   share_sweep();
@@ -107,7 +107,7 @@ static void test_child_dies(void **state) {
     for (;;)
       pause();
   }
-  share_close(s);
+  close_last(s);
   assert_true(share_waiting());
   assert_int_equal(kill(pid, SIGKILL), 0);
   share_wait(pid);
@@ -119,7 +119,7 @@ static void test_child_dies(void **state) {
   if (pid == 0)
     _exit(0);
   share_wait(pid);
-  share_close(s); /* the dead hold nothing */
+  close_last(s); /* the dead hold nothing */
   assert_int_equal(*fakes_closed, 1);
 }
 
@@ -137,7 +137,7 @@ static void test_child_exits(void **state) {
     _exit(*fakes_closed == 1 ? 0 : 1);
   }
   close(go[0]);
-  share_close(s);
+  close_last(s);
   close(go[1]);
   share_wait(pid);
   share_sweep();
@@ -155,11 +155,11 @@ static void test_two_children(void **state) {
     if (pid[i] == 0) {
       char c;
       (void)!read(go[0], &c, 1);
-      share_close(s);
+      close_last(s);
       _exit(0);
     }
   }
-  share_close(s);
+  close_last(s);
   assert_int_equal(write(go[1], "x", 1), 1);
   int status;
   pid_t first = waitpid(-1, &status, 0);
@@ -187,7 +187,7 @@ static void test_many_children(void **state) {
       for (;;)
         pause();
   }
-  share_close(s);
+  close_last(s);
   assert_int_equal(*fakes_closed, 0);
   for (int i = 0; i < N; i++) {
     assert_int_equal(kill(pid[i], SIGKILL), 0);
@@ -206,11 +206,11 @@ static void test_many_orderly(void **state) {
     pid_t pid = share_fork();
     if (pid == 0) {
       bool counted = s->cell != 0;
-      share_close(s);
+      close_last(s);
       _exit(counted ? 0 : 1);
     }
     share_wait(pid);
-    share_close(s);
+    close_last(s);
     assert_int_equal(*fakes_closed, 1);
   }
 }
@@ -222,10 +222,10 @@ static void test_many_connections(void **state) {
     struct sock *s = share_connection();
     pid_t pid = share_fork();
     if (pid == 0) {
-      share_close(s);
+      close_last(s);
       _exit(0);
     }
-    share_close(s);
+    close_last(s);
     share_wait(pid);
     share_sweep();
     assert_true(*fakes_closed >= 1);
