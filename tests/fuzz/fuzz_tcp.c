@@ -155,13 +155,16 @@ static seq32_t near_seq(struct fuzz *f, seq32_t base) {
 
 static void take_opts(struct fuzz *f, struct tcp_opts *o, int syn) {
   uint8_t has = (uint8_t)take(f, 1);
-  o->present = has & (syn ? TCP_OPT_HAS_MSS | TCP_OPT_HAS_WSCALE | TCP_OPT_HAS_SACK_OK | TCP_OPT_HAS_TS
-                          : TCP_OPT_HAS_TS | TCP_OPT_HAS_SACK);
+  uint32_t may = TCP_OPT_HAS_TS | TCP_OPT_HAS_SACK;
+  if (syn)
+    may = TCP_OPT_HAS_MSS | TCP_OPT_HAS_WSCALE | TCP_OPT_HAS_SACK_OK | TCP_OPT_HAS_TS;
+  o->present = has & may;
   if (f->d.life == ABI_TCB_USED && (f->d.nego & ABI_TCB_TS) && !(has & 0x80))
     o->present |= TCP_OPT_HAS_TS; /* mostly there where it must be */
   o->mss = (uint16_t)take(f, syn ? 2 : 0);
   o->wscale = (uint8_t)take(f, syn ? 1 : 0);
-  o->ts_val = f->d.ts_recent + (uint32_t)(int32_t)(int8_t)(o->present & TCP_OPT_HAS_TS ? take(f, 1) : 0);
+  uint32_t step = o->present & TCP_OPT_HAS_TS ? take(f, 1) : 0;
+  o->ts_val = f->d.ts_recent + step - (step & 0x80 ? 0x100u : 0);
   o->ts_ecr = (uint32_t)(f->now / 1000) + f->d.ts_offset - (has & 0x40 ? take(f, 1) : 0);
   if (!(o->present & TCP_OPT_HAS_SACK))
     return;
