@@ -120,8 +120,10 @@ static int life_shutdown(struct session *s, int how) {
     return 0;
   }
   struct session_facts f = session_facts(s);
-  if (s->life != SESSION_OPEN || s->broken != 0 || f.state == ABI_SESS_CLOSED)
+  if (s->life != SESSION_OPEN || s->broken != 0 || f.state == ABI_SESS_CLOSED) {
+    session_touch(s); /* as Linux: refused, and still an edge for whoever polls */
     return VPPCOM_ENOTCONN;
+  }
   uint32_t want = 0;
   if (how != SHUT_WR) {
     s->shut_rd = 1;

@@ -617,6 +617,13 @@ int fake_dial(struct fake *f, uint16_t port) {
   return rc;
 }
 
+void fake_run(struct fake *f) {
+  pthread_mutex_lock(&f->lock);
+  while (engine_turn(f))
+    ;
+  pthread_mutex_unlock(&f->lock);
+}
+
 int fake_live_sessions(struct fake *f) {
   int n = 0;
   fake_lock(f);

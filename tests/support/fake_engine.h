@@ -115,6 +115,8 @@ void fake_all_dead(struct fake *f);
 /** Connects from "outside" to a listening port without a client session: the server's session has no peer. 0 or
  * -ENOENT. */
 int fake_dial(struct fake *f, uint16_t port);
+/** Runs the engine in the caller's thread until nothing changes any more. */
+void fake_run(struct fake *f);
 /** Sessions that the engine holds (not gone or not yet let go of by the app). */
 int fake_live_sessions(struct fake *f);
 

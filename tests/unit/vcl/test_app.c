@@ -1,7 +1,7 @@
 /*
  * The application and its workers: create, destroy, register, the bell, and what a refused attach says.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>

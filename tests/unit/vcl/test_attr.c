@@ -1,7 +1,7 @@
 /*
  * Every attribute operation and every private option: what it gives, what it refuses.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,7 +1,7 @@
 /*
  * Epoll sets as on Linux: level, edge, ONESHOT, MOD, DEL, HUP, RDHUP, ERR, nested sets, many members, time-outs.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>

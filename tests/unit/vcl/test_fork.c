@@ -2,7 +2,7 @@
  * fork under lock mode, as the preload shim does it: listeners become shares, connections go on in one process or the
  * other, the parent's end shows, and a child that uses nothing leaves no trace.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <signal.h>
 #include <sys/socket.h>

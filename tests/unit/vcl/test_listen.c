@@ -1,7 +1,7 @@
 /*
  * bind, listen, accept: addresses, conflicts, several workers on one port, offers that come and go, the broker away.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <pthread.h>
 #include <sys/socket.h>

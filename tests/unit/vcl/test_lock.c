@@ -2,7 +2,7 @@
  * Lock mode, as the preload shim uses it: many threads on one worker, each with a waiter of its own; no wake-up is lost
  * when one thread drains the hints of another, closing wakes the waiting, references count.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>

@@ -1,7 +1,7 @@
 /*
  * poll and select over sessions.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 static void test_poll(void **state) {
   struct rig *r = *state;

@@ -1,7 +1,7 @@
 /*
  * What dies and comes back: the engine (epochs, lost rings, absence), the worker's detachment, the end of everything.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>

@@ -2,7 +2,7 @@
  * The corners of reading and writing: peek, wait-all, truncation, low-water mark, segments, gathered writes, cork,
  * blocking ones across the sleep's ceiling, and signals.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <pthread.h>
 #include <signal.h>

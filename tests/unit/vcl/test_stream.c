@@ -1,7 +1,7 @@
 /*
  * A stream's life: connect, accept, bytes both ways, half close, reset, refuse, close; blocking and nonblocking.
  */
-#include "rig.h"
+#include "vcl_rig.h"
 
 #include <pthread.h>
 #include <sys/socket.h>

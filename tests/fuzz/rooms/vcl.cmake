@@ -1,0 +1,2 @@
+hs_fuzz(fuzz_vcl_conf ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_vcl_conf.c
+  CORPUS ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/vcl_conf DEPS hs_vcl)

@@ -1,0 +1,1 @@
+hs_prop(prop_vcl_epoll ${PROJECT_SOURCE_DIR}/tests/prop/vcl/prop_epoll.c DEPS hs_test_fake_engine)
