@@ -143,12 +143,27 @@ static struct app_worker *make_app(struct engine *e, uint64_t worker_id) {
   return NULL;
 }
 
-static void mail_app_dead_note(struct worker *w, void *arg) {
-  uint64_t *id = arg;
-  struct app_worker *a = worker_app(w, *id);
+struct dead_note {
+  struct engine *e;
+  uint64_t worker_id;
+};
+
+static void mail_unknown_drained(struct worker *w, void *arg) {
+  struct dead_note *note = arg;
+  (void)w;
+  (void)custody_worker_drained(note->e->custody, note->worker_id);
+  free(note);
+}
+
+/* A worker that we never took (refused), or let go of before the broker heard it, is drained as it stands. */
+static void mail_app_dead(struct worker *w, void *arg) {
+  struct dead_note *note = arg;
+  struct app_worker *a = worker_app(w, note->worker_id);
   if (a)
     app_dead(w, a);
-  free(id);
+  else if (mailbox_post(&note->e->back, mail_unknown_drained, note) == 0)
+    return;
+  free(note);
 }
 
 static void mail_app_add(struct worker *w, void *arg) {
@@ -210,14 +225,14 @@ static void on_policy(void *ctx, uint32_t gen) {
 
 static void on_worker_dead(void *ctx, uint64_t worker_id) {
   struct engine *e = ctx;
-  uint64_t *id = malloc(sizeof *id);
-  if (!id || !e->running) {
-    free(id);
+  struct dead_note *note = malloc(sizeof *note);
+  if (!note || !e->running) {
+    free(note);
     return;
   }
-  *id = worker_id;
-  if (mailbox_post(&e->worker.mail, mail_app_dead_note, id))
-    free(id);
+  *note = (struct dead_note){.e = e, .worker_id = worker_id};
+  if (mailbox_post(&e->worker.mail, mail_app_dead, note))
+    free(note);
 }
 
 const struct custody_ops engine_custody_ops = {
