@@ -125,7 +125,7 @@ static int epoll_loop(struct epoll_call *c) {
       return n;
     if (c->deadline_ns != INT64_MAX && epoll_now_ns() >= c->deadline_ns)
       return 0;
-    if (__atomic_load_n(&c->ep->kernel_n, __ATOMIC_RELAXED) == 0 && vcl_spin(c->w))
+    if (vcl_spin(c->w))
       continue;
     if (!vcl_sleep_begin(c->w))
       continue;

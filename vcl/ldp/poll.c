@@ -113,7 +113,7 @@ static int poll_loop(struct poll_call *c, struct vcl_waiter *w, int64_t deadline
     int ready = poll_facts(c);
     if (ready > 0 || (deadline_ns != INT64_MAX && epoll_now_ns() >= deadline_ns))
       return ready + poll_kernel_now(c);
-    if (c->n_kernel == 0 && !mask && vcl_spin(w))
+    if (!mask && vcl_spin(w))
       continue;
     if (!vcl_sleep_begin(w))
       continue;

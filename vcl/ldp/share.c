@@ -41,6 +41,7 @@ static uint64_t share_children;           /* bits of children with a line */
 static struct share_left *share_left_list;
 static uint32_t share_n_left; /* atomic */
 static uint32_t share_hint = 1;
+static bool share_forked; /* this process is somebody's child */
 
 static uint64_t share_take_bit(void) {
   uint64_t used = __atomic_load_n(&share_region->procs, __ATOMIC_RELAXED);
@@ -168,6 +169,7 @@ static int share_inherit_one(int fd, struct fd_file *f, void *ctx) {
 }
 
 void share_fork_child(void) {
+  share_forked = true;
   pthread_mutex_init(&share_mutex, NULL);
   fd_each(NULL, share_inherit_one, NULL);
   for (int i = 0; i < SHARE_PROCS; i++) /* our brothers' lines are our parent's */
@@ -272,12 +274,16 @@ static int share_exit_one(int fd, struct fd_file *f, void *ctx) {
   struct sock *s = (struct sock *)f;
   (void)fd;
   (void)ctx;
-  if (f->kind == FD_SOCK && s->inherited && s->cell != 0 && !share_leave(s))
+  if (f->kind != FD_SOCK)
+    return 0;
+  if (sock_flags(s) & SOCK_F_LISTENING) /* else the next connection may be offered to us until our death is proved */
+    (void)vppcom_session_close(s->h);
+  else if (s->inherited && s->cell != 0 && !share_leave(s))
     (void)vppcom_session_shutdown(s->h, SHUT_RDWR);
   return 0;
 }
 
 void share_exit(void) {
-  if (share_self != 0 && share_own_line >= 0 && !fd_foreign_process())
+  if (share_forked && !fd_foreign_process())
     fd_each(NULL, share_exit_one, NULL);
 }

@@ -24,7 +24,7 @@ void share_close(struct sock *s);
 void share_sweep(void);
 /** True while share_sweep has something to wait for: blocking calls then look every SHARE_SLICE_MS. */
 bool share_waiting(void);
-/** exit and _exit of a child: it leaves all that it inherited. */
+/** exit and _exit of a child: it leaves all that it inherited, its shares of listeners too. */
 void share_exit(void);
 
 #define SHARE_SLICE_MS 100
