@@ -246,7 +246,7 @@ static void broker_request(struct fake *f, struct fake_proc *p, const request *r
     struct fake_worker *w = broker_worker(f, rq->remove_worker->worker_id);
     broker_answer(f, p, rq, &ok, NULL, 0);
     if (w != NULL)
-      fake_worker_free(f, w);
+      w->dying = 1;
     return;
   }
   default: /* WorkerMapped */

@@ -222,12 +222,17 @@ static void session_offer(struct fake *f, struct fake_session *s) {
   engine_hint(s);
 }
 
+/** Whether the app has accepted it, be it seen yet or not. */
+static int session_taken(const struct fake_session *s) {
+  return LOAD(&s->a->gen) == s->gen && LOAD(&s->a->accepted) == s->gen;
+}
+
 void fake_listener_gone(struct fake *f, const struct fake_listener *l) {
   for (int i = 0; i < FAKE_SESSIONS; i++) {
     struct fake_session *s = &f->session[i];
     int parked = s->used && s->e == NULL && s->silent == l->port && listener_find(f, l->port, 0) == NULL;
-    int offered = s->used && s->e != NULL && s->w == l->w && !s->believed && s->e->listener == l->slot &&
-                  s->e->listener_gen == l->gen && s->slot >= s->w->v.ga.n_slots_app;
+    int offered = s->used && s->e != NULL && s->w == l->w && !s->believed && !session_taken(s) &&
+                  s->e->listener == l->slot && s->e->listener_gen == l->gen && s->slot >= s->w->v.ga.n_slots_app;
     if (!parked && !offered)
       continue;
     if (s->peer != NULL)
@@ -355,15 +360,21 @@ static int session_step(struct fake *f, struct fake_session *s) {
     session_offer(f, s);
     return s->e != NULL;
   }
-  if (!s->believed && LOAD(&s->a->gen) == s->gen && LOAD(&s->a->accepted) == s->gen) {
+  if (!s->believed && session_taken(s)) {
     session_believe(s);
     if (!s->gone)
       STORE(&s->e->state, (uint32_t)ABI_SESS_READY);
     engine_hint(s);
   }
+  if (!s->believed && s->w->dying) {
+    if (s->peer != NULL)
+      session_reset(s->peer, ECONNRESET);
+    session_unbind(s);
+    return 1;
+  }
   if (!s->believed)
     return 0;
-  uint32_t want = LOAD(&s->a->want);
+  uint32_t want = LOAD(&s->a->want) | (s->w->dying ? ABI_WANT_CLOSE : 0u);
   int moved = 0;
   if (!s->gone)
     moved = session_move(f, s) != 0;
@@ -389,6 +400,21 @@ static int session_step(struct fake *f, struct fake_session *s) {
   return moved;
 }
 
+/** A worker whose app is gone goes with its last orphan. Its listeners go at once. */
+static void engine_bury(struct fake *f, struct fake_worker *w) {
+  for (int i = 0; i < FAKE_LISTENERS; i++) {
+    struct fake_listener *l = &f->listener[i];
+    if (!l->used || l->w != w)
+      continue;
+    l->used = 0;
+    fake_listener_gone(f, l);
+  }
+  for (int i = 0; i < FAKE_SESSIONS; i++)
+    if (f->session[i].used && f->session[i].w == w)
+      return;
+  fake_worker_free(f, w);
+}
+
 /** One round over everything. Returns whether anything changed. */
 static int engine_turn(struct fake *f) {
   uint32_t slots[FAKE_BURST];
@@ -409,6 +435,9 @@ static int engine_turn(struct fake *f) {
   for (int i = 0; i < FAKE_SESSIONS; i++)
     if (f->session[i].used)
       busy |= session_step(f, &f->session[i]);
+  for (int i = 0; i < FAKE_PROCS; i++)
+    if (f->worker[i].used && f->worker[i].dying)
+      engine_bury(f, &f->worker[i]);
   engine_flush(f);
   return busy;
 }

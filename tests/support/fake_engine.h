@@ -39,6 +39,7 @@ struct fake_worker {
   uint32_t *engine_free;
   uint32_t n_engine_free;
   int ring_due;
+  int dying; /* its app is gone: orphans finish, then it goes */
 };
 
 struct fake_proc {
