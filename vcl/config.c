@@ -63,7 +63,7 @@ void config_defaults(struct vcl_config *cfg) {
   memset(cfg, 0, sizeof *cfg);
   snprintf(cfg->socket_path, sizeof cfg->socket_path, "%s", CONFIG_SOCKET_DEFAULT);
   cfg->max_workers = 16;
-  cfg->spin_us = 20;
+  cfg->spin_us = 100;
   const char *debug = getenv(VPPCOM_ENV_DEBUG);
   cfg->debug = debug != NULL ? (int)strtol(debug, NULL, 0) : 0;
 }

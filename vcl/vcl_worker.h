@@ -31,10 +31,12 @@ struct worker {
   struct list unbinds;       /* listeners closed while the broker was away */
   uint32_t n_asleep;
   uint32_t n_waiters;
-  uint64_t yield_guard; /* µs: no yielding before, a yield took long */
-  uint8_t watched;      /* the program watches the bell itself: stay armed */
-  uint8_t asked;        /* it asked for the bell */
-  uint8_t bell_dirty;   /* armed since the bell was last emptied */
+  uint32_t spin_vain;    /* spins in a row that found nothing */
+  uint32_t spin_skipped; /* waits since that went to sleep at once */
+  uint64_t yield_guard;  /* µs: no yielding before, a yield took long */
+  uint8_t watched;       /* the program watches the bell itself: stay armed */
+  uint8_t asked;         /* it asked for the bell */
+  uint8_t bell_dirty;    /* armed since the bell was last emptied */
   uint8_t offers_missed;
   uint8_t lazy;            /* child of a fork that has not said Hello yet */
   int heir_timer, heir_fd; /* a forked child's: see waiter.c */

@@ -24,7 +24,9 @@
 #define WAITER_SPIN_POLLS  50
 #define WAITER_YIELD_SLOW  300 /* µs: a yield that takes longer says that others need the core */
 #define WAITER_YIELD_PAUSE 20000
-#define WAITER_HEIR_MS     2 /* look at inherited sessions that often: their hints go to the parent */
+#define WAITER_SPIN_VAIN   8  /* spins in vain after which we go to sleep at once … */
+#define WAITER_SPIN_RETRY  16 /* … but for one wait in so many, to see whether it pays again */
+#define WAITER_HEIR_MS     2  /* look at inherited sessions that often: their hints go to the parent */
 
 struct waiter *waiter_get(struct worker *w) {
   struct list *link = list_pop_head(&w->spare_waiters);
@@ -243,18 +245,32 @@ static usec_t waiter_yield(struct worker *w, usec_t before) {
   return now;
 }
 
+/** Whether spinning has paid lately: a program that waits long must not burn its core before each sleep. */
+static int waiter_may_spin(struct worker *w) {
+  if (app_state.cfg.spin_us == 0 || w->home == NULL || w->home->detached)
+    return 0;
+  return w->spin_vain < WAITER_SPIN_VAIN || ++w->spin_skipped % WAITER_SPIN_RETRY == 0;
+}
+
+static int waiter_spin_paid(struct waiter *wt) {
+  if (!wt->pending)
+    return 0;
+  wt->w->spin_vain = 0;
+  return waiter_take_pending(wt);
+}
+
 int waiter_spin(struct waiter *wt) {
   struct worker *w = wt->w;
   if (wt->pending)
     return waiter_take_pending(wt);
-  if (app_state.cfg.spin_us == 0 || w->home == NULL || w->home->detached)
+  if (!waiter_may_spin(w))
     return 0;
   home_flush(w->home);
   for (int i = 0; i < WAITER_SPIN_POLLS; i++) {
     if (home_pending(w->home)) {
       (void)worker_pump(w);
-      if (wt->pending)
-        return waiter_take_pending(wt);
+      if (waiter_spin_paid(wt))
+        return 1;
     }
     __builtin_ia32_pause();
   }
@@ -263,9 +279,11 @@ int waiter_spin(struct waiter *wt) {
     now = waiter_yield(w, now);
     if (home_pending(w->home))
       (void)worker_pump(w);
-    if (wt->pending)
-      return waiter_take_pending(wt);
+    if (waiter_spin_paid(wt))
+      return 1;
   }
+  if (w->spin_vain < WAITER_SPIN_VAIN)
+    w->spin_vain++;
   return 0;
 }
 
