@@ -248,7 +248,7 @@ static void op_crash_cons(struct world *w, uint32_t k) {
   struct twin *t = &w->f[k];
   int64_t used = fifo_cons_used(&t->c);
   assert_int_equal(used, t->tail - t->head);
-  if (used == 0)
+  if (used == 0 || fault_list(NULL, 0) == 0) /* nothing there, or a build without fault points */
     return;
   fault_set_hook(die, NULL);
   assert_int_equal(fault_arm("fifo.head", 1, FAULT_HOOK), 0);
@@ -342,7 +342,7 @@ static void fifo_equals_twin(void **state) {
   }
   print_message("%llu MB, %llu deaths\n", (unsigned long long)(bytes >> 20), (unsigned long long)crashes);
   assert_true(bytes > (uint64_t)SEEDS << 20);
-  assert_true(crashes > SEEDS * 4);
+  assert_true(crashes > SEEDS * 4 || fault_list(NULL, 0) == 0); /* release builds have no fault points */
 }
 
 /** A 14 MB promise is kept even when every write is one byte short of nothing, and again after any number of reads. */

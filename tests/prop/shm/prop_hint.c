@@ -114,7 +114,7 @@ static void facts_are_seen(void **state) {
       assert_true(w.dirty[s] || w.seen[s] == w.fact[s]);
     crashes += w.crashes;
   }
-  assert_true(crashes > 1000);
+  assert_true(crashes > 1000 || fault_list(NULL, 0) == 0); /* release builds have no fault points */
 }
 
 int main(void) {
