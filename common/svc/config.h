@@ -35,11 +35,16 @@ struct config_port {
   struct config_impair rx, tx;
   char pcap[256]; /* capture file, empty = none */
 };
+enum config_addr_how {
+  CONFIG_ADDR_GIVEN = 0,
+  CONFIG_ADDR_AUTO = 1, /* IPv6 from router advertisements (RFC 4862); ip and prefix are 0 */
+};
 struct config_addr {
   char port[32];
   uint8_t ip[16];  /* IPv4 mapped */
   uint32_t prefix; /* of the family: 0…32 or 0…128 */
   int family;
+  int how; /* enum config_addr_how */
 };
 struct config_route {
   uint8_t dst[16];

@@ -106,13 +106,18 @@ static void check_addrs(struct config_ctx *cx) {
     if (p != NULL && a->family == 6 && p->mtu != 0 && p->mtu < 1280)
       config_error(cx, line, "engine.addresses[].address", "IPv6 on an interface with an mtu below 1280",
                    "an mtu of at least 1280 (RFC 8200 5)");
-    if (!check_is_host(a))
+    if (a->how == CONFIG_ADDR_GIVEN && !check_is_host(a))
       config_error(cx, line, "engine.addresses[].address", ip,
                    "the address of a host: not 0.0.0.0, loopback, multicast, network or broadcast");
     for (uint32_t j = 0; j < i; j++) {
       const struct config_addr *b = &c->addr[j];
-      if (b->family != a->family)
+      if (b->family != a->family || b->how != a->how)
         continue;
+      if (a->how != CONFIG_ADDR_GIVEN) {
+        if (strcmp(a->port, b->port) == 0)
+          config_error(cx, line, "engine.addresses[].address", "the same again", "auto once per interface");
+        continue;
+      }
       if (memcmp(a->ip, b->ip, 16) == 0)
         config_error(cx, line, "engine.addresses[].address", ip, "each address once");
       else if (strcmp(a->port, b->port) != 0 && !(a->family == 6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80) &&
@@ -128,8 +133,9 @@ static int check_reaches(const struct config *c, const struct config_route *r) {
     return r->port[0] != '\0'; /* link-local: any link, but it must be named */
   for (uint32_t i = 0; i < c->n_addrs; i++) {
     const struct config_addr *a = &c->addr[i];
-    if (a->family == r->family && (r->port[0] == '\0' || strcmp(r->port, a->port) == 0) &&
-        check_same_net(a->ip, r->via, a->family, a->prefix) && memcmp(a->ip, r->via, 16) != 0)
+    if (a->how == CONFIG_ADDR_GIVEN && a->family == r->family &&
+        (r->port[0] == '\0' || strcmp(r->port, a->port) == 0) && check_same_net(a->ip, r->via, a->family, a->prefix) &&
+        memcmp(a->ip, r->via, 16) != 0)
       return 1;
   }
   return 0;

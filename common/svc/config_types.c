@@ -200,6 +200,13 @@ static int config_set_prefix(const struct config_key *k, void *base, const char 
   uint8_t ip[16];
   uint64_t bits;
   size_t len = strlen(text);
+  int of_addr = k->off == offsetof(struct config_addr, ip) && k->lo == 1;
+  if (of_addr && strcmp(text, "auto") == 0) {
+    struct config_addr *a = base;
+    a->family = 6;
+    a->how = CONFIG_ADDR_AUTO;
+    return 0;
+  }
   if (len >= sizeof buf)
     return -EINVAL;
   memcpy(buf, text, len + 1);
@@ -210,7 +217,7 @@ static int config_set_prefix(const struct config_key *k, void *base, const char 
   int family = config_ip(buf, ip);
   if (family < 0 || config_number(slash + 1, 0, &bits) < 0 || bits > (family == 4 ? 32u : 128u))
     return -EINVAL;
-  if (k->off == offsetof(struct config_addr, ip) && k->lo == 1) {
+  if (of_addr) {
     struct config_addr *a = base;
     memcpy(a->ip, ip, sizeof ip);
     a->prefix = (uint32_t)bits;
@@ -334,7 +341,7 @@ const char *config_value_allowed(const struct config_key *k, char *buf, size_t l
     snprintf(buf, len, "IPv4 or IPv6 address");
     break;
   case CONFIG_PREFIX:
-    snprintf(buf, len, "IPv4 or IPv6 address/length");
+    snprintf(buf, len, k->lo == 1 ? "IPv4 or IPv6 address/length, auto" : "IPv4 or IPv6 address/length");
     break;
   case CONFIG_URL:
     snprintf(buf, len, "ipc:///PATH, tcp://HOST:PORT or ws://HOST:PORT/PATH");

@@ -103,6 +103,9 @@ int ports_address_ok(const struct broker *b, const uint8_t ip[16]) {
   for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++)
     if (memcmp(b->svc.cfg.addr[i].ip, ip, 16) == 0)
       return 0;
+  for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++) /* learned ones are known to the engine alone */
+    if (b->svc.cfg.addr[i].how != CONFIG_ADDR_GIVEN && (b->svc.cfg.addr[i].family == 4) == ports_is_v4(ip))
+      return 0;
   return -EADDRNOTAVAIL;
 }
 

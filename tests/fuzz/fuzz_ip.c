@@ -2,8 +2,9 @@
  * Hostile frames against a whole IP stack: the input is a script of frames, time steps and outputs, so that every state
  * of a neighbour can meet every message. A frame may have its checksums mended, or come in pieces.
  *
- * Script: {op 1 byte, arg 1 byte, len 2 bytes big-endian, len bytes}. Invariant: a slot that is out waits in the
- * neighbour table, and its counts agree; runs of bytes in reassembly are sorted and apart.
+ * Script (of odd length: with autoconfiguration): {op 1 byte, arg 1 byte, len 2 bytes big-endian, len bytes}.
+ * Invariant: a slot that is out waits in the neighbour table, and its counts agree; runs of bytes in reassembly are
+ * sorted and apart.
  */
 #include "ip/ip_stack.h"
 #include "ip_rig.h"
@@ -89,6 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                       "224.0.0.251", "ff02::fb", "192.0.2.1",   "10.0.0.255",  "10.0.0.1"};
   struct ip_rig *r = rig_new();
   struct ip_path path = {0};
+  if (size & 1)
+    must(ip_auto6(r->s, 0, 1) == 0);
   for (unsigned step = 0; step < STEPS_MAX && size >= 4; step++) {
     unsigned op = data[0], arg = data[1];
     uint32_t len = HS_MIN((uint32_t)load_be16(data + 2), (uint32_t)(size - 4));

@@ -67,7 +67,8 @@ static void addr_route_del(struct ip_stack *s, const struct ip_addr *a, unsigned
   (void)route_del(&s->routes, a, bits);
 }
 
-static int addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix, int automatic) {
+static int addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix, enum local_by by,
+                    struct ip_local **out) {
   uint32_t i = 0;
   while (i < s->n_local && s->local[i].state != LOCAL_FREE)
     i++;
@@ -79,7 +80,7 @@ static int addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, 
   l->addr = *a;
   l->port = (uint8_t)port;
   l->prefix = (uint8_t)prefix;
-  l->automatic = automatic != 0;
+  l->automatic = (uint8_t)by;
   int err = addr_route_add(s, l);
   if (err < 0)
     return err;
@@ -91,10 +92,18 @@ static int addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, 
   s->announce_due = 1;
   s->next_due = 0;
   stack_changed(s);
+  if (out != NULL)
+    *out = l;
   return 0;
 }
 
-static void addr_del(struct ip_stack *s, struct ip_local *l) {
+struct ip_local *addr_make(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix,
+                           enum local_by by) {
+  struct ip_local *l = NULL;
+  return addr_add(s, port, a, prefix, by, &l) < 0 ? NULL : l;
+}
+
+void addr_remove(struct ip_stack *s, struct ip_local *l) {
   uint16_t *link = &s->local_bucket[addr_bucket(&l->addr)], idx = (uint16_t)(l - s->local + 1);
   while (*link != idx)
     link = &s->local[*link - 1].next;
@@ -111,14 +120,14 @@ int ip_addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint
     return -EINVAL;
   if (addr_on_port(s, port, a) != NULL || addr_find(s, a) != NULL)
     return -EEXIST;
-  return addr_add(s, port, a, prefix_len, 0);
+  return addr_add(s, port, a, prefix_len, LOCAL_BY_USER, NULL);
 }
 
 int ip_addr_del(struct ip_stack *s, uint32_t port, const struct ip_addr *a) {
   struct ip_local *l = addr_on_port(s, port, a);
   if (l == NULL)
     return -ENOENT;
-  addr_del(s, l);
+  addr_remove(s, l);
   return 0;
 }
 
@@ -127,11 +136,11 @@ int addr_linklocal(struct ip_stack *s, uint32_t port) {
   struct ip_addr a = ip_addr_linklocal(&mac);
   for (uint32_t i = 0; i < s->n_local; i++) {
     if (s->local[i].state != LOCAL_FREE && s->local[i].automatic && s->local[i].port == port)
-      addr_del(s, &s->local[i]);
+      addr_remove(s, &s->local[i]);
   }
   if (mac_addr_is_zero(&mac) || addr_on_port(s, port, &a) != NULL) /* zero: the port is not there yet */
     return 0;
-  return addr_add(s, port, &a, 64, 1);
+  return addr_add(s, port, &a, 64, LOCAL_BY_MAC, NULL);
 }
 
 /* Number of leading bits that agree. */
@@ -144,7 +153,8 @@ static unsigned addr_common(const struct ip_addr *a, const struct ip_addr *b) {
   return 128;
 }
 
-/* How good l is towards dst; 0: not at all. RFC 6724 5: rule 1 same address, 2 scope, 3 not optimistic, 8 prefix. */
+/* How good l is towards dst; 0: not at all. RFC 6724 5: rule 1 same address, 2 scope, 3 not deprecated, not optimistic,
+ * 8 prefix. */
 static unsigned addr_score(const struct ip_local *l, const struct ip_addr *dst) {
   if (l->state == LOCAL_FREE || l->state == LOCAL_DUPLICATE || ip_addr_is4(&l->addr) != ip_addr_is4(dst))
     return 0;
@@ -153,6 +163,8 @@ static unsigned addr_score(const struct ip_local *l, const struct ip_addr *dst) 
     score += 4096;
   if (ip_addr_is_linklocal(&l->addr) == ip_addr_is_linklocal(dst))
     score += 1024;
+  if (!l->deprecated)
+    score += 512;
   if (l->state == LOCAL_PREFERRED)
     score += 256;
   return score;

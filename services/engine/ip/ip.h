@@ -52,8 +52,11 @@ void ip_free(struct ip_stack *s);
 int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up);
 int ip_addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix_len);
 int ip_addr_del(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** IPv6 addresses and routers of a port are learned from router advertisements, from now on or no longer; what was
+ * learned stays until its time is up. 0, -EINVAL. */
+int ip_auto6(struct ip_stack *s, uint32_t port, int on);
 /** prefix_len counts in the address's own family (0…32, 0…128). via may be NULL (on link). -EEXIST, -ENOSPC,
- * -ENETUNREACH (via not on a connected net). */
+ * -ENETUNREACH (via not on a connected net). Replaces a learned route. */
 int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len, const struct ip_addr *via,
                  uint32_t port);
 int ip_route_del(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len);

@@ -61,7 +61,12 @@
   X(ND_NA_RX, "nd.rx.na", 0, "neighbour advertisements that came")                                                     \
   X(ND_NS_TX, "nd.tx.ns", 0, "neighbour solicitations sent")                                                           \
   X(ND_NA_TX, "nd.tx.na", 0, "neighbour advertisements sent in answer")                                                \
-  X(ND_RA_IGNORED, "nd.rx.ra_ignored", 1, "router advertisements ignored: addresses and routes are configured")        \
+  X(ND_RS_TX, "nd.tx.rs", 0, "router solicitations sent")                                                              \
+  X(ND_RA_RX, "nd.rx.ra", 0, "router advertisements that we learned from")                                             \
+  X(ND_RA_IGNORED, "nd.rx.ra_ignored", 0, "router advertisements on interfaces that are configured by hand")           \
+  X(RA_ADDR, "nd.ra.addresses", 0, "IPv6 addresses made of advertised prefixes")                                       \
+  X(RA_EXPIRED, "nd.ra.expired", 1, "learned IPv6 addresses whose lifetime ended")                                     \
+  X(RA_LIMIT, "nd.ra.limit", 1, "routers, prefixes or addresses not learned because there are too many")               \
   X(ND_REDIRECT_IGNORED, "icmp.rx.redirect_ignored", 1, "redirects ignored")                                           \
   X(ICMP_RX, "icmp.rx", 0, "ICMP and ICMPv6 messages that came")                                                       \
   X(ICMP_BAD, "icmp.rx.bad", 1, "ICMP messages too short or with a wrong checksum")                                    \

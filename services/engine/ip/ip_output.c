@@ -30,7 +30,9 @@ static int output_header(struct ip_stack *s, struct txf *t, const struct ip_addr
   }
   struct ip_hdr h = {.version = four ? 4 : 6,
                      .tos = tos,
-                     .ttl = ttl != 0 ? ttl : STACK_TTL,
+                     .ttl = ttl != 0 ? ttl
+                            : four   ? STACK_TTL
+                                     : s->port[t->port].hop_limit,
                      .proto = proto,
                      .flags = IP_FLAG_DF,
                      .total_len = total,
@@ -55,7 +57,7 @@ static inline void output_eth(struct ip_stack *s, struct txf *t, const uint8_t d
 int output_direct(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
                   uint8_t proto, uint8_t ttl, const uint8_t mac[6]) {
   const struct ip_port *port = &s->port[t->port];
-  int err = output_header(s, t, src, dst, proto, 0, ttl, port->mtu);
+  int err = output_header(s, t, src, dst, proto, 0, ttl, port_mtu(port, ip_addr_is4(dst)));
   if (err < 0)
     return output_drop(s, t, IPC_TX_TOO_LONG, err);
   output_eth(s, t, mac, port->mac, ip_addr_is4(dst));
@@ -113,7 +115,7 @@ static int output_neigh(struct ip_stack *s, struct txf *t, const struct ip_addr 
   if (path != NULL) {
     path->ifindex = t->port;
     path->resolved = 1;
-    path->mtu = (uint16_t)HS_MIN(port->mtu, 65535u);
+    path->mtu = (uint16_t)HS_MIN(port_mtu(port, four), 65535u);
     path->neigh = (uint32_t)(e - s->neigh.n);
     memcpy(path->src_mac, port->mac, 6);
     memcpy(path->dst_mac, e->mac, 6);
@@ -179,11 +181,13 @@ static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_ad
   if (err < 0)
     return output_drop(s, t, IPC_TX_NO_ROUTE, err);
   t->port = (uint8_t)port;
-  uint32_t mtu = s->port[port].mtu, cut = HS_MIN(mtu, t->frag_mtu);
+  uint32_t mtu = port_mtu(&s->port[port], four), cut = HS_MIN(mtu, t->frag_mtu);
   if (HS_UNLIKELY(cut != 0 && output_total(t, four) > cut)) {
     struct ip_hdr h = {.version = four ? 4 : 6,
                        .tos = tos,
-                       .ttl = ttl != 0 ? ttl : STACK_TTL,
+                       .ttl = ttl != 0 ? ttl
+                              : four   ? STACK_TTL
+                                       : s->port[port].hop_limit,
                        .proto = proto,
                        .src = *src,
                        .dst = *dst};
@@ -214,9 +218,9 @@ int ip_output(struct ip_stack *s, struct txf *t, const struct ip_addr *src, cons
 int ip_mtu(struct ip_stack *s, const struct ip_addr *dst) {
   const struct ip_local *own = addr_find(s, dst);
   if (own != NULL)
-    return (int)s->port[own->port].mtu;
+    return (int)port_mtu(&s->port[own->port], ip_addr_is4(dst));
   const struct route *r = route_lookup(&s->routes, dst);
   if (r == NULL || !s->port[r->port].used)
     return -ENETUNREACH;
-  return (int)s->port[r->port].mtu;
+  return (int)port_mtu(&s->port[r->port], ip_addr_is4(dst));
 }

@@ -40,6 +40,8 @@ int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t 
     goto out;
   s->neigh.reachable = NEIGH_REACH_US / 2 + jitter % NEIGH_REACH_US; /* RFC 4861 6.3.2 */
   s->ip_id = (uint16_t)(jitter >> 16);
+  for (uint32_t i = 0; i < ABI_PORTS_MAX; i++)
+    s->port[i].hop_limit = STACK_TTL;
   s->ops = *ops;
   s->ctx = ctx;
   s->counters = counters != NULL ? counters : s->own_counters;
@@ -90,6 +92,7 @@ int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_
       if (s->local[i].state != LOCAL_FREE && s->local[i].port == port)
         s->local[i].due = 1;
     }
+    s->ra_port[port].due = 1;
     s->announce_due = 1;
     s->next_due = 0;
   }
@@ -113,7 +116,11 @@ int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_
   }
   if (port >= ABI_PORTS_MAX)
     return -EINVAL;
-  struct route *r = route_add(&s->routes, dst, ip_addr_bits(dst, prefix_len), &err);
+  unsigned bits = ip_addr_bits(dst, prefix_len);
+  struct route *r = route_find(&s->routes, dst, bits);
+  if (r != NULL && r->learned)
+    (void)route_del(&s->routes, dst, bits);
+  r = route_add(&s->routes, dst, bits, &err);
   if (r == NULL)
     return err;
   r->port = (uint8_t)port;
@@ -176,6 +183,12 @@ static void stack_fire(struct timer_ent *t, void *ctx) {
   case STACK_TIMER_REASM:
     reasm_timer(turn->s, &turn->s->reasm.r[t->user], turn->now);
     return;
+  case STACK_TIMER_RS:
+    ra_solicit(turn->s, t->user, turn->now);
+    return;
+  case STACK_TIMER_RA:
+    ra_timer(turn->s, turn->now);
+    return;
   }
 }
 
@@ -187,6 +200,10 @@ usec_t ip_timer(struct ip_stack *s, usec_t now) {
   if (s->announce_due) {
     s->announce_due = 0;
     addr_announce_due(s, now);
+    for (uint32_t port = 0; port < ABI_PORTS_MAX; port++) {
+      if (s->ra_port[port].due)
+        ra_start(s, port, now);
+    }
   }
   if (s->clock_on) {
     timer_advance(&s->wheel, now, stack_fire, &turn, STACK_FIRE_MAX);

@@ -9,10 +9,12 @@
 #include "ip/ip.h"
 #include "ip/ip_counters.h"
 #include "ip/neigh.h"
+#include "ip/ra.h"
 #include "ip/reasm.h"
 #include "ip/route.h"
 #include "wire/eth.h"
 #include "wire/ip.h"
+#include "wire/nd.h"
 
 #define STACK_ADDRS_MAX     256u
 #define STACK_HEAD_MAX      1024u /* bytes of a frame that are made contiguous: Ethernet, IP and extension headers */
@@ -24,8 +26,15 @@
 struct ip_port {
   uint8_t used, up;
   uint8_t mac[6];
+  uint8_t hop_limit; /* IPv6, unless the sender has a wish */
   uint32_t mtu;
+  uint32_t mtu6; /* what routers allow on the link, 0: nothing said */
 };
+
+/** Largest packet of a family that a port takes. */
+static inline uint32_t port_mtu(const struct ip_port *p, int four) {
+  return four || p->mtu6 == 0 ? p->mtu : HS_MIN(p->mtu, p->mtu6);
+}
 
 enum local_state {
   LOCAL_FREE = 0,
@@ -34,17 +43,26 @@ enum local_state {
   LOCAL_DUPLICATE, /* another station has it: not ours */
 };
 
+/* Where an address comes from. */
+enum local_by {
+  LOCAL_BY_USER = 0,
+  LOCAL_BY_MAC, /* link-local */
+  LOCAL_BY_RA,
+};
+
 /* One of our addresses. */
 struct ip_local {
   struct ip_addr addr;
   uint8_t port;
-  uint8_t prefix;    /* of the family */
-  uint8_t state;     /* enum local_state */
-  uint8_t automatic; /* link-local made from the MAC */
-  uint8_t step;      /* announcements done */
-  uint8_t due;       /* to be announced by the next ip_timer */
-  uint16_t next;     /* in its bucket, 1 + index */
-  usec_t defended;   /* when we last defended it (RFC 5227 2.4) */
+  uint8_t prefix;          /* of the family */
+  uint8_t state;           /* enum local_state */
+  uint8_t automatic;       /* enum local_by */
+  uint8_t step;            /* announcements done */
+  uint8_t due;             /* to be announced by the next ip_timer */
+  uint8_t deprecated;      /* its preferred lifetime is over (RFC 4862 5.5.4) */
+  uint16_t next;           /* in its bucket, 1 + index */
+  usec_t preferred, valid; /* until when, of learned ones */
+  usec_t defended;         /* when we last defended it (RFC 5227 2.4) */
   struct timer_ent timer;
 };
 
@@ -55,7 +73,13 @@ struct ip_view {
   struct eth_hdr eth;
 };
 
-enum stack_timer { STACK_TIMER_NEIGH = 1, STACK_TIMER_LOCAL = 2, STACK_TIMER_REASM = 3 };
+enum stack_timer {
+  STACK_TIMER_NEIGH = 1,
+  STACK_TIMER_LOCAL = 2,
+  STACK_TIMER_REASM = 3,
+  STACK_TIMER_RS = 4,
+  STACK_TIMER_RA = 5,
+};
 
 struct ip_stack {
   struct ip_ops ops;
@@ -71,6 +95,9 @@ struct ip_stack {
   struct route_table routes;
   struct neigh_table neigh;
   struct reasm_table reasm;
+  struct ra_table ra;
+  struct ra_port ra_port[ABI_PORTS_MAX];
+  uint32_t ra_reachable_ms; /* as advertised last */
   uint32_t frag_count[STACK_FRAG_COUNTERS];
   struct timer_wheel wheel;
   usec_t next_due;
@@ -117,7 +144,24 @@ int nd_probe(struct ip_stack *s, const struct ip_local *l);
 /** Unsolicited advertisement to all nodes. 0 or -ENOBUFS. */
 int nd_announce(struct ip_stack *s, const struct ip_local *l);
 
+/** Router solicitation to all routers. 0 or -ENOBUFS. */
+int nd_solicit_router(struct ip_stack *s, uint32_t port);
+
+/* ra.c */
+/** The port came up, or was told to learn. */
+void ra_start(struct ip_stack *s, uint32_t port, usec_t now);
+void ra_solicit(struct ip_stack *s, uint32_t port, usec_t now);
+/** 0, or -EBADMSG: not a valid one. */
+int ra_input(struct ip_stack *s, const struct pkt *p, const struct nd_msg *m, usec_t now);
+void ra_timer(struct ip_stack *s, usec_t now);
+/** A neighbour stopped answering, or answers again. */
+void ra_silent(struct ip_stack *s, uint32_t port, const struct ip_addr *router, int silent);
+
 /* addr.c */
+/** A new address of a port; NULL if there is no room. */
+struct ip_local *addr_make(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix,
+                           enum local_by by);
+void addr_remove(struct ip_stack *s, struct ip_local *l);
 /** Our address record, or NULL; duplicates are not ours. */
 struct ip_local *addr_find(const struct ip_stack *s, const struct ip_addr *a);
 /** The same on one port, duplicates included. */

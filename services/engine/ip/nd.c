@@ -2,7 +2,7 @@
  * Neighbour discovery for a host (RFC 4861 7): answers solicitations, asks, announces, detects duplicates (RFC 4862
  * 5.4). Called by icmp6.c, neigh.c and addr.c; worker thread.
  *
- * Router advertisements and redirects are counted and ignored: addresses and routes come from the configuration. No
+ * Router advertisements go to ra.c. Redirects are counted and ignored. No
  * MLD reports are sent (deviates: RFC 4861 7.2.1), so on a switch that snoops MLD our groups must be flooded.
  * A solicitation from an optimistic address carries our MAC (deviates: RFC 4429 3.2), since some peers would not answer
  * otherwise.
@@ -52,6 +52,24 @@ int nd_probe(struct ip_stack *s, const struct ip_local *l) {
   int err = nd_send(s, l->port, &m, &any, &group, NULL);
   if (err == 0)
     stack_count(s, IPC_ND_NS_TX);
+  return err;
+}
+
+int nd_solicit_router(struct ip_stack *s, uint32_t port) {
+  static const uint8_t all_routers[16] = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2};
+  struct nd_msg m = {.type = ICMP6_RS};
+  struct ip_addr src = {{0}}, dst = ip_addr_load6(all_routers); /* RFC 4861 4.1: from :: without option */
+  for (uint32_t i = 0; i < s->n_local; i++) {
+    const struct ip_local *l = &s->local[i];
+    if (l->port != port || l->automatic != LOCAL_BY_MAC || l->state == LOCAL_FREE || l->state == LOCAL_DUPLICATE)
+      continue;
+    src = l->addr;
+    m.present = ND_HAS_SLLA;
+    m.slla = mac_addr_load(s->port[port].mac);
+  }
+  int err = nd_send(s, port, &m, &src, &dst, NULL);
+  if (err == 0)
+    stack_count(s, IPC_ND_RS_TX);
   return err;
 }
 
@@ -149,7 +167,7 @@ void nd_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v, 
     bad = nd_na_in(s, p, &m, now) < 0;
     break;
   case ICMP6_RA:
-    stack_count(s, IPC_ND_RA_IGNORED);
+    bad = ra_input(s, p, &m, now) < 0;
     break;
   case ICMP6_REDIRECT:
     stack_count(s, IPC_ND_REDIRECT_IGNORED);

@@ -14,8 +14,9 @@
 #define REASM_MAX        64u /* datagrams at a time */
 #define REASM_SOURCE_MAX 16u /* of one source */
 #define REASM_RANGES     32u /* separate runs of bytes of one datagram: no honest path reorders more */
-#define REASM_HEAD       (IP6_HLEN + IP6_EXT_LEN_MAX + 56u) /* room for the header in front of the payload, a multiple of 8 \
-                                                             */
+#define REASM_HEAD                                                                                                     \
+  (IP6_HLEN + IP6_EXT_LEN_MAX + 56u) /* room for the header in front of the payload, a multiple of 8                   \
+                                      */
 #define REASM_ROOM   (REASM_HEAD + 65536u)
 #define REASM_IP4_US 30000000ull /* RFC 791 3.2 asks for 15 s, RFC 1122 3.3.2 for 60; what Linux waits */
 #define REASM_IP6_US 60000000ull /* RFC 8200 4.5 */

@@ -19,6 +19,7 @@ struct route {
   uint8_t port;
   uint8_t has_via;
   uint8_t connected; /* made by an address; goes with the last one of its net */
+  uint8_t learned;   /* by router advertisement, redirect or DHCP; gives way to the user's */
 };
 
 struct route_table {

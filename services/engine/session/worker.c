@@ -80,7 +80,8 @@ static int worker_config_ip(struct worker *w) {
     for (uint32_t p = 0; p < cfg->n_ports; p++) {
       if (strcmp(cfg->port[p].name, cfg->addr[i].port) != 0)
         continue;
-      int rc = ip_addr_add(w->ip, p, &a, cfg->addr[i].prefix);
+      int rc =
+          cfg->addr[i].how == CONFIG_ADDR_AUTO ? ip_auto6(w->ip, p, 1) : ip_addr_add(w->ip, p, &a, cfg->addr[i].prefix);
       if (rc)
         return rc;
     }

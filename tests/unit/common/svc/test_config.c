@@ -162,6 +162,12 @@ static const struct {
 } traps[] = {
     {"    - {interface: c, address: 10.0.1.1/24}\n", "F:5: engine.addresses[].interface: found c, allowed the name of"},
     {"    - {interface: b, address: 10.0.0.1/24}\n", "F:5: engine.addresses[].address: found 10.0.0.1, allowed each"},
+    {"    - {interface: c, address: auto}\n", "F:5: engine.addresses[].interface: found c, allowed the name of"},
+    {"    - {interface: b, address: auto}\n    - {interface: b, address: auto}\n",
+     "F:6: engine.addresses[].address: found the same again, allowed auto once per interface"},
+    {"    - {interface: b, address: automatic}\n", "found automatic, allowed IPv4 or IPv6 address/length, auto"},
+    {"    - {interface: b, address: auto}\n  routes:\n    - {to: '::/0', via: '2001:db8::1'}\n",
+     "engine.routes[].via: found 2001:db8::1, allowed a gateway in the network"},
     {"    - {interface: b, address: 10.0.0.9/16}\n", "networks of two interfaces that do not overlap"},
     {"    - {interface: b, address: 10.0.1.0/24}\n", "found 10.0.1.0, allowed the address of a host"},
     {"    - {interface: b, address: 10.0.1.255/24}\n", "found 10.0.1.255, allowed the address of a host"},
