@@ -9,6 +9,7 @@
 #include "control.pb-c.h"
 #include "shm/stats.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,10 +40,15 @@ static const struct {
     [ABI_PC_TX_FULL] = {"tx.full", "times the device was full", 0},
 };
 
-static int ctl_find(const struct nicio *n, const char *name) {
+/** Index of a port; else -ENOENT and why it was refused, in static memory: requests are handled one at a time. */
+static int ctl_find(const struct nicio *n, const char *name, const char **why) {
+  static char text[128];
+
   for (uint32_t i = 0; i < n->n_ports; i++)
     if (name != NULL && strcmp(n->port[i].name, name) == 0)
       return (int)i;
+  (void)snprintf(text, sizeof text, "%.64s: no such interface", name != NULL ? name : "");
+  *why = text;
   return -ENOENT;
 }
 
@@ -51,8 +57,26 @@ static int ctl_find(const struct nicio *n, const char *name) {
 struct ctl_iface {
   Hoststack__Control__Interface pb;
   Hoststack__Control__Counter counter[ABI_PC_N], *counters[ABI_PC_N];
-  char mac[18], caps[64];
+  char mac[18], caps[64], address[CONFIG_ADDRS_MAX][INET6_ADDRSTRLEN + 4], *addresses[CONFIG_ADDRS_MAX];
 };
+
+/** The addresses that the configuration gives to port i. */
+static void ctl_iface_addresses(struct ctl_iface *f, const struct nicio *n, uint32_t i) {
+  const struct config *cfg = &n->svc.cfg;
+  char ip[INET6_ADDRSTRLEN];
+
+  for (uint32_t a = 0; a < cfg->n_addrs; a++) {
+    const struct config_addr *c = &cfg->addr[a];
+    const uint8_t *bytes = c->family == AF_INET ? c->ip + 12 : c->ip;
+    if (c->how != CONFIG_ADDR_GIVEN || strcmp(c->port, n->port[i].name) != 0 ||
+        inet_ntop(c->family, bytes, ip, sizeof ip) == NULL)
+      continue;
+    (void)snprintf(f->address[f->pb.n_address], sizeof f->address[0], "%s/%u", ip, c->prefix);
+    f->addresses[f->pb.n_address] = f->address[f->pb.n_address];
+    f->pb.n_address++;
+  }
+  f->pb.address = f->addresses;
+}
 
 static void ctl_iface_fill(struct ctl_iface *f, const struct nicio *n, uint32_t i) {
   const struct port *p = &n->port[i];
@@ -80,6 +104,7 @@ static void ctl_iface_fill(struct ctl_iface *f, const struct nicio *n, uint32_t 
     f->counter[c].value = __atomic_load_n(&p->count[c], __ATOMIC_RELAXED);
     f->counters[c] = &f->counter[c];
   }
+  ctl_iface_addresses(f, n, i);
   f->pb.n_counter = ABI_PC_N;
   f->pb.counter = f->counters;
 }
@@ -200,13 +225,11 @@ static int ctl_set_impairment(struct nicio *n, const Hoststack__Control__SetImpa
                             .jitter_us = q->jitter_us,
                             .rate_bps = q->rate_bps,
                             .seed = q->seed};
-  int port = ctl_find(n, q->interface), rc = 0;
+  int port = ctl_find(n, q->interface, why), rc = 0;
   int rx = strcmp(q->direction, "rx") == 0, tx = strcmp(q->direction, "tx") == 0;
 
-  if (port < 0) {
-    *why = "no such interface";
-    return -ENOENT;
-  }
+  if (port < 0)
+    return port;
   if (!rx && !tx && strcmp(q->direction, "both") != 0) {
     *why = "direction: rx, tx or both";
     return -EINVAL;
@@ -224,12 +247,10 @@ static int ctl_set_impairment(struct nicio *n, const Hoststack__Control__SetImpa
 }
 
 static int ctl_set_capture(struct nicio *n, const Hoststack__Control__Capture *q, const char **why) {
-  int port = ctl_find(n, q->interface);
+  int port = ctl_find(n, q->interface, why);
 
-  if (port < 0) {
-    *why = "no such interface";
-    return -ENOENT;
-  }
+  if (port < 0)
+    return port;
   if (!q->stop && q->path[0] != '/') {
     *why = "path must be absolute";
     return -EINVAL;

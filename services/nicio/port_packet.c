@@ -15,10 +15,14 @@
 #include "base/log.h"
 
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,6 +41,7 @@ struct packet_tx {
 struct packet {
   int fd;
   uint32_t batch; /* messages armed: fewer when the segment has few slots */
+  int qdisc;      /* packets pass the kernel's queueing: it has to cut them */
   usec_t nobufs_since;
   struct mmsghdr rx_msg[PACKET_BATCH], tx_msg[PACKET_BATCH];
   struct rxmsg rx[PACKET_BATCH];
@@ -139,6 +144,7 @@ static int packet_open(struct port *p, const struct config_port *cfg, int vault_
     goto out_fd;
   }
   k->fd = fd;
+  k->qdisc = -1; /* a socket out of the vault may be set either way */
   k->batch = HS_CLAMP(p->slots->n_free / (4 * RXMSG_SLOTS), 1u, PACKET_BATCH);
   packet_prepare(k);
   p->priv = k;
@@ -172,12 +178,32 @@ static void packet_close(struct port *p) {
   p->n_fds = 0;
 }
 
+/** PACKET_QDISC_BYPASS hands packets to the driver as they are, and the kernel drops there what the device can't cut.
+ * So it is for devices with TSO; for others the packets take the usual way, on which the kernel cuts them. */
+static void packet_way_out(struct packet *k, const char *device) {
+  struct ethtool_value tso = {.cmd = ETHTOOL_GTSO};
+  struct ifreq ifr;
+
+  memset(&ifr, 0, sizeof ifr);
+  (void)snprintf(ifr.ifr_name, sizeof ifr.ifr_name, "%.*s", IFNAMSIZ - 1, device);
+  ifr.ifr_data = (void *)&tso;
+  int qdisc = ioctl(k->fd, SIOCETHTOOL, &ifr) == 0 && tso.data == 0;
+  if (qdisc == k->qdisc || packet_set(k->fd, SOL_PACKET, PACKET_QDISC_BYPASS, !qdisc, "PACKET_QDISC_BYPASS") < 0)
+    return;
+  if (qdisc || k->qdisc == 1)
+    log_info("nicio.packet", "%s: %s", device, qdisc ? "has no TSO, the kernel cuts" : "has TSO");
+  k->qdisc = qdisc;
+}
+
 static int packet_link(struct port *p, struct port_link *out) {
+  struct packet *k = p->priv;
   struct netif nif;
   int rc = netif_get(p->device, &nif);
 
   if (rc < 0)
     return rc;
+  if (k != NULL)
+    packet_way_out(k, p->device);
   *out = (struct port_link){.up = nif.up, .mtu = nif.mtu, .speed_mbps = nif.speed_mbps};
   memcpy(out->mac, nif.mac, 6);
   return 0;
