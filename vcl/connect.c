@@ -45,8 +45,7 @@ static void connect_ask(struct session *s, const struct abi_endpoint *remote) {
   rq->v6only = s->v6only;
   rq->reuse = s->reuse;
   rq->vrf = s->opt.vrf;
-  if (s->life == SESSION_BOUND)
-    rq->local = s->local;
+  rq->local = s->local; /* bound, or a wish (SET_LCL_ADDR), or of no family */
   rq->remote = *remote;
   s->domain = remote->family;
   FAULT_POINT("vcl.connect");

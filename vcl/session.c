@@ -428,7 +428,17 @@ void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t l
   session_touch(l);
 }
 
+/** The broker's reservation or listener goes, now or when the broker is back. */
+static void session_unbind(struct session *s) {
+  if (!s->bound)
+    return;
+  struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
+  s->bound = 0;
+  (void)worker_later_unbind(s->w, &slot);
+}
+
 int session_renew(struct session *s) {
+  session_unbind(s); /* the reservation names the old slot; the address stays a wish */
   int64_t slot = home_slot_get(s->home);
   if (slot < 0)
     return (int)slot;
@@ -447,15 +457,6 @@ int session_renew(struct session *s) {
   s->failed = s->err_taken = s->told = s->tx_armed = s->shut_rd = s->shut_wr = 0;
   session_publish_options(s);
   return 0;
-}
-
-/** The broker's reservation or listener goes, now or when the broker is back. */
-static void session_unbind(struct session *s) {
-  if (!s->bound)
-    return;
-  struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
-  s->bound = 0;
-  (void)worker_later_unbind(s->w, &slot);
 }
 
 /** Tells the engine. The slot stays until it has let go. */

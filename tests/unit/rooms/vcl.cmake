@@ -19,3 +19,4 @@ add_test(NAME unit_vcl_symbols
          COMMAND python3 ${VCL_TESTS}/symbols.py ${PROJECT_SOURCE_DIR}/vcl/vppcom.h $<TARGET_FILE:vppcom>
                  ${PROJECT_BINARY_DIR}/vcl/libvppcom.a ${VCL_LINK_FLAGS})
 set_tests_properties(unit_vcl_symbols PROPERTIES LABELS unit TIMEOUT 60)
+target_compile_definitions(unit_vcl_config PRIVATE HS_VCL_CONF="${PROJECT_SOURCE_DIR}/config/vcl.conf")

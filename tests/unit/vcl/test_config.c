@@ -107,8 +107,19 @@ static void test_file_and_env(void **state) {
   assert_int_equal(config_load(&c, path), -ENOENT);
 }
 
+/* The annotated example as shipped: no key in it is unknown, and what it sets are the defaults. */
+static void test_shipped_file(void **state) {
+  struct vcl_config c, d;
+  (void)state;
+  config_defaults(&c);
+  config_defaults(&d);
+  assert_int_equal(config_load(&c, HS_VCL_CONF), 0);
+  assert_int_equal(c.n_warning, 0);
+  assert_memory_equal(&c, &d, sizeof c);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_keys), cmocka_unit_test(test_forgiving),
-                                     cmocka_unit_test(test_file_and_env)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_all_keys),
+                                     cmocka_unit_test(test_forgiving), cmocka_unit_test(test_file_and_env)};
   return cmocka_run_group_tests_name("vcl config", tests, NULL, NULL);
 }

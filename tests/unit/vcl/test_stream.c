@@ -89,6 +89,30 @@ static void test_refused(void **state) {
   rig_settle(r);
 }
 
+/* A local address asked for is the one that the connection has; also on a second try. */
+static void test_bound_client(void **state) {
+  struct rig *r = *state;
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 2, 23456), got = {.ip = ip};
+  uint32_t len = sizeof got, l = rig_listen(7111, 0);
+  uint32_t c = rig_session(0);
+  assert_int_equal(vppcom_session_bind(c, &ep), 0);
+  assert_int_equal(rig_connect(c, 9), VPPCOM_ECONNREFUSED);
+  assert_int_equal(rig_connect(c, 7111), 0);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_GET_LCL_ADDR, &got, &len), 0);
+  assert_int_equal(got.port, ep.port);
+  vppcom_session_close(c);
+  c = rig_session(0);
+  ep = rig_ep(ip, 2, 23457);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_SET_LCL_ADDR, &ep, &len), 0);
+  assert_int_equal(rig_connect(c, 7111), 0);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_GET_LCL_ADDR, &got, &len), 0);
+  assert_int_equal(got.port, ep.port);
+  vppcom_session_close(c);
+  vppcom_session_close(l);
+  rig_settle(r);
+}
+
 static void test_silent_timeout(void **state) {
   struct rig *r = *state;
   uint32_t c = rig_session(1);
@@ -304,6 +328,7 @@ int main(void) {
                                      RIG(test_blocking_echo),
                                      RIG(test_nonblocking),
                                      RIG(test_refused),
+                                     RIG(test_bound_client),
                                      RIG(test_silent_timeout),
                                      RIG(test_reset),
                                      RIG(test_half_close),
