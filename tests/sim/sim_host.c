@@ -235,6 +235,7 @@ static void host_record(struct sim *s, int id) {
   uint32_t gen = h->tcb.gen + 1;
   memset(&h->tcb, 0, sizeof h->tcb);
   h->tcb.gen = gen;
+  h->tcb.worker_id = 1;
   h->tcb.local = (struct abi_endpoint){.port = be16_from(id ? 80 : 40000), .family = s->cfg.family};
   h->tcb.remote = (struct abi_endpoint){.port = be16_from(id ? 40000 : 80), .family = s->cfg.family};
   memcpy(h->tcb.local.ip, s->addr[id].b, 16);

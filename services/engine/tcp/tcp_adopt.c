@@ -124,8 +124,12 @@ static void adopt_settle(struct tcp_conn *c) {
     if (state == ABI_TCP_SYN_RECEIVED)
       c->shut_wr = 1;
   }
-  if (state == ABI_TCP_SYN_RECEIVED && (d->accept == ABI_ACCEPT_OFFERED || d->accept == ABI_ACCEPT_TAKEN))
-    state = ABI_TCP_ESTABLISHED;
+  if (state == ABI_TCP_SYN_RECEIVED && d->accept >= ABI_ACCEPT_OFFERED) {
+    if (d->worker_id != 0)
+      state = ABI_TCP_ESTABLISHED;
+    else /* the session layer found that the offer's record was not finished: to be offered again */
+      __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+  }
   if (state != d->state)
     tcp_state_repair(d, state);
 }

@@ -92,8 +92,24 @@ static void test_offered_before_state(void **state) {
   struct tcp_seg_in s = {.segs = 1, .hdr = {.seq = RIG_PEER, .flags = TCP_SYN, .wnd = 100}};
   (void)tcp_passive_open(&r->env, &r->conn, &r->d, &s, 1500, r->now);
   r->d.accept = ABI_ACCEPT_OFFERED; /* tcp_open_complete was cut off before the state */
+  r->d.worker_id = 5;
   assert_int_equal(rig_adopt(r), 0);
   STATE(r, ABI_TCP_ESTABLISHED);
+}
+
+static void test_offered_without_record(void **state) {
+  struct rig *r = *state;
+  struct tcp_seg_in s = {.segs = 1, .hdr = {.seq = RIG_PEER, .flags = TCP_SYN, .wnd = 100}};
+  (void)tcp_passive_open(&r->env, &r->conn, &r->d, &s, 1500, r->now);
+  r->d.accept = ABI_ACCEPT_OFFERED; /* but the session layer says that its record was not finished */
+  r->d.worker_id = 0;
+  assert_int_equal(rig_adopt(r), 0);
+  STATE(r, ABI_TCP_SYN_RECEIVED);
+  assert_int_equal(r->d.accept, ABI_ACCEPT_PARKED);
+  tcp_accept_ready(&r->env, &r->conn, r->now);
+  STATE(r, ABI_TCP_ESTABLISHED);
+  EXPECT(r, TCP_ACK, 1, 1, 0);
+  NOTHING(r);
 }
 
 static void test_bits_ahead_of_state(void **state) {
@@ -316,6 +332,7 @@ int main(void) {
       RIG_TEST(test_syn_received),
       RIG_TEST(test_parked),
       RIG_TEST(test_offered_before_state),
+      RIG_TEST(test_offered_without_record),
       RIG_TEST(test_bits_ahead_of_state),
       RIG_TEST(test_last_ack_that_had_ended),
       RIG_TEST(test_fin_numbered_not_marked),
