@@ -67,9 +67,9 @@ static void ctl_iface_addresses(struct ctl_iface *f, const struct nicio *n, uint
 
   for (uint32_t a = 0; a < cfg->n_addrs; a++) {
     const struct config_addr *c = &cfg->addr[a];
-    const uint8_t *bytes = c->family == AF_INET ? c->ip + 12 : c->ip;
+    int v4 = c->family == 4;
     if (c->how != CONFIG_ADDR_GIVEN || strcmp(c->port, n->port[i].name) != 0 ||
-        inet_ntop(c->family, bytes, ip, sizeof ip) == NULL)
+        inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? c->ip + 12 : c->ip, ip, sizeof ip) == NULL)
       continue;
     (void)snprintf(f->address[f->pb.n_address], sizeof f->address[0], "%s/%u", ip, c->prefix);
     f->addresses[f->pb.n_address] = f->address[f->pb.n_address];
