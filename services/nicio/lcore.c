@@ -136,10 +136,26 @@ static uint32_t lcore_tx_due(struct lcore *lc, struct port *p) {
   return n;
 }
 
+/** The link went down with frames waiting: they are dropped, so that other ports' frames are not held up behind them.
+ */
+static uint32_t lcore_tx_down(struct lcore *lc, struct port *p) {
+  struct txq *q = &lc->txq[p->index];
+  uint32_t n = 0;
+
+  p->tx_full = p->tx_no_wake = 0;
+  for (; !txq_empty(q); n++)
+    txq_pop(q, &lc->links, 1);
+  if (n > 0)
+    port_count(p, ABI_PC_TX_DROP_DOWN, n);
+  return n;
+}
+
 static uint32_t lcore_tx(struct lcore *lc, struct port *p) {
   struct txq *q = &lc->txq[p->index];
   uint32_t work = 0;
 
+  if (HS_UNLIKELY(!__atomic_load_n(&p->up, __ATOMIC_RELAXED)))
+    return lcore_tx_down(lc, p);
   if (lc->impair_tx[p->index] != NULL)
     work += lcore_tx_due(lc, p);
   for (uint32_t round = 0; round < 4 && !txq_empty(q); round++) {

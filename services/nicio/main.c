@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define MAIN_TICK_US    20000u /* capture files, regions that wait for the lcore */
+#define MAIN_LINK_TICKS 5u     /* links of ethdevs ten times per second */
 #define MAIN_LOST_TICKS 50u    /* device drop counters once per second */
 #define MAIN_STATS_SVC  1u     /* nicio in abi_stats.service */
 
@@ -80,7 +81,7 @@ static int main_open_port(struct nicio *n, uint32_t i) {
   char mac[18];
   int rc;
 
-  port_init(p, i, cfg, &n->fs, &n->lcore.slots);
+  port_init(p, i, &n->svc.cfg, &n->fs, &n->lcore.slots);
   if (cfg->kind == PORT_KIND_KERNEL)
     rc = main_open_kernel(n, i, cfg);
   else
@@ -250,14 +251,16 @@ static void main_on_tick(void *ctx) {
   if (!n->running)
     return;
   ctl_capture_poll(n);
-  if (++ticks % MAIN_LOST_TICKS != 0)
+  ticks++;
+  for (uint32_t i = 0; i < n->n_ports && ticks % MAIN_LINK_TICKS == 0; i++)
+    if (n->port[i].kind == PORT_KIND_ETHDEV)
+      (void)port_refresh(&n->port[i]);
+  if (ticks % MAIN_LOST_TICKS != 0)
     return;
   for (uint32_t i = 0; i < n->n_ports; i++) {
     struct port *p = &n->port[i];
     if (p->ops->lost != NULL)
       port_count(p, ABI_PC_RX_KERNEL_DROP, p->ops->lost(p));
-    if (p->kind == PORT_KIND_ETHDEV)
-      (void)port_refresh(p);
   }
 }
 

@@ -96,6 +96,18 @@ static int netif_is_veth(const char *name) {
   return netif_ioctl(name, SIOCETHTOOL, &ifr) == 0 && strcmp(info.driver, "veth") == 0;
 }
 
+uint32_t netif_rx_queues(const char *name) {
+  struct ethtool_channels ch = {.cmd = ETHTOOL_GCHANNELS};
+  struct ifreq ifr;
+
+  memset(&ifr, 0, sizeof ifr);
+  ifr.ifr_data = (void *)&ch;
+  if (netif_ioctl(name, SIOCETHTOOL, &ifr) < 0)
+    return 1;
+  uint32_t n = ch.rx_count + ch.combined_count;
+  return n > 0 ? n : 1;
+}
+
 /** A small sysfs file. Bytes read, 0 when there is none. */
 static size_t netif_sysfs_read(const char *path, char *buf, size_t room) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -166,10 +178,14 @@ void netif_watch_drain(int fd) {
     ;
 }
 
-void netif_mac_from_name(const char *name, uint8_t mac[6]) {
+void netif_mac_derive(const char *run_dir, const char *name, const char *device, uint8_t mac[6]) {
   static const uint8_t key[16] = "hoststack.port.";
-  uint64_t h = hash_siphash24(key, name, strlen(name));
+  char text[512], machine[40], host[65] = "";
 
+  (void)netif_sysfs_read("/etc/machine-id", machine, sizeof machine);
+  (void)gethostname(host, sizeof host - 1);
+  int n = snprintf(text, sizeof text, "%s|%s|%s|%s|%s", machine, host, run_dir, name, device);
+  uint64_t h = hash_siphash24(key, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
   memcpy(mac, &h, 6);
   mac[0] = (uint8_t)((mac[0] & 0xfcu) | 0x02u);
 }

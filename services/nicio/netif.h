@@ -26,12 +26,15 @@ HS_MUST_CHECK int netif_set_mtu(const char *name, uint32_t mtu);
  * there and overtake each other, unless receive steering (RPS) sends each flow to one cpu. Best effort: sysfs may be
  * read-only or another namespace's. 1 when it was set, 0 when it was not needed or not possible. */
 int netif_steer(const char *name);
+/** Receive queues in use, ≥ 1. */
+uint32_t netif_rx_queues(const char *name);
 /** A descriptor that becomes readable when links change (rtnetlink), non-blocking. fd or -errno. */
 HS_MUST_CHECK int netif_watch(void);
 /** Swallow what the watch delivered. */
 void netif_watch_drain(int fd);
-/** MAC for a port that has no interface of its own: locally administered, from its name, so that it is the same after
- * every restart (RFC 7042 2.1). */
-void netif_mac_from_name(const char *name, uint8_t mac[6]);
+/** MAC for a port that has no interface of its own: locally administered (RFC 7042 2.1), from the machine, the run dir,
+ * the port's name and its device, so that it is the same after every restart and another at the other end of the wire.
+ */
+void netif_mac_derive(const char *run_dir, const char *name, const char *device, uint8_t mac[6]);
 
 #endif

@@ -6,12 +6,14 @@
 #include "base/bits.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "netif.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
-void port_init(struct port *p, uint32_t index, const struct config_port *cfg, const struct frame_seg *fs,
+void port_init(struct port *p, uint32_t index, const struct config *all, const struct frame_seg *fs,
                struct slots *slots) {
+  const struct config_port *cfg = &all->port[index];
   static const uint8_t none[6];
 
   memset(p, 0, sizeof *p);
@@ -25,6 +27,7 @@ void port_init(struct port *p, uint32_t index, const struct config_port *cfg, co
   (void)snprintf(p->device, sizeof p->device, "%s", cfg->device);
   p->mac_set = memcmp(cfg->mac, none, 6) != 0;
   memcpy(p->mac, cfg->mac, 6);
+  netif_mac_derive(all->run_dir, p->name, p->device, p->mac_derived);
 }
 
 void port_publish(struct port *p) {

@@ -60,6 +60,7 @@ struct port {
   uint32_t mtu;
   uint32_t speed_mbps;
   uint8_t mac[6];
+  uint8_t mac_derived[6]; /* for devices without one that stays: netif_mac_derive */
   char name[32];
   char device[128];
   int fd;                /* kernel: to be deposited; -1 otherwise */
@@ -80,7 +81,7 @@ extern const struct port_ops port_packet_ops;
 extern const struct port_ops port_tap_ops;
 
 /** Fill in what is common from the configuration; the page entry is marked used once the port is open. */
-void port_init(struct port *p, uint32_t index, const struct config_port *cfg, const struct frame_seg *fs,
+void port_init(struct port *p, uint32_t index, const struct config *all, const struct frame_seg *fs,
                struct slots *slots);
 /** Write link, MTU and MAC into the shared page (control thread). */
 void port_publish(struct port *p);

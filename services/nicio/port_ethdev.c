@@ -17,6 +17,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "shm/fence.h"
 #include "wire/cksum.h"
 #include "wire/ip.h"
 #include "wire/tcp.h"
@@ -26,19 +27,22 @@
 #include <rte_dev.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#define ETH_RING      1024u
+#define ETH_RING      2048u
 #define ETH_BURST     64u
 #define ETH_PEND      512u /* wire packets that wait for room in the device */
 #define ETH_POLL_HOT  100u
 #define ETH_POLL_US   1000u
 #define ETH_HLEN_VLAN 18u
 #define ETH_HOT       50u /* turns without work after which a device counts as quiet */
+#define ETH_RECONNECT 3u  /* looks at a link that is down, 100 ms apart, before a new attempt */
 #define ETH_QUEUES    8u
 #define ETH_FD_MAX    4096
 #ifndef AF_XDP
@@ -50,6 +54,10 @@ struct eth {
   uint16_t queues;
   int kernel_peer; /* a device of the kernel lies below: unfinished checksums may arrive */
   int registered;  /* the lcore has told DPDK about itself */
+  int started;     /* atomic: the device runs; a memif client waits for its server */
+  int busy;        /* atomic: the lcore is inside a burst */
+  int memif_client;
+  uint32_t down; /* times in a row that the link was found down */
   uint32_t quiet;
   uint32_t pend_at, n_pend;
   struct rte_mbuf *pend[ETH_PEND];
@@ -90,8 +98,23 @@ static void eth_find_fds(struct port *p, const uint8_t *before) {
   p->poll_us = p->n_fds > 0 ? 0 : ETH_POLL_US;
 }
 
+/** A packet that arrives on a queue without a socket goes to the kernel's stack and is lost to us: net_af_xdp gets all
+ * queues of its interface unless the configuration says which. Returns how many it should have, 0 = as configured. */
+static uint32_t eth_xdp_queues(const char *device, char *args, size_t room) {
+  const char *iface = strstr(device, "iface=");
+  char name[32];
+
+  (void)snprintf(args, room, "%s", device);
+  if (strncmp(device, "net_af_xdp", 10) != 0 || iface == NULL || strstr(device, "queue") != NULL)
+    return 0;
+  (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(iface + 6, ","), iface + 6);
+  uint32_t n = HS_MIN(netif_rx_queues(name), ETH_QUEUES);
+  (void)snprintf(args, room, "%s,queue_count=%u", device, n);
+  return n;
+}
+
 static int eth_probe(const char *device, uint16_t *id) {
-  char name[128];
+  char name[192];
 
   (void)snprintf(name, sizeof name, "%s", device);
   name[strcspn(name, ",")] = '\0';
@@ -119,7 +142,9 @@ static int eth_queues(struct eth *e, const struct rte_eth_dev_info *info) {
   if ((rc = rte_eth_dev_configure(e->id, e->queues, 1, &conf)) < 0 ||
       (rc = rte_eth_dev_adjust_nb_rx_tx_desc(e->id, &rxd, &txd)) < 0)
     return rc;
-  rxd = (uint16_t)HS_MIN((uint32_t)rxd, eal.n_eth / (2u * e->queues));
+  uint32_t most = eal.n_eth / (2u * e->queues);
+  while (rxd > most && rxd > 64) /* drivers want powers of two */
+    rxd /= 2;
   for (uint16_t q = 0; q < e->queues; q++)
     if ((rc = rte_eth_rx_queue_setup(e->id, q, rxd, (unsigned)SOCKET_ID_ANY, NULL, eal.rx)) < 0)
       return rc;
@@ -148,9 +173,63 @@ static int eth_set_mtu(struct eth *e, const struct port *p, uint32_t want) {
   return rc;
 }
 
+/** Start the device. A memif client fails here while its server is away: eth_link tries again. */
+static int eth_run(struct eth *e) {
+  int rc = rte_eth_dev_start(e->id);
+
+  if (rc < 0)
+    return rc;
+  (void)rte_eth_promiscuous_enable(e->id);
+  __atomic_store_n(&e->started, 1, __ATOMIC_RELEASE);
+  return 0;
+}
+
+/** Lcore: may the device be used now? Then eth_leave follows. Control: once `started` is 0 and `busy` was seen 0, the
+ * lcore stays away. */
+static int eth_enter(struct eth *e) {
+  __atomic_store_n(&e->busy, 1, __ATOMIC_RELAXED);
+  shm_fence();
+  if (HS_LIKELY(__atomic_load_n(&e->started, __ATOMIC_ACQUIRE)))
+    return 1;
+  __atomic_store_n(&e->busy, 0, __ATOMIC_RELEASE);
+  return 0;
+}
+static void eth_leave(struct eth *e) {
+  __atomic_store_n(&e->busy, 0, __ATOMIC_RELEASE);
+}
+
+/** A memif client whose server went away does not connect again by itself: stop the device, start it anew. */
+static void eth_reconnect(struct eth *e) {
+  if (!e->memif_client || ++e->down % ETH_RECONNECT != 0)
+    return;
+  __atomic_store_n(&e->started, 0, __ATOMIC_RELEASE);
+  shm_fence();
+  while (__atomic_load_n(&e->busy, __ATOMIC_ACQUIRE))
+    (void)sched_yield();
+  (void)rte_eth_dev_stop(e->id);
+  (void)eth_run(e);
+}
+
+/** A socket file that a killed server of a memif left behind would keep the next one from listening. */
+static void eth_unlink_stale(const char *device) {
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
+  const char *path = strstr(device, "socket=");
+
+  if (strncmp(device, "net_memif", 9) != 0 || strstr(device, "role=server") == NULL || path == NULL)
+    return;
+  (void)snprintf(a.sun_path, sizeof a.sun_path, "%.*s", (int)strcspn(path + 7, ","), path + 7);
+  int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (fd < 0)
+    return;
+  if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0 && errno == ECONNREFUSED)
+    (void)unlink(a.sun_path);
+  close(fd);
+}
+
 static int eth_open(struct port *p, const struct config_port *cfg, int vault_fd) {
   static uint8_t before[ETH_FD_MAX];
   struct rte_eth_dev_info info;
+  char args[192];
   int rc;
 
   (void)vault_fd; /* nothing of an ethdev is kept over a restart */
@@ -158,17 +237,22 @@ static int eth_open(struct port *p, const struct config_port *cfg, int vault_fd)
   if (e == NULL)
     return -ENOMEM;
   eth_fds(before);
-  if ((rc = eth_probe(p->device, &e->id)) < 0 || (rc = rte_eth_dev_info_get(e->id, &info)) < 0)
+  eth_unlink_stale(p->device);
+  uint32_t all = eth_xdp_queues(p->device, args, sizeof args);
+  if ((rc = eth_probe(args, &e->id)) < 0 || (rc = rte_eth_dev_info_get(e->id, &info)) < 0)
     goto out;
-  e->queues = (uint16_t)HS_CLAMP(cfg->queues, 1u, HS_MIN((uint32_t)info.max_rx_queues, ETH_QUEUES));
+  e->queues = (uint16_t)HS_CLAMP(all > 0 ? all : cfg->queues, 1u, HS_MIN((uint32_t)info.max_rx_queues, ETH_QUEUES));
+  e->memif_client = strcmp(info.driver_name, "net_memif") == 0 && strstr(p->device, "role=server") == NULL;
   e->kernel_peer = strcmp(info.driver_name, "net_af_packet") == 0 || strcmp(info.driver_name, "net_af_xdp") == 0 ||
                    strcmp(info.driver_name, "net_tap") == 0;
-  if ((rc = eth_queues(e, &info)) < 0 || (rc = eth_set_mtu(e, p, cfg->mtu)) < 0 || (rc = rte_eth_dev_start(e->id)) < 0)
+  if ((rc = eth_queues(e, &info)) < 0 || (rc = eth_set_mtu(e, p, cfg->mtu)) < 0)
     goto out;
-  (void)rte_eth_promiscuous_enable(e->id);
+  rc = eth_run(e);
+  if (rc < 0 && !e->memif_client)
+    goto out;
   eth_find_fds(p, before);
   if (!p->mac_set && eth_mac_is_lent(info.driver_name)) {
-    netif_mac_from_name(p->name, p->mac);
+    memcpy(p->mac, p->mac_derived, 6);
     p->mac_set = 1;
   }
   p->priv = e;
@@ -201,13 +285,19 @@ static int eth_link(struct port *p, struct port_link *out) {
   uint16_t mtu = 0;
 
   memset(&l, 0, sizeof l);
+  if (!e->started)
+    (void)eth_run(e);
   int rc = rte_eth_link_get_nowait(e->id, &l);
   if (rc < 0 || (rc = rte_eth_dev_get_mtu(e->id, &mtu)) < 0 || (rc = rte_eth_macaddr_get(e->id, &mac)) < 0)
     return rc;
-  out->up = l.link_status == RTE_ETH_LINK_UP;
+  out->up = e->started && l.link_status == RTE_ETH_LINK_UP;
   out->mtu = mtu;
   out->speed_mbps = l.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : l.link_speed;
   memcpy(out->mac, mac.addr_bytes, 6);
+  if (out->up)
+    e->down = 0;
+  else if (e->started)
+    eth_reconnect(e);
   return 0;
 }
 
@@ -286,6 +376,8 @@ static uint32_t eth_rx_burst(struct port *p, struct abi_frame_desc *d, uint32_t 
     (void)rte_thread_register(); /* gives this thread a cache in the pools */
   }
   p->rx_empty = 1;
+  if (!eth_enter(e))
+    return 0;
   for (uint16_t q = 0; q < e->queues; q++) {
     uint32_t room = (HS_MIN(max, PORT_RX_DESCS) - n) / 4; /* chains of jumbo frames */
     uint16_t got = rte_eth_rx_burst(e->id, q, m, (uint16_t)HS_MIN(room, ETH_BURST));
@@ -294,6 +386,7 @@ static uint32_t eth_rx_burst(struct port *p, struct abi_frame_desc *d, uint32_t 
     for (uint16_t i = 0; i < got; i++)
       n += eth_deliver(p, e, m[i], e->raw + n, PORT_RX_DESCS - n);
   }
+  eth_leave(e);
   e->quiet = n > 0 ? 0 : e->quiet + 1;
   if (p->n_fds == 0)
     p->poll_us = e->quiet < ETH_HOT ? ETH_POLL_HOT : ETH_POLL_US;
@@ -364,6 +457,8 @@ static uint32_t eth_tx_burst(struct port *p, const struct pkt *pk, uint32_t n) {
   uint32_t done = 0;
 
   p->tx_full = p->tx_no_wake = 0;
+  if (!eth_enter(e))
+    return 0;
   while (eth_flush(p, e) && done < n) {
     while (done < n) {
       int rc = eth_cut(p, e, &pk[done]);
@@ -378,6 +473,7 @@ static uint32_t eth_tx_burst(struct port *p, const struct pkt *pk, uint32_t n) {
     if (e->n_pend == 0)
       break;
   }
+  eth_leave(e);
   if (e->n_pend > 0 || done < n) {
     p->tx_full = p->tx_no_wake = 1;
     port_count(p, ABI_PC_TX_FULL, 1);

@@ -96,7 +96,7 @@ static int tap_open(struct port *p, const struct config_port *cfg, int vault_fd)
   k->fd = fd;
   rxmsg_init(&k->rx);
   if (!p->mac_set)
-    netif_mac_from_name(p->name, p->mac);
+    memcpy(p->mac, p->mac_derived, 6);
   p->mac_set = 1;
   p->priv = k;
   p->fd = fd;

@@ -6,7 +6,12 @@
 
 #include "nicio_echo.h"
 
+#include "base/clock.h"
+
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -87,6 +92,86 @@ static void test_tap(void **state) {
   echo_through(ETHDEV("net_tap0,iface=hstap"), ECHO_PEER, 1500);
 }
 
+struct pair {
+  struct rig *other;
+  uint32_t got, sent;
+  uint8_t frame[1514];
+};
+
+/** The server's engine sends every frame back. */
+static void pair_back(struct rig *r, void *ctx, const struct abi_frame_desc *d, uint8_t *f, uint32_t len) {
+  (void)ctx;
+  (void)d;
+  (void)rig_send(r, f, len, len, 0, NULL);
+}
+
+static void pair_got(struct rig *r, void *ctx, const struct abi_frame_desc *d, uint8_t *f, uint32_t len) {
+  struct pair *p = ctx;
+
+  (void)r;
+  (void)d;
+  if (len == sizeof p->frame && memcmp(f + 14, p->frame + 14, 1500) == 0)
+    p->got++;
+}
+
+/** Both engines turn; the client's sends whatever it has slots for. 1 once `want` frames came back. */
+static int pair_run(struct rig *client, struct pair *p, uint32_t want, int ms) {
+  usec_t end = clock_now_us() + (usec_t)ms * 1000;
+  uint32_t start = p->got;
+
+  while (clock_now_us() < end) {
+    if (client->link.up && client->n_tx_free > 256 && rig_send(client, p->frame, sizeof p->frame, 64, 0, NULL) == 0)
+      p->sent++;
+    rig_turn(client, pair_got, p);
+    rig_turn(p->other, pair_back, NULL);
+    if (p->got - start >= want)
+      return 1;
+    sched_yield();
+  }
+  return 0;
+}
+
+/** Two stacks over memif: either nicio may come first, die, and come back. */
+static void test_memif(void **state) {
+  static struct rig server, client;
+  static struct pair p;
+  char yaml[256];
+  struct rig *side[2] = {&server, &client};
+
+  (void)state;
+  if (!rig_may())
+    skip();
+  p = (struct pair){.other = &server};
+  for (uint32_t i = 0; i < sizeof p.frame; i++)
+    p.frame[i] = (uint8_t)(i * 3);
+  assert_int_equal(rig_open(&server, 1024, 512), 0);
+  assert_int_equal(rig_open(&client, 1024, 512), 0);
+  for (int i = 0; i < 2; i++) {
+    (void)snprintf(yaml, sizeof yaml,
+                   "    - name: net0\n      kind: ethdev\n"
+                   "      device: \"net_memif0,role=%s,socket=%s/memif.sock,socket-abstract=no\"\n",
+                   i == 0 ? "server" : "client", server.dir);
+    assert_int_equal(rig_config(side[i], "", yaml), 0);
+  }
+  assert_int_equal(rig_spawn(&client), 0); /* nobody there yet */
+  assert_true(rig_until(&client, NULL, NULL, echo_link_up, 10000));
+  assert_int_equal(client.fs.pkt->port[0].up, 0);
+  assert_int_equal(rig_spawn(&server), 0);
+  assert_true(pair_run(&client, &p, 2000, 20000));
+  uint8_t mac[6];
+  memcpy(mac, server.fs.pkt->port[0].mac, 6);
+  assert_memory_not_equal(mac, client.fs.pkt->port[0].mac, 6);
+  for (int i = 0; i < 4; i++) {
+    struct rig *r = side[i % 2];
+    rig_kill(r);
+    assert_int_equal(rig_spawn(r), 0);
+    assert_true(pair_run(&client, &p, 2000, 20000));
+  }
+  assert_memory_equal(server.fs.pkt->port[0].mac, mac, 6);
+  rig_close(&client);
+  rig_close(&server);
+}
+
 /** A device that is not there is named, and nicio says no. */
 static void test_no_device(void **state) {
   static struct rig r;
@@ -105,6 +190,7 @@ int main(void) {
   /* DPDK's and libxdp's own memory at exit is not ours to judge */
   (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_af_packet), cmocka_unit_test(test_af_xdp),
-                                     cmocka_unit_test(test_tap), cmocka_unit_test(test_no_device)};
+                                     cmocka_unit_test(test_tap), cmocka_unit_test(test_memif),
+                                     cmocka_unit_test(test_no_device)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
