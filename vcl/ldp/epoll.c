@@ -48,7 +48,9 @@ static int epoll_register(int fd) {
   ep->vep = INVALID_SESSION_ID;
   ep->kernel_fd = -1;
   ep->nudge_fd = -1;
-  return fd_set_file(fd, &ep->file, 0); /* past 2^20: the set stays a plain kernel set */
+  if (fd_set_file(fd, &ep->file, 0) < 0)
+    fd_put(&ep->file); /* past 2^20: the set stays a plain kernel set */
+  return 0;
 }
 
 int ldp_epoll_create1(int flags) {

@@ -30,7 +30,12 @@ static struct fd_file fd_inner_file = {.kind = FD_INNER, .refs = 1};
 static struct fd_file *fd_free_list[4]; /* by kind */
 static pthread_mutex_t fd_mutex = PTHREAD_MUTEX_INITIALIZER;
 static int fd_seat_fd = -1;
-static pid_t fd_pid; /* 0 until the first change */
+static pid_t fd_pid;              /* 0 until the first change */
+static __thread int fd_held_here; /* from fd_get, fd_take, fd_file_new to fd_put, fd_set_file */
+
+int fd_held(void) {
+  return fd_held_here;
+}
 
 void fd_lock(void) {
   pthread_mutex_lock(&fd_mutex);
@@ -83,6 +88,7 @@ struct fd_file *fd_get(int fd) {
     int32_t refs = __atomic_load_n(&f->refs, __ATOMIC_RELAXED);
     if (refs <= 0 || !__atomic_compare_exchange_n(&f->refs, &refs, refs + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
       continue;
+    fd_held_here++;
     if (__atomic_load_n(&slot->file, __ATOMIC_ACQUIRE) == f)
       return f;
     fd_put(f); /* closed, perhaps reused, meanwhile */
@@ -99,8 +105,10 @@ struct fd_file *fd_get_kind(int fd, uint32_t kind) {
 }
 
 void fd_put(struct fd_file *f) {
-  if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) > 0)
+  if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) > 0) {
+    fd_held_here--;
     return;
+  }
   uint32_t kind = f->kind;
   if (kind == FD_SOCK)
     sock_end((struct sock *)f);
@@ -110,6 +118,7 @@ void fd_put(struct fd_file *f) {
   f->next = fd_free_list[kind];
   fd_free_list[kind] = f;
   fd_unlock();
+  fd_held_here--;
 }
 
 bool fd_ours(int fd) {
@@ -135,6 +144,8 @@ int fd_set_file(int fd, struct fd_file *f, uint32_t flags) {
     rc = 0;
   }
   fd_unlock();
+  if (rc == 0 && f != &fd_inner_file)
+    fd_held_here--;
   return rc;
 }
 
@@ -149,6 +160,8 @@ struct fd_file *fd_take(int fd) {
   else
     __atomic_store_n(&slot->file, NULL, __ATOMIC_RELEASE);
   fd_unlock();
+  if (f)
+    fd_held_here++;
   return f;
 }
 
@@ -244,5 +257,6 @@ struct fd_file *fd_file_new(uint32_t kind, unsigned size) {
   f->next = NULL;
   f->kind = kind;
   __atomic_store_n(&f->refs, 1, __ATOMIC_RELEASE);
+  fd_held_here++;
   return f;
 }

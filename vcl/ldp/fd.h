@@ -28,6 +28,8 @@ struct fd_file *fd_get(int fd);
 struct fd_file *fd_get_kind(int fd, uint32_t kind);
 /** Gives the reference back; the last one ends the file (sock_end, epoll_end). */
 void fd_put(struct fd_file *f);
+/** References that the calling thread holds: above zero it is inside a call of ours (or in a handler that broke in). */
+int fd_held(void);
 /** True if fd is in the table, of any kind but inner; a guess the moment it returns. */
 bool fd_ours(int fd);
 bool fd_is_inner(int fd);

@@ -30,13 +30,16 @@ static void test_entries(void **state) {
   struct fd_file *f = fd_get_kind(fd, FD_SOCK);
   assert_ptr_equal(f, s);
   assert_int_equal(f->refs, 2);
+  assert_int_equal(fd_held(), 1);
   assert_int_equal(fd_set_file(copy, f, 0), 0); /* the table takes the reference */
   assert_ptr_equal(fd_take(fd), s);
   fd_put(&s->file);
   assert_int_equal(fakes_socks_ended, 0);
   assert_null(fd_take(fd));
+  assert_int_equal(fd_held(), 0);
   fd_put(fd_take(copy));
   assert_int_equal(fakes_socks_ended, 1);
+  assert_int_equal(fd_held(), 0);
   assert_false(fd_ours(copy));
   close(fd);
   close(copy);
