@@ -1,7 +1,7 @@
 /*
  * Two engines over a bad path, no crashes: loss 0–10 %, delay, reordering, duplication, corruption, both address
  * families, with and without SACK, timestamps and window scaling. Every byte once and in order, both ways, orderly
- * close, nothing stuck. Run with a seed as argument to see one case of each group in detail.
+ * close, nothing stuck. SIM_VERBOSE in the environment shows each case.
  */
 #include "sim.h"
 
