@@ -39,10 +39,11 @@ static int session_believe_app(struct session *s) {
 }
 
 static void session_clear_words(struct abi_sess_engine *e, uint32_t tx_limit) {
-  uint32_t state = e->state, hint_pos = e->hint_pos, gen = e->gen;
-  struct abi_sess_engine fresh = {.state = state, .hint_pos = hint_pos, .gen = gen, .tx_limit = tx_limit};
-  fresh.tcb = ABI_SEG_NONE;
-  *e = fresh; /* state is FREE or CLOSED here, so nobody believes the other words */
+  /* state first: whoever sees a new gen must not read the state of the slot's previous life with it */
+  __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE);
+  FAULT_POINT("session.clear"); /* a FREE record: nobody believes the other words */
+  struct abi_sess_engine fresh = {.hint_pos = e->hint_pos, .gen = e->gen, .tx_limit = tx_limit, .tcb = ABI_SEG_NONE};
+  *e = fresh;
 }
 
 int session_bind_record(struct worker *w, struct session *s, struct app_worker *a, uint32_t slot, uint32_t gen,
