@@ -260,14 +260,14 @@ static void session_look_live(struct worker *w, struct session *s) {
     session_look_options(w, s);
   if (s->ops)
     s->ops->consumed(w, s, w->now);
-  if (s->ops && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) && !s->shut_wr) {
-    s->shut_wr = 1;
-    s->ops->shutdown(w, s, w->now);
-  }
   if (s->ops && (want & ABI_WANT_ABORT)) {
     s->app_closed = 1;
     s->ops->abort(w, s, 0, w->now);
     return;
+  }
+  if (s->ops && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) && !s->shut_wr) {
+    s->shut_wr = 1;
+    s->ops->shutdown(w, s, w->now);
   }
   if (want & ABI_WANT_CLOSE)
     session_orphan(w, s);
