@@ -155,6 +155,27 @@ static int ctl_show_stats(struct nicio *n, uint8_t **reply, size_t *reply_len) {
 
 /* --- capture --- */
 
+/** Loop timer: write out what the captures collected; ends itself with the last one. */
+static void ctl_capture_poll(void *ctx) {
+  struct nicio *n = ctx;
+  int live = 0;
+
+  for (uint32_t i = 0; i < n->n_ports; i++) {
+    if (n->capture[i] == NULL)
+      continue;
+    int rc = pcapng_drain(n->capture[i]);
+    if (rc < 0)
+      log_error("nicio.capture", "%s: %s", n->port[i].name, err_text(rc));
+    if (n->capture[i]->full)
+      (void)ctl_capture(n, i, NULL, 0, 0);
+    live |= n->capture[i] != NULL;
+  }
+  if (!live) {
+    loop_del_timer(n->svc.loop, n->capture_timer);
+    n->capture_timer = 0;
+  }
+}
+
 int ctl_capture(struct nicio *n, uint32_t port, const char *path, uint32_t snaplen, uint64_t max_bytes) {
   struct lcore_cmd cmd = {.kind = LCORE_CAPTURE, .port = port};
   int rc = 0;
@@ -180,20 +201,10 @@ int ctl_capture(struct nicio *n, uint32_t port, const char *path, uint32_t snapl
   if (rc < 0)
     return rc; /* c stays: the lcore may still take it up */
   n->capture[port] = c;
+  if (n->capture_timer <= 0)
+    n->capture_timer = loop_add_timer(n->svc.loop, CTL_CAPTURE_US, CTL_CAPTURE_US, ctl_capture_poll, n);
   log_info("nicio.capture", "%s: into %s", n->port[port].name, path);
   return 0;
-}
-
-void ctl_capture_poll(struct nicio *n) {
-  for (uint32_t i = 0; i < n->n_ports; i++) {
-    if (n->capture[i] == NULL)
-      continue;
-    int rc = pcapng_drain(n->capture[i]);
-    if (rc < 0)
-      log_error("nicio.capture", "%s: %s", n->port[i].name, err_text(rc));
-    if (n->capture[i]->full)
-      (void)ctl_capture(n, i, NULL, 0, 0);
-  }
 }
 
 /* --- impairment --- */

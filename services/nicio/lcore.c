@@ -37,13 +37,13 @@ int lcore_init(struct lcore *lc, const struct frame_seg *fs, struct regions *rg,
   lc->bell_in = lc->bell_out = lc->epfd = -1;
   lc->cpu = -1;
   lc->stat = lc->stat_private;
-  int rc = slots_init(&lc->slots, (uint32_t)fs->geom.n_rx, n_eth);
-  if (rc < 0)
-    return rc;
-  rc = link_open(&lc->links, fs, &lc->slots, lcore_purge, lc);
-  if (rc < 0)
-    slots_fini(&lc->slots);
-  return rc;
+  uint32_t n_rx = (uint32_t)fs->geom.n_rx;
+  lc->stack = calloc(n_rx, sizeof *lc->stack);
+  lc->book = calloc(n_rx, sizeof *lc->book);
+  if (lc->stack == NULL || lc->book == NULL)
+    return -ENOMEM;
+  slots_init(&lc->slots, lc->stack, n_rx, n_eth);
+  return link_open(&lc->links, fs, &lc->slots, lc->book, lcore_purge, lc);
 }
 
 /* --- TX --- */
@@ -496,8 +496,8 @@ void lcore_fini(struct lcore *lc) {
     impair_free(lc->impair_tx[i]);
   }
   free(lc->txq);
-  link_fini(&lc->links);
-  slots_fini(&lc->slots);
+  free(lc->book);
+  free(lc->stack);
   if (lc->epfd >= 0)
     close(lc->epfd);
   lc->epfd = -1;

@@ -60,6 +60,8 @@ struct lcore {
   struct idle idle;
   struct links links;
   struct slots slots;
+  uint32_t *stack;       /* memory of slots */
+  struct lend_rec *book; /* memory of links */
   struct regions *regions;
   const struct frame_seg *fs;
   struct port *port;
@@ -76,7 +78,8 @@ struct lcore {
   struct pkt pkt[TXQ_BURST];
 };
 
-/** Make everything but the thread; n_eth RX slots belong to an ethdev pool. 0 or -errno. */
+/** Make everything but the thread; n_eth RX slots belong to an ethdev pool. 0 or -errno; lcore_fini is due either way.
+ */
 HS_MUST_CHECK int lcore_init(struct lcore *lc, const struct frame_seg *fs, struct regions *rg, uint32_t n_eth);
 /** Give the ports (opened) and start the thread. 0 or -errno. */
 HS_MUST_CHECK int lcore_start(struct lcore *lc, struct port *ports, uint32_t n_ports, enum idle_mode mode, int cpu);

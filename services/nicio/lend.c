@@ -5,25 +5,16 @@
 
 #include "base/bug.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-int lend_init(struct lend *l, uint32_t n_rx) {
+void lend_init(struct lend *l, struct lend_rec *rec, uint32_t n_rx) {
   memset(l, 0, sizeof *l);
-  l->rec = calloc(n_rx, sizeof *l->rec);
-  if (l->rec == NULL)
-    return -ENOMEM;
+  l->rec = rec;
   l->n_rx = n_rx;
   for (uint32_t i = 0; i < n_rx; i++)
-    l->rec[i].link = LEND_HOME;
+    rec[i].link = LEND_HOME;
   for (uint32_t i = 0; i < ABI_LINKS_MAX; i++)
     l->list[i] = (struct lend_list){.head = ABI_SEG_NONE, .tail = ABI_SEG_NONE, .unpushed = ABI_SEG_NONE};
-  return 0;
-}
-
-void lend_fini(struct lend *l) {
-  free(l->rec);
-  memset(l, 0, sizeof *l);
 }
 
 void lend_frame(struct lend *l, uint32_t link, const struct abi_frame_desc *d, uint32_t n) {

@@ -37,8 +37,8 @@ struct lend {
   struct lend_list list[ABI_LINKS_MAX];
 };
 
-HS_MUST_CHECK int lend_init(struct lend *l, uint32_t n_rx);
-void lend_fini(struct lend *l);
+/** All slots at home. `rec` is memory for n_rx records, the caller's. */
+void lend_init(struct lend *l, struct lend_rec *rec, uint32_t n_rx);
 /** Append a whole frame of n pieces to the list of `link`. Slots must be home (our own bug otherwise). */
 void lend_frame(struct lend *l, uint32_t link, const struct abi_frame_desc *d, uint32_t n);
 /** Take a slot out of the list of `link`. 0, or -ENOENT when the slot is not lent there (the engine lies, or it is a

@@ -9,32 +9,23 @@
 
 #define LINK_PUSH_BURST 64u
 
-int link_open(struct links *ls, const struct frame_seg *fs, struct slots *slots,
+int link_open(struct links *ls, const struct frame_seg *fs, struct slots *slots, struct lend_rec *rec,
               void (*purge)(void *ctx, uint32_t link), void *purge_ctx) {
   memset(ls, 0, sizeof *ls);
   ls->fs = fs;
   ls->slots = slots;
   ls->purge = purge;
   ls->purge_ctx = purge_ctx;
-  int rc = lend_init(&ls->lend, (uint32_t)fs->geom.n_rx);
-  if (rc < 0)
-    return rc;
-  for (uint32_t i = 0; i < fs->geom.n_links && rc == 0; i++) {
+  lend_init(&ls->lend, rec, (uint32_t)fs->geom.n_rx);
+  for (uint32_t i = 0; i < fs->geom.n_links; i++) {
     ls->link[i].index = i;
-    rc = frame_link_open(&ls->link[i].fl, fs, i, FRAME_NICIO);
-  }
-  if (rc < 0) {
-    lend_fini(&ls->lend);
-    return rc;
+    int rc = frame_link_open(&ls->link[i].fl, fs, i, FRAME_NICIO);
+    if (rc < 0)
+      return rc;
   }
   ls->n = (uint32_t)fs->geom.n_links;
   ls->ring = 1;
   return 0;
-}
-
-void link_fini(struct links *ls) {
-  lend_fini(&ls->lend);
-  ls->n = 0;
 }
 
 /** Everything out counts as not yet shown; leavings of frames that the old engine had begun to return come home. */

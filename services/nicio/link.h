@@ -35,10 +35,9 @@ struct links {
   uint64_t n_bad_done; /* done entries for slots that were not out */
 };
 
-/** Take nicio's side of all links. 0, -ENOMEM, -EPROTO. */
-HS_MUST_CHECK int link_open(struct links *ls, const struct frame_seg *fs, struct slots *slots,
+/** Take nicio's side of all links. `rec` is memory for the book, a record per RX slot. 0, -EPROTO. */
+HS_MUST_CHECK int link_open(struct links *ls, const struct frame_seg *fs, struct slots *slots, struct lend_rec *rec,
                             void (*purge)(void *ctx, uint32_t link), void *purge_ctx);
-void link_fini(struct links *ls);
 
 /** Top of a turn: epochs, slots that came home, frames that wait for the ring. Returns the work done, 0 = nothing. */
 uint32_t link_turn(struct links *ls);

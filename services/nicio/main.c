@@ -23,10 +23,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MAIN_TICK_US    20000u /* capture files, regions that wait for the lcore */
-#define MAIN_LINK_TICKS 5u     /* links of ethdevs ten times per second */
-#define MAIN_LOST_TICKS 50u    /* device drop counters once per second */
-#define MAIN_STATS_SVC  1u     /* nicio in abi_stats.service */
+#define MAIN_TICK_US    100000u /* links of ethdevs, regions that wait for the lcore */
+#define MAIN_LOST_TICKS 10u     /* device drop counters once per second */
+#define MAIN_STATS_SVC  1u      /* nicio in abi_stats.service */
 
 static int main_dup(int fd) {
   int d = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -250,12 +249,10 @@ static void main_on_tick(void *ctx) {
   (void)region_collect(&n->regions);
   if (!n->running)
     return;
-  ctl_capture_poll(n);
-  ticks++;
-  for (uint32_t i = 0; i < n->n_ports && ticks % MAIN_LINK_TICKS == 0; i++)
+  for (uint32_t i = 0; i < n->n_ports; i++)
     if (n->port[i].kind == PORT_KIND_ETHDEV)
       (void)port_refresh(&n->port[i]);
-  if (ticks % MAIN_LOST_TICKS != 0)
+  if (++ticks % MAIN_LOST_TICKS != 0)
     return;
   for (uint32_t i = 0; i < n->n_ports; i++) {
     struct port *p = &n->port[i];

@@ -22,6 +22,7 @@ struct nicio {
   uint32_t n_ports;
   struct pcapng *capture[ABI_PORTS_MAX];
   struct config_impair impair[ABI_PORTS_MAX][2]; /* in force: rx, tx */
+  int capture_timer;                             /* loop timer while files are written, 0 = none */
   int netif_fd;
   int running; /* the lcore has been started */
   int failed;
@@ -33,7 +34,6 @@ int ctl_handle(void *ctx, const uint8_t *req, size_t len, uint8_t **reply, size_
 int ctl_impair(struct nicio *n, uint32_t port, int dir, const struct config_impair *c);
 /** Start a capture of one port into a new file, or stop it (path NULL). 0 or -errno. */
 int ctl_capture(struct nicio *n, uint32_t port, const char *path, uint32_t snaplen, uint64_t max_bytes);
-/** Write out what the captures collected. */
-void ctl_capture_poll(struct nicio *n);
+#define CTL_CAPTURE_US 10000u /* between looks at the capture rings, while there are any */
 
 #endif

@@ -40,6 +40,7 @@ struct packet_tx {
 };
 struct packet {
   int fd;
+  int ifindex;    /* bound to */
   uint32_t batch; /* messages armed: fewer when the segment has few slots */
   int qdisc;      /* packets pass the kernel's queueing: it has to cut them */
   usec_t nobufs_since;
@@ -87,8 +88,13 @@ static int packet_promisc(int fd, int ifindex) {
   return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mr, sizeof mr) < 0 ? err_last() : 0;
 }
 
+/** Bind, or bind anew. 0 or -errno. */
+static int packet_bind(int fd, int ifindex) {
+  struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = ifindex};
+  return bind(fd, (struct sockaddr *)&a, sizeof a) < 0 ? err_last() : 0;
+}
+
 static int packet_socket(const struct port *p, const struct netif *nif) {
-  struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = nif->index};
   int rc, fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
   if (fd < 0)
@@ -100,10 +106,8 @@ static int packet_socket(const struct port *p, const struct netif *nif) {
     goto out;
   if (p->mac_set && memcmp(p->mac, nif->mac, 6) != 0 && (rc = packet_promisc(fd, nif->index)) < 0)
     goto out;
-  if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0) {
-    rc = err_last();
+  if ((rc = packet_bind(fd, nif->index)) < 0)
     goto out;
-  }
   return fd;
 out:
   close(fd);
@@ -144,6 +148,7 @@ static int packet_open(struct port *p, const struct config_port *cfg, int vault_
     goto out_fd;
   }
   k->fd = fd;
+  k->ifindex = nif.index;
   k->qdisc = -1; /* a socket out of the vault may be set either way */
   k->batch = HS_CLAMP(p->slots->n_free / (4 * RXMSG_SLOTS), 1u, PACKET_BATCH);
   packet_prepare(k);
@@ -195,6 +200,19 @@ static void packet_way_out(struct packet *k, const char *device) {
   k->qdisc = qdisc;
 }
 
+/** An interface that was made anew under the same name: bind to that one. */
+static void packet_follow(struct packet *k, const char *device, int ifindex) {
+  if (ifindex == k->ifindex)
+    return;
+  int rc = packet_bind(k->fd, ifindex);
+  log_info("nicio.packet", "%s: interface has number %d now: %s", device, ifindex, rc < 0 ? err_text(rc) : "bound");
+  if (rc < 0)
+    return;
+  k->ifindex = ifindex;
+  k->qdisc = -1;
+  (void)netif_steer(device);
+}
+
 static int packet_link(struct port *p, struct port_link *out) {
   struct packet *k = p->priv;
   struct netif nif;
@@ -202,8 +220,10 @@ static int packet_link(struct port *p, struct port_link *out) {
 
   if (rc < 0)
     return rc;
-  if (k != NULL)
+  if (k != NULL) {
+    packet_follow(k, p->device, nif.index);
     packet_way_out(k, p->device);
+  }
   *out = (struct port_link){.up = nif.up, .mtu = nif.mtu, .speed_mbps = nif.speed_mbps};
   memcpy(out->mac, nif.mac, 6);
   return 0;

@@ -7,16 +7,11 @@
 #include "abi/worker.h"
 #include "base/bits.h"
 #include "base/fault.h"
-#include "base/hash.h"
 #include "base/log.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static uint32_t region_hash(uint32_t key) {
-  return (uint32_t)hash_mix64(key);
-}
 
 /** A table of all living maps. NULL without memory. */
 static struct region_table *region_table_make(const struct regions *r) {
@@ -175,19 +170,4 @@ void region_fini(struct regions *r) {
   (void)region_collect(r);
   free(r->next);
   memset(r, 0, sizeof *r);
-}
-
-const uint8_t *region_at(const struct regions *r, uint32_t key, uint64_t off, uint32_t len) {
-  const struct region_table *t = __atomic_load_n(&r->seen, __ATOMIC_RELAXED);
-  uint32_t i = region_hash(key) & t->mask;
-
-  while (t->slot[i].key != key) {
-    if (t->slot[i].key == 0)
-      return NULL;
-    i = (i + 1) & t->mask;
-  }
-  const struct region_entry *e = &t->slot[i];
-  if (off < e->lo || off > e->hi || len > e->hi - off)
-    return NULL;
-  return e->base + off;
 }

@@ -10,6 +10,7 @@
 #define NICIO_REGION_H
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "shm/seg.h"
 
@@ -60,7 +61,23 @@ static inline void region_refresh(struct regions *r) {
   if (t != __atomic_load_n(&r->seen, __ATOMIC_RELAXED))
     __atomic_store_n(&r->seen, t, __ATOMIC_RELEASE);
 }
+static inline uint32_t region_hash(uint32_t key) {
+  return (uint32_t)hash_mix64(key);
+}
 /** Lcore: address of [off, off+len) in the arena of segment `key`, or NULL when it is unknown or out of bounds. */
-const uint8_t *region_at(const struct regions *r, uint32_t key, uint64_t off, uint32_t len);
+static inline const uint8_t *region_at(const struct regions *r, uint32_t key, uint64_t off, uint32_t len) {
+  const struct region_table *t = __atomic_load_n(&r->seen, __ATOMIC_RELAXED);
+  uint32_t i = region_hash(key) & t->mask;
+
+  while (t->slot[i].key != key) {
+    if (t->slot[i].key == 0)
+      return NULL;
+    i = (i + 1) & t->mask;
+  }
+  const struct region_entry *e = &t->slot[i];
+  if (off < e->lo || off > e->hi || len > e->hi - off)
+    return NULL;
+  return e->base + off;
+}
 
 #endif

@@ -1,30 +1,20 @@
 /*
- * Stock of RX slots (slots.h). Lcore thread; slots_put and slots_get are hot path.
+ * Stock of RX slots (slots.h). Lcore thread, hot path.
  */
 #include "slots.h"
 
 #include "base/bug.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-int slots_init(struct slots *s, uint32_t n_rx, uint32_t n_eth) {
+void slots_init(struct slots *s, uint32_t *stack, uint32_t n_rx, uint32_t n_eth) {
   memset(s, 0, sizeof *s);
-  if (n_rx == 0 || n_eth > n_rx)
-    return -EINVAL;
-  s->stack = calloc((size_t)(n_rx - n_eth) + 1, sizeof *s->stack);
-  if (s->stack == NULL)
-    return -ENOMEM;
+  BUG_ON(n_rx == 0 || n_eth > n_rx);
+  s->stack = stack;
   s->n_rx = n_rx;
   s->n_eth = n_eth;
   for (uint32_t slot = n_rx; slot > n_eth; slot--)
     s->stack[s->n_free++] = slot - 1;
-  return 0;
-}
-
-void slots_fini(struct slots *s) {
-  free(s->stack);
-  memset(s, 0, sizeof *s);
 }
 
 void slots_set_eth(struct slots *s, slots_home_fn home, void *ctx) {

@@ -8,8 +8,6 @@
 #ifndef NICIO_SLOTS_H
 #define NICIO_SLOTS_H
 
-#include "base/err.h"
-
 #include <stdint.h>
 
 typedef void (*slots_home_fn)(void *ctx, uint32_t slot);
@@ -23,9 +21,8 @@ struct slots {
   void *eth_ctx;
 };
 
-/** All of [n_eth, n_rx) free. 0, -EINVAL, -ENOMEM. */
-HS_MUST_CHECK int slots_init(struct slots *s, uint32_t n_rx, uint32_t n_eth);
-void slots_fini(struct slots *s);
+/** All of [n_eth, n_rx) free. `stack` is memory for n_rx - n_eth numbers, the caller's. */
+void slots_init(struct slots *s, uint32_t *stack, uint32_t n_rx, uint32_t n_eth);
 /** Who takes slots below n_eth home. */
 void slots_set_eth(struct slots *s, slots_home_fn home, void *ctx);
 

@@ -22,6 +22,8 @@ static struct seg packet;
 static struct frame_seg fs;
 static struct slots slots;
 static struct links links;
+static uint32_t stack[N_RX];
+static struct lend_rec book[N_RX];
 static struct frame_link engine;
 static uint32_t purged;
 
@@ -41,8 +43,8 @@ static int set_up(void **state) {
   memcpy(geom, &g, sizeof geom);
   assert_int_equal(seg_create(&packet, "t", ABI_SEG_PACKET, 5, size, geom), 0);
   assert_int_equal(frame_seg_open(&fs, &packet, &why), 0);
-  assert_int_equal(slots_init(&slots, N_RX, 0), 0);
-  assert_int_equal(link_open(&links, &fs, &slots, purge, NULL), 0);
+  slots_init(&slots, stack, N_RX, 0);
+  assert_int_equal(link_open(&links, &fs, &slots, book, purge, NULL), 0);
   assert_int_equal(frame_link_open(&engine, &fs, 0, FRAME_ENGINE), 0);
   purged = 0;
   return 0;
@@ -50,8 +52,6 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
   (void)state;
-  link_fini(&links);
-  slots_fini(&slots);
   seg_detach(&packet);
   return 0;
 }

@@ -262,10 +262,36 @@ static void test_region_dropped(void **state) {
   rig_close(&r);
 }
 
+/** The interface under the port is deleted and made anew: down, then up again with the same descriptor. */
+static void test_interface_anew(void **state) {
+  static struct rig r;
+  struct echo e = {0};
+  const char *const del[] = {"ip", "link", "del", "hsk0", NULL};
+
+  (void)state;
+  rig_begin(&r, VETH_IF);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(rig_run(del), 0);
+    usec_t end = clock_now_us() + 5000000;
+    while (__atomic_load_n(&r.fs.pkt->port[0].up, __ATOMIC_RELAXED) && clock_now_us() < end)
+      rig_turn(&r, NULL, NULL);
+    assert_int_equal(r.fs.pkt->port[0].up, 0);
+    assert_int_equal(rig_veth("hsk0", "hss0", ECHO_PEER), 0);
+    assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  }
+  rig_close(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_echo),        cmocka_unit_test(test_nicio_killed), cmocka_unit_test(test_engine_restarted),
-      cmocka_unit_test(test_engine_away), cmocka_unit_test(test_control),      cmocka_unit_test(test_region_dropped),
+      cmocka_unit_test(test_echo),
+      cmocka_unit_test(test_nicio_killed),
+      cmocka_unit_test(test_engine_restarted),
+      cmocka_unit_test(test_engine_away),
+      cmocka_unit_test(test_control),
+      cmocka_unit_test(test_region_dropped),
+      cmocka_unit_test(test_interface_anew),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
