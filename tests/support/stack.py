@@ -28,6 +28,8 @@ PEER4, PEER6 = "10.77.0.2", "fd00:77::2"
 KERNEL4, KERNEL_PEER4 = "10.78.0.1", "10.78.0.2"
 INTERFACE = "hs0"
 APP_UID = int(os.environ.get("HS_APP_UID", "65534"))
+SERVICE_ENV = {**os.environ, "LSAN_OPTIONS": "print_suppressions=0:suppressions=" +
+               os.path.join(os.path.dirname(os.path.abspath(__file__)), "lsan.supp")}
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 DIED = re.compile(r" supervisor\.died (\w+) pid (\d+): (.*)")
 SHIM_NAMES = ("vcl/ldp/libvcl_ldpreload.so", "vcl/libvcl_ldpreload.so", "lib/libvcl_ldpreload.so")
@@ -119,7 +121,7 @@ class Lab:
         """hsctl up, until all four say so."""
         with open(self.log, "ab") as log:
             cmd = self.world.command(self.S, [self.hsctl_path, "-c", self.config, "up", "--foreground"])
-            self.supervisor = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.supervisor = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=SERVICE_ENV)
         try:
             wait_for(self._serving, timeout, "four services that serve")
         except TimeoutError as e:
@@ -135,7 +137,7 @@ class Lab:
         with open(self.log, "ab") as log:
             binary = os.path.join(self.build, f"services/{name}/hs-{name}")
             cmd = self.world.command(self.S, [binary, "-c", self.config])
-            self.services[name] = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.services[name] = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=SERVICE_ENV)
 
     def start_unsupervised(self, timeout=30):
         for name in SERVICES:
