@@ -7,6 +7,7 @@
  */
 #include "worker.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "transport.h"
 
@@ -61,6 +62,9 @@ static int adopt_record(struct worker *w, struct session *s, struct abi_tcb *d) 
     return 0;
   int belongs = record_belongs(w, d, &a);
   if (is_unoffered(d) && (!belongs || d->accept < ABI_ACCEPT_OFFERED)) {
+    if (d->accept >= ABI_ACCEPT_OFFERED) /* the offer did not get as far as the record: it is made again */
+      __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+    FAULT_POINT("session.adopt.parked");
     __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
     return 0;
   }
@@ -75,6 +79,35 @@ static int adopt_record(struct worker *w, struct session *s, struct abi_tcb *d) 
   s->app_closed = (d->fin & ABI_TCB_ORPHAN) != 0;
   if (!s->app_closed && !(want & ABI_WANT_CLOSE))
     s->shut_wr = 0; /* passed on again by the rescan: shutdown is idempotent */
+  return 0;
+}
+
+/* What the record says of the transport is told after the durable step: tell it again. */
+static void adopt_tell(struct session *s, const struct abi_tcb *d) {
+  if (!s->e)
+    return;
+  if (d->fin & ABI_TCB_FIN_RCVD) {
+    __atomic_store_n(&s->e->fin_pos, s->rx.tail, __ATOMIC_RELAXED);
+    session_set_flag(s, ABI_SE_PEER_FIN);
+  }
+  if (d->fin & ABI_TCB_FIN_ACKED)
+    session_set_flag(s, ABI_SE_FIN_ACKED);
+  if (d->error)
+    session_set_error(s, (int)d->error);
+  if (d->error == ECONNRESET || d->error == ECONNREFUSED)
+    session_set_flag(s, ABI_SE_RESET);
+  if (s->e->state == ABI_SESS_CONNECTING && d->state != ABI_TCP_SYN_SENT && d->state != ABI_TCP_SYN_RECEIVED &&
+      d->state != ABI_TCP_CLOSED)
+    session_set_state(s, ABI_SESS_READY);
+}
+
+/* The connection was over, only its record was not told: what the app has not read yet stays. */
+static int adopt_ended(struct worker *w, struct session *s, struct abi_tcb *d) {
+  adopt_tell(s, d);
+  session_transport_gone(w, s);
+  FAULT_POINT("session.adopt.ended");
+  s->tcb = ABI_SEG_NONE;
+  tcp_tcb_free(d);
   return 0;
 }
 
@@ -97,6 +130,8 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   if (flow_add(w, s))
     rc = -EEXIST;
   int bad = tcp_adopt(&w->tcp, &s->tcp, d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
+  if (bad && d->state == ABI_TCP_CLOSED)
+    return adopt_ended(w, s, d);
   if (bad) {
     log_warn("engine.adopt.record", "TCB %u state %u contradicts itself: freed", n, d->state);
     s->ops = NULL;
@@ -112,6 +147,7 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
     transport_tcp.abort(w, s, ECONNRESET, now);
     return rc;
   }
+  adopt_tell(s, d);
   session_dirty(w, s);
   return 0;
 }
@@ -156,6 +192,7 @@ static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
   case ABI_SESS_CLOSING:
     __atomic_store_n(&e->error, ECONNRESET, __ATOMIC_RELAXED);
     __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+    adopt_closed(w, a, slot, e);
     break;
   case ABI_SESS_CLOSED:
     adopt_closed(w, a, slot, e);

@@ -90,6 +90,8 @@ static void app_recount_slots(struct app_worker *a) {
 }
 
 void app_adopt(struct worker *w, struct app_worker *a) {
+  if (a->life != APP_LIVE)
+    return; /* a reset of the rings: what was detached stays so */
   app_wake(w, a);
   app_recount_slots(a);
   struct abi_worker_engine *block = a->v.engine;
@@ -211,8 +213,10 @@ void app_lied(struct worker *w, struct app_worker *a, const char *why) {
     struct session *s = pool_ref(&w->sessions, a->by_slot[slot]);
     if (s->ops)
       s->ops->abort(w, s, ECONNABORTED, w->now);
-    else
+    else {
       session_unbind_record(w, s, ECONNABORTED);
+      session_free(w, s);
+    }
   }
   worker_control->lied(w->control, a->id, why);
   (void)bell_ring_app(a->bell);

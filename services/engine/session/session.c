@@ -62,7 +62,8 @@ int session_bind_record(struct worker *w, struct session *s, struct app_worker *
   const uint32_t *head = &session_zero_word;
   fifo_cons_init(&s->tx, &session_zero_prod, half->tx_chunk, &e->tx_head, a->v.seg_a.base, a->v.ga.arena_off,
                  a->v.ga.arena_size, ABI_CHUNK_UNIT);
-  int believed = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) == gen;
+  int believed = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) == gen &&
+                 (slot < a->v.ga.n_slots_app || __atomic_load_n(&half->accepted, __ATOMIC_ACQUIRE) == gen);
   if (believed)
     head = &half->rx_head;
   int rc = resume ? fifo_prod_resume(&s->rx, &e->rx, e->rx_chunk, head, a->v.seg_e.base, a->arena, w->cfg->rx_fifo_max)
@@ -227,7 +228,8 @@ int session_close_unread(struct session *s) {
 
 /* The app took an offered session. */
 static void session_accepted(struct worker *w, struct session *s) {
-  (void)session_believe_app(s);
+  if (!s->believed)
+    (void)session_believe_app(s);
   session_uncount(s);
   if (s->tcb != ABI_SEG_NONE)
     __atomic_store_n(&w->tcbs.tcb[s->tcb].accept, (uint8_t)ABI_ACCEPT_TAKEN, __ATOMIC_RELEASE);
@@ -251,7 +253,8 @@ static void session_look_options(struct worker *w, struct session *s) {
 
 /* Facts of a live session, most final last. */
 static void session_look_live(struct worker *w, struct session *s) {
-  if (!s->believed && __atomic_load_n(&s->a->accepted, __ATOMIC_ACQUIRE) == s->gen)
+  int untold = !s->believed || s->e->state == ABI_SESS_OFFERED; /* OFFERED: taken while no engine looked */
+  if (untold && __atomic_load_n(&s->a->accepted, __ATOMIC_ACQUIRE) == s->gen)
     session_accepted(w, s);
   if (!s->believed)
     return;
@@ -323,6 +326,7 @@ static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, in
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
   session_clear_words(e, 0);
   e->gen = gen;
+  FAULT_POINT("session.refuse"); /* prefix: FREE, the request is served anew */
   __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
   __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
   app_hint(a, slot);
@@ -346,8 +350,9 @@ void session_connect(struct worker *w, struct app_worker *a, uint32_t slot, uint
   if (req->local.family)
     memcpy(&s->local, req->local.ip, sizeof s->local);
   s->lport = be16_get(req->local.port);
+  /* the generation first: options that change meanwhile are then applied by the look at their hint */
+  s->opt_gen = __atomic_load_n(&worker_view_app(&a->v, slot)->opt_gen, __ATOMIC_ACQUIRE) & ~1u;
   s->opt = worker_view_app(&a->v, slot)->opt;
-  s->opt_gen = __atomic_load_n(&worker_view_app(&a->v, slot)->opt_gen, __ATOMIC_ACQUIRE);
   rc = session_bind_record(w, s, a, slot, gen, 0);
   if (rc)
     goto refuse;

@@ -198,12 +198,15 @@ static void op_event(void *ctx, struct tcp_conn *c, enum tcp_event ev) {
   case TCP_EV_ROUTE_BAD:
     s->path.gen = 0;
     break;
-  case TCP_EV_CLOSED:
-    tcp_tcb_free(session_tcb(w, s));
-    tcb_put(&w->tcbs, s->tcb);
-    s->tcb = ABI_SEG_NONE;
+  case TCP_EV_CLOSED: { /* the record first: one without a TCB would be reset by a successor */
+    uint32_t n = s->tcb;
     session_transport_gone(w, s);
+    FAULT_POINT("session.gone");
+    s->tcb = ABI_SEG_NONE;
+    tcp_tcb_free(&w->tcbs.tcb[n]);
+    tcb_put(&w->tcbs, n);
     break;
+  }
   }
 }
 
@@ -362,6 +365,8 @@ static int connect_endpoints(struct worker *w, struct session *s) {
     return rc;
   if (ip_addr_is_any(&s->local))
     s->local = source;
+  else if (ip_addr_is4(&s->local) != ip_addr_is4(&s->remote))
+    return -EINVAL;
   else if (!ip_is_local(w->ip, &s->local))
     return -EADDRNOTAVAIL;
   if (s->lport == 0)
@@ -396,6 +401,8 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   FAULT_POINT("session.connect.record");
   session_set_state(s, ABI_SESS_CONNECTING);
   FAULT_POINT("session.connect.tcb");
+  if (s->opt_gen)
+    d->opt = s->opt;                                          /* before the SYN: MSS and TOS are the SYN's too */
   (void)tcp_connect(&w->tcp, &s->tcp, d, (uint32_t)mtu, now); /* a SYN that could not leave is retransmitted */
   if (s->opt_gen && s->ops)
     tcp_options(&w->tcp, &s->tcp, &s->opt, now);
