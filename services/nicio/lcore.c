@@ -382,7 +382,7 @@ static int lcore_is_late(struct lcore *lc, int starved) {
     for (uint32_t i = 0; i < lc->n_ports; i++)
       for (uint32_t f = 0; f < lc->port[i].n_fds; f++)
         fds[n++] = (struct pollfd){.fd = lc->port[i].fds[f], .events = POLLIN};
-  if (link_arm(&lc->links, starved) && ppoll(fds, n, &at_once, NULL) <= 0)
+  if (!link_waiting(&lc->links, starved) && ppoll(fds, n, &at_once, NULL) <= 0)
     return 0;
   return epoll_pwait2(lc->epfd, ev, ARRAY_LEN(ev), &while_yet, NULL) == 0;
 }

@@ -160,6 +160,17 @@ void link_disarm(struct links *ls) {
     frame_disarm(&ls->link[i].fl);
 }
 
+int link_waiting(const struct links *ls, int starved) {
+  for (uint32_t i = 0; i < ls->n; i++) {
+    const struct frame_link *fl = &ls->link[i].fl;
+    if (ls->link[i].lied || !fl->up)
+      continue;
+    if (frame_pending(fl) || (starved && __atomic_load_n(&fl->peer->done_tail, __ATOMIC_ACQUIRE) != fl->in_done_head))
+      return 1;
+  }
+  return 0;
+}
+
 void link_reset(struct links *ls) {
   for (uint32_t i = 0; i < ls->n; i++) {
     struct link *lk = &ls->link[i];

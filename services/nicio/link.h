@@ -59,6 +59,8 @@ int link_flush(struct links *ls);
  * disarm. */
 int link_arm(struct links *ls, int starved);
 void link_disarm(struct links *ls);
+/** Whether something waits for which a bell is rung: descriptors, and slots coming home only for a starved sleeper. */
+int link_waiting(const struct links *ls, int starved);
 /** Throw away everything in flight on all links (control: ResetRings). */
 void link_reset(struct links *ls);
 /** Store the heartbeat, monotonic µs, in every link. */
