@@ -38,6 +38,7 @@ struct config_port {
 enum config_addr_how {
   CONFIG_ADDR_GIVEN = 0,
   CONFIG_ADDR_AUTO = 1, /* IPv6 from router advertisements (RFC 4862); ip and prefix are 0 */
+  CONFIG_ADDR_DHCP = 2, /* IPv4 from a DHCP server (RFC 2131); likewise */
 };
 struct config_addr {
   char port[32];

@@ -131,7 +131,7 @@ const struct config_key config_keys[] = {
      "TCP connections in all states together"},
     {"engine.addresses[].interface", CONFIG_STR, "", 1, 31, "", A(port), CONFIG_REQUIRED, "", "name of an interface"},
     {"engine.addresses[].address", CONFIG_PREFIX, "", 1, 128, "", A(ip), CONFIG_REQUIRED, "",
-     "address and prefix length; auto = IPv6 from router advertisements"},
+     "address and prefix length; auto = IPv6 from router advertisements, dhcp = IPv4 from a server"},
     {"engine.routes[].to", CONFIG_PREFIX, "", 0, 128, "", R(dst), CONFIG_REQUIRED, "",
      "destination prefix; 0.0.0.0/0 = default route"},
     {"engine.routes[].via", CONFIG_IP, "", 0, 0, "", R(via), NO, "gateway; default: the destination is on the link"},

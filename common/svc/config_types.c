@@ -201,10 +201,11 @@ static int config_set_prefix(const struct config_key *k, void *base, const char 
   uint64_t bits;
   size_t len = strlen(text);
   int of_addr = k->off == offsetof(struct config_addr, ip) && k->lo == 1;
-  if (of_addr && strcmp(text, "auto") == 0) {
+  int dhcp = strcmp(text, "dhcp") == 0;
+  if (of_addr && (dhcp || strcmp(text, "auto") == 0)) {
     struct config_addr *a = base;
-    a->family = 6;
-    a->how = CONFIG_ADDR_AUTO;
+    a->family = dhcp ? 4 : 6;
+    a->how = dhcp ? CONFIG_ADDR_DHCP : CONFIG_ADDR_AUTO;
     return 0;
   }
   if (len >= sizeof buf)
@@ -341,7 +342,7 @@ const char *config_value_allowed(const struct config_key *k, char *buf, size_t l
     snprintf(buf, len, "IPv4 or IPv6 address");
     break;
   case CONFIG_PREFIX:
-    snprintf(buf, len, k->lo == 1 ? "IPv4 or IPv6 address/length, auto" : "IPv4 or IPv6 address/length");
+    snprintf(buf, len, k->lo == 1 ? "IPv4 or IPv6 address/length, auto, dhcp" : "IPv4 or IPv6 address/length");
     break;
   case CONFIG_URL:
     snprintf(buf, len, "ipc:///PATH, tcp://HOST:PORT or ws://HOST:PORT/PATH");

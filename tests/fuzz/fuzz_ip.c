@@ -2,13 +2,14 @@
  * Hostile frames against a whole IP stack: the input is a script of frames, time steps and outputs, so that every state
  * of a neighbour can meet every message. A frame may have its checksums mended, or come in pieces.
  *
- * Script (of odd length: with autoconfiguration): {op 1 byte, arg 1 byte, len 2 bytes big-endian, len bytes}.
- * Invariant: a slot that is out waits in the neighbour table, and its counts agree; runs of bytes in reassembly are
- * sorted and apart.
+ * Script (bits of its length: with autoconfiguration, with DHCP): {op 1 byte, arg 1 byte, len 2 bytes big-endian, len
+ * bytes}. Invariant: a slot that is out waits in the neighbour table, and its counts agree; runs of bytes in reassembly
+ * are sorted and apart.
  */
 #include "ip/ip_stack.h"
 #include "ip_rig.h"
 #include "wire/cksum.h"
+#include "wire/dhcp.h"
 #include "wire/eth.h"
 
 #include <stdlib.h>
@@ -41,10 +42,22 @@ static void mend(uint8_t *f, uint32_t len) {
     icmp6_cksum_set(l4, h.total_len - h.hdr_len, &h.src, &h.dst);
 }
 
+/* A DHCP message becomes one for us: the transaction's number is random. */
+static void mend_dhcp(const struct ip_rig *r, uint8_t *f, uint32_t len) {
+  if (len < ETH_HLEN + IP4_HLEN + 8 + DHCP_LEN_MIN || f[ETH_HLEN] != 0x45 || f[23] != IP_PROTO_UDP ||
+      load_be16(f + 36) != DHCP_PORT_CLIENT)
+    return;
+  store_be32(f + 46, r->s->dhcp[0].xid);
+  memcpy(f + 70, rig_mac, 6);
+  memset(f + 40, 0, 2);
+}
+
 static void feed(struct ip_rig *r, unsigned arg, const uint8_t *data, uint32_t len) {
   uint8_t *exact = malloc(len != 0 ? len : 1);
   must(exact != NULL);
   memcpy(exact, data, len);
+  if (arg & 1)
+    mend_dhcp(r, exact, len);
   if (arg & 1)
     mend(exact, len);
   r->up_result = arg & 2 ? -ENOENT : 0;
@@ -92,6 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct ip_path path = {0};
   if (size & 1)
     must(ip_auto6(r->s, 0, 1) == 0);
+  if (size & 2)
+    must(ip_dhcp4(r->s, 0, NULL) == 0);
   for (unsigned step = 0; step < STEPS_MAX && size >= 4; step++) {
     unsigned op = data[0], arg = data[1];
     uint32_t len = HS_MIN((uint32_t)load_be16(data + 2), (uint32_t)(size - 4));

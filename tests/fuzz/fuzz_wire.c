@@ -5,6 +5,7 @@
  */
 #include "wire/arp.h"
 #include "wire/cksum.h"
+#include "wire/dhcp.h"
 #include "wire/eth.h"
 #include "wire/icmp.h"
 #include "wire/ip.h"
@@ -135,6 +136,21 @@ static void fuzz_udp(const uint8_t *p, size_t len) {
   REQUIRE(udp_hdr_build(out, sizeof out, &h) == (int)UDP_HLEN && memcmp(out, p, 6) == 0);
 }
 
+static void fuzz_dhcp(const uint8_t *p, size_t len) {
+  struct dhcp_msg m, g;
+  uint8_t out[DHCP_LEN_BUILT];
+  int n = dhcp_msg_parse(p, len, &m);
+  REQUIRE(n < 0 || n == (int)len);
+  if (n < 0)
+    return;
+  n = dhcp_msg_build(out, sizeof out, &m);
+  REQUIRE(n >= 300 && n <= (int)sizeof out && dhcp_msg_parse(out, (size_t)n, &g) == n);
+  REQUIRE(memcmp(&m, &g, sizeof m) == 0);
+  m.present |= DHCP_HAS_CLIENT; /* the most that can be built */
+  n = dhcp_msg_build(out, sizeof out, &m);
+  REQUIRE(n >= 300 && dhcp_msg_parse(out, (size_t)n, &g) == n);
+}
+
 /* Two ways to the same sum: at once, and in two pieces of which the second is copied. */
 static void fuzz_cksum(const uint8_t *p, size_t len) {
   uint8_t copy[512];
@@ -164,7 +180,7 @@ static void fuzz_text(const uint8_t *p, size_t len) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const targets[])(const uint8_t *, size_t) = {fuzz_eth, fuzz_arp, fuzz_ip,    fuzz_icmp, fuzz_nd,
-                                                             fuzz_tcp, fuzz_udp, fuzz_cksum, fuzz_text};
+                                                             fuzz_tcp, fuzz_udp, fuzz_cksum, fuzz_text, fuzz_dhcp};
   if (size == 0)
     return 0;
   targets[data[0] % (sizeof targets / sizeof targets[0])](data + 1, size - 1);

@@ -40,6 +40,11 @@ int arp_ask(struct ip_stack *s, uint32_t port, const struct ip_addr *dst, const 
   return err;
 }
 
+int arp_probe(struct ip_stack *s, uint32_t port, const struct ip_addr *a) {
+  struct arp_pkt p = {.op = ARP_REQUEST, .sha = mac_addr_load(s->port[port].mac), .spa = ip_addr_from4(0), .tpa = *a};
+  return arp_send(s, port, &p, arp_everybody);
+}
+
 int arp_announce(struct ip_stack *s, const struct ip_local *l) {
   struct arp_pkt a = {
       .op = ARP_REQUEST, .sha = mac_addr_load(s->port[l->port].mac), .spa = l->addr, .tpa = l->addr}; /* RFC 5227 2.3 */
@@ -85,6 +90,8 @@ void arp_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v,
     stack_count(s, IPC_ARP_BAD);
     return;
   }
+  dhcp_claimed(s, port, ip_addr_is_any(&a.spa) ? &a.tpa : &a.spa,
+               now); /* in use, or wanted by another (RFC 5227 2.1.1) */
   struct ip_local *mine = addr_on_port(s, port, &a.spa);
   if (mine != NULL) {
     arp_defend(s, mine, now);

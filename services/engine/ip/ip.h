@@ -55,6 +55,9 @@ int ip_addr_del(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
 /** IPv6 addresses and routers of a port are learned from router advertisements, from now on or no longer; what was
  * learned stays until its time is up. 0, -EINVAL. */
 int ip_auto6(struct ip_stack *s, uint32_t port, int on);
+/** The IPv4 address, net, router and MTU of a port come from DHCP (RFC 2131). last: an address that it had before,
+ * which is asked for again, or NULL. May be called again with one, before the first ip_timer. 0, -EINVAL. */
+int ip_dhcp4(struct ip_stack *s, uint32_t port, const struct ip_addr *last);
 /** prefix_len counts in the address's own family (0…32, 0…128). via may be NULL (on link). -EEXIST, -ENOSPC,
  * -ENETUNREACH (via not on a connected net). Replaces a learned route. */
 int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len, const struct ip_addr *via,

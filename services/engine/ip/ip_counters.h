@@ -68,6 +68,13 @@
   X(RA_EXPIRED, "nd.ra.expired", 1, "learned IPv6 addresses whose lifetime ended")                                     \
   X(RA_LIMIT, "nd.ra.limit", 1, "routers, prefixes or addresses not learned because there are too many")               \
   X(ND_REDIRECT_IGNORED, "icmp.rx.redirect_ignored", 1, "redirects ignored")                                           \
+  X(DHCP_TX, "dhcp.tx", 0, "DHCP messages sent")                                                                       \
+  X(DHCP_RX, "dhcp.rx", 0, "DHCP messages that came")                                                                  \
+  X(DHCP_BAD, "dhcp.rx.bad", 1, "DHCP messages malformed, or grants that no host can use")                             \
+  X(DHCP_NAK, "dhcp.rx.nak", 1, "requests that a DHCP server refused")                                                 \
+  X(DHCP_BOUND, "dhcp.bound", 0, "leases obtained or prolonged")                                                       \
+  X(DHCP_EXPIRED, "dhcp.expired", 2, "leases that ended because no server answered")                                   \
+  X(DHCP_DECLINED, "dhcp.declined", 2, "addresses granted that another station has")                                   \
   X(ICMP_RX, "icmp.rx", 0, "ICMP and ICMPv6 messages that came")                                                       \
   X(ICMP_BAD, "icmp.rx.bad", 1, "ICMP messages too short or with a wrong checksum")                                    \
   X(ICMP_ECHO, "icmp.rx.echo", 0, "echo requests answered")                                                            \

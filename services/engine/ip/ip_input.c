@@ -117,7 +117,8 @@ static void ip_input_deliver(struct ip_stack *s, struct pkt *p, const struct ip_
 static void ip_input_upper(struct ip_stack *s, struct pkt *p, const struct ip_view *v, usec_t now) {
   unsigned proto = p->ip.proto;
   if (HS_LIKELY(proto == IP_PROTO_TCP || proto == IP_PROTO_UDP)) {
-    ip_input_deliver(s, p, v, now);
+    if (HS_LIKELY(proto == IP_PROTO_TCP) || !s->dhcp[p->port].on || !dhcp_input(s, p, now))
+      ip_input_deliver(s, p, v, now);
   } else if (proto == IP_PROTO_ICMP && p->ip.version == 4) {
     icmp4_input(s, p, v, now);
   } else if (proto == IP_PROTO_ICMP6 && p->ip.version == 6) {

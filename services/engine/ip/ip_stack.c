@@ -92,7 +92,7 @@ int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_
       if (s->local[i].state != LOCAL_FREE && s->local[i].port == port)
         s->local[i].due = 1;
     }
-    s->ra_port[port].due = 1;
+    s->ra_port[port].due = s->dhcp[port].due = 1;
     s->announce_due = 1;
     s->next_due = 0;
   }
@@ -186,6 +186,9 @@ static void stack_fire(struct timer_ent *t, void *ctx) {
   case STACK_TIMER_RS:
     ra_solicit(turn->s, t->user, turn->now);
     return;
+  case STACK_TIMER_DHCP:
+    dhcp_timer(turn->s, t->user, turn->now);
+    return;
   case STACK_TIMER_RA:
     ra_timer(turn->s, turn->now);
     return;
@@ -203,6 +206,8 @@ usec_t ip_timer(struct ip_stack *s, usec_t now) {
     for (uint32_t port = 0; port < ABI_PORTS_MAX; port++) {
       if (s->ra_port[port].due)
         ra_start(s, port, now);
+      if (s->dhcp[port].due)
+        dhcp_start(s, port, now);
     }
   }
   if (s->clock_on) {

@@ -6,6 +6,7 @@
 #define HS_ENGINE_IP_STACK_H
 
 #include "base/bits.h"
+#include "ip/dhcp.h"
 #include "ip/ip.h"
 #include "ip/ip_counters.h"
 #include "ip/neigh.h"
@@ -28,12 +29,14 @@ struct ip_port {
   uint8_t mac[6];
   uint8_t hop_limit; /* IPv6, unless the sender has a wish */
   uint32_t mtu;
-  uint32_t mtu6; /* what routers allow on the link, 0: nothing said */
+  uint32_t mtu4; /* what the DHCP server allows on the link, 0: nothing said */
+  uint32_t mtu6; /* what routers allow */
 };
 
 /** Largest packet of a family that a port takes. */
 static inline uint32_t port_mtu(const struct ip_port *p, int four) {
-  return four || p->mtu6 == 0 ? p->mtu : HS_MIN(p->mtu, p->mtu6);
+  uint32_t said = four ? p->mtu4 : p->mtu6;
+  return said == 0 ? p->mtu : HS_MIN(p->mtu, said);
 }
 
 enum local_state {
@@ -48,6 +51,7 @@ enum local_by {
   LOCAL_BY_USER = 0,
   LOCAL_BY_MAC, /* link-local */
   LOCAL_BY_RA,
+  LOCAL_BY_DHCP,
 };
 
 /* One of our addresses. */
@@ -79,6 +83,7 @@ enum stack_timer {
   STACK_TIMER_REASM = 3,
   STACK_TIMER_RS = 4,
   STACK_TIMER_RA = 5,
+  STACK_TIMER_DHCP = 6,
 };
 
 struct ip_stack {
@@ -97,6 +102,8 @@ struct ip_stack {
   struct reasm_table reasm;
   struct ra_table ra;
   struct ra_port ra_port[ABI_PORTS_MAX];
+  struct dhcp_port dhcp[ABI_PORTS_MAX];
+  uint32_t dhcp_count;      /* transactions begun */
   uint32_t ra_reachable_ms; /* as advertised last */
   uint32_t frag_count[STACK_FRAG_COUNTERS];
   struct timer_wheel wheel;
@@ -131,6 +138,8 @@ void eth_output(struct ip_stack *s, struct txf *t, const uint8_t dst[6], uint16_
 void arp_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v, usec_t now);
 /** Who has dst? mac NULL: to everybody. 0 or -errno. */
 int arp_ask(struct ip_stack *s, uint32_t port, const struct ip_addr *dst, const uint8_t *mac);
+/** Has anybody this address? (RFC 5227 2.1.1) 0 or -ENOBUFS. */
+int arp_probe(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
 /** RFC 5227 2.3 announcement. 0 or -ENOBUFS. */
 int arp_announce(struct ip_stack *s, const struct ip_local *l);
 
@@ -156,6 +165,15 @@ int ra_input(struct ip_stack *s, const struct pkt *p, const struct nd_msg *m, us
 void ra_timer(struct ip_stack *s, usec_t now);
 /** A neighbour stopped answering, or answers again. */
 void ra_silent(struct ip_stack *s, uint32_t port, const struct ip_addr *router, int silent);
+
+/* dhcp.c */
+/** The port came up, or was told to ask. */
+void dhcp_start(struct ip_stack *s, uint32_t port, usec_t now);
+/** 1 if the datagram was for the DHCP client. */
+int dhcp_input(struct ip_stack *s, const struct pkt *p, usec_t now);
+/** Another station on the port's link uses this address. */
+void dhcp_claimed(struct ip_stack *s, uint32_t port, const struct ip_addr *a, usec_t now);
+void dhcp_timer(struct ip_stack *s, uint32_t port, usec_t now);
 
 /* addr.c */
 /** A new address of a port; NULL if there is no room. */

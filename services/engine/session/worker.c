@@ -72,16 +72,27 @@ static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
 
 /* --- set-up --- */
 
+static int worker_config_addr(struct worker *w, uint32_t port, const struct config_addr *c) {
+  struct ip_addr a;
+  memcpy(a.b, c->ip, 16);
+  switch ((enum config_addr_how)c->how) {
+  case CONFIG_ADDR_AUTO:
+    return ip_auto6(w->ip, port, 1);
+  case CONFIG_ADDR_DHCP:
+    return ip_dhcp4(w->ip, port, NULL);
+  case CONFIG_ADDR_GIVEN:
+    break;
+  }
+  return ip_addr_add(w->ip, port, &a, c->prefix);
+}
+
 static int worker_config_ip(struct worker *w) {
   const struct config *cfg = w->cfg;
   for (uint32_t i = 0; i < cfg->n_addrs; i++) {
-    struct ip_addr a;
-    memcpy(a.b, cfg->addr[i].ip, 16);
     for (uint32_t p = 0; p < cfg->n_ports; p++) {
       if (strcmp(cfg->port[p].name, cfg->addr[i].port) != 0)
         continue;
-      int rc =
-          cfg->addr[i].how == CONFIG_ADDR_AUTO ? ip_auto6(w->ip, p, 1) : ip_addr_add(w->ip, p, &a, cfg->addr[i].prefix);
+      int rc = worker_config_addr(w, p, &cfg->addr[i]);
       if (rc)
         return rc;
     }
@@ -204,6 +215,22 @@ int worker_add_app(struct worker *w, struct app_worker *a) {
   return 0;
 }
 
+/* A connection taken over names the address that the last engine had by DHCP: it is asked for again, without the detour
+ * by DISCOVER. With several such ports the server refuses what is not of its net, and the port begins anew. */
+static void worker_hint_dhcp(struct worker *w) {
+  const struct session *s = NULL;
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    s = pool_ref(&w->sessions, i);
+    if (ip_addr_is4(&s->local) && !ip_is_local(w->ip, &s->local))
+      break;
+    s = NULL;
+  }
+  for (uint32_t i = 0; s != NULL && i < w->cfg->n_addrs; i++)
+    for (uint32_t p = 0; p < w->cfg->n_ports; p++)
+      if (w->cfg->addr[i].how == CONFIG_ADDR_DHCP && strcmp(w->cfg->port[p].name, w->cfg->addr[i].port) == 0)
+        (void)ip_dhcp4(w->ip, p, &s->local);
+}
+
 int worker_adopt(struct worker *w) {
   w->now = w->clock();
   __atomic_store_n(&w->tcbs.block->epoch, w->tcbs.block->epoch + 1, __ATOMIC_RELEASE);
@@ -215,6 +242,7 @@ int worker_adopt(struct worker *w) {
     app_adopt(w, w->app[i]);
   }
   session_bury(w);
+  worker_hint_dhcp(w);
   w->adopted = 1;
   return n;
 }

@@ -115,6 +115,20 @@ static void test_values(void **state) {
   assert_int_equal(c.n_api_listen, 2);
 }
 
+static void test_learned_addresses(void **state) {
+  static struct config c;
+  (void)state;
+  assert_int_equal(load(&c, "nicio: {interfaces: [{name: a, kind: kernel, device: d0}]}\n"
+                            "engine:\n  addresses:\n    - {interface: a, address: auto}\n"
+                            "    - {interface: a, address: dhcp}\n    - {interface: a, address: 10.0.0.1/24}\n"),
+                   0);
+  assert_int_equal(c.addr[0].how, CONFIG_ADDR_AUTO);
+  assert_int_equal(c.addr[0].family, 6);
+  assert_int_equal(c.addr[1].how, CONFIG_ADDR_DHCP);
+  assert_int_equal(c.addr[1].family, 4);
+  assert_int_equal(c.addr[2].how, CONFIG_ADDR_GIVEN);
+}
+
 /** Text of the file and what must be in the complaint. */
 static const struct {
   const char *text, *want;
@@ -164,8 +178,10 @@ static const struct {
     {"    - {interface: b, address: 10.0.0.1/24}\n", "F:5: engine.addresses[].address: found 10.0.0.1, allowed each"},
     {"    - {interface: c, address: auto}\n", "F:5: engine.addresses[].interface: found c, allowed the name of"},
     {"    - {interface: b, address: auto}\n    - {interface: b, address: auto}\n",
-     "F:6: engine.addresses[].address: found the same again, allowed auto once per interface"},
-    {"    - {interface: b, address: automatic}\n", "found automatic, allowed IPv4 or IPv6 address/length, auto"},
+     "F:6: engine.addresses[].address: found the same again, allowed auto and dhcp once per interface each"},
+    {"    - {interface: b, address: dhcp}\n    - {interface: b, address: dhcp}\n",
+     "F:6: engine.addresses[].address: found the same again"},
+    {"    - {interface: b, address: automatic}\n", "found automatic, allowed IPv4 or IPv6 address/length, auto, dhcp"},
     {"    - {interface: b, address: auto}\n  routes:\n    - {to: '::/0', via: '2001:db8::1'}\n",
      "engine.routes[].via: found 2001:db8::1, allowed a gateway in the network"},
     {"    - {interface: b, address: 10.0.0.9/16}\n", "networks of two interfaces that do not overlap"},
@@ -284,8 +300,8 @@ static void test_documents(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
-                                     cmocka_unit_test(test_refusals), cmocka_unit_test(test_many_errors),
-                                     cmocka_unit_test(test_documents)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),          cmocka_unit_test(test_values),
+                                     cmocka_unit_test(test_learned_addresses), cmocka_unit_test(test_refusals),
+                                     cmocka_unit_test(test_many_errors),       cmocka_unit_test(test_documents)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
