@@ -115,7 +115,8 @@ static void check_addrs(struct config_ctx *cx) {
         continue;
       if (a->how != CONFIG_ADDR_GIVEN) {
         if (strcmp(a->port, b->port) == 0)
-          config_error(cx, line, "engine.addresses[].address", "the same again", "auto and dhcp once per interface each");
+          config_error(cx, line, "engine.addresses[].address", "the same again",
+                       "auto and dhcp once per interface each");
         continue;
       }
       if (memcmp(a->ip, b->ip, 16) == 0)
