@@ -84,7 +84,8 @@ goes. "out" is data from the stack to the kernel's TCP, "in" the other way.
                        *[x.row() for x in figures]]))
         if split:
             f.write("\n## Where the CPU time goes\n\nCPU time per unit of work, by process; the kernel's column is both of its "
-                    "ends' processes together, where ours\nadds the kernel's end as \"peer\".\n\n")
+                    "ends' processes together, where ours\nadds the kernel's end as \"peer\". What the kernel does in interrupts belongs to no "
+                    "process and is in neither.\n\n")
             names = ["app", "engine", "nicio", "broker", "api", "peer", "kernel"]
             f.write(table([("work", "unit", *names), ("---",) * (2 + len(names)),
                            *[(s["work"], s["unit"], *[number(s[n]) if n in s else "" for n in names]) for s in split]]))
