@@ -37,11 +37,21 @@ static int is_unoffered(const struct abi_tcb *d) {
 static void adopt_listener(struct worker *w, struct session *s, const struct abi_tcb *d) {
   if (!(d->nego & ABI_TCB_PASSIVE))
     return;
-  s->listener = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
-  if (s->listener && (d->state == ABI_TCP_SYN_RECEIVED || d->accept == ABI_ACCEPT_OFFERED)) {
-    s->counted = 1;
-    s->listener->pending++;
-  }
+  if (s->believed || (d->state != ABI_TCP_SYN_RECEIVED && d->accept != ABI_ACCEPT_OFFERED))
+    return;
+  struct listener *l = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
+  if (!l) /* it went while no engine ran: whoever listens there now */
+    l = listen_find(w, 0, &s->local, s->lport, 0);
+  if (l)
+    offer_wait(w, s, l);
+  if (d->accept == ABI_ACCEPT_PARKED)
+    offer_park(w, s);
+}
+
+/* A handshake whose listener is gone ends with it. */
+static int adopt_is_heirless(const struct session *s, const struct abi_tcb *d) {
+  return (d->nego & ABI_TCB_PASSIVE) && !s->listener && !s->believed && d->accept != ABI_ACCEPT_TAKEN &&
+         (d->state == ABI_TCP_SYN_RECEIVED || d->accept == ABI_ACCEPT_OFFERED);
 }
 
 /* Fifo cursors when no record is left (TIME_WAIT after close): from the sequence numbers. */
@@ -148,7 +158,14 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
     return rc;
   }
   adopt_tell(s, d);
-  session_dirty(w, s);
+  if (s->app_closed && d->state != ABI_TCP_TIME_WAIT) {
+    s->orphan = 1;
+    w->n_orphans++;
+  }
+  if (adopt_is_heirless(s, d))
+    transport_tcp.abort(w, s, ECONNRESET, now);
+  else
+    session_dirty(w, s);
   return 0;
 }
 

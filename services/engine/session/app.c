@@ -189,6 +189,7 @@ void app_dead(struct worker *w, struct app_worker *a) {
   a->rescan = 1; /* the last facts it stored still count: data written before the death is sent */
   (void)app_poll(w, a);
   a->life = APP_DEAD;
+  listen_gone(w, a->id);
   for (uint32_t slot = 0; slot < a->v.ge.n_slots && a->n_sessions; slot++)
     if (a->by_slot[slot] != APP_NO_SESSION)
       session_orphan(w, pool_ref(&w->sessions, a->by_slot[slot]));
@@ -204,6 +205,7 @@ void app_lied(struct worker *w, struct app_worker *a, const char *why) {
     return;
   a->life = APP_LIED;
   a->why = why;
+  listen_gone(w, a->id);
   worker_count(w, EC_APP_LIED, 1);
   __atomic_store_n(&a->v.engine->why, EPROTO, __ATOMIC_RELAXED);
   __atomic_store_n(&a->v.engine->state, ABI_WORKER_DETACHED, __ATOMIC_RELEASE);

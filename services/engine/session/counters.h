@@ -23,6 +23,8 @@
   X(SESS_OPENED, "engine.session.opened", 0, "sessions opened, both ways")                                             \
   X(SESS_CLOSED, "engine.session.closed", 0, "sessions closed")                                                        \
   X(SESS_ORPHANED, "engine.session.orphaned", 0, "sessions whose app closed or died first")                            \
+  X(ORPHAN_LIMIT, "engine.session.orphan_limit", 1, "orphans reset because there are engine.tcp.orphans-max of them")  \
+  X(ACCEPT_MOVED, "engine.accept.moved", 0, "offers not taken at their process's end, given to another share")         \
   X(SESS_ADOPTED, "engine.session.adopted", 0, "sessions taken back from the durable table after a restart")           \
   X(SESS_ADOPT_BAD, "engine.session.adopt_refused", 2, "durable records that contradicted themselves")                 \
   X(APP_LIED, "engine.app.lied", 2, "app workers detached because their shared memory held impossible values")         \

@@ -20,6 +20,8 @@ int listen_open(struct listen_table *t, int fd) {
   t->policy = seg_at(&t->seg, t->geom.block_off, sizeof *t->policy);
   t->entries = t->geom.n_listen <= 1u << 20 ? seg_at(&t->seg, t->geom.listen_off, bytes) : NULL;
   t->l = t->entries ? calloc(t->geom.n_listen, sizeof *t->l) : NULL;
+  for (uint64_t i = 0; t->l && i < t->geom.n_listen; i++)
+    list_init(&t->l[i].waiting);
   if (t->policy && t->l)
     return 0;
   listen_close(t);
@@ -50,7 +52,7 @@ static void listen_link(struct listen_table *t, uint32_t i) {
 /* Whether the app half of the listener's slot says that its process takes offers. */
 static uint8_t listen_is_armed(struct worker *w, const struct abi_listen_entry *e) {
   for (uint32_t i = 0; i < w->n_apps; i++) {
-    if (w->app[i]->id != e->worker_id)
+    if (w->app[i]->id != e->worker_id || w->app[i]->life != APP_LIVE)
       continue;
     const struct abi_sess_app *a = worker_view_app(&w->app[i]->v, e->slot);
     return a && __atomic_load_n(&a->gen, __ATOMIC_ACQUIRE) == e->slot_gen &&
@@ -65,8 +67,8 @@ static void listen_publish(struct worker *w, const struct abi_listen_entry *e) {
     if (w->app[i]->id != e->worker_id || w->app[i]->life != APP_LIVE || e->slot >= w->app[i]->v.ge.n_slots_app)
       continue;
     struct abi_sess_engine *half = worker_view_engine(&w->app[i]->v, e->slot);
-    if (!half)
-      return;
+    if (!half || w->app[i]->by_slot[e->slot] != APP_NO_SESSION)
+      return; /* the app has closed the listener and uses the slot for a connection already */
     __atomic_store_n(&half->gen, e->slot_gen, __ATOMIC_RELAXED);
     __atomic_store_n(&half->state, e->live ? ABI_SESS_LISTENING : ABI_SESS_CLOSED, __ATOMIC_RELEASE);
     app_hint(w->app[i], e->slot);
@@ -88,14 +90,25 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
     listen_unlink(t, i);
   int same = l->live && l->entry.worker_id == copy.worker_id && l->entry.slot == copy.slot &&
              l->entry.slot_gen == copy.slot_gen;
-  *l = (struct listener){.seen_gen = gen,
-                         .live = copy.live == 1,
-                         .entry = copy,
-                         .pending = same ? l->pending : 0,
-                         .armed = listen_is_armed(w, &copy)};
+  same &= copy.live == 1;
+  struct abi_listen_entry old = l->entry;
+  struct list heirless;
+  list_init(&heirless);
+  if (!same) {
+    list_splice_tail(&heirless, &l->waiting);
+    list_init(&l->waiting);
+    l->pending = 0;
+  }
+  l->seen_gen = gen;
+  l->live = copy.live == 1;
+  l->entry = copy;
+  l->armed = l->live && listen_is_armed(w, &copy);
   if (l->live)
     listen_link(t, i);
+  if (l->armed)
+    w->offers_due = 1;
   listen_publish(w, &copy);
+  offer_inherit(w, &heirless, &old);
 }
 
 uint32_t listen_refresh(struct worker *w) {
@@ -159,13 +172,36 @@ struct listener *listen_share(struct worker *w, struct listener *l, uint32_t has
     struct listener *o = &t->l[at - 1];
     int same_group = o->entry.proto == l->entry.proto && o->entry.addr.port.raw == l->entry.addr.port.raw &&
                      memcmp(o->entry.addr.ip, l->entry.addr.ip, 16) == 0;
-    if (!same_group || !o->armed)
+    if (!same_group || !o->armed || !o->live)
       continue;
     equals++;
     if (equals == 1 || hash_mix64(((uint64_t)hash << 32) | equals) % equals == 0)
       best = o;
   }
   return best;
+}
+
+struct listener *listen_heir(struct worker *w, const struct abi_listen_entry *of) {
+  struct listen_table *t = &w->listeners;
+  struct listener *best = NULL;
+  for (uint32_t at = t->bucket[listen_bucket(be16_get(of->addr.port))]; at; at = t->l[at - 1].next) {
+    struct listener *o = &t->l[at - 1];
+    if (!o->live || o->entry.proto != of->proto || o->entry.addr.port.raw != of->addr.port.raw ||
+        memcmp(o->entry.addr.ip, of->addr.ip, 16) != 0 || (best && !o->armed))
+      continue;
+    struct app_worker *a = worker_app(w, o->entry.worker_id);
+    if (a && a->life == APP_LIVE)
+      best = o;
+    if (best && best->armed)
+      break;
+  }
+  return best;
+}
+
+void listen_gone(struct worker *w, uint64_t worker_id) {
+  for (uint32_t i = 0; i < w->listeners.high; i++)
+    if (w->listeners.l[i].entry.worker_id == worker_id)
+      w->listeners.l[i].armed = 0;
 }
 
 struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen) {
@@ -184,7 +220,9 @@ void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t g
   uint8_t was = l->armed;
   l->armed = armed == 1;
   if (l->armed && !was)
-    transport_tcp.accept_ready(w, l, w->now);
+    w->offers_due = 1; /* at the end of the turn, so that an app that toggles it costs one look per turn */
+  if (!l->armed && was)
+    offer_disarmed(w, l);
 }
 
 int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port) {

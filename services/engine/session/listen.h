@@ -9,6 +9,7 @@
 
 #include "abi/policy.h"
 #include "base/bytes.h"
+#include "base/list.h"
 #include "shm/seg.h"
 #include "wire/addr.h"
 
@@ -21,6 +22,7 @@ struct listener {
   uint8_t armed;                 /* its process takes offers */
   struct abi_listen_entry entry; /* the copy */
   uint32_t pending;              /* handshakes and offers not yet taken */
+  struct list waiting;           /* those sessions */
   uint32_t next;                 /* chain of one port; index + 1 */
 };
 
@@ -45,6 +47,10 @@ uint32_t listen_refresh(struct worker *w);
 struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash);
 /** An armed share that may be offered a connection which came for `l`; NULL = park it. */
 struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash);
+/** A live share, armed if there is one, of the address that `of` names; NULL = nobody listens there any more. */
+struct listener *listen_heir(struct worker *w, const struct abi_listen_entry *of);
+/** An app worker is dead or detached: its shares take no offers. */
+void listen_gone(struct worker *w, uint64_t worker_id);
 /** The app half of a listener's slot was hinted: armed may have changed. */
 void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed);
 struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen);

@@ -23,6 +23,8 @@ struct session *session_new(struct worker *w) {
   s->index = index;
   s->tcb = ABI_SEG_NONE;
   list_init(&s->due);
+  list_init(&s->waiting);
+  list_init(&s->parked);
   worker_count(w, EC_SESS_OPENED, 1);
   return s;
 }
@@ -155,20 +157,25 @@ void session_unstarve(struct worker *w) {
   }
 }
 
-static void session_uncount(struct session *s) {
-  if (s->counted && s->listener && s->listener->pending)
-    s->listener->pending--;
-  s->counted = 0;
+void session_orphan_end(struct worker *w, struct session *s) {
+  w->n_orphans -= s->orphan;
+  s->orphan = 0;
+}
+
+/* What a session without a transport is in no longer. */
+static void session_leave(struct worker *w, struct session *s) {
+  offer_leave(s);
+  session_orphan_end(w, s);
+  session_unqueue(s);
+  flow_del(w, s);
+  timer_cancel(&w->wheel, &s->timer);
+  s->ops = NULL;
 }
 
 void session_free(struct worker *w, struct session *s) {
   if (s->dead)
     return;
-  session_uncount(s);
-  session_unqueue(s);
-  flow_del(w, s);
-  timer_cancel(&w->wheel, &s->timer);
-  s->ops = NULL;
+  session_leave(w, s);
   s->dead = 1;
   list_add_tail(&w->graveyard,
                 &s->due); /* the present call may still look at it: back to the pool at the end of the turn */
@@ -176,11 +183,7 @@ void session_free(struct worker *w, struct session *s) {
 }
 
 void session_transport_gone(struct worker *w, struct session *s) {
-  session_uncount(s);
-  session_unqueue(s);
-  flow_del(w, s);
-  timer_cancel(&w->wheel, &s->timer);
-  s->ops = NULL;
+  session_leave(w, s);
   if (!s->app) {
     session_free(w, s);
     return;
@@ -202,6 +205,10 @@ static int session_unread(struct session *s) {
 void session_orphan(struct worker *w, struct session *s) {
   if (s->app_closed)
     return;
+  if (s->ops && !s->believed) { /* offered, never taken: another share of the listener may have it */
+    offer_rehome(w, s);
+    return;
+  }
   s->app_closed = 1;
   worker_count(w, EC_SESS_ORPHANED, 1);
   if (!s->ops) {
@@ -209,10 +216,14 @@ void session_orphan(struct worker *w, struct session *s) {
     session_free(w, s);
     return;
   }
-  if (!s->believed) { /* offered, never accepted: as Linux, reset when its listener goes */
-    s->ops->abort(w, s, ECONNRESET, w->now);
+  int lingers = w->tcbs.tcb[s->tcb].state != ABI_TCP_TIME_WAIT;
+  if (lingers && w->n_orphans >= w->cfg->tcp.orphans_max) { /* as Linux (tcp_max_orphans): memory before manners */
+    worker_count(w, EC_ORPHAN_LIMIT, 1);
+    s->ops->abort(w, s, 0, w->now);
     return;
   }
+  s->orphan = (uint8_t)lingers;
+  w->n_orphans += s->orphan;
   struct abi_options opt = s->a->opt;
   if ((opt.flags & ABI_OPT_LINGER) && opt.linger_s == 0)
     s->ops->abort(w, s, 0, w->now);
@@ -230,7 +241,7 @@ int session_close_unread(struct session *s) {
 static void session_accepted(struct worker *w, struct session *s) {
   if (!s->believed)
     (void)session_believe_app(s);
-  session_uncount(s);
+  offer_leave(s);
   if (s->tcb != ABI_SEG_NONE)
     __atomic_store_n(&w->tcbs.tcb[s->tcb].accept, (uint8_t)ABI_ACCEPT_TAKEN, __ATOMIC_RELEASE);
   if (s->e->state == ABI_SESS_OFFERED)
@@ -283,8 +294,11 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
   uint32_t state = __atomic_load_n(&e->state, __ATOMIC_RELAXED);
   if (slot >= a->v.ga.n_slots_app) {
-    if (state == ABI_SESS_CLOSED && gen == e->gen && (__atomic_load_n(&half->want, __ATOMIC_ACQUIRE) & ABI_WANT_FREED))
+    if (state == ABI_SESS_CLOSED && gen == e->gen &&
+        (__atomic_load_n(&half->want, __ATOMIC_ACQUIRE) & ABI_WANT_FREED)) {
       app_slot_put(a, slot);
+      w->offers_due = 1;
+    }
     return;
   }
   uint32_t op = __atomic_load_n(&half->op, __ATOMIC_ACQUIRE);

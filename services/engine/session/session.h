@@ -21,7 +21,9 @@ struct listener;
 struct transport_ops;
 
 struct session {
-  struct list due; /* in worker.dirty, worker.starved or worker.graveyard */
+  struct list due;     /* in worker.dirty, worker.starved or worker.graveyard */
+  struct list waiting; /* in its listener's list until an app has taken it (offer.c) */
+  struct list parked;  /* in worker.parked while nobody takes offers */
   struct timer_ent timer;
   const struct transport_ops *ops; /* NULL once the transport is gone */
   struct app_worker *app;          /* NULL without a record */
@@ -37,12 +39,12 @@ struct session {
   uint8_t queued;     /* 0 in no list, 1 dirty, 2 starved */
   uint8_t app_closed; /* the app wants no more of it */
   uint8_t shut_wr;    /* want SHUT_WR was passed on */
-  uint8_t counted;    /* counts in its listener's backlog */
+  uint8_t orphan;     /* counts in worker.n_orphans */
   uint8_t dead;       /* in the graveyard: freed at the end of the turn */
   uint8_t believed;   /* the app half carries our gen: its words count */
   uint32_t opt_gen;
-  struct abi_options opt; /* copy of what the app set last */
-  struct listener *listener;
+  struct abi_options opt;    /* copy of what the app set last */
+  struct listener *listener; /* whose backlog it counts in; NULL once taken */
   usec_t figures_at;
   struct ip_path path;
   struct fifo_prod rx;
@@ -78,6 +80,8 @@ void session_transport_gone(struct worker *w, struct session *s);
 /** The app's process died or closed: what is unsent still goes out. */
 void session_orphan(struct worker *w, struct session *s);
 
+/** It counts as an orphan no more. */
+void session_orphan_end(struct worker *w, struct session *s);
 /** 1 if the app left bytes unread. */
 int session_close_unread(struct session *s);
 /** Give the dead back to the pool. End of a turn. */

@@ -12,7 +12,6 @@
 
 struct worker;  /* engine worker, session/worker.h */
 struct session; /* session/session.h */
-struct listener;
 
 struct transport_ops {
   const char *name;
@@ -32,8 +31,8 @@ struct transport_ops {
   void (*close)(struct worker *w, struct session *s, usec_t now);
   void (*abort)(struct worker *w, struct session *s, int err, usec_t now);
   void (*options)(struct worker *w, struct session *s, usec_t now);
-  /** A process of the listener takes offers now (listen_armed). */
-  void (*accept_ready)(struct worker *w, struct listener *l, usec_t now);
+  /** A process may take this finished handshake now: offer it. */
+  void (*accept_ready)(struct worker *w, struct session *s, usec_t now);
   void (*timer)(struct worker *w, struct session *s, usec_t now);
   void (*icmp)(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq, usec_t now);
   /** Walk the durable table and take every connection back. Number adopted or -errno. */

@@ -237,6 +237,7 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
   struct listener *l = s->listener && s->listener->live ? listen_share(w, s->listener, s->flow_hash) : NULL;
   struct app_worker *a = l ? worker_app(w, l->entry.worker_id) : NULL;
   __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+  offer_park(w, s);
   if (!a || a->life != APP_LIVE) {
     worker_count(w, EC_ACCEPT_PARKED, 1);
     return 0;
@@ -252,11 +253,8 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
     app_slot_put(a, slot);
     return 0;
   }
-  if (l != s->listener && s->counted) {
-    s->listener->pending--;
-    l->pending++;
-    s->listener = l;
-  }
+  offer_unpark(s);
+  offer_wait(w, s, l);
   e->local = d->local;
   e->remote = d->remote;
   e->listener = l->entry.slot;
@@ -295,6 +293,7 @@ static void tcp_settle(struct worker *w, struct session *s) {
   if (s->app_closed && d->state == ABI_TCP_TIME_WAIT) {
     __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
     FAULT_POINT("session.timewait");
+    session_orphan_end(w, s);
     session_unbind_record(w, s, 0);
     return;
   }
@@ -449,16 +448,10 @@ static void tcp_transport_icmp(struct worker *w, struct session *s, int kind, in
   tcp_icmp(&w->tcp, &s->tcp, kind, err, mtu, seq, now);
 }
 
-static void tcp_transport_accept_ready(struct worker *w, struct listener *l, usec_t now) {
-  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
-    struct session *s = pool_ref(&w->sessions, i);
-    if (s->dead || s->ops != &transport_tcp || !s->listener || s->app)
-      continue;
-    if (session_tcb(w, s)->accept == ABI_ACCEPT_PARKED && listen_share(w, s->listener, s->flow_hash) == l) {
-      tcp_accept_ready(&w->tcp, &s->tcp, now);
-      session_dirty(w, s);
-    }
-  }
+static void tcp_transport_accept_ready(struct worker *w, struct session *s, usec_t now) {
+  tcp_accept_ready(&w->tcp, &s->tcp, now);
+  if (!s->dead && s->ops)
+    session_dirty(w, s);
 }
 
 /* --- input --- */
@@ -544,12 +537,9 @@ static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg
   s->remote = p->ip.src;
   s->lport = seg->hdr.dport;
   s->rport = seg->hdr.sport;
-  s->listener = l;
   d->local = endpoint_of(&s->local, s->lport);
   d->remote = endpoint_of(&s->remote, s->rport);
-  d->listener_worker = l->entry.worker_id;
-  d->listener_slot = l->entry.slot;
-  d->listener_gen = l->entry.slot_gen;
+  offer_wait(w, s, l);
   int mtu = ip_mtu(w->ip, &s->remote);
   if (mtu < 0 || flow_add(w, s))
     goto no_room;
@@ -560,8 +550,6 @@ static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg
     session_free(w, s);
     return -ENOENT;
   }
-  s->counted = 1;
-  l->pending++;
   return 0;
 no_room:
   worker_count(w, EC_SYN_NO_TCB, 1);

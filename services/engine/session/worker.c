@@ -126,6 +126,7 @@ int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, 
   list_init(&w->dirty);
   list_init(&w->starved);
   list_init(&w->graveyard);
+  list_init(&w->parked);
   timer_wheel_init(&w->wheel, w->now);
   idle_init(&w->idle, cfg->engine_idle);
   w->ephemeral = (uint16_t)w->now;
@@ -243,6 +244,7 @@ int worker_adopt(struct worker *w) {
   }
   session_bury(w);
   worker_hint_dhcp(w);
+  w->offers_due = 1; /* whoever was armed all the time does not arm again */
   w->adopted = 1;
   return n;
 }
@@ -343,6 +345,7 @@ uint32_t worker_turn(struct worker *w) {
   for (uint32_t i = 0; i < w->n_apps; i++)
     work += app_poll(w, w->app[i]);
   work += worker_timers(w);
+  work += offer_due(w);
   work += session_output_due(w);
   for (uint32_t round = 0; round < WORKER_LOOP_ROUNDS && w->loop_head != w->loop_tail; round++) {
     work += frame_io_loop(w);

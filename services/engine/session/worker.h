@@ -14,6 +14,7 @@
 #include "ip/ip.h"
 #include "listen.h"
 #include "mailbox.h"
+#include "offer.h"
 #include "session.h"
 #include "shm/frame.h"
 #include "svc/config.h"
@@ -56,6 +57,9 @@ struct worker {
   struct list dirty;   /* sessions whose output is due at the end of the turn */
   struct list starved; /* sessions that stopped for want of a frame */
   struct list graveyard;
+  struct list parked; /* finished handshakes that nobody takes now */
+  uint8_t offers_due; /* somebody may take them now */
+  uint32_t n_orphans;
   struct listen_table listeners;
   struct timer_wheel wheel;
   usec_t ip_next;
