@@ -49,12 +49,6 @@ static void *ethdev_load(void) {
   return dlopen(ETHDEV_DIR "/" ETHDEV_MODULE, RTLD_NOW | RTLD_LOCAL);
 }
 
-/** 0000:03:00.0, what EAL calls a PCI device. */
-static int ethdev_is_pci(const char *device) {
-  unsigned domain, bus, slot, fn;
-  return sscanf(device, "%4x:%2x:%2x.%1x", &domain, &bus, &slot, &fn) == 4;
-}
-
 /** EAL takes over every PCI device it knows unless told otherwise: only those that the configuration names. */
 static void ethdev_args(const struct config *cfg, char *out, size_t room) {
   size_t at = (size_t)snprintf(out, room, "%s", cfg->eal_args);

@@ -7,6 +7,8 @@
 
 #include "port.h"
 
+#include <stdio.h>
+
 #define ETHDEV_MODULE "hs-nicio-ethdev.so"
 #define ETHDEV_ABI    1u
 
@@ -21,6 +23,12 @@ struct ethdev_module {
   void (*home)(void *ctx, uint32_t slot);
   const struct port_ops *ops;
 };
+
+/** Whether a device string is a PCI address, 0000:03:00.0. */
+static inline int ethdev_is_pci(const char *device) {
+  unsigned domain, bus, slot, fn;
+  return sscanf(device, "%4x:%2x:%2x.%1x", &domain, &bus, &slot, &fn) == 4;
+}
 
 /** How many RX slots the pool of ethdevs needs: 0 without any. 0 or -EINVAL. */
 int ethdev_slots(const struct config *cfg, const struct frame_seg *fs, uint32_t *n_eth);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "ethdev.h"
 #include "netif.h"
+#include "shm/bell.h"
 #include "shm/stats.h"
 
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include <unistd.h>
 
 #define MAIN_TICK_US    100000u /* links of ethdevs, regions that wait for the lcore */
+#define MAIN_WAIT_US    1000u   /* between looks at the engine's answer */
 #define MAIN_LOST_TICKS 10u     /* device drop counters once per second */
 #define MAIN_STATS_SVC  1u      /* nicio in abi_stats.service */
 
@@ -163,8 +165,12 @@ static void main_map_stats(struct nicio *n) {
     return;
   }
   uint64_t *v = stats_open(&n->stats, MAIN_STATS_SVC, desc, LCORE_STAT_N);
-  if (v != NULL)
-    n->lcore.stat = v;
+  if (v == NULL)
+    return;
+  n->lcore.stat = v;
+  n->page = seg_at(&n->stats, n->stats.geom[0], sizeof *n->page);
+  if (n->page != NULL)
+    n->page->epoch = n->lcore.links.link[0].fl.epoch;
 }
 
 static int main_bells(struct nicio *n) {
@@ -179,8 +185,45 @@ static int main_bells(struct nicio *n) {
   return a < 0 ? a : b < 0 ? b : 0;
 }
 
-/** Everything is known: open the ports and let the lcore run. */
+/** Open the ports and let the lcore run. */
 static int main_run(struct nicio *n) {
+  const struct config *cfg = &n->svc.cfg;
+  int rc = main_open_ports(n);
+
+  if (rc < 0)
+    return rc;
+  rc = lcore_start(&n->lcore, n->port, n->n_ports, cfg->nicio_idle, cfg->nicio_cpu);
+  if (rc < 0)
+    return rc;
+  n->running = 1;
+  rc = main_stages(n);
+  if (rc >= 0)
+    svc_ready(&n->svc);
+  return rc;
+}
+
+static void main_fail(struct nicio *n) {
+  n->failed = 1;
+  loop_stop(n->svc.loop);
+}
+
+/** An ethdev fills RX slots from the moment it is started, so it is opened only once every engine worker has confirmed
+ * that it holds none of our predecessor's any more. Timer. */
+static void main_on_wait(void *ctx) {
+  struct nicio *n = ctx;
+
+  (void)link_turn(&n->lcore.links);
+  if (link_flush(&n->lcore.links))
+    (void)bell_ring_service(n->lcore.bell_out);
+  if (!link_rx_ready(&n->lcore.links))
+    return;
+  loop_del_timer(n->svc.loop, n->wait_timer);
+  if (main_run(n) < 0)
+    main_fail(n);
+}
+
+/** Everything is known: take the segment, and the ports at once or (ethdev) when the engine agrees. */
+static int main_begin(struct nicio *n) {
   const struct config *cfg = &n->svc.cfg;
   uint32_t n_eth = 0;
   int rc;
@@ -198,13 +241,10 @@ static int main_run(struct nicio *n) {
   main_map_stats(n);
   if ((rc = ethdev_start(cfg, &n->fs, &n->lcore.slots)) < 0)
     return rc;
-  if ((rc = main_open_ports(n)) < 0)
-    return rc;
-  rc = lcore_start(&n->lcore, n->port, n->n_ports, cfg->nicio_idle, cfg->nicio_cpu);
-  if (rc < 0)
-    return rc;
-  n->running = 1;
-  return main_stages(n);
+  if (n_eth == 0)
+    return main_run(n);
+  n->wait_timer = loop_add_timer(n->svc.loop, 0, MAIN_WAIT_US, main_on_wait, n);
+  return n->wait_timer < 0 ? n->wait_timer : 0;
 }
 
 static void main_on_item(void *ctx, const struct custody_item *it) {
@@ -228,14 +268,11 @@ static void main_on_ready(void *ctx, uint32_t broker_epoch) {
   struct nicio *n = ctx;
 
   log_debug("nicio.ready", "broker epoch %u", broker_epoch);
-  if (n->running || n->failed)
+  if (n->begun)
     return;
-  if (main_run(n) < 0) {
-    n->failed = 1;
-    loop_stop(n->svc.loop);
-    return;
-  }
-  svc_ready(&n->svc);
+  n->begun = 1;
+  if (main_begin(n) < 0)
+    main_fail(n);
 }
 
 static const struct custody_ops main_custody_ops = {.item = main_on_item, .drop = main_on_drop, .ready = main_on_ready};
@@ -249,6 +286,8 @@ static void main_on_tick(void *ctx) {
   (void)region_collect(&n->regions);
   if (!n->running)
     return;
+  if (n->page != NULL)
+    __atomic_store_n(&n->page->heartbeat, clock_now_us(), __ATOMIC_RELAXED);
   for (uint32_t i = 0; i < n->n_ports; i++)
     if (n->port[i].kind == PORT_KIND_ETHDEV)
       (void)port_refresh(&n->port[i]);

@@ -4,6 +4,7 @@
 #ifndef NICIO_NICIO_H
 #define NICIO_NICIO_H
 
+#include "abi/stats.h"
 #include "lcore.h"
 #include "pcapng.h"
 #include "port.h"
@@ -15,6 +16,7 @@ struct nicio {
   struct svc svc;
   struct custody *custody;
   struct seg packet, stats;
+  struct abi_stats *page; /* in stats; NULL without */
   struct frame_seg fs;
   struct regions regions;
   struct lcore lcore;
@@ -24,7 +26,9 @@ struct nicio {
   struct config_impair impair[ABI_PORTS_MAX][2]; /* in force: rx, tx */
   int capture_timer;                             /* loop timer while files are written, 0 = none */
   int netif_fd;
-  int running; /* the lcore has been started */
+  int begun;      /* the broker has said Ready once */
+  int wait_timer; /* until the engine has confirmed our epoch; only with ethdevs */
+  int running;    /* the lcore has been started */
   int failed;
 };
 

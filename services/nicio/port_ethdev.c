@@ -25,8 +25,10 @@
 
 #include <dirent.h>
 #include <rte_dev.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_memory.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +45,7 @@
 #define ETH_HLEN_VLAN 18u
 #define ETH_HOT       50u /* turns without work after which a device counts as quiet */
 #define ETH_RECONNECT 3u  /* looks at a link that is down, 100 ms apart, before a new attempt */
+#define ETH_PAGE      4096u
 #define ETH_QUEUES    8u
 #define ETH_FD_MAX    4096
 #ifndef AF_XDP
@@ -124,6 +127,17 @@ static int eth_probe(const char *device, uint16_t *id) {
   if (rc < 0)
     return rc;
   return rte_eth_dev_get_port_by_name(name, id) == 0 ? 0 : -ENODEV;
+}
+
+/** A real device reaches memory through the IOMMU: map the slots for it. vdevs need nothing of that. */
+static int eth_dma_map(const struct rte_eth_dev_info *info) {
+  static int registered;
+  size_t len = (size_t)eal.n_eth * ABI_SLOT_SIZE;
+
+  if (!registered && rte_extmem_register(eal.slots, len, NULL, 0, ETH_PAGE) < 0)
+    return -rte_errno;
+  registered = 1;
+  return rte_dev_dma_map(info->device, eal.slots, (uint64_t)(uintptr_t)eal.slots, len) < 0 ? -rte_errno : 0;
 }
 
 static int eth_queues(struct eth *e, const struct rte_eth_dev_info *info) {
@@ -245,6 +259,10 @@ static int eth_open(struct port *p, const struct config_port *cfg, int vault_fd)
   e->memif_client = strcmp(info.driver_name, "net_memif") == 0 && strstr(p->device, "role=server") == NULL;
   e->kernel_peer = strcmp(info.driver_name, "net_af_packet") == 0 || strcmp(info.driver_name, "net_af_xdp") == 0 ||
                    strcmp(info.driver_name, "net_tap") == 0;
+  if (ethdev_is_pci(p->device) && (rc = eth_dma_map(&info)) < 0) {
+    log_error("nicio.ethdev", "%s: DMA mapping of the RX slots: %s", p->name, err_text(rc));
+    goto out;
+  }
   if ((rc = eth_queues(e, &info)) < 0 || (rc = eth_set_mtu(e, p, cfg->mtu)) < 0)
     goto out;
   rc = eth_run(e);

@@ -102,6 +102,11 @@ int echo_udp(struct rig *r, struct echo *e, uint32_t len, int tries) {
   return u.got ? n : 0;
 }
 
+int echo_port_up(struct rig *r, void *ctx) {
+  (void)ctx;
+  return __atomic_load_n(&r->fs.pkt->port[0].up, __ATOMIC_ACQUIRE) != 0;
+}
+
 int echo_link_up(struct rig *r, void *ctx) {
   (void)ctx;
   return r->link.up;

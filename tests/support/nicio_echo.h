@@ -38,8 +38,9 @@ int echo_open(void);
 int echo_back(struct rig *r, void *ctx);
 /** Send len bytes to the echo and wait for them, again while nothing comes back. Sends it took, 0 = never. */
 int echo_udp(struct rig *r, struct echo *e, uint32_t len, int tries);
-/** Conditions: the link is up; every TX slot has come home. */
+/** Conditions: the link is up; the first port is up; every TX slot has come home. */
 int echo_link_up(struct rig *r, void *ctx);
+int echo_port_up(struct rig *r, void *ctx);
 int echo_tx_home(struct rig *r, void *ctx);
 
 #endif

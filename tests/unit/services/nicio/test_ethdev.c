@@ -30,6 +30,7 @@ static void echo_through(const char *interfaces, const char *tap_cidr, uint32_t 
   assert_int_equal(rig_config(&r, "", interfaces), 0);
   assert_int_equal(rig_spawn(&r), 0);
   assert_true(rig_until(&r, NULL, NULL, echo_link_up, 10000));
+  assert_true(rig_until(&r, NULL, NULL, echo_port_up, 10000));
   if (tap_cidr != NULL) {
     const char *const addr[] = {"ip", "addr", "add", tap_cidr, "dev", "hstap", NULL};
     const char *const up[] = {"ip", "link", "set", "hstap", "up", NULL};
@@ -182,6 +183,7 @@ static void test_no_device(void **state) {
   assert_int_equal(rig_open(&r, 1024, 512), 0);
   assert_int_equal(rig_config(&r, "", ETHDEV("net_af_packet0,iface=nosuch0")), 0);
   assert_int_equal(rig_spawn(&r), 0);
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 10000)); /* nicio tries once the engine agrees */
   assert_int_equal(rig_wait(&r), 1);
   rig_close(&r);
 }
