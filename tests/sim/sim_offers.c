@@ -85,6 +85,48 @@ static void test_listener_goes_other_share(void **state) {
   rig_close(&r);
 }
 
+static jmp_buf died;
+static void die_here(const char *name, void *ctx) {
+  (void)name;
+  (void)ctx;
+  longjmp(died, 1);
+}
+
+/* The engine dies while it moves the offer: the successor moves it, or has it moved already. */
+static void test_move_cut_off(void **state) {
+  (void)state;
+  static const char *const points[] = {"session.clear", "fifo.tail", "session.move.record", "session.move.owner",
+                                       "session.listener"};
+  for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    static struct rig_sess c, s;
+    rig_open(&r, 9);
+    rig_listen(&r.host[1], 0, 80, 4, 1);
+    run(2);
+    rig_connect(&r.host[0], &c, 0, 1, 80, 4);
+    until_state(&c, ABI_SESS_READY);
+    assert_int_equal(rig_write(&c, "hello", 5), 5);
+    run(50);
+    rig_listen(&r.host[1], 1, 80, 4, 1);
+    run(2);
+    fault_set_hook(die_here, NULL);
+    assert_int_equal(fault_arm(points[i], 1, FAULT_HOOK), 0);
+    if (setjmp(died) == 0) {
+      unlisten(0, 0, 0);
+      fail_msg("%s was never passed", points[i]);
+    }
+    fault_disarm();
+    rig_engine_kill(&r.host[1]);
+    rig_engine_start(&r.host[1]);
+    accept_at(1, &s);
+    read_exactly(&s, "hello");
+    assert_int_equal(rig_accept(&r.host[1], 0, &s), 0);
+    assert_int_equal(r.host[1].w.app[0]->n_sessions, 1);
+    assert_int_equal(r.host[1].w.app[0]->n_free + 1, r.host[1].w.app[0]->slots_high - 32);
+    assert_int_equal(c.e->error, 0);
+    rig_close(&r);
+  }
+}
+
 /* The share stops taking offers, its listener lives: the armed one gets them. */
 static void test_disarmed(void **state) {
   (void)state;
@@ -158,13 +200,6 @@ static void test_slot_becomes_free(void **state) {
   rig_want(&s[0], ABI_WANT_CLOSE | ABI_WANT_FREED);
   accept_at(0, &s[32]);
   rig_close(&r);
-}
-
-static jmp_buf died;
-static void die_here(const char *name, void *ctx) {
-  (void)name;
-  (void)ctx;
-  longjmp(died, 1);
 }
 
 /* The engine dies while it offers; neither client nor listener says anything afterwards. */
@@ -268,6 +303,7 @@ static void test_lie_frees_all(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_listener_goes_other_share),
+      cmocka_unit_test(test_move_cut_off),
       cmocka_unit_test(test_disarmed),
       cmocka_unit_test(test_listener_goes_alone),
       cmocka_unit_test(test_slot_becomes_free),

@@ -205,6 +205,11 @@ static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
     __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE);
     break;
   case ABI_SESS_OFFERED:
+    if (__atomic_load_n(&worker_view_app(&a->v, slot)->accepted, __ATOMIC_ACQUIRE) != e->gen) {
+      __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE); /* nobody took it: it is withdrawn */
+      break;
+    }
+    /* fall through */
   case ABI_SESS_READY:
   case ABI_SESS_CLOSING:
     __atomic_store_n(&e->error, ECONNRESET, __ATOMIC_RELAXED);

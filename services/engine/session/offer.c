@@ -146,13 +146,14 @@ static int offer_move(struct worker *w, struct session *s, struct listener *l) {
   }
   offer_words(w, s, l);
   memset(d->ooo, 0, sizeof d->ooo);
-  FAULT_POINT("session.move.record"); /* the TCB names the old record still */
+  session_set_state(s, ABI_SESS_OFFERED);
+  FAULT_POINT(
+      "session.move.record"); /* the TCB names the old record still: adoption moves it again, this one is void */
   __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
   d->slot = slot;
   d->slot_gen = s->gen;
   __atomic_store_n(&d->worker_id, to->id, __ATOMIC_RELEASE);
-  FAULT_POINT("session.move.owner");
-  session_set_state(s, ABI_SESS_OFFERED);
+  FAULT_POINT("session.move.owner"); /* the old record is without a TCB: void */
   fifo_prod_fini(&was.rx);
   from->by_slot[was.slot] = APP_NO_SESSION;
   from->n_sessions--;
@@ -192,6 +193,18 @@ void offer_inherit(struct worker *w, struct list *sessions, const struct abi_lis
       session_look(w, s->app, s->slot); /* taken in time? */
     if (!s->dead && s->ops && !s->believed)
       offer_rehome_at(w, s, old);
+  }
+}
+
+void offer_adopted(struct worker *w) {
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    const struct listener *l = s->listener;
+    if (s->dead || !s->ops || !s->app || s->believed || !l)
+      continue;
+    if (l->entry.worker_id == s->app->id && l->entry.slot == s->e->listener && l->entry.slot_gen == s->e->listener_gen)
+      continue;
+    offer_rehome(w, s);
   }
 }
 

@@ -27,5 +27,7 @@ void offer_rehome(struct worker *w, struct session *s);
 void offer_inherit(struct worker *w, struct list *sessions, const struct abi_listen_entry *old);
 /** A share takes no offers any more, while its listener lives: armed shares get what it has not taken. */
 void offer_disarmed(struct worker *w, struct listener *l);
+/** After adoption: an offer that names a share which went while no engine ran, or whose move a crash cut off. */
+void offer_adopted(struct worker *w);
 
 #endif

@@ -242,6 +242,7 @@ int worker_adopt(struct worker *w) {
     adopt_records(w, w->app[i]);
     app_adopt(w, w->app[i]);
   }
+  offer_adopted(w);
   session_bury(w);
   worker_hint_dhcp(w);
   w->offers_due = 1; /* whoever was armed all the time does not arm again */
