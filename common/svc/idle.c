@@ -16,14 +16,24 @@
 #define IDLE_EMPTY_US      100u
 #define IDLE_YIELD_LONG_US 300u
 #define IDLE_NO_YIELD_US   20000u
+#define IDLE_VAIN          8u  /* yielding phases in vain after which they are left out … */
+#define IDLE_RETRY         16u /* … but for one in so many, to see whether it pays again */
 
 void idle_init(struct idle *i, enum idle_mode mode) {
   memset(i, 0, sizeof *i);
   i->mode = mode;
 }
 
+/* Whether this idle time may be spent yielding; asked once, when the pauses are over. */
+static int idle_may_yield(struct idle *i) {
+  return i->vain < IDLE_VAIN || ++i->skipped % IDLE_RETRY == 0;
+}
+
 enum idle_step idle_next(struct idle *i, uint32_t work, usec_t now) {
   if (work > 0) {
+    if (i->yielding)
+      i->vain = 0;
+    i->yielding = 0;
     i->empty_polls = 0;
     return IDLE_WORK;
   }
@@ -36,8 +46,13 @@ enum idle_step idle_next(struct idle *i, uint32_t work, usec_t now) {
   if (i->mode == IDLE_MODE_ADAPTIVE) {
     if (i->empty_polls <= IDLE_PAUSE_POLLS)
       return IDLE_PAUSE;
-    if (now - i->idle_since < IDLE_EMPTY_US && now >= i->no_yield_until)
+    if (now - i->idle_since < IDLE_EMPTY_US && now >= i->no_yield_until && (i->yielding || idle_may_yield(i))) {
+      i->yielding = 1;
       return IDLE_YIELD;
+    }
+    if (i->yielding && i->vain < IDLE_VAIN)
+      i->vain++;
+    i->yielding = 0;
   }
   i->sleeps++;
   i->empty_polls = 0; /* whatever woke us, look a while before sleeping again */

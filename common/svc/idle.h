@@ -20,6 +20,9 @@ struct idle {
   usec_t idle_since;
   usec_t yield_started;
   usec_t no_yield_until; /* guard: a yield that took > 300 µs means others need the core */
+  uint32_t vain;         /* yielding phases in a row that ended in sleep */
+  uint32_t skipped;      /* phases left out since */
+  uint8_t yielding;      /* the last step was a yield */
   uint64_t sleeps, yields;
 };
 

@@ -171,10 +171,42 @@ static void test_idle(void **state) {
   assert_int_equal(idle_next(&i, 0, now), IDLE_SLEEP);
 }
 
+/* One idle time of `us` µs after a piece of work; returns how many yields it had. */
+static int idle_gap(struct idle *i, usec_t *now, usec_t us) {
+  int yields = 0;
+  usec_t end = *now + us;
+  assert_int_equal(idle_next(i, 1, *now), IDLE_WORK);
+  while (*now < end) {
+    enum idle_step step = idle_next(i, 0, *now);
+    yields += step == IDLE_YIELD;
+    if (step == IDLE_SLEEP)
+      *now = end; /* woken by the next work */
+    *now += step == IDLE_YIELD ? 2 : 0;
+  }
+  return yields;
+}
+
+/* Long gaps make yielding useless: it stops, is tried now and then, and comes back when gaps are short. */
+static void test_idle_learns(void **state) {
+  (void)state;
+  struct idle i;
+  usec_t now = 5000000;
+  int yielding_gaps = 0;
+  idle_init(&i, IDLE_MODE_ADAPTIVE);
+  for (int n = 0; n < 8; n++)
+    assert_true(idle_gap(&i, &now, 500) > 0);
+  for (int n = 0; n < 32; n++)
+    yielding_gaps += idle_gap(&i, &now, 500) > 0;
+  assert_int_equal(yielding_gaps, 2);
+  for (int n = 0; n < 64; n++)
+    (void)idle_gap(&i, &now, 20);
+  assert_true(idle_gap(&i, &now, 20) > 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fds),     cmocka_unit_test(test_removed_inside), cmocka_unit_test(test_timers),
-      cmocka_unit_test(test_sigterm), cmocka_unit_test(test_idle),
+      cmocka_unit_test(test_sigterm), cmocka_unit_test(test_idle),           cmocka_unit_test(test_idle_learns),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
