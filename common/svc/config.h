@@ -15,6 +15,7 @@
 #define CONFIG_PORTS_MAX  8
 #define CONFIG_ADDRS_MAX  16
 #define CONFIG_ROUTES_MAX 64
+#define CONFIG_VLANS_MAX  16
 #define CONFIG_NS_MAX     16
 
 struct config_impair {
@@ -47,6 +48,12 @@ struct config_addr {
   int family;
   int how; /* enum config_addr_how */
 };
+struct config_vlan {
+  char port[32]; /* whose frames carry it */
+  char name[32];
+  uint32_t id;  /* 1 … 4094 */
+  uint32_t mtu; /* 0 = the port's */
+};
 struct config_route {
   uint8_t dst[16];
   uint32_t prefix;
@@ -76,6 +83,8 @@ struct config {
   enum idle_mode engine_idle;
   int engine_cpu;
   uint32_t max_connections; /* TCB records */
+  struct config_vlan vlan[CONFIG_VLANS_MAX];
+  uint32_t n_vlans;
   struct config_addr addr[CONFIG_ADDRS_MAX];
   uint32_t n_addrs;
   struct config_route route[CONFIG_ROUTES_MAX];

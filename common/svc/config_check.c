@@ -47,6 +47,50 @@ static const struct config_port *check_port(const struct config *c, const char *
   return NULL;
 }
 
+static const struct config_vlan *check_vlan(const struct config *c, const char *name) {
+  for (uint32_t i = 0; i < c->n_vlans; i++)
+    if (strcmp(c->vlan[i].name, name) == 0)
+      return &c->vlan[i];
+  return NULL;
+}
+
+static int check_is_interface(const struct config *c, const char *name) {
+  return check_port(c, name) != NULL || check_vlan(c, name) != NULL;
+}
+
+/** Configured MTU of an interface or VLAN, 0 = not configured. */
+static uint32_t check_mtu(const struct config *c, const char *name) {
+  const struct config_vlan *v = check_vlan(c, name);
+  const struct config_port *p = check_port(c, v != NULL ? v->port : name);
+  uint32_t mtu = p != NULL ? p->mtu : 0;
+  if (v == NULL || v->mtu == 0)
+    return mtu;
+  return mtu == 0 ? v->mtu : HS_MIN(mtu, v->mtu);
+}
+
+static void check_vlans(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  char found[48];
+  for (uint32_t i = 0; i < c->n_vlans; i++) {
+    const struct config_vlan *v = &c->vlan[i];
+    int again = v->name[0] != '\0' && check_port(c, v->name) != NULL;
+    if (v->port[0] != '\0' && check_port(c, v->port) == NULL)
+      config_error(cx, config_line(cx, "engine.vlans[].interface", i), "engine.vlans[].interface", v->port,
+                   "the name of one of nicio.interfaces");
+    for (uint32_t j = 0; j < i; j++) {
+      again |= v->name[0] != '\0' && strcmp(v->name, c->vlan[j].name) == 0;
+      if (v->id != c->vlan[j].id || strcmp(v->port, c->vlan[j].port) != 0)
+        continue;
+      snprintf(found, sizeof found, "%u", v->id);
+      config_error(cx, config_line(cx, "engine.vlans[].id", i), "engine.vlans[].id", found,
+                   "each number once per interface");
+    }
+    if (again)
+      config_error(cx, config_line(cx, "engine.vlans[].name", i), "engine.vlans[].name", v->name,
+                   "a name that no other interface or VLAN has");
+  }
+}
+
 static void check_ports(struct config_ctx *cx) {
   const struct config *c = cx->cfg;
   for (uint32_t i = 0; i < c->n_ports; i++) {
@@ -99,11 +143,11 @@ static void check_addrs(struct config_ctx *cx) {
     if (a->family == 0)
       continue;
     check_ip_text(a->ip, a->family, ip, sizeof ip);
-    const struct config_port *p = check_port(c, a->port);
-    if (p == NULL && a->port[0] != '\0')
+    uint32_t mtu = check_mtu(c, a->port);
+    if (!check_is_interface(c, a->port) && a->port[0] != '\0')
       config_error(cx, config_line(cx, "engine.addresses[].interface", i), "engine.addresses[].interface", a->port,
-                   "the name of one of nicio.interfaces");
-    if (p != NULL && a->family == 6 && p->mtu != 0 && p->mtu < 1280)
+                   "the name of one of nicio.interfaces or engine.vlans");
+    if (a->family == 6 && mtu != 0 && mtu < 1280)
       config_error(cx, line, "engine.addresses[].address", "IPv6 on an interface with an mtu below 1280",
                    "an mtu of at least 1280 (RFC 8200 5)");
     if (a->how == CONFIG_ADDR_GIVEN && !check_is_host(a))
@@ -153,9 +197,9 @@ static void check_routes(struct config_ctx *cx) {
     if (!check_host_bits(r->dst, r->family, r->prefix, 0))
       config_error(cx, to, "engine.routes[].to", check_ip_text(r->dst, r->family, ip, sizeof ip),
                    "a network address: no bits set behind the prefix");
-    if (r->port[0] != '\0' && check_port(c, r->port) == NULL)
+    if (r->port[0] != '\0' && !check_is_interface(c, r->port))
       config_error(cx, config_line(cx, "engine.routes[].interface", i), "engine.routes[].interface", r->port,
-                   "the name of one of nicio.interfaces");
+                   "the name of one of nicio.interfaces or engine.vlans");
     if (!r->has_via && r->port[0] == '\0')
       config_error(cx, to, "engine.routes[].via", "neither via nor interface", "at least one of them");
     if (r->has_via && r->has_via != r->family)
@@ -213,6 +257,7 @@ static void check_ranges(struct config_ctx *cx) {
 
 void config_check(struct config_ctx *cx) {
   check_ports(cx);
+  check_vlans(cx);
   check_addrs(cx);
   check_routes(cx);
   check_namespaces(cx);

@@ -13,6 +13,7 @@
 
 #define C(f)  offsetof(struct config, f), sizeof(((struct config *)0)->f)
 #define P(f)  offsetof(struct config_port, f), sizeof(((struct config_port *)0)->f)
+#define V(f)  offsetof(struct config_vlan, f), sizeof(((struct config_vlan *)0)->f)
 #define A(f)  offsetof(struct config_addr, f), sizeof(((struct config_addr *)0)->f)
 #define R(f)  offsetof(struct config_route, f), sizeof(((struct config_route *)0)->f)
 #define N(f)  offsetof(struct config_ns, f), sizeof(((struct config_ns *)0)->f)
@@ -129,13 +130,22 @@ const struct config_key config_keys[] = {
      "cpu of the first worker, -1 = not pinned"},
     {"engine.max-connections", CONFIG_U32, "connections", 16, 16777216, "65536", C(max_connections), NO,
      "TCP connections in all states together"},
-    {"engine.addresses[].interface", CONFIG_STR, "", 1, 31, "", A(port), CONFIG_REQUIRED, "", "name of an interface"},
+    {"engine.vlans[].interface", CONFIG_STR, "", 1, 31, "", V(port), CONFIG_REQUIRED, "",
+     "name of the interface whose frames carry it"},
+    {"engine.vlans[].id", CONFIG_U32, "", 1, 4094, "", V(id), CONFIG_REQUIRED, "", "VLAN number (IEEE 802.1Q)"},
+    {"engine.vlans[].name", CONFIG_STR, "", 1, 31, "", V(name), CONFIG_REQUIRED, "",
+     "name by which addresses and routes call it"},
+    {"engine.vlans[].mtu", CONFIG_U32, "bytes", 576, 9216, "0", V(mtu), CONFIG_OR_ZERO, "",
+     "largest IP packet, 0 = the interface's"},
+    {"engine.addresses[].interface", CONFIG_STR, "", 1, 31, "", A(port), CONFIG_REQUIRED, "",
+     "name of an interface or VLAN"},
     {"engine.addresses[].address", CONFIG_PREFIX, "", 1, 128, "", A(ip), CONFIG_REQUIRED, "",
      "address and prefix length; auto = IPv6 from router advertisements, dhcp = IPv4 from a server"},
     {"engine.routes[].to", CONFIG_PREFIX, "", 0, 128, "", R(dst), CONFIG_REQUIRED, "",
      "destination prefix; 0.0.0.0/0 = default route"},
     {"engine.routes[].via", CONFIG_IP, "", 0, 0, "", R(via), NO, "gateway; default: the destination is on the link"},
-    {"engine.routes[].interface", CONFIG_STR, "", 1, 31, "", R(port), NO, "default: the one that reaches `via`"},
+    {"engine.routes[].interface", CONFIG_STR, "", 1, 31, "", R(port), NO,
+     "interface or VLAN; default: the one that reaches `via`"},
     {"engine.fifo.rx-max", CONFIG_SIZE, "bytes", KI(16), ABI_FIFO_MAX, "4M", C(rx_fifo_max), NO,
      "largest receive buffer of a session"},
     {"engine.fifo.tx-max", CONFIG_SIZE, "bytes", KI(16), ABI_FIFO_MAX, "4M", C(tx_fifo_max), NO,
@@ -199,6 +209,8 @@ const uint32_t config_n_keys = ARRAY_LEN(config_keys);
 const struct config_list config_lists[] = {
     {"nicio.interfaces", offsetof(struct config, port), sizeof(struct config_port), offsetof(struct config, n_ports),
      CONFIG_PORTS_MAX},
+    {"engine.vlans", offsetof(struct config, vlan), sizeof(struct config_vlan), offsetof(struct config, n_vlans),
+     CONFIG_VLANS_MAX},
     {"engine.addresses", offsetof(struct config, addr), sizeof(struct config_addr), offsetof(struct config, n_addrs),
      CONFIG_ADDRS_MAX},
     {"engine.routes", offsetof(struct config, route), sizeof(struct config_route), offsetof(struct config, n_routes),

@@ -99,10 +99,13 @@ static void check(struct ip_rig *r) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const char *const peers[] = {"10.0.0.2",    "10.0.0.3", "2001:db8::2", "2001:db8::3", "fe80::2",
-                                      "224.0.0.251", "ff02::fb", "192.0.2.1",   "10.0.0.255",  "10.0.0.1"};
+  static const char *const peers[] = {"10.0.0.2", "10.0.0.3",  "2001:db8::2", "2001:db8::3", "fe80::2", "224.0.0.251",
+                                      "ff02::fb", "192.0.2.1", "10.0.0.255",  "10.0.0.1",    "10.5.0.2"};
   struct ip_rig *r = rig_new();
   struct ip_path path = {0};
+  uint32_t vlan;
+  struct ip_addr tagged = rig_addr("10.5.0.1");
+  must(ip_vlan_add(r->s, 0, 5, 0, &vlan) == 0 && ip_addr_add(r->s, vlan, &tagged, 24) == 0);
   if (size & 1)
     must(ip_auto6(r->s, 0, 1) == 0);
   if (size & 2)

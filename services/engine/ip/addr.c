@@ -115,8 +115,8 @@ void addr_remove(struct ip_stack *s, struct ip_local *l) {
 }
 
 int ip_addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix_len) {
-  if (port >= ABI_PORTS_MAX || prefix_len > (ip_addr_is4(a) ? 32u : 128u) || ip_addr_is_any(a) ||
-      ip_addr_is_multicast(a) || ip_addr_is_broadcast(a) || ip_addr_is_loopback(a))
+  if (!port_is(s, port) || prefix_len > (ip_addr_is4(a) ? 32u : 128u) || ip_addr_is_any(a) || ip_addr_is_multicast(a) ||
+      ip_addr_is_broadcast(a) || ip_addr_is_loopback(a))
     return -EINVAL;
   if (addr_on_port(s, port, a) != NULL || addr_find(s, a) != NULL)
     return -EEXIST;
@@ -290,7 +290,7 @@ void addr_announce_due(struct ip_stack *s, usec_t now) {
 
 void ip_announce(struct ip_stack *s, uint32_t port, usec_t now) {
   for (uint32_t i = 0; i < s->n_local; i++) {
-    if (s->local[i].state != LOCAL_FREE && s->local[i].port == port && port < ABI_PORTS_MAX)
+    if (s->local[i].state != LOCAL_FREE && s->local[i].port == port)
       addr_announce(s, &s->local[i], now);
   }
 }

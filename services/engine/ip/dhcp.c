@@ -378,7 +378,7 @@ void dhcp_start(struct ip_stack *s, uint32_t port, usec_t now) {
 }
 
 int ip_dhcp4(struct ip_stack *s, uint32_t port, const struct ip_addr *last) {
-  if (port >= ABI_PORTS_MAX || (last != NULL && !ip_addr_is4(last)))
+  if (!port_is(s, port) || (last != NULL && !ip_addr_is4(last)))
     return -EINVAL;
   struct dhcp_port *d = &s->dhcp[port];
   if (last != NULL && !d->held)

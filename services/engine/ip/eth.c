@@ -1,7 +1,7 @@
 /*
  * Ethernet: which frames concern us, and the header of those we send. Called by ip_input.c and by everybody who sends;
- * worker thread, hot path. RFC 894, 2464; IEEE 802.1Q: no port of ours is in a VLAN, so tagged frames are dropped,
- * except those of VLAN 0, which only carry a priority.
+ * worker thread, hot path. RFC 894, 2464; IEEE 802.1Q: a tagged frame belongs to the VLAN of its port that has this id,
+ * or is dropped; VLAN 0 only carries a priority.
  */
 #include "ip/ip_stack.h"
 #include "ip/pkt_read.h"
@@ -19,6 +19,22 @@ static int eth_head(struct ip_stack *s, const struct pkt *p, struct ip_view *v) 
   return 0;
 }
 
+/* Whose frame a tagged one is: p->port becomes the VLAN. */
+static int eth_vlan(const struct ip_stack *s, struct pkt *p, const struct eth_hdr *h) {
+  unsigned id = eth_vlan_id(h->tci[0]);
+  if (h->n_tags > 1)
+    return -ENOENT;
+  if (id == 0)
+    return 0;
+  for (uint32_t i = ABI_PORTS_MAX; i < STACK_PORTS_MAX && s->port[i].vlan != 0; i++) {
+    if (s->port[i].vlan != id || s->port[i].parent != p->port)
+      continue;
+    p->port = (uint8_t)i;
+    return 0;
+  }
+  return -ENOENT;
+}
+
 int eth_input(struct ip_stack *s, struct pkt *p, struct ip_view *v) {
   if (HS_UNLIKELY(p->port >= ABI_PORTS_MAX || !s->port[p->port].used)) {
     stack_count(s, IPC_RX_NO_PORT);
@@ -34,7 +50,7 @@ int eth_input(struct ip_stack *s, struct pkt *p, struct ip_view *v) {
     stack_count(s, err == WIRE_LIMIT ? IPC_RX_VLAN : IPC_RX_BAD_ETH);
     return -EBADMSG;
   }
-  if (HS_UNLIKELY(v->eth.n_tags > 1 || (v->eth.n_tags == 1 && eth_vlan_id(v->eth.tci[0]) != 0))) {
+  if (HS_UNLIKELY(v->eth.n_tags != 0) && eth_vlan(s, p, &v->eth) < 0) {
     stack_count(s, IPC_RX_VLAN);
     return -EBADMSG;
   }
@@ -52,9 +68,16 @@ int eth_input(struct ip_stack *s, struct pkt *p, struct ip_view *v) {
 }
 
 void eth_output(struct ip_stack *s, struct txf *t, const uint8_t dst[6], uint16_t type) {
-  uint8_t *h = txf_push(t, ETH_HLEN);
+  const struct ip_port *port = &s->port[t->port];
+  uint8_t *h = txf_push(t, port->vlan != 0 ? ETH_HLEN + ETH_VLAN_LEN : ETH_HLEN);
   memcpy(h, dst, 6);
-  memcpy(h + 6, s->port[t->port].mac, 6);
+  memcpy(h + 6, port->mac, 6);
+  if (port->vlan != 0) {
+    store_be16(h + 12, ETH_TYPE_VLAN);
+    store_be16(h + 14, port->vlan);
+    h += ETH_VLAN_LEN;
+    t->port = port->parent;
+  }
   store_be16(h + 12, type);
   s->ops.frame_send(s->ctx, t);
 }

@@ -38,7 +38,7 @@ struct ip_ops {
 /** Cached way to a destination, kept by a connection; checked by generation. 48 bytes. */
 struct ip_path {
   uint32_t gen;     /* generation of routes+neighbours it was made from; 0 = empty */
-  uint8_t ifindex;  /* port */
+  uint8_t ifindex;  /* port or VLAN */
   uint8_t resolved; /* dst_mac is valid */
   uint8_t src_mac[6], dst_mac[6];
   uint16_t mtu;
@@ -50,6 +50,9 @@ void ip_free(struct ip_stack *s);
 
 /* --- configuration (worker thread) --- */
 int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up);
+/** An 802.1Q VLAN of a port as an interface of its own: *out is the number by which all other calls name it. It has the
+ * port's MAC and link state; mtu 0: the port's. -EINVAL (no such id, nor port), -EEXIST, -ENOSPC. */
+int ip_vlan_add(struct ip_stack *s, uint32_t port, uint32_t id, uint32_t mtu, uint32_t *out);
 int ip_addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix_len);
 int ip_addr_del(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
 /** IPv6 addresses and routers of a port are learned from router advertisements, from now on or no longer; what was

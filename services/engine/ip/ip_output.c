@@ -46,6 +46,11 @@ static int output_header(struct ip_stack *s, struct txf *t, const struct ip_addr
 }
 
 static inline void output_eth(struct ip_stack *s, struct txf *t, const uint8_t dst[6], const uint8_t src[6], int four) {
+  if (HS_UNLIKELY(s->port[t->port].vlan != 0)) { /* src is the port's */
+    stack_count(s, IPC_TX_PACKETS);
+    eth_output(s, t, dst, four ? ETH_TYPE_IP4 : ETH_TYPE_IP6);
+    return;
+  }
   uint8_t *h = txf_push(t, ETH_HLEN);
   memcpy(h, dst, 6);
   memcpy(h + 6, src, 6);
@@ -66,7 +71,7 @@ int output_direct(struct ip_stack *s, struct txf *t, const struct ip_addr *src, 
 
 /* Port and next hop towards dst. 0 or -ENETUNREACH. */
 static int output_route(const struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst, uint32_t *port,
-                        struct ip_addr *hop) {
+                        struct ip_addr *hop) { /* *port: where the frame was made for, if for any */
   const struct route *r = route_lookup(&s->routes, dst);
   *hop = *dst;
   if (r != NULL && !(ip_addr_is_linklocal(dst) && !ip_addr_is4(dst)) && !ip_addr_is_multicast(dst)) {
@@ -74,7 +79,9 @@ static int output_route(const struct ip_stack *s, const struct ip_addr *src, con
     if (r->has_via)
       *hop = r->via;
   } else if (ip_addr_is_linklocal(dst) || ip_addr_is_multicast(dst) || ip_addr_is_broadcast(dst)) {
-    const struct ip_local *l = addr_find(s, src); /* no route names the link: the source address does */
+    const struct ip_local *l = addr_on_port(s, *port, src); /* no route names the link: the source address does */
+    if (l == NULL)
+      l = addr_find(s, src);
     if (l == NULL)
       return -ENETUNREACH;
     *port = l->port;
@@ -167,7 +174,7 @@ static uint32_t output_total(const struct txf *t, int four) {
 static int output_long_way(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
                            uint8_t proto, uint8_t tos, uint8_t ttl, struct ip_path *path, usec_t now) {
   struct ip_addr hop;
-  uint32_t port;
+  uint32_t port = t->port;
   uint8_t mac[6];
   int four = ip_addr_is4(dst);
   if (path != NULL)

@@ -40,7 +40,7 @@ int ip_new(struct ip_stack **out, const struct ip_ops *ops, void *ctx, uint64_t 
     goto out;
   s->neigh.reachable = NEIGH_REACH_US / 2 + jitter % NEIGH_REACH_US; /* RFC 4861 6.3.2 */
   s->ip_id = (uint16_t)(jitter >> 16);
-  for (uint32_t i = 0; i < ABI_PORTS_MAX; i++)
+  for (uint32_t i = 0; i < STACK_PORTS_MAX; i++)
     s->port[i].hop_limit = STACK_TTL;
   s->ops = *ops;
   s->ctx = ctx;
@@ -72,9 +72,7 @@ void ip_free(struct ip_stack *s) {
   free(s);
 }
 
-int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up) {
-  if (port >= ABI_PORTS_MAX || mac[0] & 1 || mtu < 68) /* RFC 791 3.1: every link carries 68 */
-    return -EINVAL;
+static int stack_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up) {
   struct ip_port *p = &s->port[port];
   int same_mac = p->used && memcmp(p->mac, mac, 6) == 0, rose = up && !p->up;
   if (same_mac && p->mtu == mtu && !rose && p->up == (up != 0))
@@ -99,6 +97,44 @@ int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_
   return err;
 }
 
+/* What a VLAN has of its port. */
+static int stack_vlan_follow(struct ip_stack *s, uint32_t vlan) {
+  const struct ip_port *v = &s->port[vlan], *p = &s->port[v->parent];
+  if (!p->used)
+    return 0;
+  return stack_port_set(s, vlan, p->mac, v->mtu_max != 0 ? HS_MIN(v->mtu_max, p->mtu) : p->mtu, p->up);
+}
+
+int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up) {
+  if (port >= ABI_PORTS_MAX || mac[0] & 1 || mtu < 68) /* RFC 791 3.1: every link carries 68 */
+    return -EINVAL;
+  int err = stack_port_set(s, port, mac, mtu, up);
+  for (uint32_t i = ABI_PORTS_MAX; i < STACK_PORTS_MAX; i++) {
+    if (s->port[i].vlan == 0 || s->port[i].parent != port)
+      continue;
+    int rc = stack_vlan_follow(s, i);
+    err = err < 0 ? err : rc;
+  }
+  return err;
+}
+
+int ip_vlan_add(struct ip_stack *s, uint32_t port, uint32_t id, uint32_t mtu, uint32_t *out) {
+  uint32_t i = ABI_PORTS_MAX;
+  if (port >= ABI_PORTS_MAX || id == 0 || id > 4094 || (mtu != 0 && mtu < 68))
+    return -EINVAL;
+  for (; i < STACK_PORTS_MAX && s->port[i].vlan != 0; i++) {
+    if (s->port[i].parent == port && s->port[i].vlan == id)
+      return -EEXIST;
+  }
+  if (i == STACK_PORTS_MAX)
+    return -ENOSPC;
+  s->port[i].parent = (uint8_t)port;
+  s->port[i].vlan = (uint16_t)id;
+  s->port[i].mtu_max = mtu;
+  *out = i;
+  return stack_vlan_follow(s, i);
+}
+
 int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len, const struct ip_addr *via,
                  uint32_t port) {
   int err = 0;
@@ -114,7 +150,7 @@ int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_
       port = hop->port;
     }
   }
-  if (port >= ABI_PORTS_MAX)
+  if (!port_is(s, port))
     return -EINVAL;
   unsigned bits = ip_addr_bits(dst, prefix_len);
   struct route *r = route_find(&s->routes, dst, bits);
@@ -203,7 +239,7 @@ usec_t ip_timer(struct ip_stack *s, usec_t now) {
   if (s->announce_due) {
     s->announce_due = 0;
     addr_announce_due(s, now);
-    for (uint32_t port = 0; port < ABI_PORTS_MAX; port++) {
+    for (uint32_t port = 0; port < STACK_PORTS_MAX; port++) {
       if (s->ra_port[port].due)
         ra_start(s, port, now);
       if (s->dhcp[port].due)

@@ -17,6 +17,7 @@
 #include "wire/ip.h"
 #include "wire/nd.h"
 
+#define STACK_PORTS_MAX     (ABI_PORTS_MAX + 16u) /* ports, and VLANs behind them */
 #define STACK_ADDRS_MAX     256u
 #define STACK_HEAD_MAX      1024u /* bytes of a frame that are made contiguous: Ethernet, IP and extension headers */
 #define STACK_MSG_MAX       2048u /* longest ICMP message but echo that is looked at */
@@ -28,6 +29,9 @@ struct ip_port {
   uint8_t used, up;
   uint8_t mac[6];
   uint8_t hop_limit; /* IPv6, unless the sender has a wish */
+  uint8_t parent;    /* of a VLAN: the port whose frames carry it */
+  uint16_t vlan;     /* 1 … 4094, 0: a port */
+  uint32_t mtu_max;  /* of a VLAN, as configured; 0: the parent's */
   uint32_t mtu;
   uint32_t mtu4; /* what the DHCP server allows on the link, 0: nothing said */
   uint32_t mtu6; /* what routers allow */
@@ -93,7 +97,7 @@ struct ip_stack {
   uint32_t gen; /* of routes, addresses, ports and neighbours: struct ip_path */
   uint16_t ip_id;
   uint8_t clock_on, announce_due;
-  struct ip_port port[ABI_PORTS_MAX];
+  struct ip_port port[STACK_PORTS_MAX];
   struct ip_local local[STACK_ADDRS_MAX];
   uint16_t local_bucket[STACK_ADDRS_MAX]; /* 1 + index, 0 empty */
   uint32_t n_local;                       /* records ever used: the walk's end */
@@ -101,8 +105,8 @@ struct ip_stack {
   struct neigh_table neigh;
   struct reasm_table reasm;
   struct ra_table ra;
-  struct ra_port ra_port[ABI_PORTS_MAX];
-  struct dhcp_port dhcp[ABI_PORTS_MAX];
+  struct ra_port ra_port[STACK_PORTS_MAX];
+  struct dhcp_port dhcp[STACK_PORTS_MAX];
   uint32_t dhcp_count;      /* transactions begun */
   uint32_t ra_reachable_ms; /* as advertised last */
   uint32_t frag_count[STACK_FRAG_COUNTERS];
@@ -114,6 +118,11 @@ struct ip_stack {
   uint8_t head[STACK_HEAD_MAX];
   uint8_t msg[STACK_MSG_MAX];
 };
+
+/** Whether there is, or may come, a port or VLAN of this number. */
+static inline int port_is(const struct ip_stack *s, uint32_t port) {
+  return port < ABI_PORTS_MAX || (port < STACK_PORTS_MAX && s->port[port].vlan != 0);
+}
 
 static inline void stack_count(struct ip_stack *s, enum ip_counter c) {
   s->counters[c]++;

@@ -50,7 +50,7 @@ void ra_solicit(struct ip_stack *s, uint32_t port, usec_t now) {
 }
 
 int ip_auto6(struct ip_stack *s, uint32_t port, int on) {
-  if (port >= ABI_PORTS_MAX)
+  if (!port_is(s, port))
     return -EINVAL;
   s->ra_port[port].on = on != 0;
   s->ra_port[port].due = 1;

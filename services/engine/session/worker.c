@@ -72,6 +72,18 @@ static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
 
 /* --- set-up --- */
 
+/* IP's number of an interface or VLAN, UINT32_MAX if there is none. */
+static uint32_t worker_port(const struct worker *w, const char *name) {
+  const struct config *cfg = w->cfg;
+  for (uint32_t p = 0; p < cfg->n_ports; p++)
+    if (strcmp(cfg->port[p].name, name) == 0)
+      return p;
+  for (uint32_t v = 0; v < cfg->n_vlans; v++)
+    if (strcmp(cfg->vlan[v].name, name) == 0)
+      return w->vlan_port[v];
+  return UINT32_MAX;
+}
+
 static int worker_config_addr(struct worker *w, uint32_t port, const struct config_addr *c) {
   struct ip_addr a;
   memcpy(a.b, c->ip, 16);
@@ -88,24 +100,23 @@ static int worker_config_addr(struct worker *w, uint32_t port, const struct conf
 
 static int worker_config_ip(struct worker *w) {
   const struct config *cfg = w->cfg;
+  for (uint32_t i = 0; i < cfg->n_vlans; i++) {
+    const struct config_vlan *v = &cfg->vlan[i];
+    int rc = ip_vlan_add(w->ip, worker_port(w, v->port), v->id, v->mtu, &w->vlan_port[i]);
+    if (rc)
+      return rc;
+  }
   for (uint32_t i = 0; i < cfg->n_addrs; i++) {
-    for (uint32_t p = 0; p < cfg->n_ports; p++) {
-      if (strcmp(cfg->port[p].name, cfg->addr[i].port) != 0)
-        continue;
-      int rc = worker_config_addr(w, p, &cfg->addr[i]);
-      if (rc)
-        return rc;
-    }
+    int rc = worker_config_addr(w, worker_port(w, cfg->addr[i].port), &cfg->addr[i]);
+    if (rc)
+      return rc;
   }
   for (uint32_t i = 0; i < cfg->n_routes; i++) {
     const struct config_route *r = &cfg->route[i];
     struct ip_addr dst, via;
     memcpy(dst.b, r->dst, 16);
     memcpy(via.b, r->via, 16);
-    uint32_t port = 0;
-    for (uint32_t p = 0; p < cfg->n_ports; p++)
-      if (strcmp(cfg->port[p].name, r->port) == 0)
-        port = p;
+    uint32_t port = r->port[0] != '\0' ? worker_port(w, r->port) : 0; /* else via tells */
     int rc = ip_route_add(w->ip, &dst, r->prefix, r->has_via ? &via : NULL, port);
     if (rc)
       return rc;
@@ -227,9 +238,8 @@ static void worker_hint_dhcp(struct worker *w) {
     s = NULL;
   }
   for (uint32_t i = 0; s != NULL && i < w->cfg->n_addrs; i++)
-    for (uint32_t p = 0; p < w->cfg->n_ports; p++)
-      if (w->cfg->addr[i].how == CONFIG_ADDR_DHCP && strcmp(w->cfg->port[p].name, w->cfg->addr[i].port) == 0)
-        (void)ip_dhcp4(w->ip, p, &s->local);
+    if (w->cfg->addr[i].how == CONFIG_ADDR_DHCP)
+      (void)ip_dhcp4(w->ip, worker_port(w, w->cfg->addr[i].port), &s->local);
 }
 
 int worker_adopt(struct worker *w) {

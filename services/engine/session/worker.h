@@ -45,6 +45,7 @@ struct worker {
   uint32_t n_tx_free, n_tx;
   uint32_t tx_first;
   uint32_t port_gen[ABI_PORTS_MAX];
+  uint32_t vlan_port[CONFIG_VLANS_MAX]; /* IP's number of cfg->vlan[i] */
   usec_t ports_seen_at;
   struct ip_stack *ip;
   struct txf *loop; /* frames to our own addresses, WORKER_LOOP_MAX; they hold their TX slots */

@@ -120,13 +120,17 @@ static void test_learned_addresses(void **state) {
   (void)state;
   assert_int_equal(load(&c, "nicio: {interfaces: [{name: a, kind: kernel, device: d0}]}\n"
                             "engine:\n  addresses:\n    - {interface: a, address: auto}\n"
-                            "    - {interface: a, address: dhcp}\n    - {interface: a, address: 10.0.0.1/24}\n"),
+                            "    - {interface: a, address: dhcp}\n    - {interface: v, address: 10.0.0.1/24}\n"
+                            "  vlans: [{interface: a, id: 9, name: v}]\n"),
                    0);
   assert_int_equal(c.addr[0].how, CONFIG_ADDR_AUTO);
   assert_int_equal(c.addr[0].family, 6);
   assert_int_equal(c.addr[1].how, CONFIG_ADDR_DHCP);
   assert_int_equal(c.addr[1].family, 4);
   assert_int_equal(c.addr[2].how, CONFIG_ADDR_GIVEN);
+  assert_int_equal(c.n_vlans, 1);
+  assert_int_equal(c.vlan[0].id, 9);
+  assert_int_equal(c.vlan[0].mtu, 0);
 }
 
 /** Text of the file and what must be in the complaint. */
@@ -176,6 +180,13 @@ static const struct {
 } traps[] = {
     {"    - {interface: c, address: 10.0.1.1/24}\n", "F:5: engine.addresses[].interface: found c, allowed the name of"},
     {"    - {interface: b, address: 10.0.0.1/24}\n", "F:5: engine.addresses[].address: found 10.0.0.1, allowed each"},
+    {"  vlans:\n    - {interface: c, id: 7, name: v}\n", "engine.vlans[].interface: found c, allowed the name of"},
+    {"  vlans:\n    - {interface: a, id: 7, name: b}\n", "engine.vlans[].name: found b, allowed a name that no other"},
+    {"  vlans:\n    - {interface: a, id: 4095, name: v}\n", "engine.vlans[].id: found 4095, allowed 1 to 4094"},
+    {"  vlans:\n    - {interface: a, id: 7, name: v}\n    - {interface: a, id: 7, name: w}\n",
+     "F:7: engine.vlans[].id: found 7, allowed each number once per interface"},
+    {"    - {interface: v, address: 'fd00::1/64'}\n  vlans:\n    - {interface: a, id: 7, name: v, mtu: 1000}\n",
+     "found IPv6 on an interface with an mtu below 1280"},
     {"    - {interface: c, address: auto}\n", "F:5: engine.addresses[].interface: found c, allowed the name of"},
     {"    - {interface: b, address: auto}\n    - {interface: b, address: auto}\n",
      "F:6: engine.addresses[].address: found the same again, allowed auto and dhcp once per interface each"},
