@@ -46,6 +46,10 @@ struct packet {
   usec_t nobufs_since;
   struct mmsghdr rx_msg[PACKET_BATCH], tx_msg[PACKET_BATCH];
   struct rxmsg rx[PACKET_BATCH];
+  union {
+    struct cmsghdr align;
+    uint8_t b[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
+  } aux[PACKET_BATCH]; /* the kernel takes VLAN tags out of frames and tells them here */
   struct packet_tx tx[PACKET_BATCH];
 };
 
@@ -102,7 +106,7 @@ static int packet_socket(const struct port *p, const struct netif *nif) {
   if ((rc = packet_set(fd, SOL_PACKET, PACKET_VNET_HDR, 1, "PACKET_VNET_HDR")) < 0 ||
       (rc = packet_set(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING")) < 0 ||
       (rc = packet_set(fd, SOL_PACKET, PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS")) < 0 ||
-      (rc = packet_buffers(fd)) < 0)
+      (rc = packet_set(fd, SOL_PACKET, PACKET_AUXDATA, 1, "PACKET_AUXDATA")) < 0 || (rc = packet_buffers(fd)) < 0)
     goto out;
   if (p->mac_set && memcmp(p->mac, nif->mac, 6) != 0 && (rc = packet_promisc(fd, nif->index)) < 0)
     goto out;
@@ -119,6 +123,7 @@ static void packet_prepare(struct packet *k) {
     rxmsg_init(&k->rx[i]);
     k->rx_msg[i].msg_hdr.msg_iov = k->rx[i].iov;
     k->rx_msg[i].msg_hdr.msg_iovlen = RXMSG_SLOTS + 1;
+    k->rx_msg[i].msg_hdr.msg_control = k->aux[i].b;
     k->tx[i].iov[0] = (struct iovec){.iov_base = &k->tx[i].vnet, .iov_len = sizeof k->tx[i].vnet};
     k->tx_msg[i].msg_hdr.msg_iov = k->tx[i].iov;
   }
@@ -229,12 +234,29 @@ static int packet_link(struct port *p, struct port_link *out) {
   return 0;
 }
 
+/** The tag that the kernel took out of a frame, if any, goes to m. */
+static void packet_rx_tag(struct msghdr *h, struct rxmsg *m) {
+  struct tpacket_auxdata a;
+  struct cmsghdr *c = CMSG_FIRSTHDR(h);
+
+  m->vlan_tpid = m->vlan_tci = 0;
+  if (c == NULL || c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA || c->cmsg_len < CMSG_LEN(sizeof a))
+    return;
+  memcpy(&a, CMSG_DATA(c), sizeof a);
+  if (!(a.tp_status & TP_STATUS_VLAN_VALID))
+    return;
+  m->vlan_tci = a.tp_vlan_tci;
+  m->vlan_tpid = a.tp_status & TP_STATUS_VLAN_TPID_VALID ? a.tp_vlan_tpid : ETH_P_8021Q;
+}
+
 static uint32_t packet_rx_burst(struct port *p, struct abi_frame_desc *d, uint32_t max) {
   struct packet *k = p->priv;
   uint32_t want = HS_MIN(k->batch, max / RXMSG_SLOTS), ready = 0, n = 0;
 
-  while (ready < want && rxmsg_arm(p, &k->rx[ready]))
+  while (ready < want && rxmsg_arm(p, &k->rx[ready])) {
+    k->rx_msg[ready].msg_hdr.msg_controllen = sizeof k->aux[ready].b;
     ready++;
+  }
   if (ready == 0) {
     p->rx_empty = p->rx_starved = 1; /* it stays in the kernel's queue */
     return 0;
@@ -247,10 +269,12 @@ static uint32_t packet_rx_burst(struct port *p, struct abi_frame_desc *d, uint32
     return 0;
   }
   for (uint32_t i = 0; i < (uint32_t)got; i++) {
-    if (k->rx_msg[i].msg_hdr.msg_flags & MSG_TRUNC)
+    if (k->rx_msg[i].msg_hdr.msg_flags & MSG_TRUNC) {
       port_count(p, ABI_PC_RX_ERROR, 1);
-    else
+    } else {
+      packet_rx_tag(&k->rx_msg[i].msg_hdr, &k->rx[i]);
       n += rxmsg_deliver(p, &k->rx[i], k->rx_msg[i].msg_len, d + n);
+    }
   }
   return n;
 }

@@ -8,11 +8,13 @@
 #include "port.h"
 #include "vnet.h"
 
-#define RXMSG_SLOTS 17u /* 65535 + 14 bytes in slots of 4096 */
+#define RXMSG_SLOTS 17u /* 65535 + 14 bytes in slots of 4096 less the room in front */
+#define RXMSG_FRONT 8u  /* a VLAN tag that the kernel took out goes back in here */
 
 struct rxmsg {
   struct virtio_net_hdr vnet;
-  uint32_t n; /* slots held, from the first */
+  uint32_t n;                   /* slots held, from the first */
+  uint16_t vlan_tpid, vlan_tci; /* by the caller, for the next deliver: tag to be put in; tpid 0: none */
   uint32_t slot[RXMSG_SLOTS];
   struct iovec iov[RXMSG_SLOTS + 1];
 };

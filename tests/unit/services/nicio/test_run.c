@@ -15,6 +15,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
@@ -64,6 +66,97 @@ static void test_echo(void **state) {
   assert_int_equal(p->counters[ABI_PC_TX_BAD_DESC], 0);
   assert_int_equal(p->counters[ABI_PC_TX_ERROR], 0);
   assert_int_equal(r.fs.pkt->port[1].mtu, 9000);
+  assert_int_equal(rig_term(&r), 0);
+  rig_close(&r);
+}
+
+/* A UDP datagram in VLAN 5 whose checksum is not finished. */
+#define VLAN_FRAME_LEN 60u
+static void vlan_datagram(uint8_t f[VLAN_FRAME_LEN]) {
+  static const uint8_t head[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0,   0,   0,   0,   9,    0x81,
+                                 0,    0x60, 5,    8,    0,    0x45, 0, 0,   42,  0,   0,   0x40, 0,
+                                 64,   17,   0,    0,    10,   9,    0, 1,   10,  9,   0,   2,    0,
+                                 7,    0x10, 0x92, 0,    22,   0,    0, 't', 'a', 'g', 'g', 'e',  'd'};
+  memset(f, 0, VLAN_FRAME_LEN);
+  memcpy(f, head, sizeof head);
+}
+
+struct vlan_seen {
+  int frames;
+  uint16_t flags, csum_start;
+};
+
+static void vlan_frame(struct rig *r, void *ctx, const struct abi_frame_desc *d, uint8_t *f, uint32_t len) {
+  struct vlan_seen *seen = ctx;
+  uint8_t want[VLAN_FRAME_LEN];
+  (void)r;
+  vlan_datagram(want);
+  if (len != sizeof want || memcmp(f, want, len) != 0)
+    return;
+  seen->frames++;
+  seen->flags = d->flags;
+  seen->csum_start = d->csum_start;
+}
+
+static int vlan_seen(struct rig *r, void *ctx) {
+  (void)r;
+  return ((struct vlan_seen *)ctx)->frames > 0;
+}
+
+/* The kernel's end of the wire, with tags and unfinished checksums. */
+static int vlan_socket(void) {
+  struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+  int one = 1, fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+  a.sll_ifindex = (int)if_nametoindex("hsk0");
+  assert_true(fd >= 0 && a.sll_ifindex > 0);
+  assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof one), 0);
+  assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one), 0);
+  assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one), 0);
+  assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+  return fd;
+}
+
+/* Whether the next frames of the socket hold ours, its tag in the auxiliary data. */
+static int vlan_came(int fd) {
+  uint8_t buf[2048], aux[64], want[VLAN_FRAME_LEN];
+  struct iovec iov = {buf, sizeof buf};
+  struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = aux, .msg_controllen = sizeof aux};
+  struct pollfd pfd = {.fd = fd, .events = POLLIN};
+  vlan_datagram(want);
+  while (poll(&pfd, 1, 2000) == 1) {
+    h.msg_controllen = sizeof aux;
+    ssize_t n = recvmsg(fd, &h, 0);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+    struct tpacket_auxdata a = {0};
+    if (c != NULL && c->cmsg_type == PACKET_AUXDATA)
+      memcpy(&a, CMSG_DATA(c), sizeof a);
+    if (n == 10 + (ssize_t)VLAN_FRAME_LEN - 4 && a.tp_vlan_tci == 0x6005 && memcmp(buf + 22, want + 16, 28) == 0)
+      return 1;
+  }
+  return 0;
+}
+
+/* The kernel takes VLAN tags out of what an AF_PACKET socket receives: the engine sees them all the same. */
+static void test_vlan_tags(void **state) {
+  static struct rig r;
+  struct vlan_seen seen = {0, 0, 0};
+  struct abi_frame_desc like = {.flags = 0};
+  uint8_t f[10 + VLAN_FRAME_LEN] = {1, 0, 0, 0, 0, 0, 38, 0, 6, 0}; /* vnet header: finish the sum from 38 on */
+
+  (void)state;
+  rig_begin(&r, VETH_IF);
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 5000));
+  assert_true(rig_until(&r, NULL, NULL, echo_port_up, 5000));
+  int fd = vlan_socket();
+  vlan_datagram(f + 10);
+  assert_int_equal(send(fd, f, sizeof f, 0), sizeof f);
+  assert_true(rig_until(&r, vlan_frame, &seen, vlan_seen, 5000));
+  assert_true(seen.flags & ABI_FR_CSUM_PART);
+  assert_int_equal(seen.csum_start, 38);
+  assert_int_equal(rig_send(&r, f + 10, VLAN_FRAME_LEN, VLAN_FRAME_LEN, 0, &like), 0);
+  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, 2000));
+  assert_true(vlan_came(fd));
+  close(fd);
   assert_int_equal(rig_term(&r), 0);
   rig_close(&r);
 }
@@ -285,13 +378,10 @@ static void test_interface_anew(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_echo),
-      cmocka_unit_test(test_nicio_killed),
-      cmocka_unit_test(test_engine_restarted),
-      cmocka_unit_test(test_engine_away),
-      cmocka_unit_test(test_control),
-      cmocka_unit_test(test_region_dropped),
-      cmocka_unit_test(test_interface_anew),
+      cmocka_unit_test(test_echo),           cmocka_unit_test(test_vlan_tags),
+      cmocka_unit_test(test_nicio_killed),   cmocka_unit_test(test_engine_restarted),
+      cmocka_unit_test(test_engine_away),    cmocka_unit_test(test_control),
+      cmocka_unit_test(test_region_dropped), cmocka_unit_test(test_interface_anew),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
