@@ -251,11 +251,12 @@ static usec_t addr_step(struct ip_stack *s, struct ip_local *l, usec_t now) {
       return now + ADDR_NO_FRAME_US;
     return ++l->step == 1 ? now + ADDR_AGAIN_US : 0;
   }
-  if (l->step == 0) {
+  err = mld_join(s, l); /* before the probe (RFC 4861 7.2.1), and again, since it may be lost (RFC 3810 9.1) */
+  if (err == 0 && l->step == 0) {
     err = nd_probe(s, l);
     if (err == 0)
       err = nd_announce(s, l);
-  } else {
+  } else if (err == 0) {
     l->state = LOCAL_PREFERRED; /* nobody objected (RFC 4862 5.4) */
     err = nd_announce(s, l);
   }

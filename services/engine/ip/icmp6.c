@@ -60,6 +60,8 @@ void icmp6_input(struct ip_stack *s, struct pkt *p, const struct ip_view *v, use
   int any = ip_addr_is_any(&p->ip.src);
   if (h.type >= ICMP6_RS && h.type <= ICMP6_REDIRECT) {
     nd_input(s, p, v, msg, p->l4_len <= STACK_MSG_MAX ? len : 0, now);
+  } else if (h.type == ICMP6_MLD_QUERY) {
+    mld_query(s, p, msg, len, now);
   } else if (h.type == ICMP6_ECHO && p->to_us && !any) { /* RFC 4443 4.2: to a group it may be ignored */
     icmp_echo(s, p, ICMP6_ECHO_REPLY, now);
   } else if (icmp6_is_error(h.type) && p->to_us && !any) {

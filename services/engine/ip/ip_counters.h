@@ -68,6 +68,8 @@
   X(RA_EXPIRED, "nd.ra.expired", 1, "learned IPv6 addresses whose lifetime ended")                                     \
   X(RA_LIMIT, "nd.ra.limit", 1, "routers, prefixes or addresses not learned because there are too many")               \
   X(ND_REDIRECT_IGNORED, "icmp.rx.redirect_ignored", 1, "redirects ignored")                                           \
+  X(MLD_QUERY, "mld.rx.query", 0, "multicast listener queries that came")                                              \
+  X(MLD_TX, "mld.tx.reports", 0, "multicast listener reports sent")                                                    \
   X(DHCP_TX, "dhcp.tx", 0, "DHCP messages sent")                                                                       \
   X(DHCP_RX, "dhcp.rx", 0, "DHCP messages that came")                                                                  \
   X(DHCP_BAD, "dhcp.rx.bad", 1, "DHCP messages malformed, or grants that no host can use")                             \

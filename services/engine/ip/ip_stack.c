@@ -225,6 +225,9 @@ static void stack_fire(struct timer_ent *t, void *ctx) {
   case STACK_TIMER_DHCP:
     dhcp_timer(turn->s, t->user, turn->now);
     return;
+  case STACK_TIMER_MLD:
+    mld_timer(turn->s, t->user);
+    return;
   case STACK_TIMER_RA:
     ra_timer(turn->s, turn->now);
     return;

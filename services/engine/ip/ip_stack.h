@@ -88,6 +88,7 @@ enum stack_timer {
   STACK_TIMER_RS = 4,
   STACK_TIMER_RA = 5,
   STACK_TIMER_DHCP = 6,
+  STACK_TIMER_MLD = 7,
 };
 
 struct ip_stack {
@@ -107,6 +108,7 @@ struct ip_stack {
   struct ra_table ra;
   struct ra_port ra_port[STACK_PORTS_MAX];
   struct dhcp_port dhcp[STACK_PORTS_MAX];
+  struct timer_ent mld_timer[STACK_PORTS_MAX];
   uint32_t dhcp_count;      /* transactions begun */
   uint32_t ra_reachable_ms; /* as advertised last */
   uint32_t frag_count[STACK_FRAG_COUNTERS];
@@ -174,6 +176,12 @@ int ra_input(struct ip_stack *s, const struct pkt *p, const struct nd_msg *m, us
 void ra_timer(struct ip_stack *s, usec_t now);
 /** A neighbour stopped answering, or answers again. */
 void ra_silent(struct ip_stack *s, uint32_t port, const struct ip_addr *router, int silent);
+
+/* mld.c */
+/** Says that we listen to the solicited-node group of an address. 0 or -ENOBUFS. */
+int mld_join(struct ip_stack *s, const struct ip_local *l);
+void mld_query(struct ip_stack *s, const struct pkt *p, const uint8_t *msg, uint32_t len, usec_t now);
+void mld_timer(struct ip_stack *s, uint32_t port);
 
 /* dhcp.c */
 /** The port came up, or was told to ask. */

@@ -2,10 +2,8 @@
  * Neighbour discovery for a host (RFC 4861 7): answers solicitations, asks, announces, detects duplicates (RFC 4862
  * 5.4). Called by icmp6.c, neigh.c and addr.c; worker thread.
  *
- * Router advertisements go to ra.c. Redirects are counted and ignored. No
- * MLD reports are sent (deviates: RFC 4861 7.2.1), so on a switch that snoops MLD our groups must be flooded.
- * A solicitation from an optimistic address carries our MAC (deviates: RFC 4429 3.2), since some peers would not answer
- * otherwise.
+ * Router advertisements go to ra.c. Redirects are counted and ignored. A solicitation from an optimistic address
+ * carries our MAC (deviates: RFC 4429 3.2), since some peers would not answer otherwise.
  */
 #include "wire/nd.h"
 #include "ip/ip_stack.h"

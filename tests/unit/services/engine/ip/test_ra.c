@@ -114,7 +114,8 @@ static void learns(void **state) {
   rig_advance(r, 2 * S); /* asked for, and announced */
   assert_int_equal(mine(r)->state, LOCAL_PREFERRED);
   assert_true(r->n_sent >= 3);
-  assert_int_equal(r->sent[0].b[54], ICMP6_NS);
+  assert_int_equal(r->sent[0].b[62], ICMP6_MLD2_REPORT);
+  assert_int_equal(r->sent[1].b[54], ICMP6_NS);
   assert_non_null(default_route(r));
   assert_int_equal(default_route(r)->has_via, 1);
   assert_int_equal(ip_source(r->s, &far, &src), 0);

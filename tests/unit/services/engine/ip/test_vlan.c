@@ -69,7 +69,7 @@ static void announced_with_tag(void **state) {
     nd += type == ETH_TYPE_IP6;
   }
   assert_int_equal(arp, 2);
-  assert_int_equal(nd, 6); /* the address and its own link-local one: probe, twice announced */
+  assert_int_equal(nd, 10); /* the address and its own link-local one: probe, twice joined and announced */
 }
 
 static void whose_frame(void **state) {
