@@ -160,17 +160,34 @@ static int up_supervise(const struct hsctl *h, const char *const *services, int 
 }
 
 /* The waiting parent: 0 once the supervisor says that all serve. */
-static int up_wait(int fd) {
+static int up_wait(int fd, const char *run_dir) {
   struct pollfd p = {.fd = fd, .events = POLLIN};
   char byte;
   if (poll(&p, 1, UP_WAIT_MS) <= 0) {
-    fprintf(stderr, "hsctl up: not all services serve after %d s; hsctl show version tells which\n", UP_WAIT_MS / 1000);
+    fprintf(stderr, "hsctl up: not all services serve after %d s; hsctl show version tells which, %s/log why\n",
+            UP_WAIT_MS / 1000, run_dir);
     return 1;
   }
   if (read(fd, &byte, 1) == 1)
     return 0;
-  fprintf(stderr, "hsctl up: the supervisor ended; see its log\n");
+  fprintf(stderr, "hsctl up: the supervisor ended; its log is %s/log\n", run_dir);
   return 1;
+}
+
+/* A supervisor in the background lets go of the caller's terminal or pipe; its and the services' log goes to the run
+ * dir.
+ */
+static void up_redirect(const char *run_dir) {
+  char path[200];
+  snprintf(path, sizeof path, "%s/log", run_dir);
+  int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (null >= 0)
+    dup2(null, 0);
+  if (log >= 0) {
+    dup2(log, 1);
+    dup2(log, 2);
+  }
 }
 
 static int up_locked(const struct hsctl *h, int report_fd) {
@@ -180,6 +197,8 @@ static int up_locked(const struct hsctl *h, int report_fd) {
             lock == -EEXIST ? "a supervisor runs there already" : strerror(-lock));
     return 1;
   }
+  if (report_fd >= 0)
+    up_redirect(hsctl_run_dir(h));
   int rc = up_supervise(h, up_order, UP_SERVICES, report_fd);
   close(lock);
   return rc;
@@ -209,13 +228,10 @@ int cmd_up(const struct hsctl *h, int argc, char **argv) {
   if (pid == 0) {
     setsid();
     close(fds[0]);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (null >= 0)
-      dup2(null, 0);
     _exit(up_locked(h, fds[1]));
   }
   close(fds[1]);
-  return up_wait(fds[0]);
+  return up_wait(fds[0], hsctl_run_dir(h));
 }
 
 int cmd_run(const struct hsctl *h, int argc, char **argv) {
