@@ -74,6 +74,13 @@ static const struct app_worker *session_app(const struct engine *e, uint64_t wor
   return NULL;
 }
 
+/* Bytes in a fifo whose words move while we look: the tail is read first, so that the answer is never too large. */
+static uint32_t bytes_between(const uint32_t *tail, const uint32_t *head) {
+  uint32_t end = __atomic_load_n(tail, __ATOMIC_ACQUIRE);
+  int32_t used = (int32_t)(end - __atomic_load_n(head, __ATOMIC_ACQUIRE));
+  return used > 0 ? (uint32_t)used : 0;
+}
+
 static void fill_from_record(const struct engine *e, const struct abi_tcb *d, Hoststack__Control__Session *row) {
   const struct abi_reg_worker *reg = engine_reg_worker(e, d->worker_id);
   const struct abi_reg_app *app = reg ? engine_reg_app(e, reg->app_id) : NULL;
@@ -86,8 +93,8 @@ static void fill_from_record(const struct engine *e, const struct abi_tcb *d, Ho
   if (!eng || eng->gen != d->slot_gen)
     return;
   if (half->gen == d->slot_gen) {
-    row->rx_queue = eng->rx.tail - half->rx_head;
-    row->tx_queue = half->tx.tail - eng->tx_head;
+    row->rx_queue = bytes_between(&eng->rx.tail, &half->rx_head);
+    row->tx_queue = bytes_between(&half->tx.tail, &eng->tx_head);
   }
   const struct abi_tcp_figures *f = &eng->figures;
   row->cwnd = f->cwnd;
