@@ -2,9 +2,9 @@
  * Hostile frames against a whole IP stack: the input is a script of frames, time steps and outputs, so that every state
  * of a neighbour can meet every message. A frame may have its checksums mended, or come in pieces.
  *
- * Script (bits of its length: with autoconfiguration, with DHCP): {op 1 byte, arg 1 byte, len 2 bytes big-endian, len
- * bytes}. Invariant: a slot that is out waits in the neighbour table, and its counts agree; runs of bytes in reassembly
- * are sorted and apart.
+ * Script (bits of its length: with autoconfiguration, with DHCP, with default routes): {op 1 byte, arg 1 byte, len 2
+ * bytes big-endian, len bytes}. Invariant: a slot that is out waits in the neighbour table, and its counts agree; runs
+ * of bytes in reassembly are sorted and apart.
  */
 #include "ip/ip_stack.h"
 #include "ip_rig.h"
@@ -110,6 +110,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(ip_auto6(r->s, 0, 1) == 0);
   if (size & 2)
     must(ip_dhcp4(r->s, 0, NULL) == 0);
+  struct ip_addr any4 = rig_addr("0.0.0.0"), any6 = rig_addr("::"), gw4 = rig_addr("10.0.0.2"),
+                 gw6 = rig_addr("fe80::2");
+  if (size & 4)
+    must(ip_route_add(r->s, &any4, 0, &gw4, 0) == 0 && ip_route_add(r->s, &any6, 0, &gw6, 0) == 0);
   for (unsigned step = 0; step < STEPS_MAX && size >= 4; step++) {
     unsigned op = data[0], arg = data[1];
     uint32_t len = HS_MIN((uint32_t)load_be16(data + 2), (uint32_t)(size - 4));

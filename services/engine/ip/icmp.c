@@ -2,7 +2,7 @@
  * ICMP for IPv4 (RFC 792, RFC 1122 3.2.2): echo, errors that came, errors that we send; and the echo reply of both
  * families. Called by ip_input.c; worker thread.
  *
- * Redirects and source quench are ignored (RFC 6633; deviates: RFC 1122 3.2.2.2, routes are configured).
+ * Source quench is ignored (RFC 6633). A redirect for a net counts for the host alone (RFC 1122 3.2.2.2).
  */
 #include "wire/icmp.h"
 #include "ip/ip_stack.h"
@@ -71,6 +71,20 @@ static void icmp4_error_in(struct ip_stack *s, const struct pkt *p, const struct
   icmp_error_tell(s, quote, len, &v, now);
 }
 
+/* The datagram that is quoted must be one of ours. */
+static void icmp4_redirect_in(struct ip_stack *s, const struct pkt *p, const struct icmp_hdr *h, usec_t now) {
+  struct ip_hdr quoted;
+  struct ip_addr to = ip_addr_from4(h->gateway);
+  uint32_t len = HS_MIN(p->l4_len, STACK_MSG_MAX) - ICMP_HLEN;
+  const uint8_t *quote = pkt_read_at(p, p->l4_off + ICMP_HLEN, len, s->msg);
+  if (h->code > 3 || quote == NULL || ip_hdr_parse_quoted(quote, len, &quoted) < 0 || quoted.version != 4 ||
+      addr_find(s, &quoted.src) == NULL) {
+    stack_count(s, IPC_REDIRECT_REFUSED);
+    return;
+  }
+  (void)redirect_input(s, p->port, &p->ip.src, &quoted.dst, &to, now);
+}
+
 void icmp_echo(struct ip_stack *s, struct pkt *p, uint8_t reply, usec_t now) {
   struct txf t;
   if (p->l4_len > STACK_SLOT_ROOM) {
@@ -103,8 +117,8 @@ void icmp4_input(struct ip_stack *s, struct pkt *p, const struct ip_view *v, use
   }
   if (h.type == ICMP4_ECHO && p->to_us) { /* RFC 1122 3.2.2.6: to a group it may be ignored */
     icmp_echo(s, p, ICMP4_ECHO_REPLY, now);
-  } else if (h.type == ICMP4_REDIRECT) {
-    stack_count(s, IPC_ND_REDIRECT_IGNORED);
+  } else if (h.type == ICMP4_REDIRECT && p->to_us) {
+    icmp4_redirect_in(s, p, &h, now);
   } else if (p->to_us && (h.type == ICMP4_UNREACH || h.type == ICMP4_TIME_EXCEEDED || h.type == ICMP4_PARAM_PROBLEM)) {
     icmp4_error_in(s, p, &h, now);
   } else {

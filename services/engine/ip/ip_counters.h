@@ -67,7 +67,9 @@
   X(RA_ADDR, "nd.ra.addresses", 0, "IPv6 addresses made of advertised prefixes")                                       \
   X(RA_EXPIRED, "nd.ra.expired", 1, "learned IPv6 addresses whose lifetime ended")                                     \
   X(RA_LIMIT, "nd.ra.limit", 1, "routers, prefixes or addresses not learned because there are too many")               \
-  X(ND_REDIRECT_IGNORED, "icmp.rx.redirect_ignored", 1, "redirects ignored")                                           \
+  X(REDIRECTS, "icmp.rx.redirects", 0, "redirects followed")                                                           \
+  X(REDIRECT_REFUSED, "icmp.rx.redirect_refused", 1,                                                                   \
+    "redirects not from the first hop, or to where no neighbour can be")                                               \
   X(MLD_QUERY, "mld.rx.query", 0, "multicast listener queries that came")                                              \
   X(MLD_TX, "mld.tx.reports", 0, "multicast listener reports sent")                                                    \
   X(DHCP_TX, "dhcp.tx", 0, "DHCP messages sent")                                                                       \

@@ -77,8 +77,10 @@ static int stack_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6
   int same_mac = p->used && memcmp(p->mac, mac, 6) == 0, rose = up && !p->up;
   if (same_mac && p->mtu == mtu && !rose && p->up == (up != 0))
     return 0;
-  if (!same_mac || (p->up && !up))
+  if (!same_mac || (p->up && !up)) {
     neigh_flush_port(s, port);
+    redirect_silent(s, port, NULL);
+  }
   p->used = 1;
   p->up = up != 0;
   p->mtu = mtu;
@@ -224,6 +226,9 @@ static void stack_fire(struct timer_ent *t, void *ctx) {
     return;
   case STACK_TIMER_DHCP:
     dhcp_timer(turn->s, t->user, turn->now);
+    return;
+  case STACK_TIMER_REDIRECT:
+    redirect_timer(turn->s, turn->now);
     return;
   case STACK_TIMER_MLD:
     mld_timer(turn->s, t->user);

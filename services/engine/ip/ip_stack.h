@@ -22,6 +22,7 @@
 #define STACK_HEAD_MAX      1024u /* bytes of a frame that are made contiguous: Ethernet, IP and extension headers */
 #define STACK_MSG_MAX       2048u /* longest ICMP message but echo that is looked at */
 #define STACK_SLOT_ROOM     (ABI_SLOT_SIZE - ABI_SLOT_HEAD - TXF_HEADROOM) /* bytes behind the headroom of a TX slot */
+#define STACK_REDIRECTS_MAX 64u
 #define STACK_FRAG_COUNTERS 256u
 #define STACK_TTL           64u
 
@@ -74,6 +75,13 @@ struct ip_local {
   struct timer_ent timer;
 };
 
+/* A destination with a better first hop than the routes say. */
+struct redirect {
+  struct ip_addr dst, to;
+  usec_t until; /* 0: the record is free */
+  uint8_t port;
+};
+
 /* A received frame while it is looked at: its head, contiguous. */
 struct ip_view {
   const uint8_t *h;
@@ -89,6 +97,7 @@ enum stack_timer {
   STACK_TIMER_RA = 5,
   STACK_TIMER_DHCP = 6,
   STACK_TIMER_MLD = 7,
+  STACK_TIMER_REDIRECT = 8,
 };
 
 struct ip_stack {
@@ -109,6 +118,8 @@ struct ip_stack {
   struct ra_port ra_port[STACK_PORTS_MAX];
   struct dhcp_port dhcp[STACK_PORTS_MAX];
   struct timer_ent mld_timer[STACK_PORTS_MAX];
+  struct redirect redirect[STACK_REDIRECTS_MAX];
+  struct timer_ent redirect_timer;
   uint32_t dhcp_count;      /* transactions begun */
   uint32_t ra_reachable_ms; /* as advertised last */
   uint32_t frag_count[STACK_FRAG_COUNTERS];
@@ -176,6 +187,14 @@ int ra_input(struct ip_stack *s, const struct pkt *p, const struct nd_msg *m, us
 void ra_timer(struct ip_stack *s, usec_t now);
 /** A neighbour stopped answering, or answers again. */
 void ra_silent(struct ip_stack *s, uint32_t port, const struct ip_addr *router, int silent);
+
+/* redirect.c */
+/** from says that `to` is the better first hop towards dst; to == dst: it is on the link. 0, or -errno: refused. */
+int redirect_input(struct ip_stack *s, uint32_t port, const struct ip_addr *from, const struct ip_addr *dst,
+                   const struct ip_addr *to, usec_t now);
+/** A hop stopped answering; NULL: all of the port are void. */
+void redirect_silent(struct ip_stack *s, uint32_t port, const struct ip_addr *hop);
+void redirect_timer(struct ip_stack *s, usec_t now);
 
 /* mld.c */
 /** Says that we listen to the solicited-node group of an address. 0 or -ENOBUFS. */

@@ -2,7 +2,7 @@
  * Neighbour discovery for a host (RFC 4861 7): answers solicitations, asks, announces, detects duplicates (RFC 4862
  * 5.4). Called by icmp6.c, neigh.c and addr.c; worker thread.
  *
- * Router advertisements go to ra.c. Redirects are counted and ignored. A solicitation from an optimistic address
+ * Router advertisements go to ra.c, redirects to redirect.c. A solicitation from an optimistic address
  * carries our MAC (deviates: RFC 4429 3.2), since some peers would not answer otherwise.
  */
 #include "wire/nd.h"
@@ -141,6 +141,17 @@ static int nd_na_in(struct ip_stack *s, const struct pkt *p, const struct nd_msg
   return 0;
 }
 
+static int nd_redirect_in(struct ip_stack *s, const struct pkt *p, const struct nd_msg *m, usec_t now) {
+  if (!p->to_us || !ip_addr_is_linklocal(&p->ip.src)) /* RFC 4861 8.1 */
+    return -EBADMSG;
+  if (redirect_input(s, p->port, &p->ip.src, &m->dest, &m->target, now) < 0)
+    return 0;
+  struct neigh *e = neigh_find(s, p->port, &m->target);
+  if (e != NULL && m->present & ND_HAS_TLLA) /* RFC 4861 8.3 */
+    neigh_heard(s, e, m->tlla.b, NEIGH_SAID_OVERRIDE, now);
+  return 0;
+}
+
 static int nd_mac_bad(const struct mac_addr *m) {
   return mac_addr_is_multicast(m) || mac_addr_is_zero(m);
 }
@@ -168,7 +179,7 @@ void nd_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v, 
     bad = ra_input(s, p, &m, now) < 0;
     break;
   case ICMP6_REDIRECT:
-    stack_count(s, IPC_ND_REDIRECT_IGNORED);
+    bad = nd_redirect_in(s, p, &m, now) < 0;
     break;
   default:
     stack_count(s, IPC_ICMP_IGNORED);

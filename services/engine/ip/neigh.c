@@ -277,6 +277,7 @@ static void neigh_fail(struct ip_stack *s, struct neigh *e, usec_t now) {
   while (n < NEIGH_QUEUE && neigh_unqueue(s, e, &t[n]))
     n++;
   stack_count(s, IPC_NEIGH_FAILED);
+  redirect_silent(s, e->port, &e->addr);
   ra_silent(s, e->port, &e->addr, 1);
   neigh_state_set(s, e, NEIGH_FAILED, now + NEIGH_FAILED_US, now);
   for (unsigned i = 0; i < n; i++) {
@@ -309,6 +310,7 @@ void neigh_timer(struct ip_stack *s, struct neigh *e, usec_t now) {
   case NEIGH_PROBE:
     if (e->probes >= NEIGH_PROBES) { /* RFC 4861 7.3.3: forgotten, so that the next packet asks everybody */
       stack_count(s, IPC_NEIGH_FAILED);
+      redirect_silent(s, e->port, &e->addr);
       ra_silent(s, e->port, &e->addr, 1);
       neigh_free(s, e);
       return;
