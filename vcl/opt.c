@@ -17,8 +17,9 @@
 typedef int opt_get_fn(struct session *s, void *buf, uint32_t *len);
 typedef int opt_set_fn(struct session *s, const void *buf, uint32_t len);
 
-static const char *const opt_cc_names[] = {"newreno", "cubic", "bbr"};
-#define OPT_N_CC (sizeof opt_cc_names / sizeof opt_cc_names[0])
+static const char *const opt_cc_names[] = {"newreno", "cubic"}; /* in the order of the engine's list */
+#define OPT_N_CC       (sizeof opt_cc_names / sizeof opt_cc_names[0])
+#define OPT_CC_SHIPPED "cubic" /* before a session exists: what the engine uses unless it is configured otherwise */
 
 /** Copies a value out, cut to the caller's room as Linux does. */
 static int opt_give(void *buf, uint32_t *len, const void *value, uint32_t size) {
@@ -181,7 +182,10 @@ static int opt_user_timeout_set(struct session *s, const void *buf, uint32_t len
 
 static int opt_congestion_get(struct session *s, void *buf, uint32_t *len) {
   char name[16] = {0};
-  snprintf(name, sizeof name, "%s", opt_cc_names[s->opt.cc == 0 ? 0 : (s->opt.cc - 1u) % OPT_N_CC]);
+  uint32_t cc = s->opt.cc;
+  if (cc == 0 && s->e != NULL) /* not asked for: what the engine took */
+    cc = __atomic_load_n(&s->e->cc, __ATOMIC_RELAXED);
+  snprintf(name, sizeof name, "%s", cc == 0 ? OPT_CC_SHIPPED : cc <= OPT_N_CC ? opt_cc_names[cc - 1] : "?");
   return opt_give(buf, len, name, sizeof name);
 }
 

@@ -166,7 +166,8 @@ struct abi_sess_engine {
   /* line 3 */
   uint32_t tx_sent;    /* bytes ever put on the wire; SIOCOUTQNSD */
   uint32_t n_accepted; /* listener: connections offered so far */
-  uint32_t reserved3[14];
+  uint32_t cc;         /* congestion control in use: 1 + index in the engine's list; 0 = none yet */
+  uint32_t reserved3[13];
   /* lines 4..7 */
   struct abi_chunk rx_chunk[ABI_FIFO_CHUNKS];
 };

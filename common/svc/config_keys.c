@@ -180,7 +180,8 @@ const struct config_key config_keys[] = {
      "initial congestion window (RFC 6928)"},
     {"engine.tcp.orphans-max", CONFIG_U32, "connections", 0, 16777216, "16384", C(tcp.orphans_max), NO,
      "orphans beyond this are reset"},
-    {"engine.tcp.congestion-control", CONFIG_CHOICE, "", 0, 0, "newreno", C(tcp.cc), 0, "newreno", "algorithm"},
+    {"engine.tcp.congestion-control", CONFIG_CHOICE, "", 0, 0, "cubic", C(tcp.cc), 0, "cubic newreno",
+     "unless the program sets TCP_CONGESTION (RFC 9438, RFC 5681)"},
 
     {"broker.attach", CONFIG_PATH, "", 0, 107, "RUN-DIR/attach", C(attach), NO,
      "attach socket of the default namespace"},

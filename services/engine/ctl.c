@@ -117,7 +117,7 @@ static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t
   row->local = text_endpoint(&d->local);
   row->remote = text_endpoint(&d->remote);
   row->state = strdup(state_name(d->state));
-  row->cc = strdup("newreno");
+  row->cc = strdup(tcp_cc_name(d->cc));
   row->worker_id = d->worker_id;
   row->slot = d->slot;
   row->snd_wnd = d->snd_wnd;

@@ -25,6 +25,7 @@ struct sim_case {
   uint8_t family; /* 4 or 6 */
   uint8_t gro;    /* bursts stay whole on the path (as AF_PACKET with vnet headers) instead of being cut */
   uint8_t no_sack, no_ts, no_wscale;
+  uint8_t newreno;     /* instead of the default, cubic */
   uint8_t close_first; /* 0 = both at their end, 1 = the client closes as soon as all is read, … 2 = simultaneously */
   uint8_t simultaneous_open;
   uint8_t parked;     /* the server's app takes offers only after a while */
@@ -34,6 +35,9 @@ struct sim_case {
   uint32_t read_max;
   uint32_t delay, jitter;
   uint32_t loss, dup, corrupt;
+  uint8_t data_only;    /* what is lost goes from client to server */
+  uint32_t lose_every;  /* each n-th packet with data from client to server is lost; 0 = none */
+  uint32_t mark;        /* the server notes when it has read so much */
   uint32_t rate;        /* bytes per ms and direction, 0 = no limit */
   uint32_t queue;       /* bytes that the bottleneck holds when rate is set */
   uint32_t blocked;     /* chance that ops->send has no frame */
@@ -67,6 +71,7 @@ struct sim_host {
   struct sim_fifo tx, rx;
   uint64_t written, read; /* by the app */
   usec_t read_all_at;     /* when the last byte was read */
+  usec_t mark_at;         /* when sim_case.mark bytes were */
   int want_shut, want_close, want_abort, saw_eof, listening, takes_offers;
   int ended; /* the transport is gone */
   uint32_t end_error;
@@ -107,6 +112,7 @@ struct sim {
   char crash_name[64];
   char fault[256]; /* what went wrong; empty = nothing */
   uint64_t lost, delivered, corrupted_dropped;
+  uint64_t client_data; /* packets with data that the client sent */
 };
 
 /** Run a case to its end. 0, or -1 with sim->fault filled. The caller owns *s and calls sim_fini. */

@@ -174,6 +174,8 @@ static void host_env(struct sim_host *h) {
   tcp_config_defaults(&h->env.cfg);
   h->env.cfg.sack = !c->no_sack;
   h->env.cfg.timestamps = !c->no_ts;
+  if (c->newreno)
+    h->env.cfg.cc = (uint8_t)tcp_cc_find("newreno");
   h->env.cfg.wscale = !c->no_wscale;
   h->env.cfg.rcv_buf_max = c->fifo[h->id];
   h->env.cfg.data_retries = 30; /* the path is bad, but it is never gone */
@@ -370,6 +372,8 @@ static void app_read(struct sim *s, int id) {
       return;
     }
   }
+  if (id == 1 && h->read < s->cfg.mark && h->read + n >= s->cfg.mark)
+    h->mark_at = s->now;
   h->read += n;
   if (h->read == s->cfg.bytes[!id])
     h->read_all_at = s->now;

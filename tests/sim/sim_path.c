@@ -52,6 +52,10 @@ static struct sim_pkt heap_pop(struct sim *s) {
 
 static void path_emit(struct sim *s, int to, const uint8_t *bytes, uint32_t len, uint32_t gso) {
   const struct sim_case *c = &s->cfg;
+  if (to == 1 && len > 120 && c->lose_every != 0 && ++s->client_data % c->lose_every == 0) {
+    s->lost++;
+    return;
+  }
   usec_t at = s->now + c->delay;
   if (c->rate) {
     usec_t start = HS_MAX(s->line_free[to], s->now);
@@ -66,7 +70,7 @@ static void path_emit(struct sim *s, int to, const uint8_t *bytes, uint32_t len,
     at += rng_below(&s->rng, c->jitter);
   if (rng_chance_ppm(&s->rng, c->late))
     at += c->late_by;
-  if (rng_chance_ppm(&s->rng, c->loss)) {
+  if (!(c->data_only && to == 0) && rng_chance_ppm(&s->rng, c->loss)) {
     s->lost++;
     return;
   }

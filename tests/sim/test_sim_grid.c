@@ -16,6 +16,7 @@
 static struct sim_case base_case(uint64_t seed) {
   return (struct sim_case){.seed = seed,
                            .family = seed & 1 ? 6 : 4,
+                           .newreno = seed % 3 == 0,
                            .bytes = {150000, 150000},
                            .fifo = {1u << 16, 1u << 17},
                            .write_max = 20000,

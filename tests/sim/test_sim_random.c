@@ -58,6 +58,7 @@ static struct sim_case draw(uint64_t seed) {
   c.crash_in = one_in(&g, 2, 10 + some(&g, 300));
   c.lose_ooo = one_in(&g, 2, 300000);
   c.down = some(&g, 100000);
+  c.newreno = (uint8_t)one_in(&g, 3, 1);
   return c;
 }
 

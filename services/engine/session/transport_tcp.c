@@ -300,6 +300,7 @@ static void tcp_settle(struct worker *w, struct session *s) {
   if (w->now - s->figures_at >= FIGURES_EVERY) {
     s->figures_at = w->now;
     tcp_figures(&w->tcp, &s->tcp, &s->e->figures);
+    __atomic_store_n(&s->e->cc, 1u + d->cc, __ATOMIC_RELAXED);
   }
 }
 
@@ -325,6 +326,9 @@ static int tcp_transport_init(struct worker *w) {
   w->tcp.cfg.keepcnt = cfg->tcp.keepcnt;
   w->tcp.cfg.init_cwnd_segs = cfg->tcp.init_cwnd_segs;
   w->tcp.cfg.rcv_buf_max = cfg->rx_fifo_max;
+  int cc = tcp_cc_find(cfg->tcp.cc);
+  if (cc >= 0) /* config_keys.c lists the same names */
+    w->tcp.cfg.cc = (uint8_t)cc;
   w->tcp.ops = &transport_tcp_ops;
   w->tcp.ctx = w;
   memcpy(w->tcp.secret, w->tcbs.block->secret, sizeof w->tcp.secret);

@@ -95,9 +95,13 @@ struct tcp_config {
   uint32_t keepidle_s, keepintvl_s, keepcnt;
   uint32_t init_cwnd_segs;
   uint32_t rcv_buf_max; /* for the window scale we offer */
-  uint8_t cc;           /* index in tcp_cc_list */
+  uint8_t cc;           /* index in tcp_cc_list: tcp_cc_find() */
 };
 void tcp_config_defaults(struct tcp_config *cfg);
+/** Index of a congestion control by its name (newreno, cubic) for cfg.cc; -ENOENT. abi_options.cc is 1 + index. */
+int tcp_cc_find(const char *name);
+/** Its name; "?" for another index. */
+const char *tcp_cc_name(uint32_t index);
 
 /** One per engine worker. `ctx` is handed to every op. */
 struct tcp_env {

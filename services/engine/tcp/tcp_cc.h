@@ -1,6 +1,6 @@
 /*
- * Congestion control as a const ops struct: newreno now, cubic and bbr later. State is in struct tcp_conn (cwnd,
- * ssthresh, cwnd_acked); no call allocates or sends. Called by tcp_ack.c, tcp_loss.c and tcp_open.c.
+ * Congestion control as a const ops struct: newreno and cubic. State is in struct tcp_conn (cwnd, ssthresh,
+ * cwnd_acked, cubic, hystart); no call allocates or sends. Called by tcp_ack.c, tcp_loss.c and tcp_open.c.
  */
 #ifndef HS_ENGINE_TCP_CC_H
 #define HS_ENGINE_TCP_CC_H
@@ -8,6 +8,8 @@
 #include "base/bytes.h"
 
 struct tcp_conn;
+
+#define TCP_CWND_MAX (1u << 30) /* bytes; an ssthresh of so much has never been set by a loss */
 
 struct tcp_cc_ops {
   const char *name;
@@ -30,6 +32,21 @@ struct tcp_cc_ops {
 /** All of them; cfg.cc is an index, d->cc too. */
 extern const struct tcp_cc_ops *const tcp_cc_list[];
 extern const uint32_t tcp_cc_count;
-extern const struct tcp_cc_ops tcp_cc_newreno;
+extern const struct tcp_cc_ops tcp_cc_newreno, tcp_cc_cubic;
+
+/* tcp_cc.c */
+uint32_t tcp_cc_reduced(const struct tcp_conn *c, uint32_t bytes);
+void tcp_cc_forget(struct tcp_conn *c);
+void tcp_cc_change(struct tcp_conn *c, uint32_t index);
+
+/* What others have in common with newreno. */
+void tcp_cc_newreno_init(struct tcp_conn *c, uint32_t init_segs);
+void tcp_cc_newreno_recovered(struct tcp_conn *c, uint32_t flight);
+void tcp_cc_newreno_undo(struct tcp_conn *c);
+void tcp_cc_newreno_idle(struct tcp_conn *c, uint32_t init_segs);
+
+/* For tests: the arithmetic of tcp_cc_cubic.c. */
+uint32_t tcp_cc_cubic_root(uint64_t x);
+uint32_t tcp_cc_cubic_at(const struct tcp_conn *c, uint64_t ticks);
 
 #endif

@@ -55,6 +55,26 @@ struct tcp_board {
   struct tcp_sack r[TCP_BOARD_MAX];
 };
 
+/** CUBIC, RFC 9438. Sizes in bytes, K in ticks of 1024 µs. */
+struct tcp_cubic {
+  usec_t epoch_at, last_at; /* start of this stage of congestion avoidance, 0 = not begun; last ACK that counted */
+  usec_t prior_epoch_at;    /* for undo, as the other prior_* */
+  uint32_t w_max, k;
+  uint32_t w_est, est_acked; /* the Reno-friendly estimate, and bytes acked since it last grew */
+  uint32_t w_prior;          /* cwnd before the last reduction */
+  uint32_t prior_w_max, prior_k;
+};
+
+/** HyStart++, RFC 9406. Round trips in µs, UINT32_MAX = none seen. */
+struct tcp_hystart {
+  seq32_t end;        /* of the round that runs */
+  uint32_t last, now; /* least round trip of the last round and of this */
+  uint32_t base;      /* least round trip when conservative slow start began */
+  uint8_t samples;    /* of this round */
+  uint8_t css;        /* 0 = slow start, else 1 + rounds of conservative slow start */
+  uint8_t pad[2];
+};
+
 struct tcp_conn {
   struct abi_tcb *d;
   const struct tcp_cc_ops *cc;
@@ -72,7 +92,7 @@ struct tcp_conn {
 
   /* congestion */
   uint32_t cwnd, ssthresh;
-  uint32_t cwnd_acked; /* bytes acked since cwnd last grew, congestion avoidance */
+  uint32_t cwnd_acked; /* congestion avoidance: bytes acked since cwnd last grew; cubic: what was left of a byte */
   uint32_t prior_cwnd, prior_ssthresh;
   uint32_t undo_bytes; /* retransmitted in this recovery and not yet reported as duplicates */
   seq32_t recover;     /* snd_max when recovery began */
@@ -83,11 +103,14 @@ struct tcp_conn {
   usec_t undo_until;
   usec_t hole_at; /* when the first hole showed, 0 = none */
   struct tcp_board board;
+  struct tcp_cubic cubic;
+  struct tcp_hystart hystart;
 
   /* round trip, µs */
   uint32_t srtt8, rttvar4; /* scaled by 8 and 4 as RFC 6298's gains suggest */
   uint32_t rto, min_rtt;
-  seq32_t rtt_seq; /* end of the segment being timed, if rtt_at */
+  uint32_t ack_rtt; /* what the ACK at hand shows, 0 = nothing; from timestamps if agreed on: whole ms */
+  seq32_t rtt_seq;  /* end of the segment being timed, if rtt_at */
   usec_t rtt_at;
   usec_t min_rtt_at;
 

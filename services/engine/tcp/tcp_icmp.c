@@ -53,10 +53,8 @@ void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options
   FAULT_POINT("tcp.options.stored");
   if (tcp_state(c) == ABI_TCP_CLOSED)
     return;
-  if (opt->cc != 0 && opt->cc <= tcp_cc_count && c->cc != tcp_cc_list[opt->cc - 1]) {
-    c->d->cc = (uint8_t)(opt->cc - 1);
-    c->cc = tcp_cc_list[c->d->cc];
-  }
+  if (opt->cc != 0 && opt->cc <= tcp_cc_count)
+    tcp_cc_change(c, opt->cc - 1u);
   tcp_open_mss(c);
   c->probes = 0;
   tcp_timer_keep_restart(e, c, now);

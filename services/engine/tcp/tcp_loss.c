@@ -65,6 +65,12 @@ static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
   c->hole_at = 0;
 }
 
+/* FlightSize for ssthresh. Not what SACKs let out beyond cwnd (RFC 3042 2); and when cwnd was what stopped the last
+ * output, cwnd itself: in the midst of a burst of ACKs what they made room for is not sent yet. */
+static uint32_t loss_flight(const struct tcp_conn *c) {
+  return c->limited ? c->cwnd : HS_MIN(tcp_flight(c), c->cwnd);
+}
+
 /** Begin fast recovery (RFC 6675 5 (4), RFC 6582 3.2 step 2). */
 void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   loss_remember(c, now);
@@ -73,7 +79,7 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->reo_seen = 0;
     c->reo_mult = 1;
   }
-  c->cc->loss(c, tcp_flight(c), now);
+  c->cc->loss(c, loss_flight(c), now);
   c->recovery = TCP_RECOVERY;
   c->recover = c->rxt_mark = c->d->snd_max;
   c->high_rxt = c->snd_una;
@@ -195,7 +201,7 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   else
     c->undo = TCP_UNDO_NONE;
   TCP_COUNT(e, rto);
-  c->cc->rto(c, tcp_flight(c), first && c->recovery != TCP_LOSS, now);
+  c->cc->rto(c, loss_flight(c), first && c->recovery != TCP_LOSS, now);
   c->recovery = TCP_LOSS;
   c->recover = c->d->snd_max;
   c->snd_nxt = c->high_rxt = c->snd_una;

@@ -36,7 +36,7 @@ void tcp_config_defaults(struct tcp_config *cfg) {
       .keepcnt = 9,
       .init_cwnd_segs = 10, /* RFC 6928 */
       .rcv_buf_max = 4u << 20,
-      .cc = 0,
+      .cc = 1, /* cubic */
   };
 }
 
@@ -109,7 +109,9 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
   d->rcv_wscale = tcp_wnd_scale_for(e->cfg.rcv_buf_max);
   d->nego = (uint8_t)((e->cfg.sack ? ABI_TCB_SACK : 0) | (e->cfg.timestamps ? ABI_TCB_TS : 0) |
                       (e->cfg.wscale ? ABI_TCB_WSCALE : 0));
-  d->cc = d->opt.cc != 0 && d->opt.cc <= tcp_cc_count ? (uint8_t)(d->opt.cc - 1) : e->cfg.cc;
+  d->cc = d->opt.cc != 0 && d->opt.cc <= tcp_cc_count ? (uint8_t)(d->opt.cc - 1)
+          : e->cfg.cc < tcp_cc_count                  ? e->cfg.cc
+                                                      : 0;
   d->snd_max = d->snd_up = d->snd_wl2 = d->iss;
   d->created_at = now;
 }

@@ -239,6 +239,8 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
     if (output_data(e, c, p, h.l, len) < 0)
       return -ENOBUFS;
     c->force = TCP_FORCE_NONE;
+    if (h.l == c->snd_una) /* its answer needs a round trip from now on, as RFC 6298 (5.1) means it */
+      tcp_timer_rto_restart(e, c, p->now);
     c->high_rxt = h.l + len;
     c->rxt_mark = c->d->snd_max; /* what is sent from here on is sent after it */
   }
@@ -321,12 +323,13 @@ static int output_new(struct tcp_env *e, struct tcp_conn *c, const struct output
   }
 }
 
-static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p) {
+static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p, int sent) {
   if (c->snd_nxt != c->snd_una) {
     tcp_timer_stop(c, TCP_T_PERSIST);
     if (c->due[TCP_T_RTO] == 0)
       tcp_timer_rto_restart(e, c, p->now);
-    tcp_loss_tail_arm(c, p->now);
+    if (sent || c->due[TCP_T_REO] == 0) /* RFC 8985 7.2: from the last transmission on, not from the last look */
+      tcp_loss_tail_arm(c, p->now);
     return;
   }
   int waiting = seq_gt(p->end, c->snd_nxt) || (p->fin && !(c->d->fin & ABI_TCB_FIN_ACKED));
@@ -378,12 +381,13 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     output_plan(e, c, &p, now);
     if (c->snd_nxt == c->snd_una && c->recovery == TCP_OPEN && c->last_tx != 0 && now - c->last_tx > c->rto)
       c->cc->idle(c, e->cfg.init_cwnd_segs);
+    seq32_t before = c->snd_nxt;
     c->limited = 0;
     if (output_holes(e, c, &p) == 0)
       (void)output_new(e, c, &p);
     if (!c->blocked)
       c->force = TCP_FORCE_NONE;
-    output_timers(e, c, &p);
+    output_timers(e, c, &p, c->snd_nxt != before);
   }
   if (c->ack_now && !c->blocked && tcp_synchronized(state))
     tcp_output_ack(e, c, now);

@@ -32,10 +32,24 @@ void tcp_rtt_sample(const struct tcp_env *e, struct tcp_conn *c, uint32_t us, us
     c->rttvar4 = c->rttvar4 - c->rttvar4 / 4 + err;
     c->srtt8 = HS_MAX(c->srtt8 - c->srtt8 / 8 + us, 8u);
   }
-  c->rto = rtt_clamp(e, (uint64_t)c->srtt8 / 8 + HS_MAX(c->rttvar4, 1000u));
+  /* deviates: (2.3) says max(G, 4 * rttvar). A steady path has no variance, but the ACK of a retransmission may be
+   * delayed all the same; as Linux does */
+  c->rto = rtt_clamp(e, (uint64_t)c->srtt8 / 8 + HS_MAX((usec_t)c->rttvar4, e->cfg.rto_min));
+}
+
+/* The round trip that this very ACK shows (HyStart++ wants many of them). */
+static uint32_t rtt_of_ack(const struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) {
+  if (c->d->nego & ABI_TCB_TS) {
+    if (!(seg->hdr.opts.present & TCP_OPT_HAS_TS) || seg->hdr.opts.ts_ecr == 0)
+      return 0;
+    uint32_t ms = tcp_open_ts(c->d, now) - seg->hdr.opts.ts_ecr;
+    return ms < 60000 ? HS_MAX(ms * 1000, 1u) : 0;
+  }
+  return c->rtt_at != 0 && seq_geq(seg->hdr.ack, c->rtt_seq) ? (uint32_t)HS_MIN(now - c->rtt_at, 60000000ull) : 0;
 }
 
 void tcp_rtt_on_ack(const struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) {
+  c->ack_rtt = rtt_of_ack(c, seg, now);
   if (c->rtt_at != 0) {
     if (seq_lt(seg->hdr.ack, c->rtt_seq))
       return;

@@ -106,6 +106,7 @@ static const struct tcp_env_ops rig_ops = {.rx_place = op_rx_place,
 void rig_init(struct rig *r) {
   memset(r, 0, sizeof *r);
   tcp_config_defaults(&r->env.cfg);
+  r->env.cfg.cc = (uint8_t)tcp_cc_find("newreno"); /* plain numbers; test_cc.c has the others */
   r->env.ops = &rig_ops;
   r->env.ctx = r;
   r->env.counters = r->counters;
