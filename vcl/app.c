@@ -7,6 +7,7 @@
  */
 #include "vcl_app.h"
 
+#include "vcl_family.h"
 #include "vcl_session.h"
 
 #include <stdarg.h>
@@ -72,6 +73,7 @@ static int app_create(const vppcom_cfg_t *pub, const char *name) {
   snprintf(app_state.name, sizeof app_state.name, "%s", name != NULL ? name : "");
   if (!app_state.have_key)
     app_state.have_key = pthread_key_create(&app_state.thread_end, app_thread_ended) == 0;
+  (void)family_make(); /* without it each process comes back on its own */
   rc = worker_new(&w, 0, NULL);
   if (rc < 0) {
     app_debug(1, "vcl.attach %s: %s", app_state.cfg.socket_path, err_text(rc));

@@ -51,7 +51,9 @@ void broker_fini(struct broker *b) {
   pthread_mutex_destroy(&b->lock);
 }
 
-static usec_t broker_deadline(const struct broker *b) {
+usec_t broker_deadline(const struct broker *b) {
+  if (b->hurry_us != 0)
+    return clock_now_us() + b->hurry_us;
   uint64_t ms = b->app_timeout_ms != 0 ? b->app_timeout_ms : BROKER_TIMEOUT_MS;
   if (b->cfg->app_timeout_s > 0)
     ms = (uint64_t)(b->cfg->app_timeout_s * 1000);
@@ -104,11 +106,9 @@ static int broker_receive(struct broker *b, uint32_t seq, broker_reply **out, in
   }
 }
 
-/** One request, one reply on the open socket. 0, -EPIPE when the broker is gone, -ETIMEDOUT, -errno. */
-static int broker_exchange(struct broker *b, broker_request *rq, broker_reply **out, int *fds, int *n_fds,
-                           usec_t deadline) {
+/** One request on the open socket. 0, -EPIPE when the broker is gone, -ETIMEDOUT, -errno. */
+static int broker_send(struct broker *b, broker_request *rq, usec_t deadline) {
   uint8_t buf[BROKER_MSG_MAX];
-  *n_fds = 0;
   rq->seq = ++b->seq;
   if (hoststack__attach__request__get_packed_size(rq) > sizeof buf)
     return -EMSGSIZE;
@@ -117,14 +117,20 @@ static int broker_exchange(struct broker *b, broker_request *rq, broker_reply **
     int rc = attach_send(b->fd, buf, len, NULL, 0);
     if (rc == -ECONNRESET || rc == -ENOTCONN)
       return -EPIPE;
-    if (rc == 0)
-      return broker_receive(b, rq->seq, out, fds, n_fds, deadline);
     if (rc != -EAGAIN)
       return rc;
     rc = broker_poll(b, POLLOUT, deadline);
     if (rc < 0)
       return rc;
   }
+}
+
+/** One request, one reply on the open socket. 0, -EPIPE when the broker is gone, -ETIMEDOUT, -errno. */
+static int broker_exchange(struct broker *b, broker_request *rq, broker_reply **out, int *fds, int *n_fds,
+                           usec_t deadline) {
+  *n_fds = 0;
+  int rc = broker_send(b, rq, deadline);
+  return rc == 0 ? broker_receive(b, rq->seq, out, fds, n_fds, deadline) : rc;
 }
 
 /** Negative errno of a reply; says why under VCL_DEBUG. */
@@ -156,7 +162,20 @@ static int broker_welcome(struct broker *b, const broker_reply *r, int *fds, int
   return 0;
 }
 
-/** Connects and says Hello, with the token when there is one. */
+/** What we say of ourselves, with the token when there is one. */
+static void broker_introduce(struct broker *b, Hoststack__Attach__Hello *hello) {
+  hello->abi_major = ABI_MAJOR;
+  hello->abi_minor = ABI_MINOR;
+  hello->app_name = b->app_name;
+  hello->namespace_id = (char *)(uintptr_t)b->cfg->namespace_id;
+  hello->namespace_secret = b->cfg->namespace_secret;
+  if (b->have_token)
+    hello->token = (ProtobufCBinaryData){.len = BROKER_TOKEN, .data = b->token};
+  else if (b->have_parent)
+    hello->parent_token = (ProtobufCBinaryData){.len = BROKER_TOKEN, .data = b->parent};
+}
+
+/** Connects and says Hello. */
 static int broker_connect(struct broker *b, usec_t deadline) {
   Hoststack__Attach__Hello hello = HOSTSTACK__ATTACH__HELLO__INIT;
   broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
@@ -166,15 +185,7 @@ static int broker_connect(struct broker *b, usec_t deadline) {
   if (rc < 0)
     return rc;
   b->fd = rc;
-  hello.abi_major = ABI_MAJOR;
-  hello.abi_minor = ABI_MINOR;
-  hello.app_name = b->app_name;
-  hello.namespace_id = (char *)(uintptr_t)b->cfg->namespace_id;
-  hello.namespace_secret = b->cfg->namespace_secret;
-  if (b->have_token)
-    hello.token = (ProtobufCBinaryData){.len = BROKER_TOKEN, .data = b->token};
-  else if (b->have_parent)
-    hello.parent_token = (ProtobufCBinaryData){.len = BROKER_TOKEN, .data = b->parent};
+  broker_introduce(b, &hello);
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_HELLO;
   rq.hello = &hello;
   rc = broker_exchange(b, &rq, &r, fds, &n_fds, deadline);
@@ -279,10 +290,10 @@ static int broker_simple(struct broker *b, broker_request *rq, usec_t deadline, 
   return rc;
 }
 
-int broker_add_worker(struct broker *b, struct worker_view *v, uint64_t *worker_id) {
+/** One try of broker_add_worker; -ENOENT: the broker forgot the worker between the two requests. */
+static int broker_try_worker(struct broker *b, struct worker_view *v, uint64_t *worker_id, usec_t deadline) {
   Hoststack__Attach__WorkerMapped mapped = HOSTSTACK__ATTACH__WORKER_MAPPED__INIT;
   broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
-  usec_t deadline = broker_deadline(b);
   const char *why = NULL;
   int fd_e = -1, fd_a = -1;
   int rc = broker_ask_worker(b, deadline, worker_id, &fd_e, &fd_a);
@@ -301,6 +312,78 @@ int broker_add_worker(struct broker *b, struct worker_view *v, uint64_t *worker_
   if (rc < 0)
     worker_view_close(v);
   return rc;
+}
+
+int broker_add_worker(struct broker *b, struct worker_view *v, uint64_t *worker_id) {
+  usec_t deadline = broker_deadline(b);
+  int rc;
+  do {
+    rc = broker_try_worker(b, v, worker_id, deadline);
+  } while (rc == -ENOENT && clock_now_us() < deadline); /* it died before A was in a vault: asked for anew */
+  return rc;
+}
+
+int broker_step_begin(struct broker *b, enum broker_step step, uint64_t worker_id) {
+  Hoststack__Attach__Hello hello = HOSTSTACK__ATTACH__HELLO__INIT;
+  Hoststack__Attach__AddWorker add = HOSTSTACK__ATTACH__ADD_WORKER__INIT;
+  Hoststack__Attach__WorkerMapped mapped = HOSTSTACK__ATTACH__WORKER_MAPPED__INIT;
+  broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
+  if (step == BROKER_STEP_HELLO) {
+    int fd = attach_connect_nb(b->cfg->socket_path);
+    if (fd < 0)
+      return fd;
+    b->fd = fd;
+    broker_introduce(b, &hello);
+    rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_HELLO;
+    rq.hello = &hello;
+  } else if (step == BROKER_STEP_WORKER) {
+    rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_ADD_WORKER;
+    rq.add_worker = &add;
+  } else {
+    mapped.worker_id = worker_id;
+    rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_WORKER_MAPPED;
+    rq.worker_mapped = &mapped;
+  }
+  return broker_send(b, &rq, 0);
+}
+
+int broker_step_end(struct broker *b, enum broker_step step, struct broker_worker *out) {
+  broker_reply *r = NULL;
+  int fds[BROKER_FDS], n_fds = 0;
+  int rc = broker_receive(b, b->seq, &r, fds, &n_fds, 0);
+  if (rc == -ETIMEDOUT)
+    return -EAGAIN;
+  if (rc < 0)
+    return rc;
+  rc = broker_result(b, r);
+  if (rc == 0 && step == BROKER_STEP_HELLO)
+    rc = broker_welcome(b, r, fds, &n_fds);
+  if (rc == 0 && step == BROKER_STEP_WORKER) {
+    rc = r->body_case == HOSTSTACK__ATTACH__REPLY__BODY_ADD_WORKER && n_fds == 2 ? 0 : -EPROTO;
+    if (rc == 0)
+      *out = (struct broker_worker){.id = r->add_worker->worker_id, .fd_e = fds[0], .fd_a = fds[1]};
+    if (rc == 0)
+      n_fds = 0;
+  }
+  hoststack__attach__reply__free_unpacked(r, NULL);
+  broker_close_fds(fds, &n_fds);
+  return rc;
+}
+
+void broker_take(struct broker *b, struct broker *from) {
+  broker_hangup(b);
+  b->fd = from->fd;
+  b->bell = from->bell;
+  b->doorbell = from->doorbell;
+  b->seq = from->seq;
+  b->app_timeout_ms = from->app_timeout_ms;
+  b->app_id = from->app_id;
+  b->proc_id = from->proc_id;
+  memcpy(b->token, from->token, sizeof b->token);
+  memcpy(b->parent, from->parent, sizeof b->parent);
+  b->have_token = from->have_token;
+  b->have_parent = from->have_parent;
+  from->fd = from->bell = from->doorbell = -1;
 }
 
 void broker_remove_worker(struct broker *b, uint64_t worker_id) {

@@ -93,6 +93,8 @@ static int connect_session(struct session *s, const vppcom_endpt_t *ep) {
   } else if (s->life == SESSION_OPEN || s->life == SESSION_LISTEN) {
     return -EISCONN;
   }
+  if (s->home->detached)
+    return -ENETDOWN;
   if (s->life != SESSION_CONNECT) {
     connect_ask(s, &remote);
     home_flush(s->home);

@@ -8,7 +8,7 @@
  * while such sessions exist, because the bell's end is the proof of the parent's death.
  */
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_rejoin.h"
 #include "vcl_wait.h"
 
 #include <stdlib.h>
@@ -22,6 +22,9 @@ int vcl_fork_prepare(void) {
   if (app_state.lock_mode)
     pthread_mutex_lock(&w->broker.lock);
   worker_lock(w); /* both are held over the fork: the child's copy is consistent */
+  w->bell_dirty = 1;
+  worker_drain_bell(w); /* a stack that is gone is not handed on */
+  (void)worker_pump(w);
   if (w->home != NULL) {
     home_flush(w->home);
     for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !w->home->forked;
@@ -117,12 +120,13 @@ int vcl_fork_child(void) {
   pthread_mutex_init(&w->lock, NULL);
   waiter_free_all(w);
   w->n_asleep = w->n_waiters = 0;
-  if (w->heir_timer >= 0) {
+  if (w->heir_timer >= 0)
     close(w->heir_timer);
-    close(w->heir_fd);
-    w->heir_timer = w->heir_fd = -1;
-  }
+  if (w->front >= 0)
+    close(w->front);
+  w->heir_timer = w->front = -1;
   fork_broker(w);
+  rejoin_fork_child(w);
   if (w->home == NULL) /* its parent never used the stack itself: nothing has changed */
     return 0;
   if (w->inherited != NULL)
@@ -148,10 +152,14 @@ static int fork_move(struct worker *w, struct session *s) {
 
 int worker_ready(struct worker *w) {
   uint8_t parent[BROKER_TOKEN];
+  if (w->rejoin != NULL)
+    rejoin_step(w);
   if (!w->lazy)
     return w->home != NULL ? 0 : -ENETDOWN;
   memcpy(parent, w->broker.parent, sizeof parent);
   int rc = worker_attach(w, parent);
+  if (rc == -ESTALE) /* the stack that knew our parent is gone */
+    rejoin_begin(w);
   if (rc < 0)
     return rc;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {

@@ -37,6 +37,19 @@ void home_let_go(struct home *h) {
   h->ring_due = 0;
 }
 
+void home_unref(struct home *h) {
+  h->n_sessions--;
+  if (h->n_sessions != 0)
+    return;
+  if (h->inherited)
+    home_let_go(h);
+  if (!h->lost)
+    return;
+  list_del(&h->link);
+  home_fini(h);
+  free(h);
+}
+
 void home_lock(struct home *h) {
   if (!h->forked)
     return;

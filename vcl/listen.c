@@ -7,7 +7,7 @@
  */
 #include "base/fault.h"
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_rejoin.h"
 
 #include <fcntl.h>
 
@@ -34,6 +34,22 @@ static int listen_ask_end(struct session *s) {
   return s->life == SESSION_ZOMBIE ? -EBADF : 0;
 }
 
+/** Judges what a request about `slot` came to. -ESTALE: the stack that it was made to is gone, for the caller to repeat
+ * it in the next one. */
+static int listen_judge(struct session *s, const struct broker_slot *slot, int rc) {
+  struct worker *w = s->w;
+  int moved = s->home != w->home || s->home->worker_id != slot->worker_id || s->gen != slot->gen;
+  if (rc == -ESTALE && !moved && !s->home->detached)
+    rejoin_begin(w); /* the broker does not know us: every service was replaced */
+  return moved || rc == -ESTALE ? -ESTALE : rc;
+}
+
+/** A session whose stack is gone waits for the next one. 0 or -errno. */
+static int listen_place(struct session *s) {
+  int rc = s->w->lazy ? worker_ready(s->w) : 0;
+  return rc < 0 && s->w->rejoin == NULL ? rc : rejoin_wait(s);
+}
+
 static void listen_fill_request(struct session *s) {
   struct abi_request *rq = &s->a->req;
   memset(rq, 0, sizeof *rq);
@@ -53,6 +69,8 @@ static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   struct broker_slot slot = listen_ask_begin(s);
   int rc = broker_bind(&w->broker, &slot, &rq, &ep, nowait);
   int gone = listen_ask_end(s);
+  if (gone == 0)
+    rc = listen_judge(s, &slot, rc);
   if (rc == 0 && gone == 0) {
     s->local = ep;
     s->bound = 1;
@@ -65,6 +83,17 @@ static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   return rc;
 }
 
+/** Again in the next stack if this one went meanwhile. */
+static int listen_bind_placed(struct session *s, const struct abi_endpoint *want) {
+  int rc;
+  do {
+    rc = listen_place(s);
+    if (rc == 0)
+      rc = listen_bind(s, want);
+  } while (rc == -ESTALE && !s->nonblock);
+  return rc == -ESTALE ? -EAGAIN : rc;
+}
+
 int vppcom_session_bind(uint32_t session_handle_in, vppcom_endpt_t *ep) {
   struct abi_endpoint want;
   struct session *s = session_enter(session_handle_in);
@@ -73,9 +102,20 @@ int vppcom_session_bind(uint32_t session_handle_in, vppcom_endpt_t *ep) {
   struct worker *w = s->w;
   int rc = s->kind != SESSION_STREAM || s->life != SESSION_NEW ? VPPCOM_EINVAL : connect_endpoint(ep, &want);
   if (rc == 0)
-    rc = listen_bind(s, &want);
+    rc = listen_bind_placed(s, &want);
   worker_leave(w);
   return rc;
+}
+
+void listen_registered(struct session *s, uint32_t id, uint32_t backlog) {
+  s->listener_id = id;
+  s->backlog = backlog;
+  s->bound = 1;
+  s->life = SESSION_LISTEN;
+  listen_fill_request(s);
+  FAULT_POINT("vcl.listen");
+  __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_LISTEN, __ATOMIC_RELEASE);
+  session_hint(s);
 }
 
 static int listen_register(struct session *s, uint32_t backlog, uint32_t share_of) {
@@ -89,16 +129,10 @@ static int listen_register(struct session *s, uint32_t backlog, uint32_t share_o
     (void)worker_later_unbind(w, &slot);
     rc = gone;
   }
-  if (rc == 0) {
-    s->listener_id = id;
-    s->backlog = backlog;
-    s->bound = 1;
-    s->life = SESSION_LISTEN;
-    listen_fill_request(s);
-    FAULT_POINT("vcl.listen");
-    __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_LISTEN, __ATOMIC_RELEASE);
-    session_hint(s);
-  }
+  if (gone == 0)
+    rc = listen_judge(s, &slot, rc);
+  if (rc == 0)
+    listen_registered(s, id, backlog);
   session_unpin(s);
   return rc;
 }
@@ -110,7 +144,17 @@ static int listen_bind_any(struct session *s) {
   any.family = s->domain == 6 ? 6 : 4;
   if (any.family == 4)
     any.ip[10] = any.ip[11] = 0xff;
-  return listen_bind(s, &any);
+  return listen_bind_placed(s, &any);
+}
+
+static int listen_register_placed(struct session *s, uint32_t backlog) {
+  int rc;
+  do {
+    rc = listen_place(s);
+    if (rc == 0)
+      rc = listen_register(s, backlog, 0);
+  } while (rc == -ESTALE && !s->nonblock);
+  return rc == -ESTALE ? -EAGAIN : rc;
 }
 
 int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
@@ -122,12 +166,14 @@ int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
   int rc = 0;
   if (s->kind != SESSION_STREAM || (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
     rc = VPPCOM_EINVAL;
-  else if (s->life == SESSION_LISTEN && s->backlog == backlog)
+  else if (s->life == SESSION_LISTEN && (s->backlog == backlog || s->redo)) {
+    s->backlog = backlog; /* redo: it is told to the next stack */
     goto out;
+  }
   if (rc == 0 && s->life == SESSION_NEW)
     rc = listen_bind_any(s);
   if (rc == 0)
-    rc = listen_register(s, backlog, 0);
+    rc = listen_register_placed(s, backlog);
 out:
   worker_leave(w);
   return rc;
@@ -146,7 +192,13 @@ int listen_share(struct session *s) {
 int listen_arm(struct session *s) {
   if (s->kind != SESSION_STREAM || s->life != SESSION_LISTEN || s->armed_offer)
     return 0;
-  int rc = listen_share(s);
+  int rc = s->w->lazy ? worker_ready(s->w) : 0;
+  if (s->redo) { /* quiet until the next stack is there */
+    s->rearm = 1;
+    return 0;
+  }
+  if (rc == 0)
+    rc = listen_share(s);
   if (rc < 0)
     return rc;
   s->armed_offer = 1;
@@ -166,6 +218,8 @@ void listen_drop_offers(struct session *s) {
 /** Looks for offers that could not be queued when their hint came. */
 static void listen_look_again(struct worker *w) {
   struct home *h = w->home;
+  if (h == NULL)
+    return;
   uint32_t high = __atomic_load_n(&h->view.engine->slots_high, __ATOMIC_ACQUIRE);
   w->offers_missed = 0;
   for (uint32_t slot = h->n_slots_app; slot < high && slot < h->n_slots; slot++)

@@ -61,11 +61,9 @@ static void session_place(struct session *s, struct home *h, uint32_t slot, uint
 }
 
 void session_move(struct session *s, struct home *h, uint32_t slot) {
-  s->home->n_sessions--;
   if (s->home->owner[s->slot] == s->index + 1)
     s->home->owner[s->slot] = HOME_NO_OWNER;
-  if (s->home->inherited && s->home->n_sessions == 0)
-    home_let_go(s->home);
+  home_unref(s->home);
   s->lane = 0;
   session_place(s, h, slot, worker_view_app(&h->view, slot)->gen);
 }
@@ -117,11 +115,9 @@ struct session *session_new_offer(struct worker *w, struct home *h, uint32_t slo
 void session_free(struct session *s) {
   struct worker *w = s->w;
   if (s->home != NULL) {
-    s->home->n_sessions--;
     if (s->home->owner[s->slot] == s->index + 1)
       s->home->owner[s->slot] = HOME_NO_OWNER;
-    if (s->home->inherited && s->home->n_sessions == 0)
-      home_let_go(s->home);
+    home_unref(s->home);
   }
   (void)pool_put(&w->sessions, s->index);
 }
@@ -285,6 +281,9 @@ static int session_is_writable(struct session *s) {
 
 /** Events of a session that is or was connected. */
 static uint32_t session_open_events(struct session *s) {
+  if (!s->fifos_open) /* a connect whose stack is gone */
+    return EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP | EPOLLOUT | EPOLLWRNORM |
+           (session_error(s) != 0 ? (uint32_t)EPOLLERR : 0u);
   struct session_facts f = session_facts(s);
   int over = s->broken != 0 || f.state == ABI_SESS_CLOSED;
   int rd_shut = over || s->shut_rd || (f.flags & (ABI_SE_PEER_FIN | ABI_SE_RESET)) != 0;
@@ -439,7 +438,10 @@ static void session_unbind(struct session *s) {
 
 int session_renew(struct session *s) {
   session_unbind(s); /* the reservation names the old slot; the address stays a wish */
-  int64_t slot = home_slot_get(s->home);
+  struct home *to = s->home->detached && s->w->home != NULL ? s->w->home : s->home;
+  if (to->detached)
+    return -ENETDOWN;
+  int64_t slot = home_slot_get(to);
   if (slot < 0)
     return (int)slot;
   uint32_t old = s->slot;
@@ -451,8 +453,9 @@ int session_renew(struct session *s) {
   s->fifos_open = 0;
   home_slot_put(s->home, old);
   home_hint(s->home, s->lane, old, worker_view_app(&s->home->view, old));
-  s->home->n_sessions--;
-  session_place(s, s->home, (uint32_t)slot, worker_view_app(&s->home->view, (uint32_t)slot)->gen);
+  if (to != s->home)
+    s->broken = 0; /* what ended was the other stack */
+  session_move(s, to, (uint32_t)slot);
   s->life = SESSION_NEW;
   s->failed = s->err_taken = s->told = s->tx_armed = s->shut_rd = s->shut_wr = 0;
   session_publish_options(s);
@@ -504,7 +507,7 @@ void session_close(struct session *s, int abortive) {
     listen_drop_offers(s);
     __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
   }
-  if (s->life != SESSION_NEW && s->life != SESSION_BOUND) {
+  if (s->life != SESSION_NEW && s->life != SESSION_BOUND && !s->redo) {
     session_part(s, abortive);
     return;
   }

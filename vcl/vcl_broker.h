@@ -8,6 +8,7 @@
 #define HS_VCL_BROKER_H
 
 #include "abi/session.h"
+#include "base/bytes.h"
 #include "shm/session.h"
 #include "vcl_config.h"
 
@@ -28,6 +29,7 @@ struct broker {
   uint8_t parent[BROKER_TOKEN];
   int have_token, have_parent;
   uint64_t app_id, proc_id;
+  usec_t hurry_us; /* not 0: in place of the application's time-out */
 };
 
 /** What Bind, Listen and Unbind speak about. */
@@ -52,6 +54,21 @@ int broker_bind(struct broker *b, const struct broker_slot *s, const struct abi_
 /** share_of 0 or an inherited listener's id. *id: the listener's. */
 int broker_listen(struct broker *b, const struct broker_slot *s, uint32_t backlog, uint32_t share_of, uint32_t *id,
                   int nowait);
+/** When a request that is made now gives up. */
+usec_t broker_deadline(const struct broker *b);
+
+/* One step at a time, for a worker that comes back while its program does other things. */
+enum broker_step { BROKER_STEP_HELLO, BROKER_STEP_WORKER, BROKER_STEP_MAPPED };
+struct broker_worker { /* what BROKER_STEP_WORKER brings; the caller owns the descriptors */
+  uint64_t id;
+  int fd_e, fd_a;
+};
+/** Sends the step's request (HELLO connects first). worker_id: of MAPPED. 0 or -errno. */
+int broker_step_begin(struct broker *b, enum broker_step step, uint64_t worker_id);
+/** Its reply: 0, -EAGAIN while there is none, -errno. */
+int broker_step_end(struct broker *b, enum broker_step step, struct broker_worker *out);
+/** The conversation `from` becomes b's; b's descriptors are closed, its lock stays as it is. */
+void broker_take(struct broker *b, struct broker *from);
 /** Waits a short moment only; -EAGAIN when the broker is away: to be said again later. */
 int broker_unbind(struct broker *b, const struct broker_slot *s);
 

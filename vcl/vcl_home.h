@@ -8,6 +8,7 @@
 #ifndef HS_VCL_HOME_H
 #define HS_VCL_HOME_H
 
+#include "base/list.h"
 #include "shm/arena.h"
 #include "shm/hint.h"
 #include "shm/session.h"
@@ -37,10 +38,12 @@ struct home {
   uint32_t n_free, slot_next;
   uint32_t epoch; /* of the engine whose rescan is done */
   int bell, doorbell;
-  int ring_due;  /* the doorbell is to be rung at the end of this call */
-  int inherited; /* the parent's, after a fork */
-  int forked;    /* shared with another process */
-  int detached;  /* the engine let go of it, or every service is gone */
+  int ring_due;     /* the doorbell is to be rung at the end of this call */
+  int inherited;    /* the parent's, after a fork */
+  int forked;       /* shared with another process */
+  int detached;     /* the engine let go of it, or every service is gone */
+  int lost;         /* every service that knew it is gone: freed with its last session */
+  struct list link; /* lost: in worker.lost */
   uint32_t n_sessions;
 };
 
@@ -50,6 +53,8 @@ void home_fini(struct home *h);
 
 /** Closes bell and doorbell of an inherited home: its owner's death must show. */
 void home_let_go(struct home *h);
+/** One session fewer lives in it. */
+void home_unref(struct home *h);
 void home_lock(struct home *h);
 void home_unlock(struct home *h);
 

@@ -44,6 +44,8 @@ struct session {
   uint8_t listen_shut;
   uint8_t write_msg;  /* corked data is to be pushed */
   uint8_t gone;       /* closed while another thread was inside: freed by the last one out */
+  uint8_t redo;       /* outlived its stack: to be bound, or registered as a listener, in the next one */
+  uint8_t rearm;      /* … and to be armed then */
   uint8_t share_due;  /* inherited listener whose share is not registered yet */
   int broken;         /* errno of a session that the engine contradicts, or that lost its services */
   uint32_t refs;      /* dup */
@@ -133,6 +135,8 @@ void session_unpin(struct session *s);
 
 /* listen.c, connect.c */
 int listen_arm(struct session *s);
+/** The broker has it as listener `id`: the engine is told. */
+void listen_registered(struct session *s, uint32_t id, uint32_t backlog);
 void listen_drop_offers(struct session *s);
 int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out);
 void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep);

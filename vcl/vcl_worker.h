@@ -38,8 +38,11 @@ struct worker {
   uint8_t asked;         /* it asked for the bell */
   uint8_t bell_dirty;    /* armed since the bell was last emptied */
   uint8_t offers_missed;
-  uint8_t lazy;            /* child of a fork that has not said Hello yet */
-  int heir_timer, heir_fd; /* a forked child's: see waiter.c */
+  uint8_t lazy;          /* child of a fork that has not said Hello yet */
+  struct rejoin *rejoin; /* the stack is gone, or listeners are still to be made in the new one */
+  struct list lost;      /* homes of stacks that are gone, as long as sessions lie in them */
+  int front;             /* epoll fd around the bell and what else wakes: the same for the worker's whole life */
+  int heir_timer;        /* a forked child's: see waiter.c */
 };
 
 /** The worker that the calling thread acts as, NULL without one. In lock mode: worker 0, locked. */
@@ -67,6 +70,12 @@ void worker_detach(struct worker *w);
 void worker_trim(struct worker *w);
 /** Retries what the broker missed while it was away. Caller holds w->broker.lock. */
 void worker_flush_unbinds(struct worker *w);
+/** Nobody is left who would want to hear them. */
+void worker_drop_unbinds(struct worker *w);
+/** The front, made when there is none. fd or -errno. */
+int worker_front(struct worker *w);
+void worker_front_watch(struct worker *w, int fd);
+void worker_front_forget(struct worker *w, int fd);
 int worker_later_unbind(struct worker *w, const struct broker_slot *s);
 
 #endif

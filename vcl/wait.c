@@ -46,6 +46,8 @@ int vcl_waiter_init(struct vcl_waiter *w) {
   if (wk == NULL)
     return -ENODEV;
   int rc = worker_ready(wk);
+  if (wk->rejoin != NULL) /* on its way to the next stack */
+    rc = 0;
   struct waiter *wt = rc == 0 ? waiter_get(wk) : NULL;
   if (wt != NULL) {
     w->fd = waiter_bell(wk);

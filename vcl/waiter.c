@@ -172,30 +172,20 @@ static int waiter_is_heir(const struct worker *w) {
 }
 
 int waiter_bell(struct worker *w) {
-  if (!waiter_is_heir(w))
-    return w->home->bell;
-  if (w->heir_fd >= 0)
-    return w->heir_fd;
-  struct epoll_event ev = {.events = EPOLLIN};
-  int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  int ep = timer >= 0 ? epoll_create1(EPOLL_CLOEXEC) : -1;
-  if (ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, timer, &ev) == 0 &&
-      epoll_ctl(ep, EPOLL_CTL_ADD, w->home->bell, &ev) == 0) {
-    w->heir_timer = timer;
-    w->heir_fd = ep;
-    return ep;
-  }
-  if (timer >= 0)
-    close(timer);
-  if (ep >= 0)
-    close(ep);
-  return w->home->bell;
+  return w->front;
 }
 
 /** The timer beside the bell, for sleeps that are not ours (vcl_sleep_begin). */
 static void waiter_heir_timer(struct worker *w) {
   struct itimerspec its = {.it_value = {.tv_nsec = WAITER_HEIR_MS * 1000000}};
-  if (w->heir_timer >= 0 && waiter_is_heir(w))
+  if (!waiter_is_heir(w)) {
+    its.it_value.tv_nsec = 0; /* no longer: off, and unreadable */
+  } else if (w->heir_timer < 0) {
+    w->heir_timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (w->heir_timer >= 0)
+      worker_front_watch(w, w->heir_timer);
+  }
+  if (w->heir_timer >= 0)
     (void)timerfd_settime(w->heir_timer, 0, &its, NULL); /* this also makes it unreadable */
 }
 
@@ -293,7 +283,9 @@ static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *
   struct pollfd p[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
   usec_t now = clock_now_us();
   usec_t ceiling = WORKER_SLEEP_MS * CLOCK_US_PER_MS;
-  if (w->home != NULL && !w->home->detached)
+  if (w->rejoin != NULL)
+    p[0].fd = w->front;
+  else if (w->home != NULL && !w->home->detached)
     p[0].fd = w->home->bell;
   p[1].fd = wt->kick_fd;
   if (waiter_is_heir(w))

@@ -8,9 +8,10 @@
 
 #include "shm/bell.h"
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_rejoin.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #define WORKER_HINT_BURST 64
@@ -50,10 +51,28 @@ void worker_leave(struct worker *w) {
   worker_unlock(w);
 }
 
+int worker_front(struct worker *w) {
+  if (w->front < 0)
+    w->front = epoll_create1(EPOLL_CLOEXEC);
+  return w->front >= 0 ? w->front : -errno;
+}
+
+void worker_front_watch(struct worker *w, int fd) {
+  struct epoll_event ev = {.events = EPOLLIN};
+  (void)epoll_ctl(w->front, EPOLL_CTL_ADD, fd, &ev);
+}
+
+void worker_front_forget(struct worker *w, int fd) {
+  if (w->front >= 0 && fd >= 0)
+    (void)epoll_ctl(w->front, EPOLL_CTL_DEL, fd, NULL);
+}
+
 int worker_attach(struct worker *w, const uint8_t *parent) {
   struct worker_view v;
   uint64_t id = 0;
-  int rc = broker_hello(&w->broker, parent);
+  int rc = worker_front(w);
+  if (rc >= 0)
+    rc = broker_hello(&w->broker, parent);
   if (rc < 0)
     return rc;
   rc = broker_add_worker(&w->broker, &v, &id);
@@ -71,6 +90,7 @@ int worker_attach(struct worker *w, const uint8_t *parent) {
   }
   v.app->pid = (uint32_t)getpid();
   w->home = h;
+  worker_front_watch(w, h->bell);
   w->lazy = 0;
   if (!app_state.lock_mode) { /* the program may sleep on the bell from the first moment on */
     w->watched = w->bell_dirty = 1;
@@ -82,7 +102,8 @@ int worker_attach(struct worker *w, const uint8_t *parent) {
 static int worker_init(struct worker *w, uint32_t index) {
   pthread_mutexattr_t attr;
   w->index = index;
-  w->heir_timer = w->heir_fd = -1;
+  w->heir_timer = w->front = -1;
+  list_init(&w->lost);
   list_init(&w->waiters);
   list_init(&w->spare_waiters);
   list_init(&w->unbinds);
@@ -127,21 +148,27 @@ void worker_free(struct worker *w) {
   }
   if (w->home != NULL)
     home_flush(w->home);
-  if (w->home != NULL && !w->lazy)
+  rejoin_free(w);
+  if (w->home != NULL && !w->lazy && !w->home->detached)
     broker_remove_worker(&w->broker, w->home->worker_id);
   waiter_free_all(w);
-  while ((link = list_pop_head(&w->unbinds)) != NULL)
-    free(list_entry(link, struct worker_unbind, link));
+  worker_drop_unbinds(w);
   pool_fini(&w->sessions);
   if (w->inherited != NULL)
     home_let_go(w->inherited);
-  if (w->heir_timer >= 0) {
+  if (w->heir_timer >= 0)
     close(w->heir_timer);
-    close(w->heir_fd);
+  while ((link = list_first(&w->lost)) != NULL) { /* of sessions that other threads pin still */
+    struct home *h = list_entry(link, struct home, link);
+    list_del(link);
+    home_fini(h);
+    free(h);
   }
   worker_free_home(&w->home);
   worker_free_home(&w->inherited);
   broker_fini(&w->broker);
+  if (w->front >= 0)
+    close(w->front);
   pthread_mutex_destroy(&w->lock);
   free(w);
 }
@@ -201,6 +228,10 @@ int worker_pump(struct worker *w) {
   struct home *h = w->home;
   uint32_t slots[WORKER_HINT_BURST];
   int n = 0;
+  if (__builtin_expect(w->rejoin != NULL, 0)) {
+    rejoin_step(w);
+    h = w->home;
+  }
   if (h == NULL || h->detached)
     return 0;
   uint32_t epoch = home_epoch(h);
@@ -231,7 +262,7 @@ void worker_drain_bell(struct worker *w) {
   if (w->n_asleep == 0 && !w->watched)
     w->bell_dirty = 0;
   if (bell_drain(w->home->bell) == -EPIPE)
-    worker_detach(w);
+    rejoin_begin(w);
 }
 
 void worker_trim(struct worker *w) {
@@ -250,6 +281,12 @@ int worker_later_unbind(struct worker *w, const struct broker_slot *slot) {
   u->slot = *slot;
   list_add_tail(&w->unbinds, &u->link);
   return 0;
+}
+
+void worker_drop_unbinds(struct worker *w) {
+  struct list *link;
+  while ((link = list_pop_head(&w->unbinds)) != NULL)
+    free(list_entry(link, struct worker_unbind, link));
 }
 
 void worker_flush_unbinds(struct worker *w) {
@@ -276,7 +313,7 @@ int vppcom_worker_is_detached(void) {
   if (w == NULL)
     return 0;
   (void)worker_pump(w);
-  int rc = w->home != NULL && w->home->detached;
+  int rc = w->home != NULL ? w->home->detached : w->rejoin != NULL;
   worker_leave(w);
   return rc;
 }
@@ -286,10 +323,11 @@ int vppcom_mq_epoll_fd(void) {
   if (w == NULL)
     return VPPCOM_EINVAL;
   int fd = VPPCOM_EINVAL;
-  if (w->home != NULL) {
-    fd = w->home->bell;
+  if (w->home != NULL || w->rejoin != NULL) {
+    fd = w->front;
     w->asked = w->watched = w->bell_dirty = 1;
-    (void)home_arm(w->home);
+    if (w->home != NULL)
+      (void)home_arm(w->home);
   }
   worker_leave(w);
   return fd;

@@ -39,6 +39,13 @@ static void broker_answer(struct fake *f, struct fake_proc *p, const request *rq
   (void)attach_send(p->fd, buf, len, fds, n);
 }
 
+static int broker_knows(const struct fake *f, const uint8_t *token) {
+  for (int i = 0; i < FAKE_PROCS; i++)
+    if (f->proc[i].used && memcmp(f->proc[i].token, token, 16) == 0)
+      return 1;
+  return 0;
+}
+
 static int broker_hello(struct fake *f, struct fake_proc *p, const request *rq) {
   reply r = HOSTSTACK__ATTACH__REPLY__INIT;
   Hoststack__Attach__HelloReply h = HOSTSTACK__ATTACH__HELLO_REPLY__INIT;
@@ -60,7 +67,12 @@ static int broker_hello(struct fake *f, struct fake_proc *p, const request *rq) 
       broker_answer(f, o, rq, &r, NULL, 0);
       return 0;
     }
-    r.rc = ENOENT;
+    r.rc = ESTALE;
+    broker_answer(f, p, rq, &r, NULL, 0);
+    return 0;
+  }
+  if (rq->hello->parent_token.len == 16 && !broker_knows(f, rq->hello->parent_token.data)) {
+    r.rc = ESTALE;
     broker_answer(f, p, rq, &r, NULL, 0);
     return 0;
   }
@@ -249,7 +261,11 @@ static void broker_request(struct fake *f, struct fake_proc *p, const request *r
       w->dying = 1;
     return;
   }
-  default: /* WorkerMapped */
+  default:                      /* WorkerMapped */
+    if (f->forget_mapped > 0) { /* died before A was in a vault */
+      f->forget_mapped--;
+      ok.rc = ENOENT;
+    }
     broker_answer(f, p, rq, &ok, NULL, 0);
     return;
   }

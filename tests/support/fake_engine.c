@@ -469,7 +469,7 @@ static nfds_t fake_fds(struct fake *f, struct pollfd *p, int *what) {
     }
     if (f->proc[i].doorbell >= 0) {
       p[n] = (struct pollfd){.fd = f->proc[i].doorbell, .events = POLLIN};
-      what[n++] = -3;
+      what[n++] = -3 - i;
     }
   }
   return n;
@@ -480,7 +480,10 @@ static void fake_serve(struct fake *f, const struct pollfd *p, const int *what, 
   for (nfds_t i = 0; i < n; i++) {
     if (p[i].revents == 0)
       continue;
-    if (what[i] == -1 || what[i] == -3) {
+    if (what[i] == -1 || what[i] <= -3) {
+      const struct fake_proc *owner = what[i] == -1 ? NULL : &f->proc[-3 - what[i]];
+      if (owner != NULL && (!owner->used || owner->doorbell != p[i].fd))
+        continue; /* closed meanwhile, and the number is something else's */
       if (read(p[i].fd, &v, sizeof v) < 0)
         continue;
     } else if (what[i] == -2 && f->listen_fd == p[i].fd) {
@@ -630,6 +633,28 @@ void fake_all_dead(struct fake *f) {
       continue;
     close(f->proc[i].bell);
     f->proc[i].bell = -1;
+  }
+  fake_unlock(f);
+}
+
+void fake_all_new(struct fake *f) {
+  fake_lock(f);
+  memset(f->listener, 0, sizeof f->listener);
+  memset(f->session, 0, sizeof f->session);
+  for (int i = 0; i < FAKE_PROCS; i++) {
+    if (f->worker[i].used)
+      fake_worker_free(f, &f->worker[i]);
+    if (f->proc[i].used && f->proc[i].doorbell >= 0)
+      close(f->proc[i].doorbell);
+    f->proc[i].used = 0;
+  }
+  f->next_id = 100; /* the same ids again, for other things */
+  f->engine_down = 0;
+  while ((f->listen_fd = attach_listen(f->path, 0600, 16)) ==
+         -EADDRINUSE) { /* the thread's poll still has the old one */
+    fake_unlock(f);
+    (void)poll(NULL, 0, 1);
+    fake_lock(f);
   }
   fake_unlock(f);
 }

@@ -90,7 +90,8 @@ struct fake {
   uint64_t next_id;
   uint16_t next_port;
   int n_hello, n_add_worker, n_bind, n_listen, n_unbind;
-  int refuse; /* errno for the next request, then 0 */
+  int forget_mapped; /* so many WorkerMapped are answered by ENOENT */
+  int refuse;        /* errno for the next request, then 0 */
   struct fake_proc proc[FAKE_PROCS];
   struct fake_worker worker[FAKE_PROCS];
   struct fake_listener listener[FAKE_LISTENERS];
@@ -113,6 +114,8 @@ void fake_engine_restart(struct fake *f);
 void fake_detach_all(struct fake *f);
 /** The end of all services: every bell closes. */
 void fake_all_dead(struct fake *f);
+/** New services that know nothing, after fake_all_dead. */
+void fake_all_new(struct fake *f);
 /** Connects from "outside" to a listening port without a client session: the server's session has no peer. 0 or
  * -ENOENT. */
 int fake_dial(struct fake *f, uint16_t port);

@@ -53,6 +53,14 @@ int ldp_socket(int domain, int type, int proto) {
   return ldp_result(sock_install(s, (type & SOCK_CLOEXEC) != 0));
 }
 
+/* Sessions are nonblocking for the library beneath; bind and listen of a blocking socket wait for the broker, though,
+ * at most the application's time-out (ETIMEDOUT). Nobody reads or accepts at that stage of its life. */
+static void calls_may_wait(struct sock *s, bool may) {
+  uint32_t flags = may ? 0 : O_NONBLOCK, len = sizeof(flags);
+  if (!(sock_flags(s) & (SOCK_F_NONBLOCK | SOCK_F_LISTENING)))
+    (void)vppcom_session_attr(s->h, VPPCOM_ATTR_SET_FLAGS, &flags, &len);
+}
+
 static int calls_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
   struct addr_ep e;
   struct sockaddr_in any;
@@ -75,7 +83,9 @@ static int calls_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen
     app_say(2, "fd %d: bound to loopback, so it is a kernel socket", fd);
     return real.bind(fd, sa, len) < 0 ? -errno : 0;
   }
+  calls_may_wait(s, true);
   rc = vppcom_session_bind(s->h, &e.ep);
+  calls_may_wait(s, false);
   if (rc >= 0)
     sock_raise(s, SOCK_F_BOUND);
   return rc > 0 ? 0 : rc;
@@ -99,6 +109,7 @@ int ldp_listen(int fd, int backlog) {
   if (flags & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)) {
     rc = -EINVAL;
   } else {
+    calls_may_wait(s, true);
     if (!(flags & SOCK_F_BOUND)) { /* listen on an unbound socket takes any address and a free port */
       struct addr_ep any;
       addr_ep_init(&any);
@@ -107,6 +118,7 @@ int ldp_listen(int fd, int backlog) {
     }
     if (rc >= 0)
       rc = vppcom_session_listen(s->h, backlog < 0 ? SOMAXCONN : (uint32_t)backlog);
+    calls_may_wait(s, false);
     if (rc >= 0 && !(flags & SOCK_F_LISTENING))
       fork_count_listener(1);
     if (rc >= 0)

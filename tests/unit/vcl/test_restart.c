@@ -5,6 +5,9 @@
 
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 static void put(uint32_t h, const char *text) {
   assert_int_equal(vppcom_session_write(h, (void *)(uintptr_t)text, strlen(text)), (int)strlen(text));
@@ -173,11 +176,232 @@ static void test_detached(void **state) {
   ends(r, -ENETDOWN);
 }
 
-static void test_everything_dead(void **state) {
+/* A set stays a set, a listener a listener: returns the set with r->listener in it, edge-triggered or not. */
+static uint32_t set_with_listener(struct rig *r) {
+  struct epoll_event want = {.events = EPOLLIN, .data.u64 = 77};
+  int vep = vppcom_epoll_create();
+  assert_true(vep >= 0);
+  assert_int_equal(vppcom_epoll_ctl((uint32_t)vep, EPOLL_CTL_ADD, r->listener, &want), 0);
+  return (uint32_t)vep;
+}
+
+static void nonblocking(uint32_t h) {
+  uint32_t flags = O_NONBLOCK, len = sizeof flags;
+  assert_int_equal(vppcom_session_attr(h, VPPCOM_ATTR_SET_FLAGS, &flags, &len), 0);
+}
+
+static void connections_are_over(struct rig *r) {
+  char b[8];
+  int want = POLLIN | POLLHUP | POLLERR;
+  assert_int_equal(rig_wait(r->server, POLLRDHUP) & POLLRDHUP, POLLRDHUP);
+  assert_int_equal(rig_wait(r->server, POLLIN) & want, want);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 6); /* what had come can still be read */
+  assert_int_equal(vppcom_session_read(r->server, b, 8), VPPCOM_ECONNRESET);
+  assert_int_equal(vppcom_session_read(r->server, b, 8), 0);
+  assert_int_equal(vppcom_session_write(r->client, b, 8), VPPCOM_ECONNRESET);
+  assert_int_equal(vppcom_session_write(r->client, b, 8), VPPCOM_EPIPE);
+  vppcom_session_close(r->server);
+  vppcom_session_close(r->client);
+}
+
+/* Nobody to be accepted, no spin, no new sessions: the stack is away. */
+static void quiet(struct rig *r, uint32_t vep) {
+  struct epoll_event ev;
+  struct timespec a, b;
+  assert_int_equal(vppcom_worker_is_detached(), 1);
+  assert_int_equal(vppcom_session_accept(r->listener, NULL, 0), VPPCOM_EAGAIN);
+  assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a), 0);
+  assert_int_equal(vppcom_epoll_wait(vep, &ev, 1, 0.4), 0);
+  assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b), 0);
+  assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < 100);
+  assert_int_equal(vppcom_session_create(VPPCOM_PROTO_TCP, 0), -1);
+  assert_int_equal(errno, ENETDOWN);
+}
+
+/* The listener is there again, at its port; a session connects to it. */
+static void serves_again(struct rig *r, uint32_t vep) {
+  struct epoll_event ev;
+  char b[8];
+  for (int i = 0; i < 500 && vppcom_worker_is_detached(); i++)
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
+  assert_int_equal(vppcom_worker_is_detached(), 0);
+  uint32_t c = rig_session(0);
+  assert_int_equal(rig_connect(c, r->port), 0);
+  assert_int_equal(vppcom_epoll_wait(vep, &ev, 1, 5), 1);
+  assert_true(ev.data.u64 == 77 && (ev.events & EPOLLIN) != 0);
+  int s = vppcom_session_accept(r->listener, NULL, 0);
+  assert_true(s >= 0);
+  put(c, "hello");
+  assert_int_equal(vppcom_session_read((uint32_t)s, b, 8), 5);
+  vppcom_session_close(c);
+  vppcom_session_close((uint32_t)s);
+}
+
+static void test_everything_new(void **state) {
   struct rig *r = *state;
   rig_pair(r, 7506, 1);
+  nonblocking(r->listener);
+  uint32_t vep = set_with_listener(r);
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 0, 7510);
+  uint32_t bound = rig_session(0), fresh = rig_session(0);
+  assert_int_equal(vppcom_session_bind(bound, &ep), 0);
+  int bell = vppcom_mq_epoll_fd();
+  for (int i = 0; i < 3; i++) {
+    if (i != 0) {
+      r->client = rig_session(0);
+      assert_int_equal(rig_connect(r->client, 7506), 0);
+      assert_true((rig_wait(r->listener, POLLIN) & POLLIN) != 0);
+      int h = vppcom_session_accept(r->listener, NULL, 0);
+      assert_true(h >= 0);
+      r->server = (uint32_t)h;
+      nonblocking(r->client);
+    }
+    put(r->client, "before");
+    assert_int_equal(rig_wait(r->server, POLLIN), POLLIN);
+    fake_all_dead(&r->fake);
+    connections_are_over(r);
+    quiet(r, vep);
+    fake_all_new(&r->fake);
+    serves_again(r, vep);
+    assert_int_equal(vppcom_mq_epoll_fd(), bell);
+  }
+  assert_int_equal(vppcom_session_listen(bound, 4), 0);
+  assert_int_equal(fake_dial(&r->fake, 7510), 0);
+  int s = vppcom_session_accept(bound, NULL, 0);
+  assert_true(s >= 0);
+  vppcom_session_close((uint32_t)s);
+  assert_int_equal(rig_connect(fresh, 7506), 0);
+  vppcom_session_close(fresh);
+  vppcom_session_close(bound);
+  vppcom_session_close(r->listener);
+  vppcom_session_close(vep);
+  rig_settle(r);
+}
+
+/* The program's own epoll set around the mq fd, edge-triggered, outlives the stack. */
+static void test_mq_fd_in_a_kernel_set(void **state) {
+  struct rig *r = *state;
+  struct epoll_event ev, want = {.events = EPOLLIN | EPOLLET};
+  r->port = 7511;
+  r->listener = rig_listen(7511, 1);
+  uint32_t vep = set_with_listener(r);
+  int ep = epoll_create1(EPOLL_CLOEXEC);
+  assert_int_equal(epoll_ctl(ep, EPOLL_CTL_ADD, vppcom_mq_epoll_fd(), &want), 0);
   fake_all_dead(&r->fake);
-  ends(r, -ENETDOWN);
+  fake_all_new(&r->fake);
+  for (int i = 0; i < 100 && vppcom_worker_is_detached() == 0; i++) {
+    (void)epoll_wait(ep, &ev, 1, 20);
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0);
+  }
+  for (int i = 0; i < 100 && vppcom_worker_is_detached(); i++) {
+    assert_int_equal(epoll_wait(ep, &ev, 1, 5000), 1);
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0);
+  }
+  for (int i = 0; i < 100 && epoll_wait(ep, &ev, 1, 150) == 1; i++)
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0);
+  assert_int_equal(fake_dial(&r->fake, 7511), 0);
+  int n = 0;
+  for (int i = 0; i < 10 && n == 0; i++) {
+    assert_int_equal(epoll_wait(ep, &ev, 1, 5000), 1);
+    n = vppcom_epoll_wait(vep, &ev, 1, 0);
+  }
+  assert_int_equal(n, 1);
+  int s = vppcom_session_accept(r->listener, NULL, 0);
+  assert_true(s >= 0);
+  close(ep);
+  vppcom_session_close((uint32_t)s);
+  vppcom_session_close(r->listener);
+  vppcom_session_close(vep);
+  rig_settle(r);
+}
+
+/* Closed or shut while the stack is away: nothing comes back. */
+static void test_closed_while_all_is_dead(void **state) {
+  struct rig *r = *state;
+  rig_pair(r, 7512, 1);
+  uint32_t shut = rig_listen(7513, 1);
+  uint32_t pending = rig_session(1);
+  assert_int_equal(rig_connect(pending, FAKE_PORT_SILENT), VPPCOM_EINPROGRESS);
+  nonblocking(r->listener);
+  fake_all_dead(&r->fake);
+  int want = POLLOUT | POLLHUP | POLLERR;
+  assert_int_equal(rig_wait(pending, POLLOUT) & want, want);
+  assert_int_equal(rig_connect(pending, 7512), VPPCOM_ECONNRESET);
+  assert_int_equal(vppcom_session_shutdown(shut, SHUT_RD), 0);
+  vppcom_session_close(r->listener);
+  uint32_t vep = (uint32_t)vppcom_epoll_create();
+  struct epoll_event ev;
+  fake_all_new(&r->fake);
+  for (int i = 0; i < 500 && vppcom_worker_is_detached(); i++)
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
+  assert_int_equal(fake_dial(&r->fake, 7512), -ENOENT);
+  assert_int_equal(fake_dial(&r->fake, 7513), -ENOENT);
+  r->listener = rig_listen(7514, 1);
+  assert_int_equal(rig_connect(pending, 7514), VPPCOM_EINPROGRESS); /* the same handle, in the new stack */
+  assert_int_equal(rig_wait(pending, POLLOUT), POLLOUT);
+  vppcom_session_close(pending);
+  vppcom_session_close(shut);
+  vppcom_session_close(vep);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+static void *late_stack(void *p) {
+  struct rig *r = p;
+  (void)poll(NULL, 0, 150);
+  fake_all_new(&r->fake);
+  return NULL;
+}
+
+/* A broker that knows nothing says ESTALE before any bell hung up; a blocking bind waits for the new stack. */
+static void test_bind_finds_a_new_broker(void **state) {
+  struct rig *r = *state;
+  pthread_t t;
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 0, 7516);
+  r->listener = rig_listen(7515, 1);
+  uint32_t h = rig_session(0);
+  fake_all_dead(&r->fake);
+  assert_int_equal(pthread_create(&t, NULL, late_stack, r), 0);
+  assert_int_equal(vppcom_session_bind(h, &ep), 0);
+  assert_int_equal(vppcom_session_listen(h, 4), 0);
+  assert_int_equal(pthread_join(t, NULL), 0);
+  assert_int_equal(fake_dial(&r->fake, 7516), 0);
+  assert_int_equal(fake_dial(&r->fake, 7515), 0);
+  int s = vppcom_session_accept(h, NULL, 0);
+  assert_true(s >= 0);
+  vppcom_session_close((uint32_t)s);
+  vppcom_session_close(h);
+  vppcom_session_close(r->listener);
+  rig_settle(r);
+}
+
+/* The broker dies between AddWorker and WorkerMapped: asked for anew, at the first attach and after the end of all. */
+static void test_worker_is_forgotten(void **state) {
+  struct rig *r = *state;
+  struct epoll_event ev;
+  vppcom_app_destroy();
+  fake_lock(&r->fake);
+  r->fake.forget_mapped = 2;
+  int before = r->fake.n_add_worker;
+  fake_unlock(&r->fake);
+  assert_int_equal(vppcom_app_create("test"), 0);
+  assert_int_equal(r->fake.n_add_worker, before + 3);
+  r->port = 7517;
+  r->listener = rig_listen(7517, 1);
+  uint32_t vep = set_with_listener(r);
+  fake_all_dead(&r->fake);
+  for (int i = 0; i < 100 && !vppcom_worker_is_detached(); i++)
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
+  fake_lock(&r->fake);
+  r->fake.forget_mapped = 2;
+  fake_unlock(&r->fake);
+  fake_all_new(&r->fake);
+  serves_again(r, vep);
+  vppcom_session_close(r->listener);
+  vppcom_session_close(vep);
+  rig_settle(r);
 }
 
 int main(void) {
@@ -188,6 +412,10 @@ int main(void) {
                                      RIG(test_close_while_away),
                                      RIG(test_offer_while_rings_are_lost),
                                      RIG(test_detached),
-                                     RIG(test_everything_dead)};
+                                     RIG(test_everything_new),
+                                     RIG(test_mq_fd_in_a_kernel_set),
+                                     RIG(test_closed_while_all_is_dead),
+                                     RIG(test_bind_finds_a_new_broker),
+                                     RIG(test_worker_is_forgotten)};
   return cmocka_run_group_tests_name("vcl restart", tests, NULL, NULL);
 }
