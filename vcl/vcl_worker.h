@@ -33,6 +33,7 @@ struct worker {
   uint32_t n_waiters;
   uint32_t spin_vain;    /* spins in a row that found nothing */
   uint32_t spin_skipped; /* waits since that went to sleep at once */
+  uint32_t slow_yields;  /* yields in a row that took long */
   uint64_t yield_guard;  /* µs: no yielding before, a yield took long */
   uint8_t watched;       /* the program watches the bell itself: stay armed */
   uint8_t asked;         /* it asked for the bell */

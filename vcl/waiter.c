@@ -24,6 +24,7 @@
 #define WAITER_SPIN_POLLS  50
 #define WAITER_YIELD_SLOW  300 /* µs: a yield that takes longer says that others need the core */
 #define WAITER_YIELD_PAUSE 20000
+#define WAITER_SLOW_YIELDS 2  /* in a row: a single one may be the host's doing */
 #define WAITER_SPIN_VAIN   8  /* spins in vain after which we go to sleep at once … */
 #define WAITER_SPIN_RETRY  16 /* … but for one wait in so many, to see whether it pays again */
 #define WAITER_HEIR_MS     2  /* look at inherited sessions that often: their hints go to the parent */
@@ -230,7 +231,8 @@ static usec_t waiter_yield(struct worker *w, usec_t before) {
   sched_yield();
   worker_lock(w);
   usec_t now = clock_now_us();
-  if (now - before > WAITER_YIELD_SLOW)
+  w->slow_yields = now - before > WAITER_YIELD_SLOW ? w->slow_yields + 1 : 0;
+  if (w->slow_yields >= WAITER_SLOW_YIELDS)
     w->yield_guard = now + WAITER_YIELD_PAUSE;
   return now;
 }

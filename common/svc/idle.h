@@ -19,7 +19,8 @@ struct idle {
   uint32_t empty_polls;
   usec_t idle_since;
   usec_t yield_started;
-  usec_t no_yield_until; /* guard: a yield that took > 300 µs means others need the core */
+  usec_t no_yield_until; /* guard: yields that took > 300 µs mean that others need the core */
+  uint32_t slow_yields;  /* such yields in a row */
   uint32_t vain;         /* yielding phases in a row that ended in sleep */
   uint32_t skipped;      /* phases left out since */
   uint8_t yielding;      /* the last step was a yield */
