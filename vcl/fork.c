@@ -8,6 +8,7 @@
  * while such sessions exist, because the bell's end is the proof of the parent's death.
  */
 #include "vcl_app.h"
+#include "vcl_family.h"
 #include "vcl_rejoin.h"
 #include "vcl_wait.h"
 
@@ -23,8 +24,9 @@ int vcl_fork_prepare(void) {
     pthread_mutex_lock(&w->broker.lock);
   worker_lock(w); /* both are held over the fork: the child's copy is consistent */
   w->bell_dirty = 1;
-  worker_drain_bell(w); /* a stack that is gone is not handed on */
-  (void)worker_pump(w);
+  worker_drain_bell(w);  /* a stack that is gone is not handed on */
+  if (w->rejoin == NULL) /* else: no step towards the next stack that a sleeping parent would never finish */
+    (void)worker_pump(w);
   if (w->home != NULL) {
     home_flush(w->home);
     for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !w->home->forked;
@@ -53,7 +55,8 @@ int vcl_fork_parent(void) {
 static void fork_inherit_listener(struct session *s) {
   listen_drop_offers(s);
   s->share_due = 1;
-  s->share_of = s->listener_id;
+  s->share_of = s->redo ? family_listener(s->share_of) : s->listener_id;
+  s->redo = 0;
   s->armed_offer = 0;
   s->bound = 0;
 }
@@ -126,6 +129,8 @@ int vcl_fork_child(void) {
     close(w->front);
   w->heir_timer = w->front = -1;
   fork_broker(w);
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1))
+    ((struct session *)pool_ref(&w->sessions, i))->pins = 0; /* of threads that are not here */
   rejoin_fork_child(w);
   if (w->home == NULL) /* its parent never used the stack itself: nothing has changed */
     return 0;

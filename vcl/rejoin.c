@@ -120,7 +120,8 @@ void rejoin_fork_child(struct worker *w) {
   broker_fini(&r->b);
   close(r->timer);
   free(r);
-  rejoin_begin(w);
+  if (w->home == NULL)
+    rejoin_begin(w);
 }
 
 /** One session of a stack that is gone. */

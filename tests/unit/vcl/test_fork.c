@@ -5,6 +5,7 @@
 #include "vcl_rig.h"
 
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -208,9 +209,96 @@ static void test_child_connects(void **state) {
   vppcom_session_close(l);
 }
 
+/** Child: takes one connection of each stack, tells so on the pipe. */
+static void accept_in_each_stack(uint32_t l, int told, int stacks) {
+  for (int i = 0; i < stacks; i++) {
+    int s = vppcom_session_accept(l, NULL, 0);
+    CHECK(s >= 0);
+    CHECK(write(told, "a", 1) == 1);
+    CHECK(vppcom_session_close((uint32_t)s) == 0);
+  }
+  CHECK(vppcom_session_close(l) == 0);
+  vppcom_app_destroy();
+  _exit(0);
+}
+
+/** A connection from outside, as soon as somebody who can take it listens. */
+static void dial_until_told(struct rig *r, uint16_t port, int told) {
+  struct pollfd p = {.fd = told, .events = POLLIN};
+  char c;
+  int dialled = 0;
+  for (int i = 0; i < 1000 && poll(&p, 1, 5) == 0; i++) {
+    (void)vcl_pump();
+    if (!dialled) /* from then on it waits for the share that is armed */
+      dialled = fake_dial(&r->fake, port) == 0;
+  }
+  assert_int_equal(p.revents & POLLIN, POLLIN);
+  assert_int_equal(read(told, &c, 1), 1);
+}
+
+/** Sleeps on an empty set, so that nothing is armed. */
+static void until_detached(uint32_t vep, int want) {
+  struct epoll_event ev;
+  for (int i = 0; i < 500 && vppcom_worker_is_detached() != want; i++)
+    (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
+  assert_int_equal(vppcom_worker_is_detached(), want);
+}
+
+/* Parent and child lose their stack, twice: one founds the application anew, the other joins it, a share stays one. */
+static void test_family_comes_back(void **state) {
+  struct rig *r = *state;
+  int told[2];
+  assert_int_equal(pipe(told), 0);
+  uint32_t l = rig_listen(7620, 0), vep = (uint32_t)vppcom_epoll_create();
+  pid_t pid = forked();
+  if (pid == 0) {
+    close(r->fake.proc[0].bell); /* the services' own: their end must show */
+    close(r->fake.proc[0].fd);
+    close(r->fake.listen_fd);
+    accept_in_each_stack(l, told[1], 3);
+  }
+  for (int i = 0; i < 3; i++) {
+    if (i != 0) {
+      fake_all_dead(&r->fake);
+      until_detached(vep, 1);
+      fake_all_new(&r->fake);
+    }
+    dial_until_told(r, 7620, told[0]);
+  }
+  reap(pid);
+  until_detached(vep, 0);
+  vppcom_session_close(vep);
+  vppcom_session_close(l);
+  close(told[0]);
+  close(told[1]);
+  rig_settle(r);
+}
+
+/* A child that is forked while the stack is away, from a parent that never looks again. */
+static void test_fork_without_a_stack(void **state) {
+  struct rig *r = *state;
+  int told[2];
+  assert_int_equal(pipe(told), 0);
+  uint32_t l = rig_listen(7621, 0);
+  fake_all_dead(&r->fake);
+  pid_t pid = forked(); /* its prepare handler finds out */
+  if (pid == 0)
+    accept_in_each_stack(l, told[1], 1);
+  assert_int_equal(vppcom_worker_is_detached(), 1);
+  fake_all_new(&r->fake);
+  dial_until_told(r, 7621, told[0]);
+  reap(pid);
+  vppcom_session_close(l);
+  close(told[0]);
+  close(told[1]);
+  rig_settle(r);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, fork_setup, fork_teardown)
-  const struct CMUnitTest tests[] = {RIG(test_child_accepts), RIG(test_child_serves_connection), RIG(test_turns),
-                                     RIG(test_child_that_uses_nothing), RIG(test_child_connects)};
+  const struct CMUnitTest tests[] = {
+      RIG(test_child_accepts),           RIG(test_child_serves_connection), RIG(test_turns),
+      RIG(test_child_that_uses_nothing), RIG(test_child_connects),          RIG(test_family_comes_back),
+      RIG(test_fork_without_a_stack)};
   return cmocka_run_group_tests_name("vcl fork", tests, NULL, NULL);
 }
