@@ -12,6 +12,8 @@
 #include <string.h>
 
 #define API_TIMEOUT_MS 1000
+#define SHOW_APP_PAGES 4u /* of 10000 sessions: beyond them the counts are a lower bound, the api server stays quick   \
+                           */
 
 static const char *const api_names[API_SERVICES] = {"nicio", "engine", "broker"};
 
@@ -88,6 +90,59 @@ static int show_version(struct api *a, const uint8_t *req, size_t len, uint8_t *
   return rc;
 }
 
+/* A request of ours to a service, its answer unpacked; NULL when there is none. */
+static Hoststack__Control__Reply *api_ask(struct api *a, enum api_service s, const Hoststack__Control__Request *q) {
+  uint8_t *req = malloc(hoststack__control__request__get_packed_size(q) + 1), *bytes = NULL;
+  size_t n = 0;
+  if (!req)
+    return NULL;
+  size_t len = hoststack__control__request__pack(q, req);
+  int rc = api_call(a, s, req, len, &bytes, &n);
+  Hoststack__Control__Reply *r = rc ? NULL : hoststack__control__reply__unpack(NULL, n, bytes);
+  free(bytes);
+  free(req);
+  return r;
+}
+
+static void count_sessions(Hoststack__Control__Apps *apps, const Hoststack__Control__Sessions *s) {
+  for (size_t i = 0; i < s->n_session; i++)
+    for (size_t k = 0; k < apps->n_app; k++)
+      for (size_t w = 0; w < apps->app[k]->n_worker; w++)
+        if (apps->app[k]->worker[w]->worker_id == s->session[i]->worker_id)
+          apps->app[k]->worker[w]->sessions++;
+}
+
+/* Apps are the broker's, the sessions of their workers are counted from the engine's table, page by page. */
+static int show_app(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
+  int rc = api_forward(a, API_BROKER, req, len, reply, n);
+  Hoststack__Control__Reply *r = rc ? NULL : hoststack__control__reply__unpack(NULL, *n, *reply);
+  if (!r || r->body_case != HOSTSTACK__CONTROL__REPLY__BODY_APPS)
+    goto out; /* the broker's refusal is the answer */
+  Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__ShowSession page = HOSTSTACK__CONTROL__SHOW_SESSION__INIT;
+  q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION;
+  q.show_session = &page;
+  for (uint32_t pages = 0; pages < SHOW_APP_PAGES; pages++) {
+    Hoststack__Control__Reply *s = api_ask(a, API_ENGINE, &q);
+    size_t got = s && s->body_case == HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS ? s->sessions->n_session : 0;
+    if (got)
+      count_sessions(r->apps, s->sessions);
+    page.offset += (uint32_t)got;
+    int more = got && page.offset < s->sessions->total;
+    if (s)
+      hoststack__control__reply__free_unpacked(s, NULL);
+    if (!more)
+      break;
+  }
+  free(*reply);
+  *reply = NULL;
+  rc = svc_pack_reply(r, reply, n);
+out:
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  return rc;
+}
+
 /* The engine raises its epoch, then nicio its own: both directions start anew, one after the other. */
 static int reset_rings(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
   int rc = api_forward(a, API_ENGINE, req, len, reply, n);
@@ -120,7 +175,7 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
     return api_forward(a, API_ENGINE, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
-    return api_forward(a, API_BROKER, req, req_len, reply, reply_len);
+    return show_app(a, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:
     return show_version(a, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS:

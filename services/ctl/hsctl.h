@@ -41,6 +41,8 @@ struct table {
   char **cell;
   size_t n, cap, columns;
 };
+/** `text` without control characters, which a terminal would obey: names are chosen by apps. Returns buf. */
+const char *table_plain(char *buf, size_t size, const char *text);
 void table_row(struct table *t, size_t columns, ...);
 void table_print(struct table *t, FILE *f);
 

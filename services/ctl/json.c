@@ -6,18 +6,46 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void json_string(FILE *f, const char *s, size_t len) {
+/* Bytes of the UTF-8 character at s (RFC 3629 4), 0 when there is none: an app chooses its name byte by byte. */
+static size_t json_utf8(const unsigned char *s, size_t len) {
+  size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : 0;
+  if (s[0] >= 0xf0 && s[0] < 0xf5)
+    n = 4;
+  if (n == 0 || n > len)
+    return 0;
+  for (size_t i = 1; i < n; i++)
+    if ((s[i] & 0xc0) != 0x80)
+      return 0;
+  if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+      (s[0] == 0xf4 && s[1] > 0x8f))
+    return 0;
+  return n;
+}
+
+static void json_string(FILE *f, const char *text, size_t len) {
+  const unsigned char *s = (const unsigned char *)text;
   fputc('"', f);
-  for (size_t i = 0; i < len; i++) {
-    unsigned char c = (unsigned char)s[i];
-    if (c == '"' || c == '\\')
-      fprintf(f, "\\%c", c);
-    else if (c < 0x20)
-      fprintf(f, "\\u%04x", c);
+  for (size_t i = 0; i < len;) {
+    size_t n = json_utf8(s + i, len - i);
+    if (n == 0)
+      fputs("\\ufffd", f);
+    else if (s[i] == '"' || s[i] == '\\')
+      fprintf(f, "\\%c", s[i]);
+    else if (s[i] < 0x20 || s[i] == 0x7f)
+      fprintf(f, "\\u%04x", s[i]);
     else
-      fputc(c, f);
+      fwrite(s + i, 1, n, f);
+    i += n ? n : 1;
   }
   fputc('"', f);
+}
+
+/* JSON knows no infinity and no NaN. */
+static void json_double(FILE *f, double v) {
+  if (v - v == 0)
+    fprintf(f, "%.15g", v);
+  else
+    fputs("null", f);
 }
 
 static void json_value(FILE *f, const ProtobufCFieldDescriptor *d, const void *p) {
@@ -42,10 +70,10 @@ static void json_value(FILE *f, const ProtobufCFieldDescriptor *d, const void *p
     json_print(f, *(ProtobufCMessage *const *)p);
     break;
   case PROTOBUF_C_TYPE_DOUBLE:
-    fprintf(f, "%g", *(const double *)p);
+    json_double(f, *(const double *)p);
     break;
   case PROTOBUF_C_TYPE_FLOAT:
-    fprintf(f, "%g", (double)*(const float *)p);
+    json_double(f, (double)*(const float *)p);
     break;
   case PROTOBUF_C_TYPE_UINT64:
   case PROTOBUF_C_TYPE_FIXED64:

@@ -59,8 +59,9 @@ static void print_apps(const Hoststack__Control__Apps *m) {
   char a[24], b[24], c[24], d[24], e[24];
   for (size_t i = 0; i < m->n_app; i++) {
     const Hoststack__Control__App *app = m->app[i];
-    printf("app %" PRIu64 " %s, namespace %s\n", app->app_id, app->name,
-           app->namespace_id && *app->namespace_id ? app->namespace_id : "default");
+    char name[96], ns[96];
+    printf("app %" PRIu64 " %s, namespace %s\n", app->app_id, table_plain(name, sizeof name, app->name),
+           app->namespace_id && *app->namespace_id ? table_plain(ns, sizeof ns, app->namespace_id) : "default");
     if (app->n_worker)
       table_row(&t, 6, "  WORKER", "PID", "STATE", "SESSIONS", "LISTENERS", "MEMORY");
     for (size_t w = 0; w < app->n_worker; w++) {

@@ -7,6 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *table_plain(char *buf, size_t size, const char *text) {
+  size_t n = 0;
+  for (; text && text[n] && n + 1 < size; n++)
+    buf[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
+  buf[n] = '\0';
+  return buf;
+}
+
 void table_row(struct table *t, size_t columns, ...) {
   va_list ap;
   t->columns = columns;
@@ -19,7 +27,8 @@ void table_row(struct table *t, size_t columns, ...) {
   va_start(ap, columns);
   for (size_t i = 0; i < columns; i++) {
     const char *text = va_arg(ap, const char *);
-    t->cell[t->n++] = strdup(text && *text ? text : "-");
+    char plain[256];
+    t->cell[t->n++] = strdup(text && *text ? table_plain(plain, sizeof plain, text) : "-");
   }
   va_end(ap);
 }

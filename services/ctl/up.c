@@ -22,6 +22,7 @@
 
 #define UP_SERVICES 4
 #define UP_WAIT_MS  15000 /* for all services to serve */
+#define UP_DEATHS   8     /* ends at once this often: will not serve by waiting */
 #define UP_STOP_MS  2000  /* for one to end by SIGTERM */
 
 static const char *const up_order[UP_SERVICES] = {"broker", "nicio", "engine", "api"};
@@ -62,8 +63,20 @@ static int up_check_config(const struct hsctl *h) {
   return rc;
 }
 
+/* A service that ends again and again is told to the waiting `hsctl up`; it is tried on, as always. */
+static void up_report_loop(struct supervisor *s) {
+  for (int i = 0; i < s->n && s->report_fd >= 0; i++) {
+    if (s->child[i].deaths < UP_DEATHS)
+      continue;
+    (void)!write(s->report_fd, s->child[i].service, strlen(s->child[i].service));
+    close(s->report_fd);
+    s->report_fd = -1;
+  }
+}
+
 static void up_report(struct supervisor *s) {
   int up = 0;
+  up_report_loop(s);
   for (int i = 0; i < s->n; i++)
     up += s->child[i].up;
   if (s->told || up < s->n)
@@ -162,14 +175,22 @@ static int up_supervise(const struct hsctl *h, const char *const *services, int 
 /* The waiting parent: 0 once the supervisor says that all serve. */
 static int up_wait(int fd, const char *run_dir) {
   struct pollfd p = {.fd = fd, .events = POLLIN};
-  char byte;
+  char word[16];
   if (poll(&p, 1, UP_WAIT_MS) <= 0) {
     fprintf(stderr, "hsctl up: not all services serve after %d s; hsctl show version tells which, %s/log why\n",
             UP_WAIT_MS / 1000, run_dir);
     return 1;
   }
-  if (read(fd, &byte, 1) == 1)
+  ssize_t n = read(fd, word, sizeof word);
+  if (n == 1)
     return 0;
+  if (n > 1) {
+    fprintf(stderr,
+            "hsctl up: %.*s ends as soon as it starts, %d times so far; %s/log tells why\n"
+            "hsctl up: the supervisor goes on trying; hsctl down ends it\n",
+            (int)n, word, UP_DEATHS, run_dir);
+    return 1;
+  }
   fprintf(stderr, "hsctl up: the supervisor ended; its log is %s/log\n", run_dir);
   return 1;
 }

@@ -87,6 +87,7 @@ class Ctl(netcase.NetCase):
         self.assertEqual(len(apps), 1)
         self.assertEqual(apps[0]["listener"][0]["local"], f"{STACK4}:7000")
         self.assertEqual(apps[0]["worker"][0]["pid"], self.server.pid)
+        self.assertEqual(sum(w["sessions"] for w in apps[0]["worker"]), 3)
         self.assertEqual(self.lab.listeners(), [(f"{STACK4}:7000", self.server.pid)])
 
     def test_version(self):
