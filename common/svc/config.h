@@ -92,7 +92,7 @@ struct config {
   uint32_t rx_fifo_max, tx_fifo_max; /* bytes */
   uint32_t port_lo, port_hi;         /* ephemeral range */
   struct {
-    int sack, timestamps, wscale, nodelay_default;
+    int sack, timestamps, wscale, nodelay_default, idle_restart;
     uint32_t rto_initial_ms, rto_min_ms, rto_max_ms, delack_ms, syn_retries, data_retries, time_wait_ms, fin_wait2_ms,
         keepidle_s, keepintvl_s, keepcnt, init_cwnd_segs, orphans_max;
     char cc[16];

@@ -178,6 +178,8 @@ const struct config_key config_keys[] = {
      "unanswered probes before ETIMEDOUT"},
     {"engine.tcp.initial-window-segments", CONFIG_U32, "segments", 1, 100, "10", C(tcp.init_cwnd_segs), NO,
      "initial congestion window (RFC 6928)"},
+    {"engine.tcp.slow-start-after-idle", CONFIG_BOOL, "", 0, 1, "true", C(tcp.idle_restart), NO,
+     "initial window again when nothing was sent for an RTO (RFC 5681 4.1)"},
     {"engine.tcp.orphans-max", CONFIG_U32, "connections", 0, 16777216, "16384", C(tcp.orphans_max), NO,
      "orphans beyond this are reset"},
     {"engine.tcp.congestion-control", CONFIG_CHOICE, "", 0, 0, "cubic", C(tcp.cc), 0, "cubic newreno",

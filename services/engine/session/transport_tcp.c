@@ -313,6 +313,7 @@ static int tcp_transport_init(struct worker *w) {
   w->tcp.cfg.timestamps = (uint8_t)cfg->tcp.timestamps;
   w->tcp.cfg.wscale = (uint8_t)cfg->tcp.wscale;
   w->tcp.cfg.nodelay = (uint8_t)cfg->tcp.nodelay_default;
+  w->tcp.cfg.idle_restart = (uint8_t)cfg->tcp.idle_restart;
   w->tcp.cfg.rto_initial = cfg->tcp.rto_initial_ms * 1000ull;
   w->tcp.cfg.rto_min = cfg->tcp.rto_min_ms * 1000ull;
   w->tcp.cfg.rto_max = cfg->tcp.rto_max_ms * 1000ull;

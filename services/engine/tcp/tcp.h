@@ -89,6 +89,7 @@ struct tcp_env_ops {
 /** Tunables; defaults by tcp_config_defaults(). Times in µs unless named otherwise. */
 struct tcp_config {
   uint8_t sack, timestamps, wscale, nodelay;
+  uint8_t idle_restart; /* the initial window again after an RTO without sending (RFC 5681 4.1) */
   usec_t rto_initial, rto_min, rto_max, delack;
   usec_t time_wait, fin_wait2;
   uint32_t syn_retries, data_retries;

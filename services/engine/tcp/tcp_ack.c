@@ -74,6 +74,7 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
       TCP_COUNT(e, reneged);
       c->board.n = c->board.bytes = 0;
       c->recovery = TCP_LOSS;
+      c->frto = TCP_FRTO_NONE;
       c->recover = d->snd_max;
       c->snd_nxt = c->snd_una;
     }
@@ -115,6 +116,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
   int dup = acked == 0 && seg->len == 0 && !(h->flags & (TCP_SYN | TCP_FIN)) && wnd == c->d->snd_wnd &&
             c->snd_nxt != c->snd_una; /* RFC 5681 2 */
   int holes = c->board.n > 0 && c->recovery == TCP_OPEN;
+  uint32_t sacked = c->board.bytes;
   tcp_sack_update(c, seg, &news);
   if (acked > 0) {
     if (holes) /* filled without a retransmission */
@@ -123,6 +125,8 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
     if (tcp_state(c) == ABI_TCP_CLOSED || tcp_state(c) == ABI_TCP_TIME_WAIT)
       return 0;
   }
+  uint32_t arrived = acked + c->board.bytes;
+  news.delivered = arrived > sacked ? arrived - sacked : 0;
   tcp_ack_window(c, seg);
   uint32_t ecr = (c->d->nego & ABI_TCB_TS) && (h->opts.present & TCP_OPT_HAS_TS) ? h->opts.ts_ecr : 0;
   if (c->snd_una != c->d->snd_max || c->recovery != TCP_OPEN || c->undo)

@@ -54,7 +54,7 @@ uint32_t tcp_cc_cubic_at(const struct tcp_conn *c, uint64_t ticks) {
 /* Conservative slow start, at the end of a round. */
 static void hystart_css_round(struct tcp_conn *c) {
   struct tcp_hystart *h = &c->hystart;
-  if (h->samples >= N_RTT_SAMPLE && h->now < h->base) {
+  if (h->samples >= N_RTT_SAMPLE && h->now < h->last) {
     h->css = 0; /* RFC 9406 4.2: the delay is gone, it was no queue of ours */
   } else if (++h->css > CSS_ROUNDS) {
     c->ssthresh = c->cwnd;
@@ -71,7 +71,7 @@ static void hystart_acked(struct tcp_conn *c) {
   }
   if (h->css == 0 && h->samples >= N_RTT_SAMPLE && h->last != UINT32_MAX &&
       h->now >= h->last + HS_CLAMP(h->last / MIN_RTT_DIVISOR, MIN_RTT_THRESH, MAX_RTT_THRESH)) {
-    h->base = h->now;
+    h->last = h->now; /* cssBaselineMinRtt */
     h->css = 1;
   }
   if (seq_lt(c->snd_una, h->end))
@@ -79,7 +79,8 @@ static void hystart_acked(struct tcp_conn *c) {
   if (h->css != 0)
     hystart_css_round(c);
   h->end = c->snd_nxt;
-  h->last = h->now;
+  if (h->css == 0)
+    h->last = h->now;
   h->now = UINT32_MAX;
   h->samples = 0;
 }

@@ -42,6 +42,13 @@ enum tcp_undo {
   TCP_UNDO_FIRST, /* that, or the timestamp echoed by the first new ACK */
 };
 
+/** tcp_conn.frto: what F-RTO (RFC 5682) waits for after an RTO. */
+enum tcp_frto {
+  TCP_FRTO_NONE,
+  TCP_FRTO_FIRST,  /* the first ACK: was it caused by the retransmission? */
+  TCP_FRTO_SECOND, /* new data went out instead of more retransmissions: does the next ACK cover what was not resent? */
+};
+
 enum tcp_recovery {
   TCP_OPEN,     /* nothing is believed lost */
   TCP_RECOVERY, /* fast recovery: RFC 6675 with SACK, RFC 6582 without */
@@ -68,8 +75,7 @@ struct tcp_cubic {
 /** HyStart++, RFC 9406. Round trips in µs, UINT32_MAX = none seen. */
 struct tcp_hystart {
   seq32_t end;        /* of the round that runs */
-  uint32_t last, now; /* least round trip of the last round and of this */
-  uint32_t base;      /* least round trip when conservative slow start began */
+  uint32_t last, now; /* least round trip of the last round, or when conservative slow start began, and of this */
   uint8_t samples;    /* of this round */
   uint8_t css;        /* 0 = slow start, else 1 + rounds of conservative slow start */
   uint8_t pad[2];
@@ -94,11 +100,12 @@ struct tcp_conn {
   uint32_t cwnd, ssthresh;
   uint32_t cwnd_acked; /* congestion avoidance: bytes acked since cwnd last grew; cubic: what was left of a byte */
   uint32_t prior_cwnd, prior_ssthresh;
-  uint32_t undo_bytes; /* retransmitted in this recovery and not yet reported as duplicates */
-  seq32_t recover;     /* snd_max when recovery began */
-  seq32_t high_rxt;    /* holes below were retransmitted in this pass */
-  seq32_t rxt_mark;    /* snd_max when this pass began: SACKs above it prove retransmissions lost */
-  uint32_t rexmit_ts;  /* our timestamp of the first retransmission (RFC 3522) */
+  uint32_t prr_delivered, prr_out, prr_fs; /* RFC 6937: in this recovery; flight when it began */
+  uint32_t undo_bytes;                     /* retransmitted in this recovery and not yet reported as duplicates */
+  seq32_t recover;                         /* snd_max when recovery began */
+  seq32_t high_rxt;                        /* holes below were retransmitted in this pass */
+  seq32_t rxt_mark;                        /* snd_max when this pass began: SACKs above it prove retransmissions lost */
+  uint32_t rexmit_ts;                      /* our timestamp of the first retransmission (RFC 3522) */
   uint32_t dupacks;
   usec_t undo_until;
   usec_t hole_at; /* when the first hole showed, 0 = none */
@@ -124,26 +131,26 @@ struct tcp_conn {
   struct tcp_sack dsack;          /* to be reported once, l == r: none (RFC 2883) */
   uint8_t ooo_order[ABI_TCB_OOO]; /* indices of d->ooo, latest first (RFC 2018 4) */
 
-  uint8_t recovery;   /* enum tcp_recovery */
-  uint8_t backoff;    /* RTOs in a row */
-  uint8_t probes;     /* zero-window or keep-alive probes without an answer */
-  uint8_t persists;   /* zero-window probes since the window closed: their back-off */
-  uint8_t quickack;   /* segments still to be acked at once */
-  uint8_t reo_mult;   /* reordering window in quarters of min_rtt */
-  uint8_t reo_seen;   /* this path reorders: lateness in time, not in segments, means loss */
-  uint8_t ack_now;    /* an ACK is due: the next tcp_output sends it, alone or with data */
-  uint8_t pingpong;   /* request and response: the ACK will ride on the answer */
-  uint8_t undo;       /* enum tcp_undo */
-  uint8_t force;      /* enum tcp_force */
-  uint8_t limited;    /* cwnd was what stopped us: it may grow (RFC 7661 4.3 in spirit) */
-  uint8_t peer_fin;   /* peer_fin_seq is valid */
-  uint8_t shut_wr;    /* shutdown came before the handshake was done */
-  uint8_t blocked;    /* ops->send had no frame */
-  uint8_t told;       /* TCP_EV_CLOSED is to be sent when the call that is running ends */
-  uint8_t wnd_closed; /* the wire says that our window is 0 or nearly so */
-  uint8_t tail;       /* a tail loss probe went out, and nothing was acknowledged since */
-  uint8_t reo_keep;   /* recoveries for which reo_seen still holds */
-  uint8_t pad[1];
+  uint8_t recovery;    /* enum tcp_recovery */
+  uint8_t backoff;     /* RTOs in a row */
+  uint8_t probes;      /* zero-window or keep-alive probes without an answer */
+  uint8_t persists;    /* zero-window probes since the window closed: their back-off */
+  uint8_t quickack;    /* segments still to be acked at once */
+  uint8_t reo_mult;    /* reordering window in quarters of min_rtt */
+  uint8_t reo_seen;    /* this path reorders: lateness in time, not in segments, means loss */
+  uint8_t ack_now;     /* an ACK is due: the next tcp_output sends it, alone or with data */
+  uint8_t pingpong;    /* request and response: the ACK will ride on the answer */
+  uint8_t undo;        /* enum tcp_undo */
+  uint8_t force;       /* enum tcp_force */
+  uint8_t limited;     /* cwnd was what stopped us: it may grow (RFC 7661 4.3 in spirit) */
+  uint8_t peer_fin;    /* peer_fin_seq is valid */
+  uint8_t shut_wr;     /* shutdown came before the handshake was done */
+  uint8_t blocked;     /* ops->send had no frame */
+  uint8_t told;        /* TCP_EV_CLOSED is to be sent when the call that is running ends */
+  uint8_t wnd_closed;  /* the wire says that our window is 0 or nearly so */
+  uint8_t tail;        /* a tail loss probe went out, and nothing was acknowledged since */
+  uint8_t reo_keep;    /* recoveries for which reo_seen still holds */
+  uint8_t frto;        /* enum tcp_frto */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;
 };

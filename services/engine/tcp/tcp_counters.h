@@ -38,6 +38,7 @@
   X(rto, warn, "retransmission timeouts")                                                                              \
   X(tail_probes, info, "tail loss probes (RFC 8985 7)")                                                                \
   X(undo, info, "reductions of cwnd taken back as spurious")                                                           \
+  X(frto, info, "retransmission timeouts that F-RTO found spurious (RFC 5682)")                                        \
   X(reordering, info, "segments that came late but came")                                                              \
   X(reneged, warn, "peers that forgot what they had SACKed")                                                           \
   X(dsack_in, info, "duplicates reported by peers")                                                                    \

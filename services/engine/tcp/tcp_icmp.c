@@ -19,6 +19,7 @@ static void icmp_pmtu(struct tcp_env *e, struct tcp_conn *c, uint32_t mtu, usec_
   if (c->mss >= before || !tcp_synchronized(tcp_state(c)) || c->snd_una == c->d->snd_max)
     return;
   c->recovery = TCP_LOSS;
+  c->frto = TCP_FRTO_NONE;
   c->recover = c->d->snd_max;
   c->snd_nxt = c->high_rxt = c->snd_una;
   c->dupacks = 0;

@@ -60,9 +60,10 @@ int tcp_ooo_check(const struct tcp_conn *c);
 
 /* tcp_sack.c: the scoreboard */
 struct tcp_sack_news {
-  uint32_t bytes; /* SACKed for the first time */
-  uint32_t dsack; /* bytes reported as duplicates */
-  int late;       /* a hole below the highest SACK was filled */
+  uint32_t bytes;     /* SACKed for the first time */
+  uint32_t dsack;     /* bytes reported as duplicates */
+  uint32_t delivered; /* bytes that this ACK shows to have arrived, cumulatively or SACKed (RFC 6937 2) */
+  int late;           /* a hole below the highest SACK was filled */
 };
 void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news);
 void tcp_sack_acked(struct tcp_conn *c);
@@ -83,6 +84,11 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_loss_tail_arm(struct tcp_conn *c, usec_t now);
 void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* tcp_prr.c */
+void tcp_prr_begin(struct tcp_conn *c);
+void tcp_prr_ack(struct tcp_conn *c, uint32_t delivered);
+void tcp_prr_sent(struct tcp_conn *c, uint32_t len);
 
 /* tcp_output.c */
 int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now);

@@ -68,7 +68,8 @@ static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
 /* FlightSize for ssthresh. Not what SACKs let out beyond cwnd (RFC 3042 2); and when cwnd was what stopped the last
  * output, cwnd itself: in the midst of a burst of ACKs what they made room for is not sent yet. */
 static uint32_t loss_flight(const struct tcp_conn *c) {
-  return c->limited ? c->cwnd : HS_MIN(tcp_flight(c), c->cwnd);
+  uint32_t wnd = c->recovery == TCP_RECOVERY ? c->ssthresh : c->cwnd; /* there cwnd is what PRR makes of it */
+  return c->limited ? wnd : HS_MIN(tcp_flight(c), wnd);
 }
 
 /** Begin fast recovery (RFC 6675 5 (4), RFC 6582 3.2 step 2). */
@@ -80,6 +81,7 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->reo_mult = 1;
   }
   c->cc->loss(c, loss_flight(c), now);
+  tcp_prr_begin(c);
   c->recovery = TCP_RECOVERY;
   c->recover = c->rxt_mark = c->d->snd_max;
   c->high_rxt = c->snd_una;
@@ -156,6 +158,35 @@ static void loss_in_recovery(struct tcp_env *e, struct tcp_conn *c, uint32_t ack
   }
 }
 
+/* Whether there is something to send that was never sent. */
+static int loss_has_new(struct tcp_env *e, const struct tcp_conn *c) {
+  uint32_t out = c->d->snd_max - c->snd_una;
+  return e->ops->tx_used(e->ctx, (struct tcp_conn *)(uintptr_t)c) > out && c->d->snd_wnd > out;
+}
+
+/* RFC 5682 2.1 steps 2 and 3, an ACK below `recover` after an RTO. */
+static void loss_frto(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup) {
+  if (acked == 0 && !dup)
+    return;
+  if (c->frto == TCP_FRTO_FIRST && acked > 0 && loss_has_new(e, c)) { /* (2b): two new segments instead */
+    c->frto = TCP_FRTO_SECOND;
+    c->snd_nxt = c->d->snd_max;
+    c->cwnd = tcp_loss_pipe(c) + 2 * tcp_mss_payload(c);
+    return;
+  }
+  if (c->frto == TCP_FRTO_SECOND && acked > 0) { /* (3b): what was not sent again has arrived */
+    TCP_COUNT(e, frto);
+    c->frto = TCP_FRTO_NONE;
+    loss_undo(e, c);
+    return;
+  }
+  if (c->frto == TCP_FRTO_SECOND) { /* (3a): lost indeed */
+    c->snd_nxt = c->snd_una;
+    c->cwnd = HS_MIN(c->ssthresh, 3 * tcp_mss_payload(c));
+  }
+  c->frto = TCP_FRTO_NONE;
+}
+
 /** An ACK came: `acked` bytes were new (snd_una has moved), or `dup` = a duplicate in the sense of RFC 5681 2. */
 void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, const struct tcp_sack_news *news,
                      uint32_t ts_ecr, usec_t now) {
@@ -188,9 +219,14 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
     if (acked > 0 && seq_geq(c->snd_una, c->recover)) {
       c->recovery = TCP_OPEN;
       c->dupacks = 0;
+      c->frto = TCP_FRTO_NONE;
+    } else if (c->frto != TCP_FRTO_NONE) {
+      loss_frto(e, c, acked, dup);
     }
     break;
   }
+  if (c->recovery == TCP_RECOVERY && (c->d->nego & ABI_TCB_SACK))
+    tcp_prr_ack(c, news->delivered);
 }
 
 /** The retransmission timer ran out: everything out is lost, but what was SACKed (RFC 5681 3.1, RFC 6675 5.1). */
@@ -202,6 +238,8 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->undo = TCP_UNDO_NONE;
   TCP_COUNT(e, rto);
   c->cc->rto(c, loss_flight(c), first && c->recovery != TCP_LOSS, now);
+  /* RFC 5682 2.1 step 1, where no timestamps tell (RFC 3522) */
+  c->frto = first && c->recovery == TCP_OPEN && !(c->d->nego & ABI_TCB_TS) ? TCP_FRTO_FIRST : TCP_FRTO_NONE;
   c->recovery = TCP_LOSS;
   c->recover = c->d->snd_max;
   c->snd_nxt = c->high_rxt = c->snd_una;

@@ -23,6 +23,7 @@ void tcp_config_defaults(struct tcp_config *cfg) {
       .timestamps = 1,
       .wscale = 1,
       .nodelay = 0,
+      .idle_restart = 1,
       .rto_initial = 1 * SEC, /* RFC 6298 (2.1) */
       .rto_min = 200 * MS,    /* deviates: RFC 6298 (2.4) says 1 s; as Linux does */
       .rto_max = 60 * SEC,

@@ -193,6 +193,7 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
   output_promise_max(c->d, end);
   if (output_send(e, c, &out, p->now) == -ENOBUFS)
     return -ENOBUFS;
+  tcp_prr_sent(c, len);
   if (rexmit) {
     TCP_COUNT(e, rexmit_segs);
     TCP_COUNT_N(e, rexmit_bytes, len);
@@ -379,7 +380,8 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (output_may_send(state) && !(c->d->fin & ABI_TCB_FIN_ACKED)) {
     struct output_plan p;
     output_plan(e, c, &p, now);
-    if (c->snd_nxt == c->snd_una && c->recovery == TCP_OPEN && c->last_tx != 0 && now - c->last_tx > c->rto)
+    if (e->cfg.idle_restart && c->snd_nxt == c->snd_una && c->recovery == TCP_OPEN && c->last_tx != 0 &&
+        now - c->last_tx > c->rto)
       c->cc->idle(c, e->cfg.init_cwnd_segs);
     seq32_t before = c->snd_nxt;
     c->limited = 0;

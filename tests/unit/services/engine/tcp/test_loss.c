@@ -162,6 +162,121 @@ static void test_sack_new_data_in_recovery(void **state) {
   NOTHING(r); /* pipe: 8, 9, the retransmission and two new ones = ssthresh of 5 */
 }
 
+/* RFC 3042: each of the first two duplicates lets one new segment out, with and without SACK. */
+static void test_limited_transmit(void **state) {
+  for (unsigned opts = 0; opts <= RIG_SACK; opts += RIG_SACK) {
+    struct rig *r = *state;
+    rig_init(r);
+    ten_out(r, opts);
+    rig_write(r, 20 * 1460);
+    NOTHING(r);
+    for (uint32_t i = 0; i < 2; i++) {
+      if (opts & RIG_SACK)
+        sack(r, 1, 2 + i);
+      rig_in(r, TCP_ACK, 1, 1, 0);
+      EXPECT(r, TCP_ACK, at(r, 10 + i), 1, 1460);
+      NOTHING(r);
+    }
+    assert_int_equal(r->conn.recovery, TCP_OPEN);
+    assert_int_equal(r->conn.cwnd, 10 * 1460);
+  }
+}
+
+/* RFC 6937: a window of 20 comes down to 10 by one segment for each two that arrive. */
+static void test_prr_is_proportional(void **state) {
+  struct rig *r = *state;
+  r->wnd = 65535;
+  rig_passive(r, RIG_SACK);
+  r->conn.cwnd = 20 * 1460;
+  rig_write(r, 60 * 1460);
+  assert_int_equal(rig_unseen(r), 20);
+  rig_skip(r);
+  sack(r, 1, 4); /* three at once: recovery begins */
+  rig_in(r, TCP_ACK, 1, 1, 0);
+  assert_int_equal(r->conn.recovery, TCP_RECOVERY);
+  assert_int_equal(r->conn.ssthresh, 10 * 1460);
+  EXPECT(r, TCP_ACK, 1, 1, 1460);
+  NOTHING(r); /* 3 · 10 / 20 = one and a half */
+  uint32_t out = 1;
+  for (uint32_t i = 4; i < 16; i++) { /* until the pipe is down at ssthresh */
+    sack(r, 1, i + 1);
+    rig_in(r, TCP_ACK, 1, 1, 0);
+    uint32_t want = i * 10 / 20; /* i have arrived; by bytes, so that half a segment waits */
+    assert_int_equal(rig_unseen(r), want - out);
+    out = want;
+    rig_skip(r);
+  }
+  rig_in(r, TCP_ACK, 1, at(r, 20), 0);
+  assert_int_equal(r->conn.recovery, TCP_OPEN);
+  assert_int_equal(r->conn.cwnd, 10 * 1460);
+  assert_int_equal(rig_unseen(r), 4); /* six of the ten are out already: no burst */
+}
+
+/* PRR-SSRB: below ssthresh no more than one segment beyond what arrives, up to ssthresh. */
+static void test_prr_after_heavy_loss(void **state) {
+  struct rig *r = *state;
+  r->wnd = 65535;
+  rig_passive(r, RIG_SACK);
+  r->conn.cwnd = 20 * 1460;
+  rig_write(r, 40 * 1460);
+  rig_skip(r);
+  sack(r, 15, 18); /* fifteen are lost, two are still out */
+  rig_in(r, TCP_ACK, 1, 1, 0);
+  assert_int_equal(rig_unseen(r), 4); /* three arrived, and one */
+  rig_skip(r);
+  sack(r, 15, 19);
+  rig_in(r, TCP_ACK, 1, 1, 0);
+  assert_int_equal(rig_unseen(r), 2);
+  assert_true(tcp_loss_pipe(&r->conn) <= r->conn.ssthresh);
+}
+
+/* RFC 5682 2.1: the ACKs after an RTO were only late. */
+static void test_frto_spurious(void **state) {
+  struct rig *r = *state;
+  ten_out(r, 0);
+  rig_write(r, 20 * 1460);
+  uint32_t cwnd = r->conn.cwnd;
+  rig_pass(r, r->conn.rto);
+  EXPECT(r, TCP_ACK, 1, 1, 1460);
+  NOTHING(r);
+  rig_in(r, TCP_ACK, 1, at(r, 1), 0); /* (2b): two new segments, not the second one again */
+  EXPECT(r, TCP_ACK, at(r, 10), 1, 1460);
+  EXPECT(r, TCP_ACK, at(r, 11), 1, 1460);
+  NOTHING(r);
+  rig_in(r, TCP_ACK, 1, at(r, 2), 0); /* (3b) */
+  assert_int_equal(COUNTER(r, frto), 1);
+  assert_int_equal(r->conn.recovery, TCP_OPEN);
+  assert_true(r->conn.cwnd >= cwnd);
+  assert_int_equal(r->conn.retrans_total, 1);
+}
+
+static void test_frto_true_loss(void **state) {
+  struct rig *r = *state;
+  ten_out(r, 0);
+  rig_write(r, 20 * 1460);
+  rig_pass(r, r->conn.rto);
+  EXPECT(r, TCP_ACK, 1, 1, 1460);
+  rig_in(r, TCP_ACK, 1, at(r, 1), 0);
+  rig_skip(r);
+  rig_in(r, TCP_ACK, 1, at(r, 1), 0); /* (3a): a duplicate: the second one is lost too */
+  EXPECT(r, TCP_ACK, at(r, 1), 1, 1460);
+  assert_int_equal(LAST(r)->rexmit, 1);
+  assert_int_equal(r->conn.recovery, TCP_LOSS);
+  assert_in_range(r->conn.cwnd, 1460, 3 * 1460);
+  assert_int_equal(COUNTER(r, frto), 0);
+}
+
+static void test_frto_without_new_data(void **state) {
+  struct rig *r = *state;
+  ten_out(r, 0);
+  rig_pass(r, r->conn.rto);
+  EXPECT(r, TCP_ACK, 1, 1, 1460);
+  rig_in(r, TCP_ACK, 1, at(r, 1), 0); /* nothing new to send: as without F-RTO */
+  EXPECT(r, TCP_ACK, at(r, 1), 1, 1460);
+  EXPECT(r, TCP_ACK, at(r, 2), 1, 1460);
+  NOTHING(r);
+}
+
 static void test_lost_retransmission(void **state) {
   struct rig *r = *state;
   ten_out(r, RIG_SACK);
@@ -511,6 +626,12 @@ int main(void) {
       RIG_TEST(test_early_retransmit),
       RIG_TEST(test_reordering_is_learnt),
       RIG_TEST(test_undo_by_dsack),
+      RIG_TEST(test_limited_transmit),
+      RIG_TEST(test_prr_is_proportional),
+      RIG_TEST(test_prr_after_heavy_loss),
+      RIG_TEST(test_frto_spurious),
+      RIG_TEST(test_frto_true_loss),
+      RIG_TEST(test_frto_without_new_data),
       RIG_TEST(test_undo_by_timestamp),
       RIG_TEST(test_true_loss_is_not_undone),
       RIG_TEST(test_reneging),

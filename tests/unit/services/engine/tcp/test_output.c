@@ -262,6 +262,18 @@ static void test_idle_restarts_slowly(void **state) {
   assert_int_equal(rig_unseen(r), 10); /* RFC 5681 4.1 */
 }
 
+static void test_idle_restart_off(void **state) {
+  struct rig *r = *state;
+  r->env.cfg.idle_restart = 0;
+  rig_passive(r, 0);
+  rig_write(r, 14600);
+  rig_skip(r);
+  rig_in(r, TCP_ACK, 1, 14601, 0);
+  rig_pass(r, 10 * RIG_S);
+  rig_write(r, 29200);
+  assert_int_equal(rig_unseen(r), 20);
+}
+
 static void test_slow_start_and_avoidance(void **state) {
   struct rig *r = *state;
   rig_passive(r, 0);
@@ -382,6 +394,7 @@ int main(void) {
       RIG_TEST(test_peer_shrinks_window),
       RIG_TEST(test_window_update_only_by_newer),
       RIG_TEST(test_idle_restarts_slowly),
+      RIG_TEST(test_idle_restart_off),
       RIG_TEST(test_slow_start_and_avoidance),
       RIG_TEST(test_cwnd_does_not_grow_unused),
       RIG_TEST(test_icmp_pmtu),
