@@ -12,8 +12,9 @@
 #include <string.h>
 
 #define API_TIMEOUT_MS 1000
-#define SHOW_APP_PAGES 4u /* of 10000 sessions: beyond them the counts are a lower bound, the api server stays quick   \
-                           */
+#define SHOW_APP_PAGES                                                                                                 \
+  4u /* of 10000 sessions: beyond them the counts are a lower bound, the api server stays quick                        \
+      */
 
 static const char *const api_names[API_SERVICES] = {"nicio", "engine", "broker"};
 

@@ -35,8 +35,8 @@ static void test_strings(void **state) {
   expect("tab\tesc\033[2J\177", "tab\\u0009esc\\u001b[2J\\u007f");
   expect("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
   expect("\xff", "\\ufffd");
-  expect("a\xc3", "a\\ufffd");                   /* cut off */
-  expect("\xc0\xaf", "\\ufffd\\ufffd");          /* too long a form */
+  expect("a\xc3", "a\\ufffd");                       /* cut off */
+  expect("\xc0\xaf", "\\ufffd\\ufffd");              /* too long a form */
   expect("\xed\xa0\x80z", "\\ufffd\\ufffd\\ufffdz"); /* a surrogate */
   expect("\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd");
 }
