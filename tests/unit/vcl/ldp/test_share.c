@@ -126,9 +126,9 @@ static void test_child_dies(void **state) {
 static void test_child_exits(void **state) {
   (void)state;
   struct sock *s = share_connection();
-  pid_t pid = share_fork();
   int go[2];
   assert_int_equal(pipe(go), 0);
+  pid_t pid = share_fork();
   if (pid == 0) {
     close(go[1]);
     char c;
