@@ -78,7 +78,6 @@ struct worker {
   int adopted;       /* RX starts only when adoption is complete */
   int stop;
   uint64_t *counters;
-  uint64_t tcp_counter_base;
   void *control; /* struct engine: told of drained and lying workers */
 };
 
