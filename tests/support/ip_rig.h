@@ -11,8 +11,8 @@
 #include "wire/icmp.h"
 #include "wire/ip.h"
 
-#define RIG_SLOTS  128u
-#define RIG_SENT   64u /* frames remembered; later ones are only counted */
+#define RIG_SLOTS  256u
+#define RIG_SENT   128u /* frames remembered; later ones are only counted */
 #define RIG_EVENTS 16u
 #define RIG_LOOP   8u
 

@@ -26,6 +26,9 @@ void neigh_init(struct neigh_table *t, struct neigh *n, uint32_t *bucket) {
   list_init(&t->waiting);
   for (uint32_t i = 0; i < NEIGH_BUCKETS; i++)
     bucket[i] = NEIGH_NONE;
+  for (uint32_t i = 0; i < NEIGH_QUEUED_MAX; i++)
+    t->frame[i].next = i + 1 < NEIGH_QUEUED_MAX ? i + 1 : NEIGH_NONE;
+  t->frame_free = 0;
 }
 
 struct neigh *neigh_find(struct ip_stack *s, uint32_t port, const struct ip_addr *a) {
@@ -73,12 +76,17 @@ static void neigh_frame_out(const struct neigh *e, const struct neigh_frame *f, 
 
 /* Takes the oldest queued frame out. 0 if there is none. */
 static int neigh_unqueue(struct ip_stack *s, struct neigh *e, struct txf *t) {
+  struct neigh_table *nt = &s->neigh;
   if (e->n_queued == 0)
     return 0;
-  neigh_frame_out(e, &e->queue[0], t);
+  uint32_t idx = e->first;
+  struct neigh_frame *f = &nt->frame[idx];
+  neigh_frame_out(e, f, t);
+  e->first = f->next;
+  f->next = nt->frame_free;
+  nt->frame_free = idx;
   e->n_queued--;
-  memmove(&e->queue[0], &e->queue[1], e->n_queued * sizeof e->queue[0]);
-  s->neigh.n_queued--;
+  nt->n_queued--;
   if (e->n_queued == 0)
     list_del(&e->waiting);
   return 1;
@@ -197,17 +205,26 @@ void neigh_queue(struct ip_stack *s, struct neigh *e, struct txf *t) {
     neigh_drop_oldest(s, list_entry(list_first(&nt->waiting), struct neigh, waiting));
   if (e->n_queued == 0)
     list_add_tail(&nt->waiting, &e->waiting);
+  uint32_t idx = nt->frame_free;
+  nt->frame_free = nt->frame[idx].next;
+  if (e->n_queued == 0)
+    e->first = idx;
+  else
+    nt->frame[e->last].next = idx;
+  e->last = idx;
+  e->n_queued++;
   nt->n_queued++;
   stack_count(s, IPC_NEIGH_QUEUED);
-  e->queue[e->n_queued++] = (struct neigh_frame){.data = t->data,
-                                                 .slot_base = t->slot_base,
-                                                 .slot_off = t->slot_off,
-                                                 .slot = t->slot,
-                                                 .len = t->len,
-                                                 .flags = t->flags,
-                                                 .gso_size = t->gso_size,
-                                                 .csum_start = t->csum_start,
-                                                 .csum_off = t->csum_off};
+  nt->frame[idx] = (struct neigh_frame){.next = NEIGH_NONE,
+                                        .data = t->data,
+                                        .slot_base = t->slot_base,
+                                        .slot_off = t->slot_off,
+                                        .slot = t->slot,
+                                        .len = t->len,
+                                        .flags = t->flags,
+                                        .gso_size = t->gso_size,
+                                        .csum_start = t->csum_start,
+                                        .csum_off = t->csum_off};
 }
 
 /* The MAC is known: what waited goes out. */

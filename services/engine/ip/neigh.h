@@ -13,8 +13,8 @@
 #define NEIGH_MAX        4096u
 #define NEIGH_BUCKETS    4096u /* power of two */
 #define NEIGH_NEW_MAX    1024u /* entries without a MAC at a time: a scan must not push out who we talk to (RFC 6583) */
-#define NEIGH_QUEUE      3u    /* frames kept per entry (RFC 4861 7.2.2) */
-#define NEIGH_QUEUED_MAX 64u   /* in the whole table: each holds a TX slot */
+#define NEIGH_QUEUE      96u /* frames kept per entry (RFC 4861 7.2.2): a burst of handshakes must not wait for its RTO */
+#define NEIGH_QUEUED_MAX 128u /* in the whole table: each holds a TX slot */
 #define NEIGH_NONE       UINT32_MAX
 
 #define NEIGH_RETRANS_US 1000000ull  /* RFC 4861 10: RETRANS_TIMER */
@@ -41,6 +41,7 @@ enum neigh_said {
 
 /* A queued frame: struct txf without the fifo pieces, which are never queued. */
 struct neigh_frame {
+  uint32_t next; /* in its neighbour's queue, or in the free list */
   uint8_t *data, *slot_base;
   uint64_t slot_off;
   uint32_t slot, len;
@@ -56,12 +57,12 @@ struct neigh {
   uint8_t probes;
   uint8_t n_queued;
   uint8_t pad[2];
-  uint32_t next;    /* in its bucket, or in the free list */
-  usec_t confirmed; /* last time it was known to answer */
+  uint32_t first, last; /* of the queue; valid while n_queued != 0 */
+  uint32_t next;        /* in its bucket, or in the free list */
+  usec_t confirmed;     /* last time it was known to answer */
   struct timer_ent timer;
   struct list age;     /* neigh_table.fresh or .known, least recently used first */
   struct list waiting; /* neigh_table.waiting while frames are queued */
-  struct neigh_frame queue[NEIGH_QUEUE];
 };
 
 struct neigh_table {
@@ -71,9 +72,11 @@ struct neigh_table {
   usec_t reachable; /* REACHABLE_TIME of this stack */
   uint32_t n_made, free;
   uint32_t n_used, n_fresh, n_queued;
-  struct list fresh; /* INCOMPLETE and FAILED */
-  struct list known; /* the others */
+  uint32_t frame_free; /* first of the free ones in .frame */
+  struct list fresh;   /* INCOMPLETE and FAILED */
+  struct list known;   /* the others */
   struct list waiting;
+  struct neigh_frame frame[NEIGH_QUEUED_MAX];
 };
 
 #endif
