@@ -23,75 +23,21 @@
 #define GI(n) ((uint64_t)(n) << 30)
 
 #define IDLE_WORDS "adaptive poll sleep"
+#define IMPAIRMENT "nicio.interfaces[].impairment."
+#define IMPAIR_ROW(d, key, field, type, unit, lo, hi, flags, help)                                                     \
+  { IMPAIRMENT #d "." key, type, unit, lo, hi, "0", P(d.field), flags, "", help }
 #define IMPAIR(d)                                                                                                      \
-  {"nicio.interfaces[].impairment." #d ".loss-percent",                                                                \
-   CONFIG_PERCENT,                                                                                                     \
-   "%",                                                                                                                \
-   0,                                                                                                                  \
-   100,                                                                                                                \
-   "0",                                                                                                                \
-   P(d.loss_percent),                                                                                                  \
-   NO,                                                                                                                 \
-   "frames lost"},                                                                                                     \
-      {"nicio.interfaces[].impairment." #d ".reorder-percent",                                                         \
-       CONFIG_PERCENT,                                                                                                 \
-       "%",                                                                                                            \
-       0,                                                                                                              \
-       100,                                                                                                            \
-       "0",                                                                                                            \
-       P(d.reorder_percent),                                                                                           \
-       NO,                                                                                                             \
-       "frames that overtake those before them"},                                                                      \
-      {"nicio.interfaces[].impairment." #d ".duplicate-percent",                                                       \
-       CONFIG_PERCENT,                                                                                                 \
-       "%",                                                                                                            \
-       0,                                                                                                              \
-       100,                                                                                                            \
-       "0",                                                                                                            \
-       P(d.duplicate_percent),                                                                                         \
-       NO,                                                                                                             \
-       "frames delivered twice"},                                                                                      \
-      {"nicio.interfaces[].impairment." #d ".corrupt-percent",                                                         \
-       CONFIG_PERCENT,                                                                                                 \
-       "%",                                                                                                            \
-       0,                                                                                                              \
-       100,                                                                                                            \
-       "0",                                                                                                            \
-       P(d.corrupt_percent),                                                                                           \
-       NO,                                                                                                             \
-       "frames with a bit turned over"},                                                                               \
-      {"nicio.interfaces[].impairment." #d ".delay-us",                                                                \
-       CONFIG_U32,                                                                                                     \
-       "µs",                                                                                                           \
-       0,                                                                                                              \
-       10000000,                                                                                                       \
-       "0",                                                                                                            \
-       P(d.delay_us),                                                                                                  \
-       NO,                                                                                                             \
-       "delay of every frame"},                                                                                        \
-      {"nicio.interfaces[].impairment." #d ".jitter-us",                                                               \
-       CONFIG_U32,                                                                                                     \
-       "µs",                                                                                                           \
-       0,                                                                                                              \
-       10000000,                                                                                                       \
-       "0",                                                                                                            \
-       P(d.jitter_us),                                                                                                 \
-       NO,                                                                                                             \
-       "random part added to the delay"},                                                                              \
-      {"nicio.interfaces[].impairment." #d ".rate-bps",                                                                \
-       CONFIG_RATE,                                                                                                    \
-       "bit/s",                                                                                                        \
-       8000,                                                                                                           \
-       400000000000,                                                                                                   \
-       "0",                                                                                                            \
-       P(d.rate_bps),                                                                                                  \
-       CONFIG_OR_ZERO,                                                                                                 \
-       "",                                                                                                             \
-       "rate limit, 0 = none; k, M, G are factors of 1000"},                                                           \
-  {                                                                                                                    \
-    "nicio.interfaces[].impairment." #d ".seed", CONFIG_U64, "", 0, UINT64_MAX, "0", P(d.seed), NO,                    \
-        "of the random numbers: equal seeds, equal runs"                                                               \
-  }
+  IMPAIR_ROW(d, "loss-percent", loss_percent, CONFIG_PERCENT, "%", 0, 100, 0, "frames lost"),                          \
+      IMPAIR_ROW(d, "reorder-percent", reorder_percent, CONFIG_PERCENT, "%", 0, 100, 0,                                \
+                 "frames that overtake those before them"),                                                            \
+      IMPAIR_ROW(d, "duplicate-percent", duplicate_percent, CONFIG_PERCENT, "%", 0, 100, 0, "frames delivered twice"), \
+      IMPAIR_ROW(d, "corrupt-percent", corrupt_percent, CONFIG_PERCENT, "%", 0, 100, 0,                                \
+                 "frames with a bit turned over"),                                                                     \
+      IMPAIR_ROW(d, "delay-us", delay_us, CONFIG_U32, "µs", 0, 10000000, 0, "delay of every frame"),                   \
+      IMPAIR_ROW(d, "jitter-us", jitter_us, CONFIG_U32, "µs", 0, 10000000, 0, "random part added to the delay"),       \
+      IMPAIR_ROW(d, "rate-bps", rate_bps, CONFIG_RATE, "bit/s", 8000, 400000000000, CONFIG_OR_ZERO,                    \
+                 "rate limit, 0 = none; k, M, G are factors of 1000"),                                                 \
+      IMPAIR_ROW(d, "seed", seed, CONFIG_U64, "", 0, UINT64_MAX, 0, "of the random numbers: equal seeds, equal runs")
 
 const struct config_key config_keys[] = {
     {"run-dir", CONFIG_PATH, "", 1, 79, "/run/hoststack", C(run_dir), NO, "sockets and pid files; made if missing"},

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/rng.h"
 
+#include <stddef.h>
 #include <unistd.h>
 
 #define REGISTRY_BLOCK_OFF 4096u
@@ -116,6 +117,34 @@ void registry_used_set(uint32_t *used, uint32_t to) {
   FAULT_POINT("broker.record.used");
 }
 
+/* Records of apps, processes, workers and binds begin with `used`; all but binds have their number behind it. */
+#define REGISTRY_ID_AT 8u
+_Static_assert(offsetof(struct abi_reg_app, used) == 0 && offsetof(struct abi_reg_proc, used) == 0 &&
+                   offsetof(struct abi_reg_worker, used) == 0 && offsetof(struct abi_reg_bind, used) == 0,
+               "`used` comes first");
+_Static_assert(offsetof(struct abi_reg_app, id) == REGISTRY_ID_AT &&
+                   offsetof(struct abi_reg_proc, id) == REGISTRY_ID_AT &&
+                   offsetof(struct abi_reg_worker, id) == REGISTRY_ID_AT,
+               "the number stands in one place");
+
+/** First record of a table that is free, or REGISTRY_NONE. */
+static uint32_t registry_free(const void *table, uint32_t n, size_t size) {
+  for (uint32_t i = 0; i < n; i++)
+    if (*(const uint32_t *)((const uint8_t *)table + i * size) == 0)
+      return i;
+  return REGISTRY_NONE;
+}
+
+/** The record in use with this number, or REGISTRY_NONE. */
+static uint32_t registry_by_id(const void *table, uint32_t n, size_t size, uint64_t id) {
+  for (uint32_t i = 0; i < n; i++) {
+    const uint8_t *rec = (const uint8_t *)table + i * size;
+    if (*(const uint32_t *)rec != 0 && *(const uint64_t *)(rec + REGISTRY_ID_AT) == id)
+      return i;
+  }
+  return REGISTRY_NONE;
+}
+
 uint32_t registry_item_new(struct registry *r, uint64_t id, uint32_t kind, uint32_t seg_kind, uint64_t owner,
                            uint64_t size) {
   for (uint32_t i = 0; i < r->n_items; i++) {
@@ -149,50 +178,40 @@ uint32_t registry_item_find(const struct registry *r, uint32_t kind, uint32_t se
 }
 
 uint32_t registry_app_new(struct registry *r, const char *name, uint32_t ns) {
-  for (uint32_t i = 0; i < r->n_apps; i++) {
-    struct abi_reg_app *a = &r->app[i];
-    if (a->used != 0)
-      continue;
-    a->id = registry_id(r);
-    a->ns = ns;
-    memset(a->name, 0, sizeof a->name);
-    memcpy(a->name, name, strnlen(name, sizeof a->name - 1));
-    registry_used_set(&a->used, REG_LIVE);
+  uint32_t i = registry_free(r->app, r->n_apps, sizeof *r->app);
+  if (i == REGISTRY_NONE)
     return i;
-  }
-  return REGISTRY_NONE;
+  struct abi_reg_app *a = &r->app[i];
+  a->id = registry_id(r);
+  a->ns = ns;
+  memset(a->name, 0, sizeof a->name);
+  memcpy(a->name, name, strnlen(name, sizeof a->name - 1));
+  registry_used_set(&a->used, REG_LIVE);
+  return i;
 }
 
 uint32_t registry_app_find(const struct registry *r, uint64_t id) {
-  for (uint32_t i = 0; i < r->n_apps; i++)
-    if (r->app[i].used != 0 && r->app[i].id == id)
-      return i;
-  return REGISTRY_NONE;
+  return registry_by_id(r->app, r->n_apps, sizeof *r->app, id);
 }
 
 uint32_t registry_proc_new(struct registry *r, uint64_t app_id, uint32_t pid, uint32_t uid, uint32_t gid,
                            const uint8_t token[16]) {
-  for (uint32_t i = 0; i < r->n_procs; i++) {
-    struct abi_reg_proc *p = &r->proc[i];
-    if (p->used != 0)
-      continue;
-    p->pid = pid;
-    p->id = registry_id(r);
-    p->app_id = app_id;
-    p->uid = uid;
-    p->gid = gid;
-    memcpy(p->token, token, sizeof p->token);
-    registry_used_set(&p->used, REG_LIVE);
+  uint32_t i = registry_free(r->proc, r->n_procs, sizeof *r->proc);
+  if (i == REGISTRY_NONE)
     return i;
-  }
-  return REGISTRY_NONE;
+  struct abi_reg_proc *p = &r->proc[i];
+  p->pid = pid;
+  p->id = registry_id(r);
+  p->app_id = app_id;
+  p->uid = uid;
+  p->gid = gid;
+  memcpy(p->token, token, sizeof p->token);
+  registry_used_set(&p->used, REG_LIVE);
+  return i;
 }
 
 uint32_t registry_proc_find(const struct registry *r, uint64_t id) {
-  for (uint32_t i = 0; i < r->n_procs; i++)
-    if (r->proc[i].used != 0 && r->proc[i].id == id)
-      return i;
-  return REGISTRY_NONE;
+  return registry_by_id(r->proc, r->n_procs, sizeof *r->proc, id);
 }
 
 uint32_t registry_proc_by_token(const struct registry *r, const uint8_t token[16]) {
@@ -209,38 +228,28 @@ uint32_t registry_proc_by_token(const struct registry *r, const uint8_t token[16
 
 uint32_t registry_worker_new(struct registry *r, uint64_t id, uint64_t proc_id, uint64_t app_id, uint64_t seg_e,
                              uint64_t seg_a) {
-  for (uint32_t i = 0; i < r->n_workers; i++) {
-    struct abi_reg_worker *w = &r->worker[i];
-    if (w->used != 0)
-      continue;
-    w->id = id;
-    w->proc_id = proc_id;
-    w->app_id = app_id;
-    w->seg_e = seg_e;
-    w->seg_a = seg_a;
-    registry_used_set(&w->used, REG_LIVE);
+  uint32_t i = registry_free(r->worker, r->n_workers, sizeof *r->worker);
+  if (i == REGISTRY_NONE)
     return i;
-  }
-  return REGISTRY_NONE;
+  struct abi_reg_worker *w = &r->worker[i];
+  w->id = id;
+  w->proc_id = proc_id;
+  w->app_id = app_id;
+  w->seg_e = seg_e;
+  w->seg_a = seg_a;
+  registry_used_set(&w->used, REG_LIVE);
+  return i;
 }
 
 uint32_t registry_worker_find(const struct registry *r, uint64_t id) {
-  for (uint32_t i = 0; i < r->n_workers; i++)
-    if (r->worker[i].used != 0 && r->worker[i].id == id)
-      return i;
-  return REGISTRY_NONE;
+  return registry_by_id(r->worker, r->n_workers, sizeof *r->worker, id);
 }
 
 uint32_t registry_bind_new(struct registry *r, const struct abi_reg_bind *b) {
-  for (uint32_t i = 0; i < r->n_binds; i++) {
-    struct abi_reg_bind *to = &r->bind[i];
-    if (to->used != 0)
-      continue;
-    uint32_t keep = to->used;
-    *to = *b;
-    to->used = keep;
-    registry_used_set(&to->used, REG_LIVE);
+  uint32_t i = registry_free(r->bind, r->n_binds, sizeof *r->bind);
+  if (i == REGISTRY_NONE)
     return i;
-  }
-  return REGISTRY_NONE;
+  r->bind[i] = *b;
+  registry_used_set(&r->bind[i].used, REG_LIVE);
+  return i;
 }

@@ -53,7 +53,7 @@ uint32_t registry_proc_by_token(const struct registry *r, const uint8_t token[16
 uint32_t registry_worker_new(struct registry *r, uint64_t id, uint64_t proc_id, uint64_t app_id, uint64_t seg_e,
                              uint64_t seg_a);
 uint32_t registry_worker_find(const struct registry *r, uint64_t id);
-/** Copies `b` (all but `used`) to a free record. Index or REGISTRY_NONE. */
+/** Copies `b`, whose `used` is 0, to a free record. Index or REGISTRY_NONE. */
 uint32_t registry_bind_new(struct registry *r, const struct abi_reg_bind *b);
 /** Store a `used` word. */
 void registry_used_set(uint32_t *used, uint32_t to);

@@ -36,21 +36,27 @@ struct supervisor {
   int report_fd; /* towards the waiting `hsctl up`, -1 = none */
 };
 
+/* The lock of the supervisor in a run dir, said to the user if it is not to be had. A child inherits it. */
 static int up_lock(const char *run_dir) {
-  char path[200], text[24];
+  char path[200];
   (void)mkdir(run_dir, 0755); /* parents are made by the services; a failure shows in open */
   snprintf(path, sizeof path, "%s/up.pid", run_dir);
   int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0)
-    return -errno;
-  if (flock(fd, LOCK_EX | LOCK_NB)) {
-    close(fd);
-    return -EEXIST;
+  if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB)) {
+    fprintf(stderr, "hsctl up: %s: %s\n", run_dir,
+            fd >= 0 && errno == EWOULDBLOCK ? "a supervisor runs there already" : strerror(errno));
+    if (fd >= 0)
+      close(fd);
+    return -1;
   }
+  return fd;
+}
+
+static void up_lock_mine(int fd, const char *run_dir) {
+  char text[24];
   int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
   if (ftruncate(fd, 0) || write(fd, text, (size_t)n) != n)
-    log_warn("supervisor.pidfile", "%s: %s", path, strerror(errno));
-  return fd;
+    log_warn("supervisor.pidfile", "%s/up.pid: %s", run_dir, strerror(errno));
 }
 
 /* A bad configuration is refused before anything starts. */
@@ -211,18 +217,12 @@ static void up_redirect(const char *run_dir) {
   }
 }
 
-static int up_locked(const struct hsctl *h, int report_fd) {
-  int lock = up_lock(hsctl_run_dir(h));
-  if (lock < 0) {
-    fprintf(stderr, "hsctl up: %s: %s\n", hsctl_run_dir(h),
-            lock == -EEXIST ? "a supervisor runs there already" : strerror(-lock));
-    return 1;
-  }
+/* Supervises until the end, in this process; report_fd as in struct supervisor. */
+static int up_locked(const struct hsctl *h, int lock, int report_fd) {
+  up_lock_mine(lock, hsctl_run_dir(h));
   if (report_fd >= 0)
     up_redirect(hsctl_run_dir(h));
-  int rc = up_supervise(h, up_order, UP_SERVICES, report_fd);
-  close(lock);
-  return rc;
+  return up_supervise(h, up_order, UP_SERVICES, report_fd);
 }
 
 int cmd_up(const struct hsctl *h, int argc, char **argv) {
@@ -235,13 +235,12 @@ int cmd_up(const struct hsctl *h, int argc, char **argv) {
   }
   if (up_check_config(h))
     return 1;
-  if (foreground)
-    return up_locked(h, -1);
-  if (pipe2(fds, O_CLOEXEC)) {
-    fprintf(stderr, "hsctl up: %s\n", strerror(errno));
+  int lock = up_lock(hsctl_run_dir(h));
+  if (lock < 0)
     return 1;
-  }
-  pid_t pid = fork();
+  if (foreground)
+    return up_locked(h, lock, -1);
+  pid_t pid = pipe2(fds, O_CLOEXEC) ? -1 : fork();
   if (pid < 0) {
     fprintf(stderr, "hsctl up: %s\n", strerror(errno));
     return 1;
@@ -249,9 +248,10 @@ int cmd_up(const struct hsctl *h, int argc, char **argv) {
   if (pid == 0) {
     setsid();
     close(fds[0]);
-    _exit(up_locked(h, fds[1]));
+    _exit(up_locked(h, lock, fds[1]));
   }
   close(fds[1]);
+  close(lock); /* the child has it */
   return up_wait(fds[0], hsctl_run_dir(h));
 }
 

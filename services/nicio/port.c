@@ -1,14 +1,15 @@
 /*
- * What all kinds of ports share (port.h): set-up from the configuration and the page in shared memory. Control thread.
+ * What all kinds of ports share (port.h): set-up from the configuration, the page in shared memory, and
+ * what the two kernel kinds do alike. Control thread.
  */
 #include "port.h"
 
 #include "base/bits.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "netif.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 void port_init(struct port *p, uint32_t index, const struct config *all, const struct frame_seg *fs,
@@ -68,4 +69,30 @@ int port_refresh(struct port *p) {
   memcpy(p->mac, l.mac, 6);
   port_publish(p);
   return 1;
+}
+
+void port_kernel_set(struct port *p, void *priv, int fd) {
+  p->priv = priv;
+  p->fd = fd;
+  p->fds[0] = fd;
+  p->n_fds = 1;
+  p->caps = ABI_PORT_CSUM_TX | ABI_PORT_TSO | ABI_PORT_FIFO_TX | ABI_PORT_RX_MERGED;
+  (void)port_refresh(p);
+}
+
+void port_kernel_unset(struct port *p) {
+  close(p->fd);
+  free(p->priv);
+  p->priv = NULL;
+  p->fd = -1;
+  p->n_fds = 0;
+}
+
+int port_kernel_link(const struct port *p, struct netif *nif, struct port_link *out) {
+  int rc = netif_get(p->device, nif);
+  if (rc < 0)
+    return rc;
+  *out = (struct port_link){.up = nif->up, .mtu = nif->mtu, .speed_mbps = nif->speed_mbps};
+  memcpy(out->mac, nif->mac, 6);
+  return 0;
 }

@@ -8,6 +8,7 @@
 #ifndef NICIO_PORT_H
 #define NICIO_PORT_H
 
+#include "netif.h"
 #include "pkt.h"
 #include "shm/frame.h"
 #include "slots.h"
@@ -87,5 +88,14 @@ void port_init(struct port *p, uint32_t index, const struct config *all, const s
 void port_publish(struct port *p);
 /** Ask the device and publish if something changed. Returns 1 when it did. */
 int port_refresh(struct port *p);
+
+/* --- for the kinds that are one descriptor of the kernel: port_packet.c, port_tap.c --- */
+
+/** An open kernel port: its own data and its descriptor, both given up by port_kernel_unset. Publishes. */
+void port_kernel_set(struct port *p, void *priv, int fd);
+/** Closes the descriptor, frees the data. */
+void port_kernel_unset(struct port *p);
+/** What the interface says of itself; `out` has the interface's MAC. 0 or -errno. */
+HS_MUST_CHECK int port_kernel_link(const struct port *p, struct netif *nif, struct port_link *out);
 
 #endif

@@ -157,12 +157,7 @@ static int packet_open(struct port *p, const struct config_port *cfg, int vault_
   k->qdisc = -1; /* a socket out of the vault may be set either way */
   k->batch = HS_CLAMP(p->slots->n_free / (4 * RXMSG_SLOTS), 1u, PACKET_BATCH);
   packet_prepare(k);
-  p->priv = k;
-  p->fd = fd;
-  p->fds[0] = fd;
-  p->n_fds = 1;
-  p->caps = ABI_PORT_CSUM_TX | ABI_PORT_TSO | ABI_PORT_FIFO_TX | ABI_PORT_RX_MERGED;
-  (void)port_refresh(p);
+  port_kernel_set(p, k, fd);
   if (netif_steer(p->device))
     log_debug("nicio.packet", "%s: flows are steered, each to one cpu", p->device);
   return taken;
@@ -181,11 +176,7 @@ static void packet_close(struct port *p) {
     return;
   for (uint32_t i = 0; i < PACKET_BATCH; i++)
     rxmsg_fini(p, &k->rx[i]);
-  close(k->fd);
-  free(k);
-  p->priv = NULL;
-  p->fd = -1;
-  p->n_fds = 0;
+  port_kernel_unset(p);
 }
 
 /** PACKET_QDISC_BYPASS hands packets to the driver as they are, and the kernel drops there what the device can't cut.
@@ -221,17 +212,13 @@ static void packet_follow(struct packet *k, const char *device, int ifindex) {
 static int packet_link(struct port *p, struct port_link *out) {
   struct packet *k = p->priv;
   struct netif nif;
-  int rc = netif_get(p->device, &nif);
+  int rc = port_kernel_link(p, &nif, out);
 
-  if (rc < 0)
-    return rc;
-  if (k != NULL) {
+  if (rc == 0 && k != NULL) {
     packet_follow(k, p->device, nif.index);
     packet_way_out(k, p->device);
   }
-  *out = (struct port_link){.up = nif.up, .mtu = nif.mtu, .speed_mbps = nif.speed_mbps};
-  memcpy(out->mac, nif.mac, 6);
-  return 0;
+  return rc;
 }
 
 /** The tag that the kernel took out of a frame, if any, goes to m. */

@@ -98,12 +98,7 @@ static int tap_open(struct port *p, const struct config_port *cfg, int vault_fd)
   if (!p->mac_set)
     memcpy(p->mac, p->mac_derived, 6);
   p->mac_set = 1;
-  p->priv = k;
-  p->fd = fd;
-  p->fds[0] = fd;
-  p->n_fds = 1;
-  p->caps = ABI_PORT_CSUM_TX | ABI_PORT_TSO | ABI_PORT_FIFO_TX | ABI_PORT_RX_MERGED;
-  (void)port_refresh(p);
+  port_kernel_set(p, k, fd);
   return taken;
 out_fd:
   close(fd);
@@ -119,22 +114,16 @@ static void tap_close(struct port *p) {
   if (k == NULL)
     return;
   rxmsg_fini(p, &k->rx);
-  close(k->fd);
-  free(k);
-  p->priv = NULL;
-  p->fd = -1;
-  p->n_fds = 0;
+  port_kernel_unset(p);
 }
 
 static int tap_link(struct port *p, struct port_link *out) {
   struct netif nif;
-  int rc = netif_get(p->device, &nif);
+  int rc = port_kernel_link(p, &nif, out);
 
-  if (rc < 0)
-    return rc;
-  *out = (struct port_link){.up = nif.up, .mtu = nif.mtu, .speed_mbps = nif.speed_mbps};
-  memcpy(out->mac, p->mac, 6);
-  return 0;
+  if (rc == 0)
+    memcpy(out->mac, p->mac, 6); /* the tap's own is the kernel's end */
+  return rc;
 }
 
 static uint32_t tap_rx_burst(struct port *p, struct abi_frame_desc *d, uint32_t max) {
