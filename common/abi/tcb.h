@@ -11,6 +11,7 @@
 #define HS_ABI_TCB_H
 
 #include "abi/session.h"
+#include "abi/tunables.h"
 
 /* RFC 9293 3.3.2. Values are Linux's, as TCP_INFO and netstat users expect. */
 enum abi_tcp_state {
@@ -130,7 +131,8 @@ struct abi_tcb_block {
   uint8_t secret[32]; /* keys of ISN, port choice, timestamps, cookies (RFC 6528, 6056); drawn once */
   uint32_t secret_set;
   uint32_t reserved[53];
+  struct abi_tunables tune; /* what hsctl set at run time */
 };
-_Static_assert(sizeof(struct abi_tcb_block) == 256, "TCB block");
+_Static_assert(sizeof(struct abi_tcb_block) == 640, "TCB block");
 
 #endif

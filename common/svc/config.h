@@ -8,6 +8,7 @@
 #ifndef HS_SVC_CONFIG_H
 #define HS_SVC_CONFIG_H
 
+#include "abi/tunables.h"
 #include "base/bytes.h"
 #include "svc/idle.h"
 #include <stddef.h>
@@ -91,11 +92,10 @@ struct config {
   uint32_t n_routes;
   uint32_t rx_fifo_max, tx_fifo_max; /* bytes */
   uint32_t port_lo, port_hi;         /* ephemeral range */
-  struct {
-    int sack, timestamps, wscale, nodelay_default, idle_restart;
-    uint32_t rto_initial_ms, rto_min_ms, rto_max_ms, delack_ms, syn_retries, data_retries, time_wait_ms, fin_wait2_ms,
-        keepidle_s, keepintvl_s, keepcnt, init_cwnd_segs, orphans_max;
-    char cc[16];
+  struct config_tcp {
+#define CONFIG_TCP_FIELD(field, name, kind, unit, lo, hi, def, text, reach, words, help) uint32_t field;
+    ABI_TUNABLES(CONFIG_TCP_FIELD) /* abi/tunables.h, each in its own unit */
+#undef CONFIG_TCP_FIELD
   } tcp;
   /* broker */
   char attach[108];     /* attach socket of the default namespace */

@@ -233,6 +233,33 @@ static void check_namespaces(struct config_ctx *cx) {
   }
 }
 
+/** Tunables whose values must stand in order. */
+static void check_tunables(struct config_ctx *cx) {
+#define FIELD(f, name, kind, unit, lo, hi, def, text, reach, words, help)                                              \
+  {"engine.tcp." name, offsetof(struct config_tcp, f)},
+#define PAIR(a, b) {ABI_TUNE_##a, ABI_TUNE_##b},
+  static const struct {
+    const char *key;
+    size_t off;
+  } fields[] = {ABI_TUNABLES(FIELD)};
+  static const uint8_t pairs[][2] = {ABI_TUNE_ORDER(PAIR)};
+#undef FIELD
+#undef PAIR
+  for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+    const char *low = fields[pairs[i][0]].key, *high = fields[pairs[i][1]].key;
+    uint32_t lo, hi, at_low = config_line(cx, low, 0), at_high = config_line(cx, high, 0);
+    char found[32], allowed[96];
+    memcpy(&lo, (const uint8_t *)&cx->cfg->tcp + fields[pairs[i][0]].off, sizeof lo);
+    memcpy(&hi, (const uint8_t *)&cx->cfg->tcp + fields[pairs[i][1]].off, sizeof hi);
+    if (lo <= hi)
+      continue;
+    snprintf(found, sizeof found, "%u", at_high > at_low ? hi : lo);
+    snprintf(allowed, sizeof allowed, at_high > at_low ? "at least %s (%u)" : "at most %s (%u)",
+             at_high > at_low ? low : high, at_high > at_low ? lo : hi);
+    config_error(cx, HS_MAX(at_low, at_high), at_high > at_low ? high : low, found, allowed);
+  }
+}
+
 static void check_ranges(struct config_ctx *cx) {
   const struct config *c = cx->cfg;
   char found[64];
@@ -241,13 +268,7 @@ static void check_ranges(struct config_ctx *cx) {
     config_error(cx, HS_MAX(config_line(cx, "engine.ports.low", 0), config_line(cx, "engine.ports.high", 0)),
                  "engine.ports", found, "low not above high");
   }
-  if (c->tcp.rto_min_ms > c->tcp.rto_initial_ms || c->tcp.rto_initial_ms > c->tcp.rto_max_ms) {
-    snprintf(found, sizeof found, "%u, %u, %u", c->tcp.rto_min_ms, c->tcp.rto_initial_ms, c->tcp.rto_max_ms);
-    uint32_t line = config_line(cx, "engine.tcp.rto-min-ms", 0);
-    line = HS_MAX(line, config_line(cx, "engine.tcp.rto-initial-ms", 0));
-    line = HS_MAX(line, config_line(cx, "engine.tcp.rto-max-ms", 0));
-    config_error(cx, line, "engine.tcp.rto-*", found, "min <= initial <= max");
-  }
+  check_tunables(cx);
   if (c->arena_bytes < HS_MAX(c->rx_fifo_max, c->tx_fifo_max)) {
     snprintf(found, sizeof found, "%llu bytes", (unsigned long long)c->arena_bytes);
     config_error(cx, config_line(cx, "broker.arena-size", 0), "broker.arena-size", found,

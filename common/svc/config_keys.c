@@ -23,6 +23,17 @@
 #define GI(n) ((uint64_t)(n) << 30)
 
 #define IDLE_WORDS "adaptive poll sleep"
+
+/* A key for each of TCP's tunables; all are kept in 32 bits, in the unit that the file has. */
+#define KIND_BOOL   CONFIG_BOOL
+#define KIND_NUM    CONFIG_U32
+#define KIND_MS     CONFIG_U32
+#define KIND_SEC    CONFIG_U32
+#define KIND_SIZE   CONFIG_SIZE
+#define KIND_CHOICE CONFIG_CHOICE
+#define TUNABLE(field, name, kind, unit, lo, hi, def, text, reach, words, help)                                        \
+  {"engine.tcp." name, KIND_##kind, unit, lo, hi, text, C(tcp.field), 0, words, help},
+
 #define IMPAIRMENT "nicio.interfaces[].impairment."
 #define IMPAIR_ROW(d, key, field, type, unit, lo, hi, flags, help)                                                     \
   { IMPAIRMENT #d "." key, type, unit, lo, hi, "0", P(d.field), flags, "", help }
@@ -98,41 +109,10 @@ const struct config_key config_keys[] = {
      "largest send buffer of a session"},
     {"engine.ports.low", CONFIG_U32, "port", 1024, 65535, "32768", C(port_lo), NO, "first ephemeral port"},
     {"engine.ports.high", CONFIG_U32, "port", 1024, 65535, "60999", C(port_hi), NO, "last ephemeral port"},
-    {"engine.tcp.sack", CONFIG_BOOL, "", 0, 1, "true", C(tcp.sack), NO, "selective acknowledgement (RFC 2018)"},
-    {"engine.tcp.timestamps", CONFIG_BOOL, "", 0, 1, "true", C(tcp.timestamps), NO, "timestamps (RFC 7323)"},
-    {"engine.tcp.window-scaling", CONFIG_BOOL, "", 0, 1, "true", C(tcp.wscale), NO, "windows beyond 64 KB (RFC 7323)"},
-    {"engine.tcp.nodelay", CONFIG_BOOL, "", 0, 1, "false", C(tcp.nodelay_default), NO,
-     "TCP_NODELAY unless the program sets it"},
-    {"engine.tcp.rto-initial-ms", CONFIG_U32, "ms", 100, 60000, "1000", C(tcp.rto_initial_ms), NO,
-     "before the first measurement (RFC 6298 2.1)"},
-    {"engine.tcp.rto-min-ms", CONFIG_U32, "ms", 5, 60000, "200", C(tcp.rto_min_ms), NO, "least retransmission timeout"},
-    {"engine.tcp.rto-max-ms", CONFIG_U32, "ms", 1000, 600000, "60000", C(tcp.rto_max_ms), NO,
-     "greatest retransmission timeout (RFC 6298 2.5)"},
-    {"engine.tcp.delayed-ack-ms", CONFIG_U32, "ms", 1, 500, "40", C(tcp.delack_ms), NO,
-     "longest wait with an acknowledgement (RFC 9293 3.8.6.3)"},
-    {"engine.tcp.syn-retries", CONFIG_U32, "times", 0, 30, "6", C(tcp.syn_retries), NO,
-     "SYN retransmissions before ETIMEDOUT"},
-    {"engine.tcp.data-retries", CONFIG_U32, "times", 3, 60, "15", C(tcp.data_retries), NO,
-     "data retransmissions before ETIMEDOUT"},
-    {"engine.tcp.time-wait-ms", CONFIG_U32, "ms", 100, 600000, "60000", C(tcp.time_wait_ms), NO, "time in TIME-WAIT"},
-    {"engine.tcp.fin-wait-2-ms", CONFIG_U32, "ms", 100, 3600000, "60000", C(tcp.fin_wait2_ms), NO,
-     "time of an orphan in FIN-WAIT-2"},
-    {"engine.tcp.keepalive-idle-s", CONFIG_U32, "s", 1, 32767, "7200", C(tcp.keepidle_s), NO,
-     "silence before the first probe, if SO_KEEPALIVE"},
-    {"engine.tcp.keepalive-interval-s", CONFIG_U32, "s", 1, 32767, "75", C(tcp.keepintvl_s), NO, "between probes"},
-    {"engine.tcp.keepalive-count", CONFIG_U32, "probes", 1, 127, "9", C(tcp.keepcnt), NO,
-     "unanswered probes before ETIMEDOUT"},
-    {"engine.tcp.initial-window-segments", CONFIG_U32, "segments", 1, 100, "10", C(tcp.init_cwnd_segs), NO,
-     "initial congestion window (RFC 6928)"},
-    {"engine.tcp.slow-start-after-idle", CONFIG_BOOL, "", 0, 1, "true", C(tcp.idle_restart), NO,
-     "initial window again when nothing was sent for an RTO (RFC 5681 4.1)"},
-    {"engine.tcp.orphans-max", CONFIG_U32, "connections", 0, 16777216, "16384", C(tcp.orphans_max), NO,
-     "orphans beyond this are reset"},
-    {"engine.tcp.congestion-control", CONFIG_CHOICE, "", 0, 0, "cubic", C(tcp.cc), 0, "cubic newreno",
-     "unless the program sets TCP_CONGESTION (RFC 9438, RFC 5681)"},
+    ABI_TUNABLES(TUNABLE)
 
-    {"broker.attach", CONFIG_PATH, "", 0, 107, "RUN-DIR/attach", C(attach), NO,
-     "attach socket of the default namespace"},
+        {"broker.attach", CONFIG_PATH, "", 0, 107, "RUN-DIR/attach", C(attach), NO,
+         "attach socket of the default namespace"},
     {"broker.attach-mode", CONFIG_OCTAL, "octal", 0, 0777, "0666", C(attach_mode), NO,
      "permissions of the attach sockets"},
     {"broker.max-apps", CONFIG_U32, "applications", 1, 65536, "256", C(max_apps), NO, "applications at once"},

@@ -58,7 +58,7 @@ static void rig_config(struct rig_host *h) {
     c->addr[i].family = i ? 6 : 4;
   }
   c->rx_fifo_max = c->tx_fifo_max = 256 * 1024;
-  c->tcp.time_wait_ms = 2000;
+  c->tcp.time_wait = 2000;
 }
 
 static void rig_segments(struct rig_host *h) {

@@ -179,7 +179,7 @@ static void host_env(struct sim_host *h) {
   h->env.cfg.wscale = !c->no_wscale;
   h->env.cfg.rcv_buf_max = c->fifo[h->id];
   h->env.cfg.data_retries = 30; /* the path is bad, but it is never gone */
-  h->env.cfg.syn_retries = 30;
+  h->env.cfg.syn_retries = h->env.cfg.synack_retries = 30;
   h->env.cfg.rto_max = 10 * 1000 * 1000;
   h->env.ops = &sim_ops;
   h->env.ctx = h;

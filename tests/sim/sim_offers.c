@@ -260,7 +260,7 @@ static void test_orphan_limit(void **state) {
   (void)state;
   struct rig_sess c[3], s[3];
   rig_open(&r, 7);
-  r.host[0].cfg.tcp.orphans_max = 2;
+  r.host[0].cfg.tcp.orphans_max = r.host[0].w.tcp.cfg.orphans_max = 2;
   rig_listen(&r.host[1], 0, 80, 4, 1);
   run(2);
   for (uint32_t i = 0; i < 3; i++) {

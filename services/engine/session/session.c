@@ -217,7 +217,7 @@ void session_orphan(struct worker *w, struct session *s) {
     return;
   }
   int lingers = w->tcbs.tcb[s->tcb].state != ABI_TCP_TIME_WAIT;
-  if (lingers && w->n_orphans >= w->cfg->tcp.orphans_max) { /* as Linux (tcp_max_orphans): memory before manners */
+  if (lingers && w->n_orphans >= w->tcp.cfg.orphans_max) { /* as Linux (tcp_max_orphans): memory before manners */
     worker_count(w, EC_ORPHAN_LIMIT, 1);
     s->ops->abort(w, s, 0, w->now);
     return;

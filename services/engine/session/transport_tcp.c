@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "transport.h"
+#include "tunables.h"
 #include "wire/cksum.h"
 
 #include <errno.h>
@@ -307,29 +308,7 @@ static void tcp_settle(struct worker *w, struct session *s) {
 /* --- the transport --- */
 
 static int tcp_transport_init(struct worker *w) {
-  const struct config *cfg = w->cfg;
-  tcp_config_defaults(&w->tcp.cfg);
-  w->tcp.cfg.sack = (uint8_t)cfg->tcp.sack;
-  w->tcp.cfg.timestamps = (uint8_t)cfg->tcp.timestamps;
-  w->tcp.cfg.wscale = (uint8_t)cfg->tcp.wscale;
-  w->tcp.cfg.nodelay = (uint8_t)cfg->tcp.nodelay_default;
-  w->tcp.cfg.idle_restart = (uint8_t)cfg->tcp.idle_restart;
-  w->tcp.cfg.rto_initial = cfg->tcp.rto_initial_ms * 1000ull;
-  w->tcp.cfg.rto_min = cfg->tcp.rto_min_ms * 1000ull;
-  w->tcp.cfg.rto_max = cfg->tcp.rto_max_ms * 1000ull;
-  w->tcp.cfg.delack = cfg->tcp.delack_ms * 1000ull;
-  w->tcp.cfg.time_wait = cfg->tcp.time_wait_ms * 1000ull;
-  w->tcp.cfg.fin_wait2 = cfg->tcp.fin_wait2_ms * 1000ull;
-  w->tcp.cfg.syn_retries = cfg->tcp.syn_retries;
-  w->tcp.cfg.data_retries = cfg->tcp.data_retries;
-  w->tcp.cfg.keepidle_s = cfg->tcp.keepidle_s;
-  w->tcp.cfg.keepintvl_s = cfg->tcp.keepintvl_s;
-  w->tcp.cfg.keepcnt = cfg->tcp.keepcnt;
-  w->tcp.cfg.init_cwnd_segs = cfg->tcp.init_cwnd_segs;
-  w->tcp.cfg.rcv_buf_max = cfg->rx_fifo_max;
-  int cc = tcp_cc_find(cfg->tcp.cc);
-  if (cc >= 0) /* config_keys.c lists the same names */
-    w->tcp.cfg.cc = (uint8_t)cc;
+  tunables_apply(w);
   w->tcp.ops = &transport_tcp_ops;
   w->tcp.ctx = w;
   memcpy(w->tcp.secret, w->tcbs.block->secret, sizeof w->tcp.secret);

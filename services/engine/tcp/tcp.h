@@ -86,19 +86,28 @@ struct tcp_env_ops {
   uint32_t (*gso_max)(void *ctx, struct tcp_conn *c);
 };
 
-/** Tunables; defaults by tcp_config_defaults(). Times in µs unless named otherwise. */
+/** Tunables: the fields are those of abi/tunables.h, by name, and what belongs to them. Times in µs unless named
+ * otherwise. Set through tcp_tunable_put, read by whoever needs one at the moment it is needed. */
 struct tcp_config {
   uint8_t sack, timestamps, wscale, nodelay;
   uint8_t idle_restart; /* the initial window again after an RTO without sending (RFC 5681 4.1) */
+  uint8_t cc;           /* index in tcp_cc_list: tcp_cc_find() */
   usec_t rto_initial, rto_min, rto_max, delack;
   usec_t time_wait, fin_wait2;
-  uint32_t syn_retries, data_retries;
+  uint32_t syn_retries, synack_retries, data_retries;
   uint32_t keepidle_s, keepintvl_s, keepcnt;
+  uint32_t user_timeout_ms;
   uint32_t init_cwnd_segs;
+  uint32_t orphans_max; /* the session layer's */
   uint32_t rcv_buf_max; /* for the window scale we offer */
-  uint8_t cc;           /* index in tcp_cc_list: tcp_cc_find() */
 };
 void tcp_config_defaults(struct tcp_config *cfg);
+/** Value of a tunable (enum abi_tunable) in its unit; 0 for another number. */
+uint32_t tcp_tunable_get(const struct tcp_config *cfg, uint32_t id);
+/** Set it. 0, -EINVAL outside its range, -ENOENT for another number. */
+int tcp_tunable_put(struct tcp_config *cfg, uint32_t id, uint32_t value);
+/** Tunables whose values must stand in order (ABI_TUNE_ORDER): 0, or -EINVAL and the first pair that does not. */
+int tcp_tunable_order(const struct tcp_config *cfg, uint32_t *lower, uint32_t *higher);
 /** Index of a congestion control by its name (newreno, cubic) for cfg.cc; -ENOENT. abi_options.cc is 1 + index. */
 int tcp_cc_find(const char *name);
 /** Its name; "?" for another index. */

@@ -106,8 +106,9 @@ static void adopt_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
       tcp_timer_rto_restart(e, c, now);
     break;
   }
-  if (d->user_timeout_at != 0 && d->opt.user_timeout_ms != 0 && d->snd_max != c->snd_una) {
-    c->stuck_at = d->user_timeout_at - HS_MIN(d->user_timeout_at, (usec_t)d->opt.user_timeout_ms * 1000);
+  usec_t user_timeout = tcp_timer_user_timeout(e, c);
+  if (d->user_timeout_at != 0 && user_timeout != 0 && d->snd_max != c->snd_una) {
+    c->stuck_at = d->user_timeout_at - HS_MIN(d->user_timeout_at, user_timeout);
     tcp_timer_arm(c, TCP_T_LIFE, HS_MAX(d->user_timeout_at, now + c->rto));
   }
   tcp_timer_keep_restart(e, c, now);

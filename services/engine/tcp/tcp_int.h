@@ -104,6 +104,7 @@ void tcp_timer_stop(struct tcp_conn *c, enum tcp_timer_id id);
 void tcp_timer_rto_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_timer_keep_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_timer_order(struct tcp_env *e, struct tcp_conn *c);
+usec_t tcp_timer_user_timeout(const struct tcp_env *e, const struct tcp_conn *c);
 usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, uint32_t shift);
 
 /* tcp_open.c */

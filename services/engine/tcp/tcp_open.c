@@ -17,30 +17,6 @@
 #define QUICKACKS    16u /* segments acked at once at the start: slow start at the peer */
 #define PARKED_LIFE  (120 * SEC)
 
-void tcp_config_defaults(struct tcp_config *cfg) {
-  *cfg = (struct tcp_config){
-      .sack = 1,
-      .timestamps = 1,
-      .wscale = 1,
-      .nodelay = 0,
-      .idle_restart = 1,
-      .rto_initial = 1 * SEC, /* RFC 6298 (2.1) */
-      .rto_min = 200 * MS,    /* deviates: RFC 6298 (2.4) says 1 s; as Linux does */
-      .rto_max = 60 * SEC,
-      .delack = 40 * MS,
-      .time_wait = 60 * SEC, /* deviates: 2 MSL is 4 min in RFC 9293 3.4.2; as Linux does */
-      .fin_wait2 = 60 * SEC,
-      .syn_retries = 6,
-      .data_retries = 15,
-      .keepidle_s = 7200,
-      .keepintvl_s = 75,
-      .keepcnt = 9,
-      .init_cwnd_segs = 10, /* RFC 6928 */
-      .rcv_buf_max = 4u << 20,
-      .cc = 1, /* cubic */
-  };
-}
-
 static uint64_t open_hash(const uint8_t *key, const struct abi_tcb *d, int ports) {
   uint8_t b[16 + 16 + 4 + 4] = {0};
   memcpy(b, d->local.ip, 16);

@@ -49,18 +49,24 @@ static void timer_give_up(struct tcp_env *e, struct tcp_conn *c) {
   tcp_close_fail(e, c, c->soft_error != 0 ? (int)c->soft_error : ETIMEDOUT);
 }
 
+/** µs that data may stay unacknowledged (RFC 5482), 0 = without limit. */
+usec_t tcp_timer_user_timeout(const struct tcp_env *e, const struct tcp_conn *c) {
+  return 1000ull * (c->d->opt.user_timeout_ms != 0 ? c->d->opt.user_timeout_ms : e->cfg.user_timeout_ms);
+}
+
 static void timer_user_timeout(struct tcp_env *e, struct tcp_conn *c) {
-  (void)e;
-  if (c->d->opt.user_timeout_ms == 0 || c->stuck_at == 0)
+  usec_t limit = tcp_timer_user_timeout(e, c);
+  if (limit == 0 || c->stuck_at == 0)
     return;
-  c->d->user_timeout_at = c->stuck_at + (usec_t)c->d->opt.user_timeout_ms * 1000;
+  c->d->user_timeout_at = c->stuck_at + limit;
   tcp_timer_arm(c, TCP_T_LIFE, c->d->user_timeout_at);
 }
 
 static void timer_rto_handshake(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (c->d->accept == ABI_ACCEPT_PARKED)
     return;
-  if (c->backoff >= e->cfg.syn_retries) {
+  uint32_t limit = c->d->nego & ABI_TCB_PASSIVE ? e->cfg.synack_retries : e->cfg.syn_retries;
+  if (c->backoff >= limit) {
     timer_give_up(e, c);
     return;
   }

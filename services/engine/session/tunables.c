@@ -1,0 +1,69 @@
+/*
+ * Tunables: configuration below, what was set at run time above. See tunables.h. Control thread writes, workers read.
+ */
+#include "tunables.h"
+
+#include "base/fault.h"
+#include "worker.h"
+
+#include <errno.h>
+
+#define FIELD(field, name, kind, unit, lo, hi, def, text, reach, words, help) offsetof(struct config_tcp, field),
+static const uint16_t tunable_off[ABI_TUNE_N] = {ABI_TUNABLES(FIELD)};
+#undef FIELD
+
+static uint32_t tunables_configured(const struct config *cfg, uint32_t id) {
+  uint32_t v;
+  memcpy(&v, (const uint8_t *)&cfg->tcp + tunable_off[id], sizeof v);
+  return v;
+}
+
+/* Configuration, with the values of `t` whose bit is in `set`. */
+static void tunables_merge(struct tcp_config *out, const struct config *cfg, const struct abi_tunables *t,
+                           uint64_t set) {
+  tcp_config_defaults(out);
+  out->rcv_buf_max = cfg->rx_fifo_max;
+  for (uint32_t i = 0; i < ABI_TUNE_N; i++) {
+    (void)tcp_tunable_put(out, i, tunables_configured(cfg, i));
+    if (set >> i & 1)
+      (void)tcp_tunable_put(out, i, __atomic_load_n(&t->value[i], __ATOMIC_RELAXED));
+  }
+}
+
+void tunables_read(struct tcp_config *out, const struct config *cfg, const struct abi_tunables *t) {
+  uint32_t lower, higher;
+  tunables_merge(out, cfg, t, __atomic_load_n(&t->set, __ATOMIC_ACQUIRE));
+  if (tcp_tunable_order(out, &lower, &higher)) /* the configuration was changed under what had been set */
+    tunables_merge(out, cfg, t, 0);
+}
+
+void tunables_apply(struct worker *w) {
+  tunables_read(&w->tcp.cfg, w->cfg, &w->tcbs.block->tune);
+}
+
+int tunables_set(struct abi_tunables *t, const struct config *cfg, uint32_t id, uint32_t value, uint32_t *lower,
+                 uint32_t *higher) {
+  struct tcp_config try;
+  tunables_read(&try, cfg, t);
+  int rc = tcp_tunable_put(&try, id, value);
+  if (rc)
+    return rc;
+  if (tcp_tunable_order(&try, lower, higher))
+    return -ERANGE;
+  __atomic_store_n(&t->value[id], value, __ATOMIC_RELEASE);
+  FAULT_POINT("tunables.value"); /* prefix: a value that does not count yet, or counts already if it was set before */
+  __atomic_store_n(&t->set, t->set | 1ull << id, __ATOMIC_RELEASE);
+  return 0;
+}
+
+int tunables_clear(struct abi_tunables *t, const struct config *cfg, uint32_t id, uint32_t *lower, uint32_t *higher) {
+  struct tcp_config try;
+  if (id >= ABI_TUNE_N)
+    return -ENOENT;
+  uint64_t set = t->set & ~(1ull << id);
+  tunables_merge(&try, cfg, t, set);
+  if (tcp_tunable_order(&try, lower, higher))
+    return -ERANGE;
+  __atomic_store_n(&t->set, set, __ATOMIC_RELEASE);
+  return 0;
+}
