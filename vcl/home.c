@@ -157,15 +157,8 @@ void home_hint(struct home *h, uint32_t lane, uint32_t slot, struct abi_sess_app
   home_lock(h);
   (void)hint_push(&h->to[lane], slot, &a->hint_pos, &ring);
   home_unlock(h);
-  if (!ring)
-    return;
-  /* Rung already and the engine's head has not moved since: it has not looked again yet, and will before it sleeps. */
-  uint32_t head = __atomic_load_n(&h->to[lane].peer->head, __ATOMIC_RELAXED);
-  if (h->rung[lane] && h->rung_head[lane] == head && !h->forked)
-    return;
-  h->rung[lane] = 1;
-  h->rung_head[lane] = head;
-  h->ring_due = 1;
+  if (ring && (h->forked || hint_ring_due(&h->to[lane])))
+    h->ring_due = 1;
 }
 
 void home_flush_slow(struct home *h) {

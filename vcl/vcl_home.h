@@ -29,8 +29,6 @@ struct home {
   struct arena *arena;
   struct hint_prod to[ABI_LANES_MAX];   /* hints to the engine */
   struct hint_cons from[ABI_LANES_MAX]; /* hints from the engine */
-  uint32_t rung_head[ABI_LANES_MAX];    /* the engine's head when we rang last */
-  uint8_t rung[ABI_LANES_MAX];
   uint64_t worker_id;
   uint32_t n_slots, n_slots_app, n_lanes;
   uint32_t *owner;      /* per slot: session index + 1, or HOME_NO_OWNER */

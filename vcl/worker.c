@@ -191,7 +191,8 @@ static void worker_hint(struct worker *w, struct home *h, uint32_t slot, uint32_
 /** A new engine: everything that it may have missed is said again, everything that we may have missed is looked at. */
 static void worker_rescan(struct worker *w, struct home *h, uint32_t epoch) {
   h->epoch = epoch;
-  memset(h->rung, 0, sizeof h->rung);
+  for (uint32_t i = 0; i < ABI_LANES_MAX; i++)
+    h->to[i].rung = 0;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
     if (s->kind != SESSION_STREAM || s->home != h)

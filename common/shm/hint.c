@@ -26,6 +26,8 @@ void hint_prod_init(struct hint_prod *p, struct abi_ring_prod *mine, const struc
   p->entries = entries;
   p->cap = cap;
   p->tail = __atomic_load_n(&mine->tail, __ATOMIC_RELAXED);
+  p->rung_tail = p->tail;
+  p->rung = 0;
 }
 
 void hint_cons_init(struct hint_cons *c, struct abi_ring_cons *mine, const struct abi_ring_prod *peer,
@@ -74,6 +76,17 @@ int hint_push(struct hint_prod *p, uint32_t slot, uint32_t *hint_pos, int *ring)
   FAULT_POINT("hint.ring");
   shm_fence();
   *ring |= __atomic_load_n(&p->peer->armed, __ATOMIC_RELAXED) != 0;
+  return 1;
+}
+
+/* By the tail that was rung for, not by the head that was seen then: the consumer may have taken the entry between its
+ * push and a look at the head, and an unmoved head would say "yet to look" for ever. */
+int hint_ring_due(struct hint_prod *p) {
+  uint32_t head = __atomic_load_n(&p->peer->head, __ATOMIC_RELAXED);
+  if (p->rung && p->rung_tail - head - 1 < p->tail - head)
+    return 0;
+  p->rung = 1;
+  p->rung_tail = p->tail;
   return 1;
 }
 

@@ -16,6 +16,8 @@ struct hint_prod {
   uint32_t *entries; /* own segment, cap of them */
   uint32_t cap;      /* power of two */
   uint32_t tail;
+  uint32_t rung_tail; /* tail when hint_ring_due last said yes */
+  int rung;           /* it did, since the consumer is this one */
 };
 /** Consumer's private handle. */
 struct hint_cons {
@@ -39,6 +41,12 @@ void hint_cons_init(struct hint_cons *c, struct abi_ring_cons *mine, const struc
  * treat as pushed, rescan heals.
  */
 int hint_push(struct hint_prod *p, uint32_t slot, uint32_t *hint_pos, int *ring);
+/**
+ * After hint_push set *ring: whether the bell must be rung now. 0 when it was rung for entries that the consumer has
+ * not all taken: it has yet to look, and looks again before it sleeps. Not for producers that share a ring over a fork:
+ * each sees only its own bells. With a new consumer set `rung` to 0.
+ */
+int hint_ring_due(struct hint_prod *p);
 /** Take up to n slots. Returns the number taken, or -EPROTO when the peer's tail lies beyond the capacity. The own head
  * is published before the entries' sessions may be looked at (full fence inside). */
 int hint_take(struct hint_cons *c, uint32_t *slots, uint32_t n);

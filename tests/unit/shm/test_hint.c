@@ -73,6 +73,35 @@ static void rings_when_armed(void **state) {
   assert_int_equal(hint_arm(&r.c), 1);
 }
 
+static void one_bell_until_the_consumer_looked(void **state) {
+  (void)state;
+  struct ring r;
+  uint32_t got[CAP];
+  int ring;
+  setup(&r, UINT32_MAX - 1); /* across the wrap */
+  for (uint32_t round = 0; round < CAP; round++) {
+    assert_int_equal(hint_arm(&r.c), 1);
+    assert_true(push(&r, 1, &ring) == 1 && ring);
+    if (round & 1) /* an earlier bell made it look between our push and our look at its head */
+      assert_int_equal(hint_take(&r.c, got, CAP), 1);
+    assert_int_equal(hint_ring_due(&r.p), 1);
+    if (!(round & 1)) {
+      assert_true(push(&r, 2, &ring) == 1 && ring);
+      assert_int_equal(hint_ring_due(&r.p), 0); /* that bell is still to be heard */
+      assert_true(push(&r, 2, &ring) == 1 && ring);
+      assert_int_equal(hint_ring_due(&r.p), 0);
+      hint_disarm(&r.c);
+      assert_int_equal(hint_take(&r.c, got, CAP), 2);
+    }
+  }
+  assert_int_equal(hint_arm(&r.c), 1);
+  assert_true(push(&r, 1, &ring) == 1 && ring);
+  assert_int_equal(hint_ring_due(&r.p), 1);
+  r.p.rung = 0; /* a new consumer: it has not heard that bell */
+  assert_true(push(&r, 1, &ring) == 1 && ring);
+  assert_int_equal(hint_ring_due(&r.p), 1);
+}
+
 static void lying_peers(void **state) {
   (void)state;
   struct ring r;
@@ -125,8 +154,12 @@ static void resumes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(one_hint_per_session),         cmocka_unit_test(rings_when_armed), cmocka_unit_test(lying_peers),
-      cmocka_unit_test(a_stale_position_is_no_entry), cmocka_unit_test(resumes),
+      cmocka_unit_test(one_hint_per_session),
+      cmocka_unit_test(rings_when_armed),
+      cmocka_unit_test(one_bell_until_the_consumer_looked),
+      cmocka_unit_test(lying_peers),
+      cmocka_unit_test(a_stale_position_is_no_entry),
+      cmocka_unit_test(resumes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
