@@ -16,7 +16,7 @@ enum abi_item_kind {
   ABI_ITEM_SEG = 1,       /* a segment; seg_kind says which */
   ABI_ITEM_BELL = 2,      /* services' end of an app process's socketpair */
   ABI_ITEM_DOORBELL = 3,  /* eventfd: app process → engine */
-  ABI_ITEM_LINK_BELL = 4, /* eventfd between nicio and engine; owner 0: towards nicio, 1: towards the engine */
+  ABI_ITEM_LINK_BELL = 4, /* eventfd between nicio and engine; owner 0: towards nicio, 1 + n: towards engine worker n */
   ABI_ITEM_PORT = 5,      /* fd of a kernel port (AF_PACKET socket or tap) */
 };
 
@@ -79,6 +79,7 @@ struct abi_reg_bind {
 #define ABI_BIND_REUSEADDR 0x1u
 #define ABI_BIND_REUSEPORT 0x2u
 #define ABI_BIND_V6ONLY    0x4u
+#define ABI_BIND_NO_CUT    0x8u /* never by cut-through */
 _Static_assert(sizeof(struct abi_reg_bind) == 64, "bind record");
 _Static_assert(sizeof(struct abi_reg_app) == 128, "app record");
 _Static_assert(sizeof(struct abi_reg_proc) == 128, "process record");

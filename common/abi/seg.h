@@ -26,6 +26,8 @@ enum abi_seg_kind { /* stored as uint32_t */
                     ABI_SEG_STATS = 5,    /* one service writes, api reads (abi/stats.h) */
                     ABI_SEG_ENGINE = 6,   /* an app worker's E segment: engine writes, app reads (abi/worker.h) */
                     ABI_SEG_APP = 7, /* an app worker's A segment: app writes, engine and nicio read (abi/worker.h) */
+                    ABI_SEG_PAIR =
+                        8, /* one side of two paired workers: one app writes, the other reads (abi/worker.h) */
 };
 
 enum abi_seg_state { ABI_SEG_INIT = 0, ABI_SEG_READY = 0x52454459 /* "REDY" */ };

@@ -10,6 +10,7 @@
 #include "base/err.h"
 
 #include <stdint.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -47,13 +48,30 @@ int bell_ring_app(int fd) {
   }
 }
 
+int bell_ring_pair(int fd) {
+  static const uint8_t ding = BELL_PAIR;
+  for (;;) {
+    if (send(fd, &ding, 1, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+      return 0;
+    if (errno != EINTR)
+      return errno == EWOULDBLOCK ? -EAGAIN : err_last();
+  }
+}
+
 int bell_drain(int fd) {
+  int pair;
+  return bell_drain_pair(fd, &pair);
+}
+
+int bell_drain_pair(int fd, int *pair) {
   uint8_t buf[256];
   int any = 0;
   for (;;) {
     ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
     if (n > 0) {
       any = 1;
+      if (memchr(buf, BELL_PAIR, (size_t)n) != NULL)
+        *pair = 1;
       if ((size_t)n < sizeof buf)
         return 1;
       continue;

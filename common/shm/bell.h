@@ -15,6 +15,11 @@ int bell_ring_app(int fd);
 /** App side: take all pending bytes. Returns 1 if any, 0 if none, -EPIPE when the services' end is closed everywhere.
  */
 int bell_drain(int fd);
+#define BELL_PAIR 2 /* a byte that says more than "look": the broker keeps a pair for this process (PairTake) */
+/** As bell_ring_app, with BELL_PAIR. -EAGAIN when there is no room: to be said again. */
+int bell_ring_pair(int fd);
+/** As bell_drain; *pair is set to 1 when BELL_PAIR was among the bytes. */
+int bell_drain_pair(int fd, int *pair);
 /** Eventfd, non-blocking, close-on-exec. fd or -errno. */
 int bell_doorbell(void);
 int bell_ring_service(int fd);

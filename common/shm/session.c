@@ -62,7 +62,7 @@ static const char *worker_geom_wrong(const struct seg *s, const struct abi_worke
     return "rings_off";
   if (!worker_area_ok(s, g->slots_off, g->n_slots * WORKER_SLOT, ABI_CACHE_LINE))
     return "slots_off";
-  if (s->kind == ABI_SEG_APP && !worker_area_ok(s, g->locks_off, g->locks_size, ABI_CACHE_LINE))
+  if (s->kind != ABI_SEG_ENGINE && !worker_area_ok(s, g->locks_off, g->locks_size, ABI_CACHE_LINE))
     return "locks_off";
   if (g->arena_size == 0 || g->arena_size % ABI_CHUNK_MAX != 0)
     return "arena_size";
@@ -111,11 +111,47 @@ out:
   return rc;
 }
 
+uint64_t worker_pair_geom(struct abi_worker_geom *g, uint64_t pair_id, uint32_t n_slots, uint64_t arena_size) {
+  uint64_t size = worker_geom_make(g, ABI_SEG_APP, pair_id, 0, n_slots, 1, arena_size);
+  g->n_slots_app = n_slots;
+  return size;
+}
+
+int worker_pair_open(struct worker_view *v, int fd_mine, int fd_theirs, const char **why) {
+  const char *wrong = NULL;
+  memset(v, 0, sizeof *v);
+  int rc = seg_attach(&v->seg_a, fd_mine, ABI_SEG_PAIR, SEG_RDWR, &wrong);
+  int rc_theirs = seg_attach(&v->seg_e, fd_theirs, ABI_SEG_PAIR, SEG_RDONLY, rc < 0 ? NULL : &wrong);
+  if (rc == 0)
+    rc = rc_theirs;
+  if (rc < 0)
+    goto out;
+  memcpy(&v->ga, v->seg_a.geom, sizeof v->ga);
+  memcpy(&v->ge, v->seg_e.geom, sizeof v->ge);
+  rc = -EPROTO;
+  wrong = worker_geom_wrong(&v->seg_a, &v->ga, sizeof(struct abi_worker_app));
+  if (wrong == NULL)
+    wrong = worker_geom_wrong(&v->seg_e, &v->ge, sizeof(struct abi_worker_app));
+  if (wrong == NULL)
+    wrong = worker_pair_wrong(&v->ga, &v->ge);
+  if (wrong != NULL)
+    goto out;
+  v->app = seg_at(&v->seg_a, v->ga.block_off, sizeof *v->app);
+  v->partner = seg_at(&v->seg_e, v->ge.block_off, sizeof *v->partner);
+  return 0;
+out:
+  if (why != NULL)
+    *why = wrong;
+  worker_view_close(v);
+  return rc;
+}
+
 void worker_view_close(struct worker_view *v) {
   seg_detach(&v->seg_a);
   seg_detach(&v->seg_e);
   v->app = NULL;
   v->engine = NULL;
+  v->partner = NULL;
 }
 
 uint32_t *worker_view_ring_app(const struct worker_view *v, uint32_t lane) {

@@ -12,6 +12,7 @@ void broker_init(struct broker *b) {
   list_init(&b->conns);
   list_init(&b->pends);
   list_init(&b->vsvc_new);
+  list_init(&b->pairs);
   b->custody_fd = -1;
   b->policy_seg.fd = b->stats_seg.fd = b->reg.seg.fd = -1;
 }
@@ -22,6 +23,7 @@ void broker_fini(struct broker *b) {
   loop_del_timer(b->svc.loop, b->pend_timer);
   loop_del_timer(b->svc.loop, b->conn_timer);
   custody_srv_stop(b);
+  pair_fini(b);
   for (uint32_t i = 0; b->proc != NULL && i < b->reg.n_procs; i++)
     if (b->proc[i].bell_fd >= 0)
       loop_del_fd(b->svc.loop, b->proc[i].bell_fd);

@@ -27,7 +27,9 @@
   X(DRAINED, "broker.drained", "workers whose memory was returned", 0)                                                 \
   X(LIED, "broker.lied", "workers detached for what they wrote", 2)                                                    \
   X(TIMEOUTS, "broker.timeouts", "requests that waited too long for the engine", 1)                                    \
-  X(LISTENS, "broker.listens", "listeners made", 0)
+  X(LISTENS, "broker.listens", "listeners made", 0)                                                                    \
+  X(PAIRS, "broker.pairs", "pairs of workers made for cut-through", 0)                                                 \
+  X(PAIR_LIED, "broker.pair-lied", "pairs ended for what the other side wrote", 2)
 enum broker_stat {
 #define X(id, name, help, sev) BROKER_STAT_##id,
   BROKER_STATS(X)
@@ -135,6 +137,8 @@ struct broker {
   struct bind_rt *bind;
   uint32_t bind_high;     /* binds [0, high) were ever used */
   uint32_t *port_head[2]; /* [65536] first bind of a port, TCP and UDP */
+  struct list pairs;      /* pair.c: of workers, for cut-through; not beyond our own death */
+  uint32_t pair_turn;     /* which of the workers behind a port is next */
   /* figures */
   struct seg stats_seg;
   uint64_t *stat;
@@ -235,6 +239,21 @@ int listen_on_unbind(struct broker *b, struct conn *c, uint32_t seq, const Hosts
 int listen_done(struct broker *b, struct pend *p);
 /** Everything that a worker holds. Returns listeners removed; the policy is published. */
 void listen_drop_worker(struct broker *b, uint64_t worker_id);
+
+/* pair.c: cut-through */
+int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Pair *m, const char **text);
+int pair_on_take(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
+int pair_on_gone(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__PairGone *m,
+                 const char **text);
+/** A worker is gone: what is kept of its pairs for others goes, too. */
+void pair_drop_worker(struct broker *b, uint64_t worker_id);
+/** Says again to those whose bell was full that a pair is kept for them. */
+void pair_tick(struct broker *b);
+void pair_fini(struct broker *b);
+/** Walks the pairs' sessions: cb(ctx, ...) once per connection that both sides hold or the client has asked for. */
+typedef void pair_each_fn(void *ctx, uint64_t client_worker, uint64_t server_worker, const struct abi_sess_app *client,
+                          const struct abi_sess_app *server);
+void pair_each(const struct broker *b, pair_each_fn *fn, void *ctx);
 
 /* policy.c: the table the engine reads */
 int policy_open(struct broker *b, uint32_t item);

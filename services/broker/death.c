@@ -70,6 +70,7 @@ void death_worker(struct broker *b, uint32_t worker, const char *why) {
   registry_used_set(&w->used, REG_DYING);
   b->worker[worker].live = 0;
   listen_drop_worker(b, w->id);
+  pair_drop_worker(b, w->id);
   if (death_engine_knows(b, w))
     custody_srv_worker_dead(b, w->id);
   else

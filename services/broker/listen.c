@@ -215,6 +215,8 @@ int listen_on_listen(struct broker *b, struct conn *c, uint32_t seq, const Hosts
     *text = "listen: the session is not bound";
     return -EDESTADDRREQ;
   }
+  if (m->no_cut)
+    b->reg.bind[idx].flags |= ABI_BIND_NO_CUT;
   if (b->bind[idx].policy == REGISTRY_NONE) {
     int rc = listen_start(b, c, idx, backlog, text);
     if (rc < 0)
