@@ -121,4 +121,22 @@ int config_set_run_dir(struct config *c, const char *dir);
  * config/README.md. */
 int config_keys_text(char *buf, size_t len);
 
+/** TCP's tunables (abi/tunables.h) as text. Their number by name as in the file ("rto-min-ms"), or -ENOENT. */
+int config_tunable_find(const char *name);
+/** Value from text as it would be written in the file. 0 or -EINVAL. */
+int config_tunable_parse(uint32_t id, const char *text, uint32_t *value);
+/** The value as one would write it. Returns buf. */
+const char *config_tunable_text(uint32_t id, uint32_t value, char *buf, size_t len);
+/** What is allowed. Returns buf. */
+const char *config_tunable_allowed(uint32_t id, char *buf, size_t len);
+const char *config_tunable_name(uint32_t id);
+const char *config_tunable_unit(uint32_t id);
+const char *config_tunable_help(uint32_t id);
+/** 1 = a change counts for all connections from the next use of the value on, 0 = for those opened later. */
+int config_tunable_reaches_all(uint32_t id);
+/** The value that the configuration has. */
+uint32_t config_tunable_value(const struct config *c, uint32_t id);
+/** The value without any configuration. */
+uint32_t config_tunable_default(uint32_t id);
+
 #endif

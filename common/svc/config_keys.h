@@ -77,6 +77,10 @@ uint32_t config_line(const struct config_ctx *cx, const char *path, uint32_t ele
 
 /** Parse one scalar into the field. 0 or -EINVAL. */
 int config_value_set(const struct config_key *k, void *base, const char *text);
+/** A byte count as one would write it: 4M, 64k, 100. Returns buf. */
+const char *config_size_text(uint64_t v, char *buf, size_t len);
+/** Word number `n` of a choice; "?" for another number. Returns buf. */
+const char *config_choice_text(const struct config_key *k, int n, char *buf, size_t len);
 /** What is allowed, for messages and docs. */
 const char *config_value_allowed(const struct config_key *k, char *buf, size_t len);
 

@@ -275,8 +275,18 @@ int config_value_set(const struct config_key *k, void *base, const char *text) {
   return -EINVAL;
 }
 
-/** A byte count as one would write it: 4M, 64k, 100. */
-static const char *config_size_text(uint64_t v, char *buf, size_t len) {
+const char *config_choice_text(const struct config_key *k, int n, char *buf, size_t len) {
+  const char *p = k->words;
+  for (int i = (int)k->lo; i < n && *p != '\0'; i++) {
+    p += strcspn(p, " ");
+    p += strspn(p, " ");
+  }
+  size_t w = strcspn(p, " ");
+  snprintf(buf, len, "%.*s", w ? (int)w : 1, w && n >= (int)k->lo ? p : "?");
+  return buf;
+}
+
+const char *config_size_text(uint64_t v, char *buf, size_t len) {
   static const char suffix[] = {'G', 'M', 'k'};
   for (unsigned i = 0; i < 3; i++) {
     uint64_t unit = 1ull << (30 - 10 * i);

@@ -26,6 +26,7 @@ const char *hsctl_run_dir(const struct hsctl *h);
 
 /* commands: argv[0] is the command's own name; return the exit status */
 int cmd_show(const struct hsctl *h, int argc, char **argv);
+int cmd_set(const struct hsctl *h, int argc, char **argv);
 int cmd_up(const struct hsctl *h, int argc, char **argv);
 int cmd_down(const struct hsctl *h, int argc, char **argv);
 int cmd_run(const struct hsctl *h, int argc, char **argv);

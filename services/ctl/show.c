@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int show_all; /* counters that are 0 too, sessions with all figures */
+
 static const char *num(char *buf, uint64_t v) {
   snprintf(buf, 24, "%" PRIu64, v);
   return buf;
@@ -51,7 +53,19 @@ static void print_tcp(const Hoststack__Control__Tcp *m) {
     if (m->connections_by_state[i]->value)
       printf("  %-28s %14" PRIu64 "  connections\n", m->connections_by_state[i]->name,
              m->connections_by_state[i]->value);
-  print_counters(m->counter, m->n_counter, 0);
+  print_counters(m->counter, m->n_counter, show_all);
+}
+
+static void print_tcp_config(const Hoststack__Control__TcpConfig *m) {
+  struct table t = {0};
+  table_row(&t, 8, "NAME", "VALUE", "CONFIGURED", "DEFAULT", "UNIT", "ALLOWED", "REACH", "HELP");
+  for (size_t i = 0; i < m->n_tunable; i++) {
+    const Hoststack__Control__TcpTunable *k = m->tunable[i];
+    char value[80];
+    snprintf(value, sizeof value, "%s%s", k->value, k->set ? " (set)" : "");
+    table_row(&t, 8, k->name, value, k->configured, k->default_value, k->unit, k->allowed, k->reach, k->help);
+  }
+  table_print(&t, stdout);
 }
 
 static void print_apps(const Hoststack__Control__Apps *m) {
@@ -104,6 +118,9 @@ static void print_text(const Hoststack__Control__Reply *r) {
   case HOSTSTACK__CONTROL__REPLY__BODY_TCP:
     print_tcp(r->tcp);
     break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_TCP_CONFIG:
+    print_tcp_config(r->tcp_config);
+    break;
   case HOSTSTACK__CONTROL__REPLY__BODY_APPS:
     print_apps(r->apps);
     break;
@@ -133,37 +150,91 @@ int hsctl_ask(const struct hsctl *h, const Hoststack__Control__Request *q) {
   return 0;
 }
 
+struct show_word {
+  const char *what, *detail; /* arguments; detail NULL = none */
+  Hoststack__Control__Request__BodyCase body;
+};
+
+static const struct show_word show_words[] = {
+    {"interface", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE},
+    {"session", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION},
+    {"session", "verbose", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION},
+    {"tcp", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP},
+    {"tcp", "statistics", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP},
+    {"tcp", "config", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG},
+    {"app", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP},
+    {"version", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION},
+    {"stats", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS},
+};
+
+static int show_wrong(int argc, char **argv) {
+  const char *more = "";
+  fprintf(stderr, "hsctl show: found \"%s%s%s\", allowed: ", argc > 1 ? argv[1] : "", argc > 2 ? " " : "",
+          argc > 2 ? argv[2] : "");
+  for (size_t i = 0; i < sizeof show_words / sizeof *show_words; i++, more = ", ")
+    fprintf(stderr, "%s%s%s%s", more, show_words[i].what, show_words[i].detail ? " " : "",
+            show_words[i].detail ? show_words[i].detail : "");
+  fputc('\n', stderr);
+  return 2;
+}
+
 int cmd_show(const struct hsctl *h, int argc, char **argv) {
   Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
   Hoststack__Control__ShowInterface interface = HOSTSTACK__CONTROL__SHOW_INTERFACE__INIT;
   Hoststack__Control__ShowSession session = HOSTSTACK__CONTROL__SHOW_SESSION__INIT;
   Hoststack__Control__ShowTcp tcp = HOSTSTACK__CONTROL__SHOW_TCP__INIT;
+  Hoststack__Control__ShowTcpConfig tcp_config = HOSTSTACK__CONTROL__SHOW_TCP_CONFIG__INIT;
   Hoststack__Control__ShowApp app = HOSTSTACK__CONTROL__SHOW_APP__INIT;
   Hoststack__Control__ShowVersion version = HOSTSTACK__CONTROL__SHOW_VERSION__INIT;
   Hoststack__Control__ShowStats stats = HOSTSTACK__CONTROL__SHOW_STATS__INIT;
-  const char *what = argc == 2 ? argv[1] : "";
-  if (strcmp(what, "interface") == 0) {
-    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
+  const char *what = argc > 1 ? argv[1] : "", *detail = argc > 2 ? argv[2] : NULL;
+  for (size_t i = 0; i < sizeof show_words / sizeof *show_words && argc < 4; i++) {
+    const struct show_word *w = &show_words[i];
+    if (strcmp(w->what, what) == 0 && (w->detail ? detail && strcmp(w->detail, detail) == 0 : !detail))
+      q.body_case = w->body;
+  }
+  session.verbose = detail != NULL;
+  switch (q.body_case) { /* the member of the union that the body names */
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
     q.show_interface = &interface;
-  } else if (strcmp(what, "session") == 0) {
-    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
     q.show_session = &session;
-  } else if (strcmp(what, "tcp") == 0) {
-    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP:
     q.show_tcp = &tcp;
-  } else if (strcmp(what, "app") == 0) {
-    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG:
+    q.show_tcp_config = &tcp_config;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     q.show_app = &app;
-  } else if (strcmp(what, "version") == 0) {
-    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:
     q.show_version = &version;
-  } else if (strcmp(what, "stats") == 0) {
-    q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
     q.show_stats = &stats;
-  } else {
-    fprintf(stderr, "hsctl show: found \"%s\", allowed: interface, session, tcp, app, version, stats\n", what);
+    break;
+  default:
+    return show_wrong(argc, argv);
+  }
+  show_all = detail != NULL;
+  return hsctl_ask(h, &q);
+}
+
+int cmd_set(const struct hsctl *h, int argc, char **argv) {
+  Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__SetTcp m = HOSTSTACK__CONTROL__SET_TCP__INIT;
+  if (argc != 4 || strcmp(argv[1], "tcp")) {
+    fprintf(stderr,
+            "usage: hsctl set tcp NAME VALUE | hsctl set tcp NAME default; hsctl show tcp config lists names\n");
     return 2;
   }
+  m.name = argv[2];
+  m.value = argv[3];
+  q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SET_TCP;
+  q.set_tcp = &m;
   return hsctl_ask(h, &q);
 }
 

@@ -4,7 +4,7 @@
  * Reads the durable table and the session records (shared memory, written by the worker) without a lock, so that a long
  * list never stalls the data path; a row may be a moment old.
  */
-#include "engine.h"
+#include "ctl_tcp.h"
 
 #include "base/log.h"
 #include "control.pb-c.h"
@@ -243,8 +243,14 @@ static int dispatch(struct engine *e, const Hoststack__Control__Request *q, Host
     return show_tcp(e, r);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
     return show_stats(e, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
+    return engine_show_interface(e, r);
   case HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS:
     return reset_rings(e);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG:
+    return ctl_show_tcp_config(e, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SET_TCP:
+    return ctl_set_tcp(e, q->set_tcp, r);
   default:
     return -EOPNOTSUPP;
   }

@@ -32,6 +32,17 @@ extern const struct custody_ops engine_custody_ops;
 
 /** Control requests (ctl.c). */
 int engine_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len);
+struct Hoststack__Control__Reply;
+/** Addresses and VLANs, for the reply to ShowInterface (ctl_link.c). 0 or -errno. */
+int engine_show_interface(struct engine *e, struct Hoststack__Control__Reply *r);
+/** What was set at run time, in the TCB segment; the engine runs. */
+static inline struct abi_tunables *engine_tunables(struct engine *e) {
+  return &e->worker.tcbs.block->tune;
+}
+/** Have `fn` run by the worker. 0 or -errno. */
+static inline int engine_post(struct engine *e, mail_fn fn, void *arg) {
+  return mailbox_post(&e->worker.mail, fn, arg);
+}
 /** Descriptions of all counters in their order in the page; fills `n`. */
 const struct abi_stat_desc *engine_counter_list(uint32_t *n);
 /** Names from the registry. */

@@ -21,7 +21,8 @@ WRONG = [
     (("show", "tcp", "more"), "allowed"), (("impair",), "usage"), (("impair", "hs0", "sideways"), "usage"),
     (("impair", "hs0", "rx", "loss=101"), "loss"), (("impair", "hs0", "rx", "loss=much"), "loss"),
     (("impair", "hs0", "rx", "colour=1"), "colour"), (("capture", "hs0"), "usage"), (("reset-rings", "x"), "no arguments"),
-    (("down", "x"), "no arguments"), (("run", "x"), "usage"), (("up", "x"), "usage"), (("--timeout", "x", "show", "tcp"), "timeout"),
+    (("set",), "usage"), (("set", "udp", "x", "1"), "usage"), (("set", "tcp", "sack"), "usage"),
+    (("show", "session", "more"), "session verbose"), (("down", "x"), "no arguments"), (("run", "x"), "usage"), (("up", "x"), "usage"), (("--timeout", "x", "show", "tcp"), "timeout"),
 ]
 
 

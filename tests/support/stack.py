@@ -225,8 +225,8 @@ class Lab:
         cmd = self.world.command(self.S, [self.hsctl_path, "-c", self.config, *args])
         return run(cmd, timeout, check)
 
-    def show(self, what):
-        return json.loads(self.hsctl("--json", "show", what).stdout)
+    def show(self, *what):
+        return json.loads(self.hsctl("--json", "show", *what).stdout)
 
     def versions(self):
         """{service: entry of show version}; empty while the api server is away."""

@@ -8,23 +8,13 @@
 
 #include <errno.h>
 
-#define FIELD(field, name, kind, unit, lo, hi, def, text, reach, words, help) offsetof(struct config_tcp, field),
-static const uint16_t tunable_off[ABI_TUNE_N] = {ABI_TUNABLES(FIELD)};
-#undef FIELD
-
-static uint32_t tunables_configured(const struct config *cfg, uint32_t id) {
-  uint32_t v;
-  memcpy(&v, (const uint8_t *)&cfg->tcp + tunable_off[id], sizeof v);
-  return v;
-}
-
 /* Configuration, with the values of `t` whose bit is in `set`. */
 static void tunables_merge(struct tcp_config *out, const struct config *cfg, const struct abi_tunables *t,
                            uint64_t set) {
   tcp_config_defaults(out);
   out->rcv_buf_max = cfg->rx_fifo_max;
   for (uint32_t i = 0; i < ABI_TUNE_N; i++) {
-    (void)tcp_tunable_put(out, i, tunables_configured(cfg, i));
+    (void)tcp_tunable_put(out, i, config_tunable_value(cfg, i));
     if (set >> i & 1)
       (void)tcp_tunable_put(out, i, __atomic_load_n(&t->value[i], __ATOMIC_RELAXED));
   }

@@ -1,0 +1,101 @@
+/*
+ * Control requests about TCP's tunables: what counts, what is configured, and changes at run time, which the TCB
+ * segment keeps for the engines to come (abi/tunables.h). Control thread; the worker hears of a change by mail.
+ */
+#include "ctl_tcp.h"
+
+#include "base/log.h"
+#include "session/tunables.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static Hoststack__Control__TcpTunable *tunable_row(const struct config *cfg, const struct tcp_config *now, uint64_t set,
+                                                   uint32_t i) {
+  char text[160];
+  Hoststack__Control__TcpTunable *row = malloc(sizeof *row);
+  if (!row)
+    return NULL;
+  hoststack__control__tcp_tunable__init(row);
+  row->name = strdup(config_tunable_name(i));
+  row->value = strdup(config_tunable_text(i, tcp_tunable_get(now, i), text, sizeof text));
+  row->configured = strdup(config_tunable_text(i, config_tunable_value(cfg, i), text, sizeof text));
+  row->default_value = strdup(config_tunable_text(i, config_tunable_default(i), text, sizeof text));
+  row->unit = strdup(config_tunable_unit(i));
+  row->allowed = strdup(config_tunable_allowed(i, text, sizeof text));
+  row->help = strdup(config_tunable_help(i));
+  row->reach = strdup(config_tunable_reaches_all(i) ? "all" : "new");
+  row->set = (set >> i & 1) != 0;
+  return row;
+}
+
+int ctl_show_tcp_config(struct engine *e, Hoststack__Control__Reply *r) {
+  if (!e->running)
+    return -EAGAIN;
+  struct tcp_config now;
+  const struct abi_tunables *t = engine_tunables(e);
+  tunables_read(&now, &e->svc.cfg, t);
+  Hoststack__Control__TcpConfig *m = calloc(1, sizeof *m);
+  if (!m)
+    return -ENOMEM;
+  hoststack__control__tcp_config__init(m);
+  r->body_case = HOSTSTACK__CONTROL__REPLY__BODY_TCP_CONFIG;
+  r->tcp_config = m;
+  m->tunable = calloc(ABI_TUNE_N, sizeof(Hoststack__Control__TcpTunable *));
+  if (!m->tunable)
+    return -ENOMEM;
+  uint64_t set = __atomic_load_n(&t->set, __ATOMIC_ACQUIRE);
+  for (uint32_t i = 0; i < ABI_TUNE_N; i++) {
+    m->tunable[i] = tunable_row(&e->svc.cfg, &now, set, i);
+    if (!m->tunable[i])
+      return -ENOMEM;
+    m->n_tunable++;
+  }
+  return 0;
+}
+
+static int refuse(Hoststack__Control__Reply *r, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(Hoststack__Control__Reply *r, int rc, const char *fmt, ...) {
+  char text[320];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  r->rc = -rc;
+  r->text = strdup(text);
+  return 0;
+}
+
+static void mail_tunables(struct worker *w, void *arg) {
+  (void)arg;
+  tunables_apply(w);
+}
+
+int ctl_set_tcp(struct engine *e, const Hoststack__Control__SetTcp *q, Hoststack__Control__Reply *r) {
+  char allowed[160], now[64];
+  uint32_t value = 0, lower = 0, higher = 0;
+  if (!e->running)
+    return -EAGAIN;
+  int id = config_tunable_find(q->name);
+  if (id < 0)
+    return refuse(r, -ENOENT, "tcp has no tunable %.64s; hsctl show tcp config lists them", q->name);
+  uint32_t i = (uint32_t)id;
+  int clear = strcmp(q->value, "default") == 0;
+  int rc = clear ? 0 : config_tunable_parse(i, q->value, &value);
+  if (rc == 0)
+    rc = clear ? tunables_clear(engine_tunables(e), &e->svc.cfg, i, &lower, &higher)
+               : tunables_set(engine_tunables(e), &e->svc.cfg, i, value, &lower, &higher);
+  if (rc == -ERANGE)
+    return refuse(r, rc, "%s: found %.64s, but %s must not be above %s", q->name, q->value, config_tunable_name(lower),
+                  config_tunable_name(higher));
+  if (rc)
+    return refuse(r, rc, "%s: found %.64s, allowed %s", q->name, q->value,
+                  config_tunable_allowed(i, allowed, sizeof allowed));
+  struct tcp_config cfg;
+  tunables_read(&cfg, &e->svc.cfg, engine_tunables(e));
+  log_info("engine.set_tcp", "%s = %s%s", q->name, config_tunable_text(i, tcp_tunable_get(&cfg, i), now, sizeof now),
+           clear ? " as configured" : "");
+  return engine_post(e, mail_tunables, NULL);
+}
