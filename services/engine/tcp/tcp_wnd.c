@@ -21,7 +21,7 @@ uint32_t tcp_wnd_current(const struct tcp_conn *c) {
 
 static uint32_t wnd_room(struct tcp_env *e, struct tcp_conn *c) {
   uint32_t room = e->ops->rx_room(e->ctx, c);
-  room = HS_MIN(room, 1u << 30); /* RFC 7323 2.3 */
+  room = HS_MIN(room, 65535u << c->d->rcv_wscale); /* more can't be told (RFC 7323 2.3): no news is no update */
   c->rx_max = HS_MAX(c->rx_max, room);
   return room;
 }
