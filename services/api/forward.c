@@ -1,5 +1,6 @@
 /*
- * Which service answers which request, and the few that several answer together (version, ring reset).
+ * Which service answers which request, and the few that several answer together (interfaces, apps, version,
+ * ring reset).
  */
 #include "api.h"
 
@@ -144,6 +145,55 @@ out:
   return rc;
 }
 
+/* The engine's rows are put to nicio's: addresses to the interface of that name, VLANs behind them. Rows move over. */
+static void merge_interfaces(Hoststack__Control__Interfaces *all, Hoststack__Control__Interfaces *more) {
+  Hoststack__Control__Interface **rows = realloc(all->interface, (all->n_interface + more->n_interface) * sizeof *rows);
+  if (!rows)
+    return;
+  all->interface = rows;
+  size_t own = all->n_interface, left = 0;
+  for (size_t i = 0; i < more->n_interface; i++) {
+    Hoststack__Control__Interface *from = more->interface[i], *to = NULL;
+    for (size_t k = 0; k < own && !to; k++)
+      to = strcmp(all->interface[k]->name, from->name) == 0 ? all->interface[k] : NULL;
+    if (to && to->n_address == 0) {
+      to->address = from->address;
+      to->n_address = from->n_address;
+      from->address = NULL;
+      from->n_address = 0;
+    }
+    if (to)
+      more->interface[left++] = from;
+    else
+      rows[all->n_interface++] = from;
+  }
+  more->n_interface = left;
+}
+
+/* Ports are nicio's, addresses and VLANs the engine's; while that one is away, the ports alone are shown. */
+static int show_interface(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
+  int rc = api_forward(a, API_NICIO, req, len, reply, n);
+  Hoststack__Control__Reply *r = rc ? NULL : hoststack__control__reply__unpack(NULL, *n, *reply), *m = NULL;
+  if (!r || r->body_case != HOSTSTACK__CONTROL__REPLY__BODY_INTERFACES)
+    goto out; /* nicio's refusal is the answer */
+  Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__ShowInterface what = HOSTSTACK__CONTROL__SHOW_INTERFACE__INIT;
+  q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
+  q.show_interface = &what;
+  m = api_ask(a, API_ENGINE, &q);
+  if (m && m->body_case == HOSTSTACK__CONTROL__REPLY__BODY_INTERFACES)
+    merge_interfaces(r->interfaces, m->interfaces);
+  free(*reply);
+  *reply = NULL;
+  rc = svc_pack_reply(r, reply, n);
+out:
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  if (m)
+    hoststack__control__reply__free_unpacked(m, NULL);
+  return rc;
+}
+
 /* The engine raises its epoch, then nicio its own: both directions start anew, one after the other. */
 static int reset_rings(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
   int rc = api_forward(a, API_ENGINE, req, len, reply, n);
@@ -168,6 +218,7 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   hoststack__control__request__free_unpacked(q, NULL);
   switch (body) {
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
+    return show_interface(a, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_CAPTURE:
   case HOSTSTACK__CONTROL__REQUEST__BODY_SET_IMPAIRMENT:
     return api_forward(a, API_NICIO, req, req_len, reply, reply_len);

@@ -9,7 +9,6 @@
 #include "control.pb-c.h"
 #include "shm/stats.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,26 +56,8 @@ static int ctl_find(const struct nicio *n, const char *name, const char **why) {
 struct ctl_iface {
   Hoststack__Control__Interface pb;
   Hoststack__Control__Counter counter[ABI_PC_N], *counters[ABI_PC_N];
-  char mac[18], caps[64], address[CONFIG_ADDRS_MAX][INET6_ADDRSTRLEN + 4], *addresses[CONFIG_ADDRS_MAX];
+  char mac[18], caps[64];
 };
-
-/** The addresses that the configuration gives to port i. */
-static void ctl_iface_addresses(struct ctl_iface *f, const struct nicio *n, uint32_t i) {
-  const struct config *cfg = &n->svc.cfg;
-  char ip[INET6_ADDRSTRLEN];
-
-  for (uint32_t a = 0; a < cfg->n_addrs; a++) {
-    const struct config_addr *c = &cfg->addr[a];
-    int v4 = c->family == 4;
-    if (c->how != CONFIG_ADDR_GIVEN || strcmp(c->port, n->port[i].name) != 0 ||
-        inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? c->ip + 12 : c->ip, ip, sizeof ip) == NULL)
-      continue;
-    (void)snprintf(f->address[f->pb.n_address], sizeof f->address[0], "%s/%u", ip, c->prefix);
-    f->addresses[f->pb.n_address] = f->address[f->pb.n_address];
-    f->pb.n_address++;
-  }
-  f->pb.address = f->addresses;
-}
 
 static void ctl_iface_fill(struct ctl_iface *f, const struct nicio *n, uint32_t i) {
   const struct port *p = &n->port[i];
@@ -104,7 +85,6 @@ static void ctl_iface_fill(struct ctl_iface *f, const struct nicio *n, uint32_t 
     f->counter[c].value = __atomic_load_n(&p->count[c], __ATOMIC_RELAXED);
     f->counters[c] = &f->counter[c];
   }
-  ctl_iface_addresses(f, n, i);
   f->pb.n_counter = ABI_PC_N;
   f->pb.counter = f->counters;
 }

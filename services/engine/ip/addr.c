@@ -306,3 +306,18 @@ void addr_conflict(struct ip_stack *s, struct ip_local *l, usec_t now) {
   timer_cancel(&s->wheel, &l->timer);
   stack_changed(s);
 }
+
+uint32_t ip_addr_list(const struct ip_stack *s, struct ip_addr_row *out, uint32_t max) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < s->n_local && n < max; i++) {
+    const struct ip_local *l = &s->local[i];
+    if (l->state == LOCAL_FREE)
+      continue;
+    out[n++] = (struct ip_addr_row){.addr = l->addr,
+                                    .port = l->port,
+                                    .prefix = l->prefix,
+                                    .by = l->automatic,
+                                    .duplicate = l->state == LOCAL_DUPLICATE};
+  }
+  return n;
+}

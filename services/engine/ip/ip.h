@@ -67,6 +67,24 @@ int ip_route_add(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_
                  uint32_t port);
 int ip_route_del(struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len);
 
+/* --- for those who look on (worker thread) --- */
+struct ip_addr_row {
+  struct ip_addr addr;
+  uint8_t port;
+  uint8_t prefix;    /* of the family */
+  uint8_t by;        /* 0 the configuration, 1 the MAC (link-local), 2 a router's advertisement, 3 DHCP */
+  uint8_t duplicate; /* another station has it */
+};
+/** Our addresses; returns how many were written. */
+uint32_t ip_addr_list(const struct ip_stack *s, struct ip_addr_row *out, uint32_t max);
+struct ip_port_row {
+  uint8_t mac[6];
+  uint8_t up;
+  uint32_t mtu;
+};
+/** A port or VLAN, zeros if there is none yet. */
+void ip_port_get(const struct ip_stack *s, uint32_t port, struct ip_port_row *out);
+
 /* --- data path --- */
 /** A frame from the link: parses, answers ARP/ND/ICMP, delivers. Never keeps pointers into p. */
 void ip_input(struct ip_stack *s, struct pkt *p, usec_t now);

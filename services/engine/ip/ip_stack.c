@@ -120,6 +120,14 @@ int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_
   return err;
 }
 
+void ip_port_get(const struct ip_stack *s, uint32_t port, struct ip_port_row *out) {
+  memset(out, 0, sizeof *out);
+  if (port >= STACK_PORTS_MAX || !s->port[port].used)
+    return;
+  *out = (struct ip_port_row){.up = s->port[port].up, .mtu = s->port[port].mtu};
+  memcpy(out->mac, s->port[port].mac, 6);
+}
+
 int ip_vlan_add(struct ip_stack *s, uint32_t port, uint32_t id, uint32_t mtu, uint32_t *out) {
   uint32_t i = ABI_PORTS_MAX;
   if (port >= ABI_PORTS_MAX || id == 0 || id > 4094 || (mtu != 0 && mtu < 68))
