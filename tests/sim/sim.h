@@ -51,6 +51,7 @@ struct sim_case {
   uint32_t mtu;         /* 0 = 1500 */
   uint32_t late;        /* chance that a packet is overtaken: it takes late_by longer */
   uint32_t late_by;
+  uint8_t no_logs;   /* the env has no memory for what is out (tcp_env_memory) */
   uint32_t abort_at; /* the client aborts when it has read so much; 0 = never */
 };
 
@@ -78,6 +79,7 @@ struct sim_host {
   /* dies with the engine */
   struct tcp_env env;
   struct tcp_conn *conn; /* NULL: none, or down */
+  uint64_t logs[4 * TCP_SENT_LOG_SIZE / 8];
   uint64_t counters[TCP_N_COUNTERS];
   uint64_t totals[TCP_N_COUNTERS]; /* over all lives */
   usec_t timer_at;

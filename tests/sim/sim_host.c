@@ -184,6 +184,7 @@ static void host_env(struct sim_host *h) {
   h->env.ops = &sim_ops;
   h->env.ctx = h;
   h->env.counters = h->counters;
+  tcp_env_memory(&h->env, h->logs, c->no_logs ? 0 : sizeof h->logs);
   for (unsigned i = 0; i < sizeof h->env.secret; i++)
     h->env.secret[i] = (uint8_t)(c->seed * 7 + i + (unsigned)h->id);
 }

@@ -177,6 +177,7 @@ void worker_fini(struct worker *w) {
   free(w->tx_free);
   free(w->tx_home);
   free(w->loop);
+  free(w->tcp_logs);
   if (w->link_bell >= 0)
     close(w->link_bell);
   if (w->link_bell_mine >= 0)
@@ -214,6 +215,10 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
 
 int worker_set_tcbs(struct worker *w, int fd) {
   int rc = tcb_open(&w->tcbs, fd);
+  w->tcp_logs = calloc(WORKER_TCP_LOGS, TCP_SENT_LOG_SIZE); /* pages that no connection needs are never touched */
+  if (!w->tcp_logs)
+    return -ENOMEM;
+  tcp_env_memory(&w->tcp, w->tcp_logs, (size_t)WORKER_TCP_LOGS * TCP_SENT_LOG_SIZE);
   return rc ? rc : transport_tcp.init(w);
 }
 

@@ -27,6 +27,7 @@
 #define WORKER_RX_BURST  64u
 #define WORKER_LOOP_MAX  256u /* power of two */
 #define WORKER_TX_INLINE 512u /* payload up to this is copied behind the headers instead of referred to */
+#define WORKER_TCP_LOGS 16384u /* connections that may have much out at once; more recover more slowly */
 
 struct worker {
   const struct config *cfg;
@@ -65,6 +66,7 @@ struct worker {
   struct timer_wheel wheel;
   usec_t ip_next;
   struct tcp_env tcp;
+  void *tcp_logs; /* of tcp_env_memory */
   uint16_t ephemeral;
   /* apps */
   struct app_worker *app[WORKER_APPS_MAX];

@@ -90,10 +90,10 @@ struct tcp_env_ops {
  * otherwise. Set through tcp_tunable_put, read by whoever needs one at the moment it is needed. */
 struct tcp_config {
   uint8_t sack, timestamps, wscale, nodelay;
-  uint8_t idle_restart; /* the initial window again after an RTO without sending (RFC 5681 4.1) */
-  uint8_t cc;           /* index in tcp_cc_list: tcp_cc_find() */
-  uint8_t ecn;          /* 0 off, 1 when the peer asks, 2 ask too (RFC 3168) */
-  uint8_t fastopen;     /* bit 0 as client, bit 1 as server (RFC 7413) */
+  uint8_t idle_restart;                       /* the initial window again after an RTO without sending (RFC 5681 4.1) */
+  uint8_t cc;                                 /* index in tcp_cc_list: tcp_cc_find() */
+  uint8_t ecn;                                /* 0 off, 1 when the peer asks, 2 ask too (RFC 3168) */
+  uint8_t fastopen;                           /* bit 0 as client, bit 1 as server (RFC 7413) */
   uint8_t fastopen_key_set, fastopen_key[16]; /* else a key is drawn */
   usec_t rto_initial, rto_min, rto_max, delack;
   usec_t time_wait, fin_wait2;
@@ -116,6 +116,18 @@ int tcp_cc_find(const char *name);
 /** Its name; "?" for another index. */
 const char *tcp_cc_name(uint32_t index);
 
+/** What one ACK tells about the delivery rate (draft-cheng-iccrg-delivery-rate-estimation 3.3); tcp_sent.c. */
+struct tcp_rate {
+  uint8_t valid, limited, rexmit;
+  uint32_t prior_delivered, prior_at; /* when the newest that arrived by it had left */
+  uint32_t send_us;                   /* time over which that was sent */
+  uint32_t rtt_us;
+};
+
+#define TCP_SENT_LOG_SIZE 1024u /* bytes that a connection with many segments out borrows from tcp_env_memory */
+
+struct tcp_sent_log;
+
 /** One per engine worker. `ctx` is handed to every op. */
 struct tcp_env {
   const struct tcp_env_ops *ops;
@@ -125,7 +137,15 @@ struct tcp_env {
   uint64_t *counters;  /* TCP_N_COUNTERS values, X-macro list in tcp_counters.h */
   usec_t challenge_at; /* challenge ACKs (RFC 5961 7): start of the running second; begin with 0 */
   uint32_t challenge_left;
+  struct tcp_sent_log *sent_free; /* tcp_env_memory: logs that came back, and what was never used */
+  uint8_t *sent_mem;
+  size_t sent_left;
+  struct tcp_rate rate; /* of the ACK at hand */
 };
+
+/** Memory, 8-byte aligned, for TCP_SENT_LOG_SIZE per connection that has much out; the caller's, for the env's life,
+ * touched only as far as it is needed. Without it, or when it is used up, losses are found and repaired more slowly. */
+void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes);
 
 /* --- opening --- */
 
@@ -177,6 +197,7 @@ void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t
 void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options *opt, usec_t now);
 /** Figures for TCP_INFO and show session. */
 void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out);
+void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_more *out);
 /** Invariants; 0, or the line number of the first one that is broken. Oracle of unit tests, simulations and fuzzers. */
 int tcp_conn_check(const struct tcp_env *e, const struct tcp_conn *c);
 

@@ -38,7 +38,6 @@ static void ack_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->d->user_timeout_at = 0;
     tcp_timer_stop(c, TCP_T_LIFE);
   }
-  c->tail = 0;
   tcp_timer_stop(c, TCP_T_REO);
   if (c->snd_una == c->d->snd_max) {
     tcp_timer_stop(c, TCP_T_RTO);
@@ -48,13 +47,20 @@ static void ack_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   }
 }
 
+/* The timestamp echoed, 0 = none. */
+static uint32_t ack_ecr(const struct tcp_conn *c, const struct tcp_seg_in *seg) {
+  return (c->d->nego & ABI_TCB_TS) && (seg->hdr.opts.present & TCP_OPT_HAS_TS) ? seg->hdr.opts.ts_ecr : 0;
+}
+
 /** seg.ack is new: snd_una < ack ≤ snd_max. */
-void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) {
+void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news,
+                     usec_t now) {
   struct abi_tcb *d = c->d;
   uint32_t acked = seg->hdr.ack - c->snd_una, flight = tcp_flight(c);
   int fin = (d->fin & (ABI_TCB_FIN_SENT | ABI_TCB_FIN_ACKED)) == ABI_TCB_FIN_SENT && seg->hdr.ack == c->fin_seq + 1;
   uint32_t bytes = acked - (uint32_t)fin;
   tcp_rtt_on_ack(e, c, seg, now);
+  tcp_sack_arrived(e, c, c->snd_una, seg->hdr.ack, ack_ecr(c, seg), news, now);
   if (bytes > 0)
     e->ops->tx_release(e->ctx, c, bytes);
   FAULT_POINT("tcp.ack.released"); /* prefix: our FIN counts as not acknowledged, it is sent again */
@@ -65,10 +71,11 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
     c->snd_sml = c->snd_una; /* keeps them near, so that comparisons hold across 2^31 */
   if (c->recovery == TCP_OPEN && seq_lt(c->recover, c->snd_una))
     c->recover = c->snd_una;
-  if (seq_lt(c->high_rxt, c->snd_una))
-    c->high_rxt = c->snd_una;
+  if (c->snd_una == d->snd_max)
+    tcp_sent_release(e, c);
   ack_timers(e, c, now);
   if (c->board.n > 0) {
+    tcp_sent_trim(c);
     tcp_sack_acked(c);
     if (c->board.n > 0 && seq_leq(c->board.r[0].l, c->snd_una)) { /* RFC 2018 8: the peer has forgotten */
       TCP_COUNT(e, reneged);
@@ -76,7 +83,7 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
       c->recovery = TCP_LOSS;
       c->frto = TCP_FRTO_NONE;
       c->recover = d->snd_max;
-      c->snd_nxt = c->snd_una;
+      tcp_loss_go_back(c);
     }
   }
   if (c->recovery != TCP_RECOVERY)
@@ -115,21 +122,18 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
   uint32_t wnd = (uint32_t)h->wnd << c->d->snd_wscale;
   int dup = acked == 0 && seg->len == 0 && !(h->flags & (TCP_SYN | TCP_FIN)) && wnd == c->d->snd_wnd &&
             c->snd_nxt != c->snd_una; /* RFC 5681 2 */
-  int holes = c->board.n > 0 && c->recovery == TCP_OPEN;
   uint32_t sacked = c->board.bytes;
-  tcp_sack_update(c, seg, &news);
+  e->rate.valid = 0;
+  tcp_sack_update(e, c, seg, ack_ecr(c, seg), &news, now);
   if (acked > 0) {
-    if (holes) /* filled without a retransmission */
-      news.late = 1;
-    tcp_ack_advance(e, c, seg, now);
+    tcp_ack_advance(e, c, seg, &news, now);
     if (tcp_state(c) == ABI_TCP_CLOSED || tcp_state(c) == ABI_TCP_TIME_WAIT)
       return 0;
   }
   uint32_t arrived = acked + c->board.bytes;
   news.delivered = arrived > sacked ? arrived - sacked : 0;
   tcp_ack_window(c, seg);
-  uint32_t ecr = (c->d->nego & ABI_TCB_TS) && (h->opts.present & TCP_OPT_HAS_TS) ? h->opts.ts_ecr : 0;
   if (c->snd_una != c->d->snd_max || c->recovery != TCP_OPEN || c->undo)
-    tcp_loss_on_ack(e, c, acked, dup, &news, ecr, now);
+    tcp_loss_on_ack(e, c, acked, dup, &news, ack_ecr(c, seg), now);
   return 0;
 }

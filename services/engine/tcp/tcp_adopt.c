@@ -152,7 +152,7 @@ int tcp_adopt(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t
     d->pmtu = mtu;
   tcp_open_mss(c);
   c->cc->init(c, e->cfg.init_cwnd_segs);
-  c->snd_sml = c->high_rxt = c->rxt_mark = c->snd_una;
+  c->snd_sml = c->snd_una;
   c->recover = d->snd_max;
   c->last_tx = now;
   if (tcp_synchronized(d->state) && d->snd_max != c->snd_una)

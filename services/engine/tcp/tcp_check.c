@@ -41,8 +41,6 @@ static int check_sequences(const struct tcp_env *e, const struct tcp_conn *c) {
     return __LINE__;
   if (seq_gt(d->last_ack_sent, c->rcv_nxt))
     return __LINE__;
-  if (seq_lt(c->high_rxt, c->snd_una) || seq_gt(c->high_rxt, d->snd_max))
-    return __LINE__;
   if (c->recovery != TCP_OPEN && (seq_lt(c->recover, c->snd_una) || seq_gt(c->recover, d->snd_max)))
     return __LINE__;
   if (!(d->fin & ABI_TCB_FIN_ACKED)) { /* nothing is sent that the fifo does not hold */
@@ -82,5 +80,7 @@ int tcp_conn_check(const struct tcp_env *e, const struct tcp_conn *c) {
     return r;
   if ((r = tcp_ooo_check(c)) != 0)
     return r;
-  return tcp_sack_check(c);
+  if ((r = tcp_sack_check(c)) != 0)
+    return r;
+  return tcp_sent_check(c);
 }

@@ -24,6 +24,7 @@ void tcp_done(struct tcp_env *e, struct tcp_conn *c) {
     return;
   }
   c->told = 0;
+  tcp_sent_release(e, c);
   e->ops->event(e->ctx, c, TCP_EV_CLOSED); /* c and d may be freed now */
 }
 

@@ -49,6 +49,13 @@ enum tcp_frto {
   TCP_FRTO_SECOND, /* new data went out instead of more retransmissions: does the next ACK cover what was not resent? */
 };
 
+/** tcp_conn.tail: the tail loss probe that is out (RFC 8985 7). */
+enum tcp_tail {
+  TCP_TAIL_NONE,
+  TCP_TAIL_NEW,   /* it carried new data */
+  TCP_TAIL_AGAIN, /* it was sent before */
+};
+
 enum tcp_recovery {
   TCP_OPEN,     /* nothing is believed lost */
   TCP_RECOVERY, /* fast recovery: RFC 6675 with SACK, RFC 6582 without */
@@ -60,6 +67,16 @@ struct tcp_board {
   uint32_t n;
   uint32_t bytes; /* sum of all ranges */
   struct tcp_sack r[TCP_BOARD_MAX];
+};
+
+/** A range that left; times are µs modulo 2^32 (tcp_sent.c). */
+struct tcp_sent {
+  seq32_t l, r;
+  uint32_t from, at;                         /* when its first and its last byte left */
+  uint32_t delivered, delivered_at, first_at; /* tcp_conn's when its first byte left: for delivery rates */
+  uint8_t rexmit;                            /* sent before */
+  uint8_t limited;                           /* the app had no more to send then */
+  uint8_t pad[2];
 };
 
 /** CUBIC, RFC 9438. Sizes in bytes, K in ticks of 1024 µs. */
@@ -103,13 +120,20 @@ struct tcp_conn {
   uint32_t prr_delivered, prr_out, prr_fs; /* RFC 6937: in this recovery; flight when it began */
   uint32_t undo_bytes;                     /* retransmitted in this recovery and not yet reported as duplicates */
   seq32_t recover;                         /* snd_max when recovery began */
-  seq32_t high_rxt;                        /* holes below were retransmitted in this pass */
-  seq32_t rxt_mark;                        /* snd_max when this pass began: SACKs above it prove retransmissions lost */
   uint32_t rexmit_ts;                      /* our timestamp of the first retransmission (RFC 3522) */
   uint32_t dupacks;
   usec_t undo_until;
-  usec_t hole_at; /* when the first hole showed, 0 = none */
   struct tcp_board board;
+  /* what is in the network: tcp_sent.c */
+  struct tcp_sent_log *sent_log; /* NULL: in sent_own */
+  struct tcp_sent sent_own[2];
+  uint32_t lost;                              /* bytes below snd_nxt that are lost and not sent again */
+  uint32_t delivered, delivered_at, first_at; /* bytes that arrived, when the last did, when what it was left */
+  uint32_t app_limited;                       /* until so much is delivered the app was the limit; 0 = no */
+  uint32_t rack_at, rack_rtt;                 /* RFC 8985 5.2: of the newest that has arrived, if rack */
+  seq32_t rack_end;
+  seq32_t reo_round; /* a DSACK before this is acknowledged counts no more, if reo_round_set */
+  seq32_t tail_end;  /* snd_max after the tail loss probe, if tail */
   struct tcp_cubic cubic;
   struct tcp_hystart hystart;
 
@@ -138,6 +162,9 @@ struct tcp_conn {
   uint8_t quickack;    /* segments still to be acked at once */
   uint8_t reo_mult;    /* reordering window in quarters of min_rtt */
   uint8_t reo_seen;    /* this path reorders: lateness in time, not in segments, means loss */
+  uint8_t reo_round_set;
+  uint8_t rack;   /* rack_* are valid */
+  uint8_t n_sent; /* entries of the list */
   uint8_t ack_now;     /* an ACK is due: the next tcp_output sends it, alone or with data */
   uint8_t pingpong;    /* request and response: the ACK will ride on the answer */
   uint8_t undo;        /* enum tcp_undo */
@@ -148,14 +175,15 @@ struct tcp_conn {
   uint8_t blocked;     /* ops->send had no frame */
   uint8_t told;        /* TCP_EV_CLOSED is to be sent when the call that is running ends */
   uint8_t wnd_closed;  /* the wire says that our window is 0 or nearly so */
-  uint8_t tail;        /* a tail loss probe went out, and nothing was acknowledged since */
-  uint8_t reo_keep;    /* recoveries for which reo_seen still holds */
+  uint8_t tail;        /* enum tcp_tail */
+  uint8_t reo_keep;    /* recoveries for which reo_mult still holds */
+  uint8_t spurious;    /* a timeout was: the next round trip sets the RTO anew (RFC 4015 3.2 step 9) */
   uint8_t frto;        /* enum tcp_frto */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;
 };
 
-_Static_assert(sizeof(struct tcp_conn) <= 512, "the soft half stays within 8 cache lines");
+_Static_assert(sizeof(struct tcp_conn) <= 640, "the soft half stays within 10 cache lines");
 
 static inline uint32_t tcp_state(const struct tcp_conn *c) {
   return __atomic_load_n(&c->d->state, __ATOMIC_RELAXED);

@@ -40,6 +40,8 @@
   X(undo, info, "reductions of cwnd taken back as spurious")                                                           \
   X(frto, info, "retransmission timeouts that F-RTO found spurious (RFC 5682)")                                        \
   X(reordering, info, "segments that came late but came")                                                              \
+  X(sent_log_none, info, "times that no log was free for what is out (tcp_sent.c)")                                    \
+  X(tail_losses, warn, "losses that a tail loss probe repaired (RFC 8985 7.4)")                                        \
   X(reneged, warn, "peers that forgot what they had SACKed")                                                           \
   X(dsack_in, info, "duplicates reported by peers")                                                                    \
   X(dup_in, info, "segments whose bytes were all here already")                                                        \

@@ -21,7 +21,7 @@ static void icmp_pmtu(struct tcp_env *e, struct tcp_conn *c, uint32_t mtu, usec_
   c->recovery = TCP_LOSS;
   c->frto = TCP_FRTO_NONE;
   c->recover = c->d->snd_max;
-  c->snd_nxt = c->high_rxt = c->snd_una;
+  tcp_loss_go_back(c);
   c->dupacks = 0;
   c->rtt_at = 0;
   c->undo = TCP_UNDO_NONE;
@@ -82,6 +82,6 @@ void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_t
       .pmtu = c->d->pmtu,
       .pacing_kbps = 0,
       .tcp_state = tcp_state(c),
-      .reordering = c->reo_seen ? tcp_loss_reo_bytes(c) / tcp_mss_payload(c) : 3,
+      .reordering = c->reo_seen ? 3u * c->reo_mult : 3u,
   };
 }

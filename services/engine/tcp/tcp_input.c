@@ -216,7 +216,9 @@ static int input_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   c->probes = 0;
   if (seq_gt(h->ack, c->snd_una)) {
     c->dupacks = 0;
-    tcp_ack_advance(e, c, seg, now);
+    struct tcp_sack_news news = {0};
+    e->rate.valid = 0;
+    tcp_ack_advance(e, c, seg, &news, now);
     TCP_COUNT(e, fast_ack);
   }
   tcp_ack_window(c, seg);

@@ -38,9 +38,12 @@ void tcp_state_repair(struct abi_tcb *d, uint32_t state);
 /* tcp_input.c */
 void tcp_input_challenge(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
+struct tcp_sack_news;
+
 /* tcp_ack.c: 0 = go on with the segment, -1 = it was dropped */
 int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
-void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
+void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news,
+                     usec_t now);
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg);
 
 /* tcp_recv.c */
@@ -65,25 +68,49 @@ struct tcp_sack_news {
   uint32_t delivered; /* bytes that this ACK shows to have arrived, cumulatively or SACKed (RFC 6937 2) */
   int late;           /* a hole below the highest SACK was filled */
 };
-void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news);
+void tcp_sack_arrived(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr,
+                      struct tcp_sack_news *news, usec_t now);
+void tcp_sack_update(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, uint32_t ts_ecr,
+                     struct tcp_sack_news *news, usec_t now);
 void tcp_sack_acked(struct tcp_conn *c);
 int tcp_sack_hole(const struct tcp_conn *c, seq32_t from, struct tcp_sack *hole);
-int tcp_sack_lost_hole(const struct tcp_conn *c, struct tcp_sack *hole);
-uint32_t tcp_sack_lost(const struct tcp_conn *c);
 uint32_t tcp_sack_above(const struct tcp_conn *c, seq32_t seq);
 seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len);
 int tcp_sack_check(const struct tcp_conn *c);
 
+/* tcp_sent.c: what is in the network */
+struct tcp_sent *tcp_sent_list(const struct tcp_conn *c);
+void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now);
+void tcp_sent_all(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_sent_cut(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r);
+void tcp_sent_remove(struct tcp_conn *c, uint32_t i);
+void tcp_sent_drop(struct tcp_conn *c);
+void tcp_sent_trim(struct tcp_conn *c);
+void tcp_sent_release(struct tcp_env *e, struct tcp_conn *c);
+int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr, usec_t now);
+int tcp_sent_lost_next(const struct tcp_conn *c, seq32_t from, struct tcp_sack *lost);
+uint32_t tcp_sent_lost(const struct tcp_conn *c);
+int tcp_sent_check(const struct tcp_conn *c);
+
+/* tcp_rack.c */
+void tcp_rack_sent(struct tcp_conn *c, const struct tcp_sent *s, uint32_t at, seq32_t end, uint32_t ts_ecr, usec_t now);
+void tcp_rack_reorders(struct tcp_conn *c);
+void tcp_rack_dsack(struct tcp_conn *c);
+void tcp_rack_undone(struct tcp_conn *c);
+void tcp_rack_recovery(struct tcp_conn *c);
+uint32_t tcp_rack_window(const struct tcp_conn *c);
+int tcp_rack_detect(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
 /* tcp_loss.c */
 uint32_t tcp_loss_pipe(const struct tcp_conn *c);
-uint32_t tcp_loss_reo_window(const struct tcp_conn *c);
-uint32_t tcp_loss_reo_bytes(const struct tcp_conn *c);
 void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, const struct tcp_sack_news *news,
                      uint32_t ts_ecr, usec_t now);
 void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_loss_tail_arm(struct tcp_conn *c, usec_t now);
 void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** Everything from snd_una on is sent again (RTO, reneging, a smaller MTU): snd_nxt goes back. */
+void tcp_loss_go_back(struct tcp_conn *c);
 
 /* tcp_prr.c */
 void tcp_prr_begin(struct tcp_conn *c);

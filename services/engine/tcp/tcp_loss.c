@@ -1,42 +1,24 @@
 /*
- * Finding losses and recovering from them: RFC 6675 with SACK, RFC 6582 without, RTO as RFC 6298 and 5681 say. Paths
- * reorder (AF_PACKET on veth overtakes 0.1–0.3 % of packets, whole merged bursts at once), so that lateness is judged
- * by time once reordering was seen (in the manner of RFC 8985), and needless reductions are taken back (DSACK: RFC
- * 3708; timestamps: RFC 3522). tcp_output.c sends what is decided here. Called by tcp_ack.c and tcp_timer.c.
+ * Recovering from losses: found by RACK (tcp_rack.c, RFC 8985) with SACK, by RFC 6582 without, by tail loss probes (RFC
+ * 8985 7) and by RTO as RFC 6298 and 5681 say; repaired as RFC 6675 and 6937 say. Paths reorder (AF_PACKET on veth
+ * overtakes 0.1–0.3 % of packets, whole merged bursts at once), so needless reductions are taken back (DSACK: RFC 3708;
+ * timestamps: RFC 3522, 4015). tcp_output.c sends what is decided here. Called by tcp_ack.c and tcp_timer.c.
  */
 #include "tcp_int.h"
 
-#define DUP_THRESH     3u
-#define REO_MULT_MAX   128u
-#define REO_KEEP       16u  /* recoveries without a sign of reordering after which it is forgotten (RFC 8985 6.2) */
-#define REO_WINDOW_MIN 200u /* µs: below, the clock of the timer wheel says nothing anyway */
-#define UNDO_LIFE      200000ull      /* µs, or 8 round trips: later reports of duplicates are about something else */
-#define TAIL_MIN       5000u          /* µs, least wait for a tail loss probe */
-#define REO_BYTES_MAX  (192u * 1024u) /* three merged bursts */
+#define DUP_THRESH 3u
+#define UNDO_LIFE  200000ull /* µs, or 8 round trips: later reports of duplicates are about something else */
+#define TAIL_MIN   5000u     /* µs, least wait for a tail loss probe */
 
 /** Bytes believed to be in the network (RFC 6675 4). */
 uint32_t tcp_loss_pipe(const struct tcp_conn *c) {
   uint32_t flight = tcp_flight(c), out;
   if (c->d->nego & ABI_TCB_SACK) {
-    out = c->board.n == 0 ? 0 : c->board.bytes - tcp_sack_above(c, c->snd_nxt);
-    if (c->recovery == TCP_RECOVERY && c->board.n > 0)
-      out += tcp_sack_lost(c);
+    out = (c->board.n == 0 ? 0 : c->board.bytes - tcp_sack_above(c, c->snd_nxt)) + c->lost;
   } else {
     out = c->dupacks * tcp_mss_payload(c); /* each duplicate ACK: one segment has left */
   }
   return out < flight ? flight - out : 0;
-}
-
-/** µs that a hole may stay open before it counts as lost (RFC 8985 6.2). */
-uint32_t tcp_loss_reo_window(const struct tcp_conn *c) {
-  uint32_t w = c->min_rtt / 4 * c->reo_mult;
-  return HS_MAX(HS_MIN(w, c->srtt8 / 8), REO_WINDOW_MIN);
-}
-
-/** Bytes SACKed above a hole beyond which it counts as lost. */
-uint32_t tcp_loss_reo_bytes(const struct tcp_conn *c) {
-  uint32_t b = (DUP_THRESH - 1) * tcp_mss_payload(c);
-  return c->reo_seen ? HS_MAX(b, HS_MIN(REO_BYTES_MAX, c->cwnd / 4)) : b;
 }
 
 static void loss_remember(struct tcp_conn *c, usec_t now) {
@@ -48,21 +30,27 @@ static void loss_remember(struct tcp_conn *c, usec_t now) {
   c->rexmit_ts = tcp_open_ts(c->d, now);
 }
 
-static void loss_reorders(struct tcp_conn *c) {
-  c->reo_seen = 1;
-  c->reo_keep = REO_KEEP;
+void tcp_loss_go_back(struct tcp_conn *c) {
+  tcp_sent_drop(c);
+  c->snd_nxt = c->snd_una;
 }
 
-static void loss_undo(struct tcp_env *e, struct tcp_conn *c) {
+/* The last reduction was needless; `acked` bytes by the ACK that says so. */
+static void loss_undo(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, usec_t now) {
+  uint32_t iw = e->cfg.init_cwnd_segs * tcp_mss_payload(c);
   TCP_COUNT(e, undo);
-  c->cc->undo(c);
   c->undo = TCP_UNDO_NONE;
-  loss_reorders(c);
-  c->reo_mult = (uint8_t)HS_MIN(c->reo_mult * 2u, REO_MULT_MAX);
-  if (c->recovery == TCP_LOSS)
+  tcp_rack_undone(c);
+  if (c->recovery == TCP_LOSS) {
     c->snd_nxt = c->d->snd_max; /* nothing was lost */
+    c->spurious = 1;
+    /* RFC 4015 3.2 step 8: no burst; slow start goes on to where it was. Not below what the timeout left */
+    c->prior_ssthresh = HS_MAX(c->prior_ssthresh, c->prior_cwnd);
+    c->prior_cwnd = HS_MIN(c->prior_cwnd, HS_MAX(tcp_flight(c) + HS_MIN(acked, iw), c->cwnd));
+  }
+  c->cc->undo(c);
   c->recovery = TCP_OPEN;
-  c->hole_at = 0;
+  tcp_sent_all(e, c, now);
 }
 
 /* FlightSize for ssthresh. Not what SACKs let out beyond cwnd (RFC 3042 2); and when cwnd was what stopped the last
@@ -76,40 +64,23 @@ static uint32_t loss_flight(const struct tcp_conn *c) {
 void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   loss_remember(c, now);
   TCP_COUNT(e, fast_recovery);
-  if (c->reo_keep > 0 && --c->reo_keep == 0) {
-    c->reo_seen = 0;
-    c->reo_mult = 1;
-  }
+  tcp_rack_recovery(c);
   c->cc->loss(c, loss_flight(c), now);
   tcp_prr_begin(c);
   c->recovery = TCP_RECOVERY;
-  c->recover = c->rxt_mark = c->d->snd_max;
-  c->high_rxt = c->snd_una;
+  c->recover = c->d->snd_max;
   c->force = TCP_FORCE_ONE; /* the first retransmission does not wait for room in cwnd */
   c->lost_total++;
-  c->hole_at = 0;
   c->rtt_at = 0; /* Karn: what is timed may be retransmitted */
-  tcp_timer_stop(c, TCP_T_REO);
-}
-
-static void loss_open_sack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, usec_t now) {
-  if (c->board.n == 0) {
-    c->hole_at = 0;
-    tcp_timer_stop(c, TCP_T_REO);
-    return;
-  }
-  if (c->hole_at == 0 || acked > 0)
-    c->hole_at = now;
-  usec_t until = c->hole_at + tcp_loss_reo_window(c);
-  if (now >= until || (!c->reo_seen && c->board.bytes > (DUP_THRESH - 1) * tcp_mss_payload(c)))
-    tcp_loss_enter(e, c, now);
-  else
-    tcp_timer_arm(c, TCP_T_REO, until);
+  c->tail = TCP_TAIL_NONE;
 }
 
 static void loss_open(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, usec_t now) {
   if (c->d->nego & ABI_TCB_SACK) {
-    loss_open_sack(e, c, acked, now);
+    if (c->board.n > 0) /* now the timer is the reordering window's */
+      tcp_timer_stop(c, TCP_T_REO);
+    if (tcp_rack_detect(e, c, now))
+      tcp_loss_enter(e, c, now);
     return;
   }
   if (acked > 0)
@@ -118,35 +89,34 @@ static void loss_open(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int
     tcp_loss_enter(e, c, now);
 }
 
-static void loss_recovery_done(struct tcp_conn *c) {
+/* What was lost when it began is repaired; what was sent since may be lost as well, and that is a loss of its own. */
+static void loss_recovery_done(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  int was = c->recovery;
   c->recovery = TCP_OPEN;
   c->dupacks = 0;
-  c->hole_at = 0;
-  c->cc->recovered(c, tcp_flight(c));
+  c->frto = TCP_FRTO_NONE;
+  if (was == TCP_RECOVERY)
+    c->cc->recovered(c, tcp_flight(c));
+  if ((c->d->nego & ABI_TCB_SACK) && (tcp_rack_detect(e, c, now) || tcp_sent_lost(c) > 0))
+    tcp_loss_enter(e, c, now);
 }
 
-/* A retransmission was lost too if data sent after it has arrived and it has not. */
-static void loss_next_pass(struct tcp_env *e, struct tcp_conn *c) {
-  struct tcp_sack h;
-  if (!tcp_sack_hole(c, c->snd_una, &h) || seq_geq(h.l, c->high_rxt))
-    return;
-  if (tcp_sack_above(c, c->rxt_mark) <= tcp_loss_reo_bytes(c))
+/* More is lost; retransmissions too, if data sent after them has arrived and they have not. */
+static void loss_more(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  tcp_timer_stop(c, TCP_T_REO);
+  if (!(tcp_rack_detect(e, c, now) & 2))
     return;
   TCP_COUNT(e, rexmit_lost);
-  c->high_rxt = c->snd_una;
-  c->rxt_mark = c->d->snd_max;
   c->undo = TCP_UNDO_NONE;
 }
 
-static void loss_in_recovery(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup) {
+static void loss_in_recovery(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, usec_t now) {
   if (acked > 0 && seq_geq(c->snd_una, c->recover)) {
-    loss_recovery_done(c);
+    loss_recovery_done(e, c, now);
     return;
   }
-  if (seq_lt(c->high_rxt, c->snd_una))
-    c->high_rxt = c->snd_una;
   if (c->d->nego & ABI_TCB_SACK) {
-    loss_next_pass(e, c);
+    loss_more(e, c, now);
     return;
   }
   if (acked > 0) { /* RFC 6582 3.2 step 3, partial ACK: the next segment is lost as well */
@@ -165,26 +135,55 @@ static int loss_has_new(struct tcp_env *e, const struct tcp_conn *c) {
 }
 
 /* RFC 5682 2.1 steps 2 and 3, an ACK below `recover` after an RTO. */
-static void loss_frto(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup) {
+static void loss_frto(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, usec_t now) {
   if (acked == 0 && !dup)
     return;
   if (c->frto == TCP_FRTO_FIRST && acked > 0 && loss_has_new(e, c)) { /* (2b): two new segments instead */
     c->frto = TCP_FRTO_SECOND;
     c->snd_nxt = c->d->snd_max;
+    tcp_sent_all(e, c, now);
     c->cwnd = tcp_loss_pipe(c) + 2 * tcp_mss_payload(c);
     return;
   }
   if (c->frto == TCP_FRTO_SECOND && acked > 0) { /* (3b): what was not sent again has arrived */
     TCP_COUNT(e, frto);
     c->frto = TCP_FRTO_NONE;
-    loss_undo(e, c);
+    loss_undo(e, c, acked, now);
     return;
   }
   if (c->frto == TCP_FRTO_SECOND) { /* (3a): lost indeed */
-    c->snd_nxt = c->snd_una;
+    tcp_loss_go_back(c);
     c->cwnd = HS_MIN(c->ssthresh, 3 * tcp_mss_payload(c));
   }
   c->frto = TCP_FRTO_NONE;
+}
+
+static void loss_dsack(struct tcp_env *e, struct tcp_conn *c, uint32_t bytes, uint32_t acked, usec_t now) {
+  TCP_COUNT(e, dsack_in);
+  tcp_rack_dsack(c);
+  if (!c->undo || c->undo_bytes == 0 || now >= c->undo_until)
+    return;
+  c->undo_bytes -= HS_MIN(bytes, c->undo_bytes);
+  if (c->undo_bytes == 0)
+    loss_undo(e, c, acked, now);
+}
+
+/* RFC 8985 7.4.2: did the tail loss probe repair a loss? Then cwnd is reduced as by any other. */
+static void loss_tail_acked(struct tcp_env *e, struct tcp_conn *c, int dup, const struct tcp_sack_news *news,
+                            usec_t now) {
+  if (seq_lt(c->snd_una, c->tail_end))
+    return;
+  if (c->tail == TCP_TAIL_NEW || news->dsack > 0) {
+    c->tail = TCP_TAIL_NONE; /* nothing was lost, or the original has arrived as well */
+  } else if (seq_gt(c->snd_una, c->tail_end) && c->recovery == TCP_OPEN) {
+    TCP_COUNT(e, tail_losses);
+    c->tail = TCP_TAIL_NONE;
+    tcp_rack_recovery(c);
+    c->cc->loss(c, loss_flight(c), now);
+    c->cc->recovered(c, tcp_flight(c));
+  } else if (dup && news->bytes == 0) {
+    c->tail = TCP_TAIL_NONE; /* a duplicate ACK: both have arrived */
+  }
 }
 
 /** An ACK came: `acked` bytes were new (snd_una has moved), or `dup` = a duplicate in the sense of RFC 5681 2. */
@@ -192,39 +191,35 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
                      uint32_t ts_ecr, usec_t now) {
   if (news->late) {
     TCP_COUNT(e, reordering);
-    loss_reorders(c);
+    tcp_rack_reorders(c);
   }
-  if (news->dsack > 0) {
-    TCP_COUNT(e, dsack_in);
-    if (c->undo && c->undo_bytes > 0 && now < c->undo_until) {
-      c->undo_bytes -= HS_MIN(news->dsack, c->undo_bytes);
-      if (c->undo_bytes == 0)
-        loss_undo(e, c);
-    }
-  }
+  if (c->tail != TCP_TAIL_NONE)
+    loss_tail_acked(e, c, dup, news, now);
+  if (news->dsack > 0)
+    loss_dsack(e, c, news->dsack, acked, now);
   /* Eifel: the first new ACK was caused by the original, sent before the retransmission (RFC 3522 3.2 step 4) */
   if (c->undo == TCP_UNDO_FIRST && acked > 0 && c->recovery != TCP_OPEN) {
     c->undo = TCP_UNDO_DSACK;
     if (ts_ecr != 0 && (int32_t)(ts_ecr - c->rexmit_ts) < 0)
-      loss_undo(e, c);
+      loss_undo(e, c, acked, now);
   }
   switch (c->recovery) {
   case TCP_OPEN:
     loss_open(e, c, acked, dup, now);
     break;
   case TCP_RECOVERY:
-    loss_in_recovery(e, c, acked, dup);
+    loss_in_recovery(e, c, acked, dup, now);
     break;
   default:
-    if (acked > 0 && seq_geq(c->snd_una, c->recover)) {
-      c->recovery = TCP_OPEN;
-      c->dupacks = 0;
-      c->frto = TCP_FRTO_NONE;
-    } else if (c->frto != TCP_FRTO_NONE) {
-      loss_frto(e, c, acked, dup);
-    }
+    if (acked > 0 && seq_geq(c->snd_una, c->recover))
+      loss_recovery_done(e, c, now);
+    else if (c->frto != TCP_FRTO_NONE)
+      loss_frto(e, c, acked, dup, now);
+    else if (c->d->nego & ABI_TCB_SACK)
+      loss_more(e, c, now);
     break;
   }
+  c->lost = c->recovery != TCP_OPEN && (c->d->nego & ABI_TCB_SACK) ? tcp_sent_lost(c) : 0;
   if (c->recovery == TCP_RECOVERY && (c->d->nego & ABI_TCB_SACK))
     tcp_prr_ack(c, news->delivered);
 }
@@ -242,9 +237,9 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->frto = first && c->recovery == TCP_OPEN && !(c->d->nego & ABI_TCB_TS) ? TCP_FRTO_FIRST : TCP_FRTO_NONE;
   c->recovery = TCP_LOSS;
   c->recover = c->d->snd_max;
-  c->snd_nxt = c->high_rxt = c->snd_una;
+  tcp_loss_go_back(c);
+  c->tail = TCP_TAIL_NONE;
   c->dupacks = 0;
-  c->hole_at = 0;
   c->rtt_at = 0;
   c->lost_total++;
   c->force = TCP_FORCE_ONE;
@@ -265,14 +260,22 @@ void tcp_loss_tail_arm(struct tcp_conn *c, usec_t now) {
 
 /** A hole has been open for the reordering window; or, without a hole, the tail has been out for two round trips. */
 void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  if (c->recovery != TCP_OPEN || c->snd_nxt == c->snd_una)
+  if (c->snd_nxt == c->snd_una || !(c->d->nego & ABI_TCB_SACK))
     return;
-  if (c->board.n > 0) {
-    tcp_loss_enter(e, c, now);
+  if (c->board.n > 0 || c->recovery != TCP_OPEN) {
+    if (c->recovery != TCP_OPEN)
+      loss_more(e, c, now);
+    else if (tcp_rack_detect(e, c, now))
+      tcp_loss_enter(e, c, now);
+    c->lost = c->recovery != TCP_OPEN ? tcp_sent_lost(c) : 0;
     (void)tcp_output_run(e, c, now);
     return;
   }
-  c->tail = 1;
   TCP_COUNT(e, tail_probes);
+  seq32_t max = c->d->snd_max;
+  c->tail = TCP_TAIL_NEW; /* one at a time */
   tcp_output_tail(e, c, now);
+  c->tail = c->d->snd_max != max ? TCP_TAIL_NEW : TCP_TAIL_AGAIN;
+  c->tail_end = c->d->snd_max;
+  tcp_timer_rto_restart(e, c, now); /* RFC 8985 7.3: from the probe on */
 }

@@ -67,7 +67,7 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->quickack = QUICKACKS;
   c->reo_mult = 1;
   c->last_rx = now;
-  c->snd_una = c->snd_nxt = c->snd_sml = c->recover = c->high_rxt = c->rxt_mark = d->iss;
+  c->snd_una = c->snd_nxt = c->snd_sml = c->recover = d->iss;
   tcp_rtt_init(e, c);
   tcp_open_mss(c);
   c->cc->init(c, e->cfg.init_cwnd_segs);
@@ -160,7 +160,7 @@ void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   TCP_COUNT(e, established);
   c->snd_una = c->d->iss + 1;
   c->snd_nxt = seq_gt(c->snd_nxt, c->snd_una) ? c->snd_nxt : c->snd_una;
-  c->snd_sml = c->recover = c->high_rxt = c->snd_una;
+  c->snd_sml = c->recover = c->snd_una;
   c->recovery = TCP_OPEN;
   c->ack_now = 0;
   if (c->rtt_at != 0) {

@@ -194,6 +194,7 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
   if (output_send(e, c, &out, p->now) == -ENOBUFS)
     return -ENOBUFS;
   tcp_prr_sent(c, len);
+  tcp_sent_add(e, c, seq, end, rexmit, p->now);
   if (rexmit) {
     TCP_COUNT(e, rexmit_segs);
     TCP_COUNT_N(e, rexmit_bytes, len);
@@ -218,11 +219,14 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
 
 /* Retransmit what fast recovery holds for lost. 0, or -ENOBUFS. */
 static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p) {
-  while (c->recovery == TCP_RECOVERY) {
+  while (c->recovery != TCP_OPEN) {
     struct tcp_sack h = {c->snd_una, c->snd_una + p->payload};
-    int sack = (c->d->nego & ABI_TCB_SACK) != 0 && c->board.n > 0;
-    if (sack ? !tcp_sack_lost_hole(c, &h) : c->force != TCP_FORCE_ONE)
+    if (c->d->nego & ABI_TCB_SACK) {
+      if (c->lost == 0 || !tcp_sent_lost_next(c, c->snd_una, &h))
+        break;
+    } else if (c->force != TCP_FORCE_ONE || c->recovery == TCP_LOSS) {
       break;
+    }
     if (seq_gt(h.r, p->end))
       h.r = p->end;
     uint32_t len = seq_gt(h.r, h.l) ? HS_MIN(h.r - h.l, p->burst) : 0;
@@ -242,8 +246,7 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
     c->force = TCP_FORCE_NONE;
     if (h.l == c->snd_una) /* its answer needs a round trip from now on, as RFC 6298 (5.1) means it */
       tcp_timer_rto_restart(e, c, p->now);
-    c->high_rxt = h.l + len;
-    c->rxt_mark = c->d->snd_max; /* what is sent from here on is sent after it */
+    c->lost = c->d->nego & ABI_TCB_SACK ? tcp_sent_lost(c) : 0;
   }
   return 0;
 }

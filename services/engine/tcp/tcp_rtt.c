@@ -23,7 +23,11 @@ void tcp_rtt_sample(const struct tcp_env *e, struct tcp_conn *c, uint32_t us, us
     c->min_rtt = us;
     c->min_rtt_at = now;
   }
-  if (c->srtt8 == 0) { /* RFC 6298 (2.2) */
+  if (c->spurious && c->srtt8 != 0) { /* RFC 4015 3.2 step 9: or the next delay of this kind fires the timer again */
+    c->spurious = 0;
+    c->srtt8 = HS_MAX(c->srtt8, us * 8);
+    c->rttvar4 = HS_MAX(c->rttvar4, us * 2);
+  } else if (c->srtt8 == 0) { /* RFC 6298 (2.2) */
     c->srtt8 = us * 8;
     c->rttvar4 = us * 2;
   } else { /* (2.3): rttvar first, with the old srtt */

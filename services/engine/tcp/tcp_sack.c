@@ -43,22 +43,28 @@ static int sack_is_dsack(const struct tcp_opts *o, seq32_t ack, unsigned i) {
   return o->n_sack > 1 && seq_geq(o->sack[0].l, o->sack[1].l) && seq_leq(o->sack[0].r, o->sack[1].r);
 }
 
-/* Bytes SACKed in [from, to). */
-static uint32_t sack_between(const struct tcp_conn *c, seq32_t from, seq32_t to) {
-  return seq_lt(from, to) ? tcp_sack_above(c, from) - tcp_sack_above(c, to) : 0;
+/** [l, r) has arrived: tell of what the board does not have yet. news->late: something came behind what was sent after
+ * it, and we had not sent it twice: the path reorders. */
+void tcp_sack_arrived(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr,
+                      struct tcp_sack_news *news, usec_t now) {
+  const struct tcp_board *b = &c->board;
+  for (uint32_t i = 0; i <= b->n && seq_lt(l, r); i++) {
+    seq32_t end = i < b->n && seq_lt(b->r[i].l, r) ? b->r[i].l : r;
+    if (seq_lt(l, end))
+      news->late |= tcp_sent_delivered(e, c, l, end, ts_ecr, now);
+    if (i < b->n && seq_lt(l, b->r[i].r))
+      l = b->r[i].r;
+  }
 }
 
-/** Take the SACK option of `seg` onto the board. news->late: something came behind what was sent after it, and we had
- * not sent it twice: the path reorders. */
-void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tcp_sack_news *news) {
+/** Take the SACK option of `seg` onto the board. */
+void tcp_sack_update(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, uint32_t ts_ecr,
+                     struct tcp_sack_news *news, usec_t now) {
   const struct tcp_opts *o = &seg->hdr.opts;
   *news = (struct tcp_sack_news){0};
   if (!(c->d->nego & ABI_TCB_SACK) || !(o->present & TCP_OPT_HAS_SACK))
     return;
   seq32_t una = seq_gt(seg->hdr.ack, c->snd_una) ? seg->hdr.ack : c->snd_una;
-  seq32_t high = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
-  seq32_t once = c->recovery == TCP_LOSS ? c->snd_nxt : c->recovery == TCP_RECOVERY ? c->high_rxt : c->snd_una;
-  uint32_t before = sack_between(c, once, high);
   for (unsigned i = 0; i < o->n_sack && i < TCP_SACK_MAX; i++) {
     seq32_t l = o->sack[i].l, r = o->sack[i].r;
     if (!seq_lt(l, r) || seq_gt(r, c->d->snd_max))
@@ -67,10 +73,12 @@ void tcp_sack_update(struct tcp_conn *c, const struct tcp_seg_in *seg, struct tc
       news->dsack += HS_MIN(r - l, 1u << 24);
       continue;
     }
-    if (seq_gt(r, una))
-      news->bytes += board_add(&c->board, seq_lt(l, una) ? una : l, r);
+    if (seq_gt(r, una)) {
+      l = seq_lt(l, una) ? una : l;
+      tcp_sack_arrived(e, c, l, r, ts_ecr, news, now);
+      news->bytes += board_add(&c->board, l, r);
+    }
   }
-  news->late = sack_between(c, once, high) > before;
 }
 
 /** snd_una has moved: what it covers is off the board. */
@@ -109,26 +117,6 @@ uint32_t tcp_sack_above(const struct tcp_conn *c, seq32_t seq) {
   for (uint32_t i = 0; i < b->n; i++)
     if (seq_gt(b->r[i].r, seq))
       n += b->r[i].r - (seq_gt(b->r[i].l, seq) ? b->r[i].l : seq);
-  return n;
-}
-
-/* A hole counts as lost when enough was SACKed above it (RFC 6675 4, IsLost by bytes). Where the path reorders, more is
- * enough: whole merged bursts overtake each other there. The first hole is what recovery began for. */
-static int sack_hole_lost(const struct tcp_conn *c, const struct tcp_sack *h) {
-  return h->l == c->snd_una || tcp_sack_above(c, h->r) > tcp_loss_reo_bytes(c);
-}
-
-/** First lost hole that was not retransmitted in this pass. 1 = found. */
-int tcp_sack_lost_hole(const struct tcp_conn *c, struct tcp_sack *hole) {
-  return tcp_sack_hole(c, c->high_rxt, hole) && sack_hole_lost(c, hole);
-}
-
-/** Bytes of lost holes that were not retransmitted in this pass: not in the network (RFC 6675 4, pipe). */
-uint32_t tcp_sack_lost(const struct tcp_conn *c) {
-  struct tcp_sack h;
-  uint32_t n = 0;
-  for (seq32_t at = c->high_rxt; tcp_sack_hole(c, at, &h) && sack_hole_lost(c, &h); at = h.r)
-    n += h.r - h.l;
   return n;
 }
 

@@ -110,6 +110,7 @@ void rig_init(struct rig *r) {
   r->env.ops = &rig_ops;
   r->env.ctx = r;
   r->env.counters = r->counters;
+  tcp_env_memory(&r->env, r->logs, sizeof r->logs);
   memset(r->env.secret, 7, sizeof r->env.secret);
   r->env.cfg.rcv_buf_max = 65535; /* no scaling of ours unless a test wants it */
   r->rx_limit = 65535;

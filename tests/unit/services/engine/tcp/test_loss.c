@@ -359,6 +359,7 @@ static void test_undo_by_timestamp(void **state) {
   ten_out(r, RIG_SACK | RIG_TS);
   uint32_t cwnd = r->conn.cwnd;
   usec_t sent = r->now;
+  r->conn.due[TCP_T_REO] = 0; /* no tail loss probe */
   rig_pass(r, r->conn.rto);
   rig_skip(r);
   assert_int_equal(r->conn.recovery, TCP_LOSS);
@@ -520,7 +521,7 @@ static void test_board_against_a_bitmap(void **state) {
     uint32_t mask = (uint32_t)(((1ull << n) - 1) << first);
     uint32_t una_cell = (c->snd_una - base) / 100;
     mask &= (uint32_t) ~((1ull << una_cell) - 1);
-    tcp_sack_update(c, &s, &news);
+    tcp_sack_update(&r->env, c, &s, 0, &news, r->now);
     assert_int_equal(news.bytes, (uint32_t)__builtin_popcount(mask & ~have) * 100);
     have |= mask;
     assert_int_equal(tcp_sack_check(c), 0);

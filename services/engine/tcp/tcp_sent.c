@@ -1,0 +1,278 @@
+/*
+ * What is in the network: ranges of sequence numbers in the order in which they left, each with its time and with what
+ * delivery-rate sampling needs (draft-cheng-iccrg-delivery-rate-estimation 3). Ranges that left together, or nearly so
+ * (a sixteenth of a round trip), are one entry. An entry goes when its bytes have arrived or are held for lost; so a
+ * byte below snd_nxt that is neither SACKed nor in an entry is lost and to be sent again: nothing else keeps the list
+ * of losses (RFC 8985 5, RFC 6675 4).
+ *
+ * Two entries lie in the connection, more in a log from the env's pool while there is need. Whatever is full merges:
+ * an entry may cover too much and be too young, never too little or too old, so a want of memory makes recovery slower
+ * and never wrong. Called by tcp_ack.c, tcp_sack.c, tcp_rack.c, tcp_loss.c and tcp_output.c in the worker's thread.
+ */
+#include "tcp_int.h"
+
+#define LOG_ENTRIES 31u
+
+struct tcp_sent_log {
+  struct tcp_sent_log *next; /* in the env's free list */
+  struct tcp_sent e[LOG_ENTRIES];
+};
+_Static_assert(sizeof(struct tcp_sent_log) <= TCP_SENT_LOG_SIZE, "a log is what the owner of the env counts with");
+
+void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes) {
+  e->sent_free = NULL;
+  e->sent_mem = mem;
+  e->sent_left = mem != NULL ? bytes : 0;
+}
+
+struct tcp_sent *tcp_sent_list(const struct tcp_conn *c) {
+  return c->sent_log != NULL ? c->sent_log->e : (struct tcp_sent *)(uintptr_t)c->sent_own;
+}
+
+static uint32_t sent_room(const struct tcp_conn *c) {
+  return c->sent_log != NULL ? LOG_ENTRIES : ARRAY_LEN(c->sent_own);
+}
+
+/* More room, if there is a log to be had. */
+static int sent_grow(struct tcp_env *e, struct tcp_conn *c) {
+  struct tcp_sent_log *g = e->sent_free;
+  if (c->sent_log != NULL)
+    return 0;
+  if (g != NULL) {
+    e->sent_free = g->next;
+  } else if (e->sent_left >= TCP_SENT_LOG_SIZE) {
+    g = (struct tcp_sent_log *)(void *)e->sent_mem;
+    e->sent_mem += TCP_SENT_LOG_SIZE;
+    e->sent_left -= TCP_SENT_LOG_SIZE;
+  } else {
+    TCP_COUNT(e, sent_log_none);
+    return 0;
+  }
+  memcpy(g->e, c->sent_own, sizeof c->sent_own);
+  c->sent_log = g;
+  return 1;
+}
+
+/** Nothing is out any more, or the connection is gone: the log goes home. */
+void tcp_sent_release(struct tcp_env *e, struct tcp_conn *c) {
+  tcp_sent_drop(c);
+  if (c->sent_log == NULL)
+    return;
+  c->sent_log->next = e->sent_free;
+  e->sent_free = c->sent_log;
+  c->sent_log = NULL;
+}
+
+/** Entry `i` goes. */
+void tcp_sent_remove(struct tcp_conn *c, uint32_t i) {
+  struct tcp_sent *s = tcp_sent_list(c);
+  c->n_sent--;
+  memmove(&s[i], &s[i + 1], (c->n_sent - i) * sizeof *s);
+}
+
+/* Two neighbours in time become one, the younger. 1 = done. */
+static int sent_squeeze(struct tcp_conn *c) {
+  struct tcp_sent *s = tcp_sent_list(c);
+  for (uint32_t i = 0; i + 1 < c->n_sent; i++) {
+    if (s[i].r != s[i + 1].l || s[i].rexmit != s[i + 1].rexmit)
+      continue;
+    s[i].r = s[i + 1].r;
+    s[i].at = s[i + 1].at;
+    s[i].limited |= s[i + 1].limited;
+    tcp_sent_remove(c, i + 1);
+    return 1;
+  }
+  return 0;
+}
+
+/** [l, r) is in the network no more: lost, arrived, or about to be sent again. Without room to split an entry in two it
+ * stays whole. */
+void tcp_sent_cut(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r) {
+  for (uint32_t i = 0; i < c->n_sent;) {
+    struct tcp_sent *s = &tcp_sent_list(c)[i];
+    if (seq_leq(s->r, l) || seq_geq(s->l, r)) {
+      i++;
+    } else if (seq_geq(s->l, l) && seq_leq(s->r, r)) {
+      tcp_sent_remove(c, i);
+    } else if (seq_geq(s->l, l)) {
+      s->l = r;
+      i++;
+    } else if (seq_leq(s->r, r)) {
+      s->r = l;
+      i++;
+    } else if (c->n_sent < sent_room(c) || sent_grow(e, c)) {
+      s = &tcp_sent_list(c)[i];
+      memmove(s + 1, s, (c->n_sent - i) * sizeof *s);
+      c->n_sent++;
+      s[0].r = l;
+      s[1].l = r;
+      i += 2;
+    } else {
+      i++;
+    }
+  }
+}
+
+/** All entries go: what is not SACKed is lost (RTO), or believed so. */
+void tcp_sent_drop(struct tcp_conn *c) {
+  c->n_sent = 0;
+  c->lost = 0;
+}
+
+/** [l, r) leaves now. */
+void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now) {
+  uint32_t t = (uint32_t)now;
+  if (c->n_sent == 0) /* draft-cheng-iccrg-delivery-rate-estimation 3.2: nothing was out */
+    c->first_at = c->delivered_at = t;
+  else if (rexmit)
+    tcp_sent_cut(e, c, l, r);
+  struct tcp_sent *last = c->n_sent > 0 ? &tcp_sent_list(c)[c->n_sent - 1] : NULL;
+  if (last != NULL && last->r == l && last->rexmit == rexmit && t - last->from <= c->srtt8 / 128) {
+    last->r = r;
+    last->at = (int32_t)(t - last->at) > 0 ? t : last->at;
+    return;
+  }
+  if (last != NULL && (int32_t)(t - last->at) <= 0)
+    t = last->at + 1; /* no two entries have the same time: it is their order */
+  if (c->n_sent == sent_room(c) && !sent_grow(e, c) && !sent_squeeze(c)) {
+    last = &tcp_sent_list(c)[c->n_sent - 1];
+    last->l = seq_lt(l, last->l) ? l : last->l;
+    last->r = seq_gt(r, last->r) ? r : last->r;
+    last->at = t;
+    last->rexmit |= (uint8_t)rexmit;
+    return;
+  }
+  tcp_sent_list(c)[c->n_sent++] = (struct tcp_sent){.l = l,
+                                                    .r = r,
+                                                    .from = t,
+                                                    .at = t,
+                                                    .delivered = c->delivered,
+                                                    .delivered_at = c->delivered_at,
+                                                    .first_at = c->first_at,
+                                                    .rexmit = (uint8_t)rexmit,
+                                                    .limited = c->app_limited != 0};
+}
+
+/** What counted as lost is out after all (undo, F-RTO): one entry for everything up to snd_max. */
+void tcp_sent_all(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  tcp_sent_drop(c);
+  if (c->snd_una != c->d->snd_max)
+    tcp_sent_add(e, c, c->snd_una, c->d->snd_max, 1, now);
+}
+
+/* draft-cheng-iccrg-delivery-rate-estimation 3.3: the entry that left last among those that this ACK covers. */
+static void sent_rate(struct tcp_env *e, struct tcp_conn *c, const struct tcp_sent *s, uint32_t at) {
+  struct tcp_rate *rs = &e->rate;
+  if (rs->valid && (int32_t)(s->delivered - rs->prior_delivered) < 0)
+    return;
+  rs->valid = 1;
+  rs->prior_delivered = s->delivered;
+  rs->prior_at = s->delivered_at;
+  rs->send_us = at - s->first_at;
+  rs->limited = s->limited;
+  rs->rexmit = s->rexmit;
+  rs->rtt_us = (int32_t)(c->delivered_at - at) > 0 ? c->delivered_at - at : 0;
+  c->first_at = at;
+}
+
+/** [l, r) has arrived, and was not known to. `ts_ecr` of the ACK, 0 = none. Returns 1 if it came behind what was sent
+ * after it although it was sent but once: the path reorders (RFC 8985 6.2 step 3). */
+int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr, usec_t now) {
+  seq32_t fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
+  uint32_t low = seq_lt(l, fack) ? (seq_lt(r, fack) ? r : fack) - l : 0, again = 0, once = 0;
+  c->delivered += r - l;
+  c->delivered_at = (uint32_t)now;
+  for (uint32_t i = 0; i < c->n_sent;) {
+    struct tcp_sent *s = &tcp_sent_list(c)[i];
+    if (seq_leq(s->r, l) || seq_geq(s->l, r)) {
+      i++;
+      continue;
+    }
+    seq32_t ol = seq_gt(s->l, l) ? s->l : l, or = seq_lt(s->r, r) ? s->r : r;
+    uint32_t at = or == s->r ? s->at : s->from;
+    *(s->rexmit ? &again : &once) += or -ol;
+    tcp_rack_sent(c, s, at, or, ts_ecr, now);
+    sent_rate(e, c, s, at);
+    if (ol == s->l && or == s->r) {
+      tcp_sent_remove(c, i);
+      continue;
+    }
+    if (ol == s->l)
+      s->l = or ;
+    else if (or == s->r)
+      s->r = ol;
+    i++;
+  }
+  if (low == 0)
+    return 0;
+  return c->recovery == TCP_LOSS ? once > 0 : low > again;
+}
+
+/** snd_una has moved, and the board told before of what lies around it. */
+void tcp_sent_trim(struct tcp_conn *c) {
+  for (uint32_t i = 0; i < c->n_sent;) {
+    struct tcp_sent *s = &tcp_sent_list(c)[i];
+    if (seq_leq(s->r, c->snd_una)) {
+      tcp_sent_remove(c, i);
+      continue;
+    }
+    if (seq_lt(s->l, c->snd_una))
+      s->l = c->snd_una;
+    i++;
+  }
+}
+
+/** First range [l, r) at or above `from` and below snd_nxt that is lost. 1 = found. */
+int tcp_sent_lost_next(const struct tcp_conn *c, seq32_t from, struct tcp_sack *lost) {
+  const struct tcp_sent *s = tcp_sent_list(c);
+  const struct tcp_board *b = &c->board;
+  seq32_t at = seq_gt(from, c->snd_una) ? from : c->snd_una, end = c->snd_nxt;
+  for (int moved = 1; moved;) {
+    moved = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+      if (seq_leq(b->r[i].l, at) && seq_lt(at, b->r[i].r)) {
+        at = b->r[i].r;
+        moved = 1;
+      }
+    for (uint32_t i = 0; i < c->n_sent; i++)
+      if (seq_leq(s[i].l, at) && seq_lt(at, s[i].r)) {
+        at = s[i].r;
+        moved = 1;
+      }
+  }
+  if (!seq_lt(at, end))
+    return 0;
+  for (uint32_t i = 0; i < b->n; i++)
+    if (seq_gt(b->r[i].l, at) && seq_lt(b->r[i].l, end))
+      end = b->r[i].l;
+  for (uint32_t i = 0; i < c->n_sent; i++)
+    if (seq_gt(s[i].l, at) && seq_lt(s[i].l, end))
+      end = s[i].l;
+  *lost = (struct tcp_sack){at, end};
+  return 1;
+}
+
+/** Bytes below snd_nxt that are lost and not sent again. */
+uint32_t tcp_sent_lost(const struct tcp_conn *c) {
+  struct tcp_sack h;
+  uint32_t n = 0;
+  for (seq32_t at = c->snd_una; tcp_sent_lost_next(c, at, &h); at = h.r)
+    n += h.r - h.l;
+  return n;
+}
+
+/** 0, or a line number. */
+int tcp_sent_check(const struct tcp_conn *c) {
+  const struct tcp_sent *s = tcp_sent_list(c);
+  if (c->n_sent > sent_room(c))
+    return __LINE__;
+  for (uint32_t i = 0; i < c->n_sent; i++) {
+    if (!seq_lt(s[i].l, s[i].r) || seq_gt(s[i].r, c->d->snd_max) || seq_lt(s[i].l, c->snd_una))
+      return __LINE__;
+    if ((int32_t)(s[i].at - s[i].from) < 0 || (i > 0 && (int32_t)(s[i].at - s[i - 1].at) < 0))
+      return __LINE__;
+  }
+  if (c->recovery == TCP_OPEN && tcp_synchronized(tcp_state(c)) && tcp_sent_lost(c) > 0)
+    return __LINE__; /* every byte that is out is somewhere in the list */
+  return c->lost == tcp_sent_lost(c) || !(c->d->nego & ABI_TCB_SACK) ? 0 : __LINE__;
+}
