@@ -55,7 +55,7 @@ void home_lock(struct home *h) {
     return;
   if (pthread_mutex_lock(&h->shared->lock) == EOWNERDEAD)
     (void)pthread_mutex_consistent(&h->shared->lock); /* a hint may be lost with its pusher: its session is an orphan */
-  for (uint32_t i = 0; i < h->n_lanes; i++)
+  for (uint32_t i = 0; i < h->max_lanes; i++)
     h->to[i].tail = __atomic_load_n(&h->to[i].mine->tail, __ATOMIC_RELAXED);
 }
 
@@ -90,13 +90,13 @@ int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, i
   h->doorbell = doorbell;
   h->n_slots = (uint32_t)v->ga.n_slots;
   h->n_slots_app = (uint32_t)v->ga.n_slots_app;
-  h->n_lanes = (uint32_t)v->ga.n_lanes;
+  h->max_lanes = (uint32_t)v->ga.n_lanes;
   int rc = home_parts(h);
   if (rc < 0) {
     home_fini(h);
     return rc;
   }
-  for (uint32_t i = 0; i < h->n_lanes; i++) {
+  for (uint32_t i = 0; i < h->max_lanes; i++) {
     struct abi_lane_app *mine = &v->app->lane[i];
     struct abi_lane_engine *peer = &v->engine->lane[i];
     hint_prod_init(&h->to[i], &mine->to_engine, &peer->from_app, worker_view_ring_app(v, i), (uint32_t)v->ga.ring_cap);
@@ -104,6 +104,7 @@ int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, i
                    (uint32_t)v->ge.ring_cap);
   }
   h->epoch = home_epoch(h);
+  h->n_lanes = home_lanes(h);
   __atomic_store_n(&v->app->epoch_seen, h->epoch, __ATOMIC_RELEASE);
   return 0;
 }
@@ -154,6 +155,8 @@ void home_slot_put(struct home *h, uint32_t slot) {
 
 void home_hint(struct home *h, uint32_t lane, uint32_t slot, struct abi_sess_app *a) {
   int ring = 0;
+  if (lane >= home_lanes(h))
+    lane = 0; /* of an engine with more workers */
   home_lock(h);
   (void)hint_push(&h->to[lane], slot, &a->hint_pos, &ring);
   home_unlock(h);

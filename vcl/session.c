@@ -49,6 +49,13 @@ struct session *session_new(struct worker *w, uint32_t kind) {
   return s;
 }
 
+uint8_t session_lane(const struct home *h, uint32_t slot, uint32_t gen) {
+  const struct abi_sess_engine *e = worker_view_engine(&h->view, slot);
+  uint32_t lane = __atomic_load_n(&e->gen, __ATOMIC_ACQUIRE) == gen ? __atomic_load_n(&e->lane, __ATOMIC_RELAXED)
+                                                                    : slot % h->n_lanes;
+  return (uint8_t)(lane < h->n_lanes ? lane : 0);
+}
+
 /** Ties a session to a slot of a home. */
 static void session_place(struct session *s, struct home *h, uint32_t slot, uint32_t gen) {
   s->home = h;
@@ -56,6 +63,7 @@ static void session_place(struct session *s, struct home *h, uint32_t slot, uint
   s->gen = gen;
   s->a = worker_view_app(&h->view, slot);
   s->e = worker_view_engine(&h->view, slot);
+  s->lane = session_lane(h, slot, gen);
   h->owner[slot] = s->index + 1;
   h->n_sessions++;
 }
@@ -64,7 +72,6 @@ void session_move(struct session *s, struct home *h, uint32_t slot) {
   if (s->home->owner[s->slot] == s->index + 1)
     s->home->owner[s->slot] = HOME_NO_OWNER;
   home_unref(s->home);
-  s->lane = 0;
   session_place(s, h, slot, worker_view_app(&h->view, slot)->gen);
 }
 

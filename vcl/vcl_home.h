@@ -30,7 +30,9 @@ struct home {
   struct hint_prod to[ABI_LANES_MAX];   /* hints to the engine */
   struct hint_cons from[ABI_LANES_MAX]; /* hints from the engine */
   uint64_t worker_id;
-  uint32_t n_slots, n_slots_app, n_lanes;
+  uint32_t n_slots, n_slots_app;
+  uint32_t n_lanes;     /* in use by the engine of `epoch` */
+  uint32_t max_lanes;   /* that the segments have room for */
   uint32_t *owner;      /* per slot: session index + 1, or HOME_NO_OWNER */
   uint32_t *free_slots; /* stack of freed app slots */
   uint32_t n_free, slot_next;
@@ -63,7 +65,12 @@ void home_slot_put(struct home *h, uint32_t slot);
 /** Zeroes the words of an app half except gen. */
 void home_slot_clear(struct abi_sess_app *a);
 
-/** Says "look at `slot`" to an engine worker. The bell rings in home_flush. */
+/** Lanes that the present engine serves, as it says now: 1 … max_lanes. */
+static inline uint32_t home_lanes(const struct home *h) {
+  uint32_t n = __atomic_load_n(&h->view.engine->lanes_used, __ATOMIC_RELAXED);
+  return n == 0 ? 1 : n > h->max_lanes ? h->max_lanes : n;
+}
+/** Says "look at `slot`" to an engine worker (any one passes it on to the right one). The bell rings in home_flush. */
 void home_hint(struct home *h, uint32_t lane, uint32_t slot, struct abi_sess_app *a);
 void home_flush_slow(struct home *h);
 /** Rings the doorbell if it is due. */

@@ -99,6 +99,8 @@ void session_close(struct session *s, int abortive);
 /** A slot for another try of a session whose connect came to nothing. 0 or -errno. */
 int session_renew(struct session *s);
 
+/** Lane of the engine worker that serves a slot: as it says, else the one that is asked first. */
+uint8_t session_lane(const struct home *h, uint32_t slot, uint32_t gen);
 struct session_facts session_facts(const struct session *s);
 /** Brings `life` up to what the engine says. Call before judging. */
 void session_settle(struct session *s);

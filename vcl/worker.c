@@ -191,19 +191,21 @@ static void worker_hint(struct worker *w, struct home *h, uint32_t slot, uint32_
 /** A new engine: everything that it may have missed is said again, everything that we may have missed is looked at. */
 static void worker_rescan(struct worker *w, struct home *h, uint32_t epoch) {
   h->epoch = epoch;
+  h->n_lanes = home_lanes(h);
   for (uint32_t i = 0; i < ABI_LANES_MAX; i++)
     h->to[i].rung = 0;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
     if (s->kind != SESSION_STREAM || s->home != h)
       continue;
+    s->lane = session_lane(h, s->slot, s->gen);
     session_retell(s);
     session_touch(s);
   }
   uint32_t high = __atomic_load_n(&h->view.engine->slots_high, __ATOMIC_ACQUIRE);
   for (uint32_t slot = h->n_slots_app; slot < high && slot < h->n_slots; slot++)
     if (h->owner[slot] == HOME_NO_OWNER)
-      session_offered(w, h, slot, 0);
+      session_offered(w, h, slot, session_lane(h, slot, worker_view_engine(&h->view, slot)->gen));
   __atomic_store_n(&h->view.app->epoch_seen, epoch, __ATOMIC_RELEASE);
   home_flush(h);
 }

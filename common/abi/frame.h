@@ -60,12 +60,12 @@ _Static_assert(sizeof(struct abi_frame_done) == 8, "done entry");
 
 /** hdr.geom of the packet segment. */
 struct abi_packet_geom {
-  uint64_t n_links;   /* engine workers, 1 … ABI_LINKS_MAX */
+  uint64_t n_links;   /* links that there is room for, 1 … ABI_LINKS_MAX; abi_packet.boot says how many are in use */
   uint64_t block_off; /* struct abi_packet */
   uint64_t rings_off; /* n_links × {rx desc[n_rx], tx desc[n_tx_desc], rx_done[n_rx], tx_done[n_tx_desc]} */
   uint64_t n_rx;      /* RX slots in all = capacity of rx and rx_done rings, a power of two */
-  uint64_t n_tx;      /* TX slots in all, a power of two; divided evenly between the links */
-  uint64_t n_tx_desc; /* capacity of each tx and tx_done ring, a power of two ≥ n_tx / n_links */
+  uint64_t n_tx;      /* TX slots in all, a power of two; divided evenly between the links in use */
+  uint64_t n_tx_desc; /* capacity of each tx and tx_done ring, a power of two ≥ n_tx */
   uint64_t rx_off;    /* n_rx × ABI_SLOT_SIZE */
   uint64_t tx_off;    /* n_tx × ABI_SLOT_SIZE */
   uint64_t reserved[8];
@@ -143,9 +143,17 @@ _Static_assert(ABI_PC_N == 16, "port counters fill their array");
 /** At block_off of the packet segment. */
 struct abi_packet {
   struct abi_link link[ABI_LINKS_MAX];
-  uint64_t pad[8];
+  uint64_t boot; /* atomic, the engine's: links in use (low half), engines started so far (high half). Stored before the
+                  * first link's epoch: a new value says that every link's old engine is dead, and that RX frames are to
+                  * be spread anew over links [0, n); 0 = no engine yet */
+  uint64_t pad[7];
   struct abi_port port[ABI_PORTS_MAX];
 };
+
+/** Links in use by the engine of this boot word. */
+static inline uint32_t abi_boot_links(uint64_t boot) {
+  return (uint32_t)boot;
+}
 
 /** Tag of everything lent while these two epochs hold. */
 static inline uint32_t abi_link_tag(uint32_t nicio_epoch, uint32_t engine_epoch) {

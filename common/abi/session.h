@@ -167,7 +167,8 @@ struct abi_sess_engine {
   uint32_t tx_sent;    /* bytes ever put on the wire; SIOCOUTQNSD */
   uint32_t n_accepted; /* listener: connections offered so far */
   uint32_t cc;         /* congestion control in use: 1 + index in the engine's list; 0 = none yet */
-  uint32_t reserved3[13];
+  uint32_t lane;       /* atomic: lane of the engine worker that serves it; hints to another lane are passed on */
+  uint32_t reserved3[12];
   /* lines 4..7 */
   struct abi_chunk rx_chunk[ABI_FIFO_CHUNKS];
 };

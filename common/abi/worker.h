@@ -20,7 +20,7 @@ struct abi_worker_geom {
   uint64_t app_id;
   uint64_t n_slots;     /* session slots, 1 … 2^20 */
   uint64_t n_slots_app; /* slots [0, n) are the app's to allocate, [n, n_slots) the engine's */
-  uint64_t n_lanes;     /* 1 … ABI_LANES_MAX */
+  uint64_t n_lanes;     /* lanes that there is room for, 1 … ABI_LANES_MAX */
   uint64_t ring_cap;    /* entries of each hint ring, a power of two ≥ n_slots */
   uint64_t block_off;   /* struct abi_worker_app / abi_worker_engine */
   uint64_t rings_off;   /* n_lanes × ring_cap × uint32_t: the rings that this side produces */
@@ -66,7 +66,8 @@ struct abi_worker_engine {
   uint32_t state;      /* atomic: enum abi_worker_state */
   uint32_t why;        /* errno-like reason of DETACHED */
   uint32_t slots_high; /* atomic: engine slots [n_slots_app, high) were ever used; 0 = none */
-  uint32_t reserved[12];
+  uint32_t lanes_used; /* atomic: lanes [0, n) have an engine worker; stored before `epoch`; 0 counts as 1 */
+  uint32_t reserved[11];
   struct abi_lane_engine lane[ABI_LANES_MAX];
 };
 _Static_assert(sizeof(struct abi_worker_app) == 64 + 8 * 128, "app block");

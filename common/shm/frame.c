@@ -35,7 +35,7 @@ uint64_t frame_geom_make(struct abi_packet_geom *geom, uint32_t n_links, uint32_
   geom->n_links = n_links;
   geom->n_rx = n_rx;
   geom->n_tx = n_tx;
-  geom->n_tx_desc = bits_pow2_up(bits_div_up((uint64_t)n_tx * FRAME_TX_DESCS, n_links));
+  geom->n_tx_desc = bits_pow2_up((uint64_t)n_tx * FRAME_TX_DESCS); /* one link in use may have all TX slots */
   geom->block_off = 4096;
   geom->rings_off = bits_align_up(geom->block_off + sizeof(struct abi_packet), 4096);
   geom->rx_off = bits_align_up(geom->rings_off + n_links * frame_ring_bytes(geom), ABI_SLOT_SIZE);
@@ -53,7 +53,7 @@ static const char *frame_geom_wrong(const struct seg *s, const struct abi_packet
     return "n_links";
   if (!frame_count_ok(g->n_rx, FRAME_SLOTS_MAX) || !frame_count_ok(g->n_tx, FRAME_SLOTS_MAX))
     return "slots";
-  if (!frame_count_ok(g->n_tx_desc, FRAME_SLOTS_MAX * 8u) || g->n_tx_desc < bits_div_up(g->n_tx, g->n_links))
+  if (!frame_count_ok(g->n_tx_desc, FRAME_SLOTS_MAX * 8u) || g->n_tx_desc < g->n_tx)
     return "n_tx_desc";
   if (g->block_off < sizeof(struct abi_seg_hdr) || g->block_off % ABI_CACHE_LINE != 0 ||
       seg_at(s, g->block_off, sizeof(struct abi_packet)) == NULL)
@@ -84,6 +84,11 @@ int frame_seg_open(struct frame_seg *fs, struct seg *s, const char **why) {
   }
   fs->pkt = seg_at(s, fs->geom.block_off, sizeof *fs->pkt);
   return 0;
+}
+
+void frame_boot(const struct frame_seg *fs, uint32_t n) {
+  uint64_t boots = __atomic_load_n(&fs->pkt->boot, __ATOMIC_RELAXED) >> 32;
+  __atomic_store_n(&fs->pkt->boot, ((boots + 1) << 32) | n, __ATOMIC_SEQ_CST);
 }
 
 /** Positions of a fresh pair of epochs: private ones, then the shared words. */

@@ -41,6 +41,8 @@ struct frame_seg {
 uint64_t frame_geom_make(struct abi_packet_geom *geom, uint32_t n_links, uint32_t n_rx, uint32_t n_tx);
 /** Check and copy. 0 or -EPROTO with *why. */
 int frame_seg_open(struct frame_seg *fs, struct seg *s, const char **why);
+/** A new engine with n workers: before it opens its first link. Tells nicio that every older engine is dead. */
+void frame_boot(const struct frame_seg *fs, uint32_t n);
 /**
  * Take one side of link `i`: raises the own epoch, starts with the link down. 0, or -EINVAL when there is no such link.
  *

@@ -75,7 +75,7 @@ static int boot_core(struct broker *b) {
   struct abi_tcb_geom tcb = {.block_off = 4096, .table_off = 8192, .n = b->svc.cfg.max_connections};
   struct abi_policy_geom pol = {.block_off = 4096, .n_listen = BROKER_LISTEN_MAX, .listen_off = 8192};
   struct abi_stats_geom stats;
-  uint64_t packet_size = frame_geom_make(&packet, b->svc.cfg.engine_workers, b->svc.cfg.rx_slots, b->svc.cfg.tx_slots);
+  uint64_t packet_size = frame_geom_make(&packet, ABI_LINKS_MAX, b->svc.cfg.rx_slots, b->svc.cfg.tx_slots);
   uint64_t stats_size = stats_geom_make(&stats);
   int rc = boot_seg(b, "hs-policy", ABI_SEG_POLICY, 0, pol.listen_off + pol.n_listen * sizeof(struct abi_listen_entry),
                     &pol);
@@ -85,8 +85,8 @@ static int boot_core(struct broker *b) {
     rc = boot_seg(b, "hs-tcb", ABI_SEG_TCB, 0, tcb.table_off + tcb.n * sizeof(struct abi_tcb), &tcb);
   for (uint64_t s = 1; rc == 0 && s <= 4; s++)
     rc = boot_seg(b, "hs-stats", ABI_SEG_STATS, s, stats_size, &stats);
-  for (uint64_t side = 0; rc == 0 && side < 2; side++)
-    rc = boot_link_bell(b, side);
+  for (uint64_t bell = 0; rc == 0 && bell <= ABI_LINKS_MAX; bell++) /* nicio's, then one per engine worker */
+    rc = boot_link_bell(b, bell);
   return rc;
 }
 

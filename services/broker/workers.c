@@ -46,7 +46,7 @@ static uint64_t workers_arena(const struct broker *b, uint64_t asked) {
 static int workers_seg(struct broker *b, uint32_t kind, uint64_t id, uint64_t worker_id, uint64_t app_id,
                        uint32_t n_slots, uint64_t arena) {
   struct abi_worker_geom g;
-  uint64_t size = worker_geom_make(&g, kind, worker_id, app_id, n_slots, b->svc.cfg.engine_workers, arena);
+  uint64_t size = worker_geom_make(&g, kind, worker_id, app_id, n_slots, ABI_LANES_MAX, arena);
   return vault_seg_new(b, kind == ABI_SEG_APP ? "hs-a" : "hs-e", kind, id, worker_id, size, &g, 0);
 }
 

@@ -34,7 +34,9 @@ int lcore_init(struct lcore *lc, const struct frame_seg *fs, struct regions *rg,
   memset(lc, 0, sizeof *lc);
   lc->fs = fs;
   lc->regions = rg;
-  lc->bell_in = lc->bell_out = lc->epfd = -1;
+  lc->bell_in = lc->epfd = -1;
+  for (uint32_t i = 0; i < ABI_LINKS_MAX; i++)
+    lc->bell_out[i] = -1;
   lc->cpu = -1;
   lc->stat = lc->stat_private;
   uint32_t n_rx = (uint32_t)fs->geom.n_rx;
@@ -316,6 +318,12 @@ static void lcore_beat(struct lcore *lc) {
   lc->stat[LCORE_STAT_CAPTURE_LOST] = lost;
 }
 
+void lcore_ring(const struct lcore *lc, uint32_t mask) {
+  for (uint32_t i = 0; mask != 0; i++, mask >>= 1)
+    if (mask & 1u)
+      (void)bell_ring_service(lc->bell_out[i]);
+}
+
 uint32_t lcore_turn(struct lcore *lc, usec_t now) {
   uint32_t work = 0;
 
@@ -338,8 +346,7 @@ uint32_t lcore_turn(struct lcore *lc, usec_t now) {
     if (rx)
       work += lcore_rx(lc, p);
   }
-  if (link_flush(&lc->links))
-    bell_ring_service(lc->bell_out);
+  lcore_ring(lc, link_flush(&lc->links));
   lc->stat[LCORE_STAT_TURNS] += work > 0;
   return work;
 }

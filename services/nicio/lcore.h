@@ -54,7 +54,8 @@ struct lcore {
   int stop;    /* atomic */
   int pending; /* atomic: cmd waits */
   struct lcore_cmd cmd;
-  int bell_in, bell_out; /* eventfds: rung to wake us, rung by us to wake the engine */
+  int bell_in;                 /* eventfd: rung to wake us */
+  int bell_out[ABI_LINKS_MAX]; /* rung by us to wake an engine worker; -1: it has none */
   int epfd;
   int cpu; /* -1 = not pinned */
   struct idle idle;
@@ -89,6 +90,8 @@ void lcore_fini(struct lcore *lc);
 /** Control thread: hand a command over and wait until the lcore has done it. 0 or -ETIMEDOUT. Without a running thread
  * it is done at once. */
 int lcore_command(struct lcore *lc, const struct lcore_cmd *cmd);
+/** Wake the engine workers of these links. */
+void lcore_ring(const struct lcore *lc, uint32_t mask);
 /** One turn, for tests and the thread. Returns the work done. */
 uint32_t lcore_turn(struct lcore *lc, usec_t now);
 

@@ -130,6 +130,29 @@ uint32_t lend_again(struct lend *l, uint32_t link, uint32_t *slots, uint32_t max
   return out;
 }
 
+void lend_spread(struct lend *l, uint32_t (*link_of)(void *ctx, const struct abi_frame_desc *first), void *ctx) {
+  uint32_t head[ABI_LINKS_MAX];
+
+  for (uint32_t i = 0; i < ABI_LINKS_MAX; i++) {
+    head[i] = l->list[i].head;
+    l->list[i] = (struct lend_list){.head = ABI_SEG_NONE, .tail = ABI_SEG_NONE, .unpushed = ABI_SEG_NONE};
+  }
+  for (uint32_t i = 0; i < ABI_LINKS_MAX; i++) {
+    for (uint32_t slot = head[i]; slot != ABI_SEG_NONE;) {
+      struct abi_frame_desc d[UINT8_MAX];
+      uint32_t n = l->rec[slot].pieces;
+      for (uint32_t k = 0; k < n; k++) {
+        BUG_ON(slot == ABI_SEG_NONE);
+        struct lend_rec *r = &l->rec[slot];
+        d[k] = r->d;
+        r->link = LEND_HOME;
+        slot = r->next;
+      }
+      lend_frame(l, link_of(ctx, d), d, n);
+    }
+  }
+}
+
 int lend_check(const struct lend *l) {
   uint32_t total = 0, out = 0;
 

@@ -51,6 +51,9 @@ int lend_next(struct lend *l, uint32_t link, struct abi_frame_desc *d, uint32_t 
  * (the dead engine had copied that frame) are taken out, up to `max` of them go to slots[]. Returns how many; call
  * again until 0. */
 uint32_t lend_again(struct lend *l, uint32_t link, uint32_t *slots, uint32_t max);
+/** Spread all frames over the links anew: `link_of` names the link of a frame by its first piece. Frames of one list
+ * stay in order. Only whole frames are out (lend_again was called for every link); all count as unpushed. */
+void lend_spread(struct lend *l, uint32_t (*link_of)(void *ctx, const struct abi_frame_desc *first), void *ctx);
 /** Invariants of all lists. 0 or a negative line number. */
 int lend_check(const struct lend *l);
 

@@ -4,10 +4,19 @@
 #include "link.h"
 
 #include "base/bits.h"
+#include "rss.h"
 
 #include <string.h>
 
 #define LINK_PUSH_BURST 64u
+#define LINK_ALL        ((1u << ABI_LINKS_MAX) - 1)
+
+/** How many links the engine says that it uses; before the first engine: all. */
+static uint32_t link_in_use(const struct links *ls) {
+  uint32_t n = abi_boot_links(ls->boot), most = (uint32_t)ls->fs->geom.n_links;
+
+  return n == 0 || n > most ? most : n;
+}
 
 int link_open(struct links *ls, const struct frame_seg *fs, struct slots *slots, struct lend_rec *rec,
               void (*purge)(void *ctx, uint32_t link), void *purge_ctx) {
@@ -23,8 +32,9 @@ int link_open(struct links *ls, const struct frame_seg *fs, struct slots *slots,
     if (rc < 0)
       return rc;
   }
-  ls->n = (uint32_t)fs->geom.n_links;
-  ls->ring = 1;
+  ls->boot = __atomic_load_n(&fs->pkt->boot, __ATOMIC_ACQUIRE);
+  ls->n = link_in_use(ls);
+  ls->ring = LINK_ALL;
   return 0;
 }
 
@@ -40,18 +50,51 @@ static void link_lend_again(struct links *ls, struct link *lk) {
   ls->n_again++;
 }
 
+/** Link of a frame that is lent anew. */
+static uint32_t link_of(void *ctx, const struct abi_frame_desc *d) {
+  struct links *ls = ctx;
+
+  return rss_link(ls->fs->seg->base + d->off, d->len, ls->n);
+}
+
+/** A new engine process: nothing of the old one on any link may be sent or heard any more, and its number of workers
+ * may be another. Returns 1 when there is one. */
+static uint32_t link_boot(struct links *ls) {
+  uint64_t boot = __atomic_load_n(&ls->fs->pkt->boot, __ATOMIC_ACQUIRE);
+  uint32_t was = ls->n, slots[64], n;
+
+  if (HS_LIKELY(boot == ls->boot))
+    return 0;
+  ls->boot = boot;
+  ls->n = link_in_use(ls);
+  for (uint32_t i = 0; i < ls->fs->geom.n_links; i++) {
+    ls->purge(ls->purge_ctx, i);
+    ls->link[i].lied = 1; /* rests until its new epoch */
+    if (i >= was)
+      ls->link[i].proven = 0;
+  }
+  for (uint32_t i = 0; was != ls->n && i < ls->fs->geom.n_links; i++)
+    while ((n = lend_again(&ls->lend, i, slots, ARRAY_LEN(slots))) > 0)
+      for (uint32_t k = 0; k < n; k++)
+        slots_put(ls->slots, slots[k]);
+  if (was != ls->n)
+    lend_spread(&ls->lend, link_of, ls);
+  return 1;
+}
+
 /** Epoch changes. Returns 1 when something changed. */
 static uint32_t link_epoch(struct links *ls, struct link *lk) {
   switch (frame_link_poll(&lk->fl)) {
   case FRAME_SAME:
     return 0;
   case FRAME_PEER_NEW:
+    (void)link_boot(ls); /* the word is older than the epoch */
     /* The new engine touches no TX slot until it sees our `seen`: nothing of the old one may be sent after that. */
     ls->purge(ls->purge_ctx, lk->index);
     lk->lied = 0;
     frame_link_ack(&lk->fl);
     link_lend_again(ls, lk);
-    ls->ring = 1;
+    ls->ring |= 1u << lk->index;
     return 1;
   case FRAME_CAME_UP:
     lk->proven = 1;
@@ -100,7 +143,7 @@ static uint32_t link_push(struct links *ls, struct link *lk) {
 }
 
 uint32_t link_turn(struct links *ls) {
-  uint32_t work = 0;
+  uint32_t work = link_boot(ls);
 
   for (uint32_t i = 0; i < ls->n; i++) {
     struct link *lk = &ls->link[i];
@@ -131,8 +174,8 @@ uint32_t link_tx_take(struct links *ls, uint32_t i, struct abi_frame_desc *d, ui
   return (uint32_t)got;
 }
 
-int link_flush(struct links *ls) {
-  int ring = ls->ring;
+uint32_t link_flush(struct links *ls) {
+  uint32_t ring = ls->ring & ((1u << ls->n) - 1);
 
   ls->ring = 0;
   for (uint32_t i = 0; i < ls->n; i++) {
@@ -140,7 +183,7 @@ int link_flush(struct links *ls) {
     if (!lk->fl.up || lk->lied)
       continue;
     (void)link_push(ls, lk);
-    ring |= frame_flush(&lk->fl);
+    ring |= (uint32_t)frame_flush(&lk->fl) << i;
   }
   return ring;
 }
@@ -179,7 +222,7 @@ void link_reset(struct links *ls) {
     lk->proven = 0;
     lk->lied = 0;
   }
-  ls->ring = 1;
+  ls->ring = LINK_ALL;
 }
 
 void link_heartbeat(struct links *ls, usec_t now) {

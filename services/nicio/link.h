@@ -5,6 +5,9 @@
  * link is up; slots come home by the done ring. TX: link_tx_take copies descriptors out of the ring; link_tx_done sends
  * a slot home. A new engine epoch empties what of the old engine waits in the port queues (callback), then everything
  * that had not come home is lent again. Lcore thread, hot path.
+ *
+ * A new engine may have another number of workers (abi_packet.boot): then TX frames of all links are forgotten, no link
+ * is listened to before its new epoch, and what had not come home is spread anew, flows in order.
  */
 #ifndef NICIO_LINK_H
 #define NICIO_LINK_H
@@ -27,10 +30,11 @@ struct links {
   struct lend lend;
   struct slots *slots;
   struct link link[ABI_LINKS_MAX];
-  uint32_t n;
+  uint32_t n;                              /* links in use */
+  uint64_t boot;                           /* of the engine, as last seen */
   void (*purge)(void *ctx, uint32_t link); /* forget what waits in port queues and came from this link's engine */
   void *purge_ctx;
-  int ring;            /* an epoch changed in this turn: the engine is to look, armed or not */
+  uint32_t ring;       /* mask of links: an epoch changed in this turn, the worker is to look, armed or not */
   uint64_t n_again;    /* times everything was lent again */
   uint64_t n_bad_done; /* done entries for slots that were not out */
 };
@@ -53,8 +57,8 @@ uint32_t link_tx_take(struct links *ls, uint32_t i, struct abi_frame_desc *d, ui
 static inline void link_tx_done(struct links *ls, uint32_t i, uint32_t slot) {
   frame_done_push(&ls->link[i].fl, slot);
 }
-/** End of a turn: push what was lent, publish. Returns 1 when the engine is to be rung. */
-int link_flush(struct links *ls);
+/** End of a turn: push what was lent, publish. Returns a mask of the links whose engine worker is to be rung. */
+uint32_t link_flush(struct links *ls);
 /** Before sleeping: 1 when nothing waits on any link. `starved`: slots coming home are worth a bell as well. After it:
  * disarm. */
 int link_arm(struct links *ls, int starved);

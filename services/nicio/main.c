@@ -175,14 +175,15 @@ static void main_map_stats(struct nicio *n) {
 
 static int main_bells(struct nicio *n) {
   const struct custody_item *in = custody_find(n->custody, ABI_ITEM_LINK_BELL, 0, 0);
-  const struct custody_item *out = custody_find(n->custody, ABI_ITEM_LINK_BELL, 0, 1);
+  int rc = in == NULL ? -ENOENT : main_dup(in->fd);
 
-  if (in == NULL || out == NULL)
-    return -ENOENT;
-  int a = main_dup(in->fd), b = main_dup(out->fd);
-  n->lcore.bell_in = a;
-  n->lcore.bell_out = b;
-  return a < 0 ? a : b < 0 ? b : 0;
+  n->lcore.bell_in = rc;
+  for (uint32_t i = 0; i < n->fs.geom.n_links && rc >= 0; i++) {
+    const struct custody_item *out = custody_find(n->custody, ABI_ITEM_LINK_BELL, 0, 1 + i);
+    rc = out == NULL ? -ENOENT : main_dup(out->fd);
+    n->lcore.bell_out[i] = rc;
+  }
+  return rc < 0 ? rc : 0;
 }
 
 /** Open the ports and let the lcore run. */
@@ -213,8 +214,7 @@ static void main_on_wait(void *ctx) {
   struct nicio *n = ctx;
 
   (void)link_turn(&n->lcore.links);
-  if (link_flush(&n->lcore.links))
-    (void)bell_ring_service(n->lcore.bell_out);
+  lcore_ring(&n->lcore, link_flush(&n->lcore.links));
   if (!link_rx_ready(&n->lcore.links))
     return;
   loop_del_timer(n->svc.loop, n->wait_timer);

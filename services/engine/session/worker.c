@@ -197,7 +197,7 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
     log_error("engine.packet", "packet segment refused: %s (%s)", why, strerror(-rc));
     return rc;
   }
-  w->n_tx = (uint32_t)(w->frames.geom.n_tx / w->frames.geom.n_links);
+  w->n_tx = (uint32_t)w->frames.geom.n_tx;
   w->tx_first = w->index * w->n_tx;
   w->tx_free = calloc(w->n_tx, sizeof *w->tx_free);
   w->tx_home = calloc(w->n_tx, 1);
@@ -207,6 +207,7 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
   struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
   if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, bell_mine, &ev))
     return -errno;
+  frame_boot(&w->frames, 1);
   rc = frame_link_open(&w->link, &w->frames, w->index, FRAME_ENGINE);
   w->link_open = rc == 0;
   w->wake_peer = 1;

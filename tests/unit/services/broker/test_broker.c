@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CORE_ITEMS 10u /* registry, policy, packet, tcb, 4 stats pages, 2 link bells */
+#define CORE_ITEMS 17u /* registry, policy, packet, tcb, 4 stats pages, 9 link bells */
 
 static int setup_keys(void **state, const char *keys) {
   struct broker_rig *r = calloc(1, sizeof *r);
