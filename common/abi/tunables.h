@@ -14,8 +14,8 @@
 
 /* X(field, "name", kind, "unit", least, greatest, default, "default as written", reach, "words", "help")
  * kind: BOOL, NUM, MS (field in µs), SEC (field in µs), SIZE (bytes), CHOICE (number of a word).
- * What a choice's words do not name does not exist yet: ecn is to become "off passive on", fastopen "off client server
- * both" (numbers 0 … 2 and 0 … 3), by whoever builds them.
+ * What a choice's words do not name does not exist yet: fastopen is to become "off client server
+ * both" (numbers 0 … 3), by whoever builds it.
  * reach: NEW = connections opened from now on, ALL = every connection from its next use of the value on. */
 #define ABI_TUNABLES(X)                                                                                                \
   X(sack, "sack", BOOL, "", 0, 1, 1, "true", NEW, "", "selective acknowledgement (RFC 2018)")                          \
@@ -49,7 +49,8 @@
     "SYN-ACK retransmissions before a half-open connection is given up")                                               \
   X(user_timeout_ms, "user-timeout-ms", NUM, "ms", 0, 86400000, 0, "0", ALL, "",                                       \
     "give up data unacknowledged for so long unless TCP_USER_TIMEOUT (RFC 5482); 0 = data-retries decide")             \
-  X(ecn, "ecn", CHOICE, "", 0, 0, 0, "off", NEW, "off", "explicit congestion notification (RFC 3168)")                 \
+  X(ecn, "ecn", CHOICE, "", 0, 2, 1, "passive", NEW, "off passive on",                                                 \
+    "explicit congestion notification (RFC 3168); passive: when the peer asks for it")                                 \
   X(fastopen, "fastopen", CHOICE, "", 0, 0, 0, "off", NEW, "off", "data in SYNs (RFC 7413)")
 
 #define ABI_TUNE_ENUM_(field, name, kind, unit, lo, hi, def, text, reach, words, help) ABI_TUNE_##field,

@@ -128,6 +128,9 @@ struct tcp_rate {
 
 struct tcp_sent_log;
 
+/** tcp_config.ecn. */
+enum tcp_ecn { TCP_ECN_OFF, TCP_ECN_PASSIVE, TCP_ECN_ON };
+
 /** One per engine worker. `ctx` is handed to every op. */
 struct tcp_env {
   const struct tcp_env_ops *ops;

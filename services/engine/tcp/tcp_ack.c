@@ -69,6 +69,8 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
     c->snd_nxt = c->snd_una;
   if (seq_lt(c->snd_sml, c->snd_una))
     c->snd_sml = c->snd_una; /* keeps them near, so that comparisons hold across 2^31 */
+  if (seq_lt(c->ecn_until, c->snd_una))
+    c->ecn_until = c->snd_una - 1;
   if (c->recovery == TCP_OPEN && seq_lt(c->recover, c->snd_una))
     c->recover = c->snd_una;
   if (c->snd_una == d->snd_max)
@@ -135,5 +137,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
   tcp_ack_window(c, seg);
   if (c->snd_una != c->d->snd_max || c->recovery != TCP_OPEN || c->undo)
     tcp_loss_on_ack(e, c, acked, dup, &news, ack_ecr(c, seg), now);
+  if ((h->flags & TCP_ECE) && (c->d->nego & ABI_TCB_ECN))
+    tcp_ecn_echoed(e, c, now);
   return 0;
 }

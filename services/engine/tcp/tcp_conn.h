@@ -127,6 +127,7 @@ struct tcp_conn {
   /* what is in the network: tcp_sent.c */
   struct tcp_sent_log *sent_log; /* NULL: in sent_own */
   struct tcp_sent sent_own[2];
+  seq32_t ecn_until; /* until this is acknowledged another ECE says nothing new */
   uint32_t lost;                              /* bytes below snd_nxt that are lost and not sent again */
   uint32_t delivered, delivered_at, first_at; /* bytes that arrived, when the last did, when what it was left */
   uint32_t app_limited;                       /* until so much is delivered the app was the limit; 0 = no */
@@ -177,6 +178,8 @@ struct tcp_conn {
   uint8_t wnd_closed;  /* the wire says that our window is 0 or nearly so */
   uint8_t tail;        /* enum tcp_tail */
   uint8_t reo_keep;    /* recoveries for which reo_mult still holds */
+  uint8_t ecn_echo;    /* a mark came, and no CWR since */
+  uint8_t ecn_cwr;     /* cwnd was reduced, and the peer not told */
   uint8_t spurious;    /* a timeout was: the next round trip sets the RTO anew (RFC 4015 3.2 step 9) */
   uint8_t frto;        /* enum tcp_frto */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */

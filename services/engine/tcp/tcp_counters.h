@@ -42,6 +42,11 @@
   X(reordering, info, "segments that came late but came")                                                              \
   X(sent_log_none, info, "times that no log was free for what is out (tcp_sent.c)")                                    \
   X(tail_losses, warn, "losses that a tail loss probe repaired (RFC 8985 7.4)")                                        \
+  X(ecn_agreed, info, "connections that agreed on ECN (RFC 3168)")                                                     \
+  X(ecn_fallback, info, "SYNs sent again without asking for ECN (RFC 3168 6.1.1.1)")                                   \
+  X(ecn_ce_in, info, "data that came marked: congestion experienced")                                                  \
+  X(ecn_ece_in, info, "acknowledgements that echo a mark")                                                             \
+  X(ecn_cuts, info, "times that cwnd was reduced for such an echo")                                                    \
   X(reneged, warn, "peers that forgot what they had SACKed")                                                           \
   X(dsack_in, info, "duplicates reported by peers")                                                                    \
   X(dup_in, info, "segments whose bytes were all here already")                                                        \

@@ -193,6 +193,7 @@ static void input_synchronized(struct tcp_env *e, struct tcp_conn *c, const stru
   input_ts_recent(c, seg, now);
   if (tcp_ack(e, c, seg, now) < 0 || tcp_state(c) == ABI_TCP_CLOSED)
     return;
+  tcp_ecn_in(e, c, seg);
   if (h->flags & TCP_URG) /* sixth: only the pointer; urgent bytes stay in line (RFC 6093 3) */
     c->d->rcv_up = h->seq + h->urg;
   tcp_recv(e, c, seg, now);
@@ -203,7 +204,7 @@ static int input_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   const struct tcp_hdr *h = &seg->hdr;
   struct abi_tcb *d = c->d;
   if (tcp_state(c) != ABI_TCP_ESTABLISHED || (h->flags & ~(uint32_t)TCP_PSH) != TCP_ACK || h->seq != c->rcv_nxt ||
-      c->recovery != TCP_OPEN || c->board.n > 0 || c->peer_fin)
+      c->recovery != TCP_OPEN || c->board.n > 0 || c->peer_fin || seg->ce)
     return 0;
   uint32_t ts = d->nego & ABI_TCB_TS ? TCP_OPT_HAS_TS : 0;
   if (h->opts.present != ts || (ts && (int32_t)(h->opts.ts_val - d->ts_recent) < 0))

@@ -101,7 +101,18 @@ void tcp_rack_recovery(struct tcp_conn *c);
 uint32_t tcp_rack_window(const struct tcp_conn *c);
 int tcp_rack_detect(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
+/* tcp_ecn.c */
+int tcp_ecn_offered(const struct tcp_seg_in *seg);
+uint32_t tcp_ecn_syn_flags(struct tcp_env *e, struct tcp_conn *c, int passive, int again);
+void tcp_ecn_fill(struct tcp_conn *c, struct tcp_seg_out *out);
+void tcp_ecn_data(struct tcp_conn *c, struct tcp_seg_out *out);
+void tcp_ecn_in(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg);
+void tcp_ecn_echoed(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_ecn_reduced(struct tcp_conn *c);
+
 /* tcp_loss.c */
+/** FlightSize for ssthresh. */
+uint32_t tcp_loss_flight(const struct tcp_conn *c);
 uint32_t tcp_loss_pipe(const struct tcp_conn *c);
 void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, const struct tcp_sack_news *news,
                      uint32_t ts_ecr, usec_t now);

@@ -53,9 +53,9 @@ static void loss_undo(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, use
   tcp_sent_all(e, c, now);
 }
 
-/* FlightSize for ssthresh. Not what SACKs let out beyond cwnd (RFC 3042 2); and when cwnd was what stopped the last
+/** FlightSize for ssthresh. Not what SACKs let out beyond cwnd (RFC 3042 2); and when cwnd was what stopped the last
  * output, cwnd itself: in the midst of a burst of ACKs what they made room for is not sent yet. */
-static uint32_t loss_flight(const struct tcp_conn *c) {
+uint32_t tcp_loss_flight(const struct tcp_conn *c) {
   uint32_t wnd = c->recovery == TCP_RECOVERY ? c->ssthresh : c->cwnd; /* there cwnd is what PRR makes of it */
   return c->limited ? wnd : HS_MIN(tcp_flight(c), wnd);
 }
@@ -65,7 +65,8 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   loss_remember(c, now);
   TCP_COUNT(e, fast_recovery);
   tcp_rack_recovery(c);
-  c->cc->loss(c, loss_flight(c), now);
+  c->cc->loss(c, tcp_loss_flight(c), now);
+  tcp_ecn_reduced(c);
   tcp_prr_begin(c);
   c->recovery = TCP_RECOVERY;
   c->recover = c->d->snd_max;
@@ -179,7 +180,7 @@ static void loss_tail_acked(struct tcp_env *e, struct tcp_conn *c, int dup, cons
     TCP_COUNT(e, tail_losses);
     c->tail = TCP_TAIL_NONE;
     tcp_rack_recovery(c);
-    c->cc->loss(c, loss_flight(c), now);
+    c->cc->loss(c, tcp_loss_flight(c), now);
     c->cc->recovered(c, tcp_flight(c));
   } else if (dup && news->bytes == 0) {
     c->tail = TCP_TAIL_NONE; /* a duplicate ACK: both have arrived */
@@ -232,7 +233,8 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   else
     c->undo = TCP_UNDO_NONE;
   TCP_COUNT(e, rto);
-  c->cc->rto(c, loss_flight(c), first && c->recovery != TCP_LOSS, now);
+  c->cc->rto(c, tcp_loss_flight(c), first && c->recovery != TCP_LOSS, now);
+  tcp_ecn_reduced(c);
   /* RFC 5682 2.1 step 1, where no timestamps tell (RFC 3522) */
   c->frto = first && c->recovery == TCP_OPEN && !(c->d->nego & ABI_TCB_TS) ? TCP_FRTO_FIRST : TCP_FRTO_NONE;
   c->recovery = TCP_LOSS;

@@ -67,7 +67,7 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->quickack = QUICKACKS;
   c->reo_mult = 1;
   c->last_rx = now;
-  c->snd_una = c->snd_nxt = c->snd_sml = c->recover = d->iss;
+  c->snd_una = c->snd_nxt = c->snd_sml = c->recover = c->ecn_until = d->iss;
   tcp_rtt_init(e, c);
   tcp_open_mss(c);
   c->cc->init(c, e->cfg.init_cwnd_segs);
@@ -85,7 +85,7 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
     d->rcv_mss = (uint16_t)HS_CLAMP(d->opt.mss, MSS_MIN, (uint32_t)d->rcv_mss);
   d->rcv_wscale = tcp_wnd_scale_for(e->cfg.rcv_buf_max);
   d->nego = (uint8_t)((e->cfg.sack ? ABI_TCB_SACK : 0) | (e->cfg.timestamps ? ABI_TCB_TS : 0) |
-                      (e->cfg.wscale ? ABI_TCB_WSCALE : 0));
+                      (e->cfg.wscale ? ABI_TCB_WSCALE : 0) | (e->cfg.ecn == TCP_ECN_ON ? ABI_TCB_ECN : 0));
   d->cc = d->opt.cc != 0 && d->opt.cc <= tcp_cc_count ? (uint8_t)(d->opt.cc - 1)
           : e->cfg.cc < tcp_cc_count                  ? e->cfg.cc
                                                       : 0;
@@ -97,7 +97,7 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
  * nego only loses bits. */
 static void open_agree(struct abi_tcb *d, const struct tcp_seg_in *seg, usec_t now) {
   const struct tcp_opts *o = &seg->hdr.opts;
-  uint8_t keep = ABI_TCB_ECN | ABI_TCB_PASSIVE;
+  uint8_t keep = (uint8_t)(ABI_TCB_PASSIVE | (tcp_ecn_offered(seg) ? ABI_TCB_ECN : 0));
   d->irs = seg->hdr.seq;
   d->mss = o->present & TCP_OPT_HAS_MSS ? o->mss : 0;
   d->rcv_up = d->last_ack_sent = seg->hdr.seq + 1;
@@ -140,7 +140,7 @@ int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, c
   if ((seg->hdr.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
     return -EINVAL;
   open_record(e, d, mtu, now);
-  d->nego |= ABI_TCB_PASSIVE;
+  d->nego |= (uint8_t)(ABI_TCB_PASSIVE | (e->cfg.ecn != TCP_ECN_OFF ? ABI_TCB_ECN : 0));
   open_agree(d, seg, now);
   tcp_open_soft(e, c, d, now);
   c->rcv_nxt = d->irs + 1;
@@ -158,6 +158,7 @@ int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, c
 /** ESTABLISHED was entered: what starts now. */
 void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   TCP_COUNT(e, established);
+  TCP_COUNT_N(e, ecn_agreed, (c->d->nego & ABI_TCB_ECN) != 0);
   c->snd_una = c->d->iss + 1;
   c->snd_nxt = seq_gt(c->snd_nxt, c->snd_una) ? c->snd_nxt : c->snd_una;
   c->snd_sml = c->recover = c->snd_una;

@@ -30,6 +30,7 @@ static void output_fill(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_ou
     out->opts.ts_val = tcp_open_ts(d, now);
     out->opts.ts_ecr = d->ts_recent;
   }
+  tcp_ecn_fill(c, out);
   if (!(flags & TCP_RST))
     tcp_ooo_options(c, &out->opts);
 }
@@ -101,7 +102,7 @@ void tcp_output_rst(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 /** SYN or SYN-ACK, first or again; arms its timer. 0 or -errno of ops->send. */
 int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct abi_tcb *d = c->d;
-  struct tcp_seg_out out = {.seq = d->iss, .flags = TCP_SYN, .tos = d->opt.tos};
+  struct tcp_seg_out out = {.seq = d->iss, .flags = TCP_SYN, .tos = (uint8_t)(d->opt.tos & ~3u)};
   int passive = tcp_state(c) == ABI_TCP_SYN_RECEIVED;
   out.wnd = tcp_wnd_syn(e, c);
   if (passive) {
@@ -122,6 +123,7 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     out.opts.ts_ecr = passive ? d->ts_recent : 0;
   }
   int again = d->snd_max != d->iss;
+  out.flags |= (uint16_t)tcp_ecn_syn_flags(e, c, passive, again);
   output_promise_max(d, d->iss + 1);
   tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
   c->rtt_at = again ? 0 : now; /* Karn */
@@ -183,6 +185,8 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
   uint32_t room = c->mss - output_opt_len(&out.opts);
   out.gso_size = len > room ? (uint16_t)room : 0;
   out.rexmit = (uint8_t)rexmit;
+  if (!rexmit && len > 0)
+    tcp_ecn_data(c, &out);
   if (end == p->end && len > 0)
     out.flags |= TCP_PSH;
   if (end == p->end && p->fin) {
@@ -193,6 +197,8 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
   output_promise_max(c->d, end);
   if (output_send(e, c, &out, p->now) == -ENOBUFS)
     return -ENOBUFS;
+  if (out.flags & TCP_CWR)
+    c->ecn_cwr = 0;
   tcp_prr_sent(c, len);
   tcp_sent_add(e, c, seq, end, rexmit, p->now);
   if (rexmit) {
