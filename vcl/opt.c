@@ -6,11 +6,13 @@
  */
 #include "vcl_opt.h"
 
+#include "abi/tcb.h"
 #include "base/bits.h"
+#include "base/clock.h"
 #include "vcl_app.h"
 #include "vcl_session.h"
 
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -207,30 +209,68 @@ static int opt_congestion_set(struct session *s, const void *buf, uint32_t len) 
   return -ENOENT;
 }
 
-/** Linux's numbers from the engine's figures. */
+/** Milliseconds since a moment of the engine's figures; 0 if it never was. */
+static uint32_t opt_ago_ms(uint32_t at) {
+  return at == 0 ? 0 : (uint32_t)((((clock_now_us() >> 10) - at) & UINT32_MAX) * 1024 / 1000);
+}
+
+static uint32_t opt_segments(uint32_t bytes, uint32_t mss) {
+  return (bytes + mss - 1) / mss;
+}
+
+static void opt_tcp_info_more(const struct session *s, uint32_t mss, struct tcp_info *ti) {
+  struct abi_tcp_more m = s->e->more;
+  ti->tcpi_ca_state = m.ca_state;
+  ti->tcpi_retransmits = m.retransmits;
+  ti->tcpi_probes = m.probes;
+  ti->tcpi_backoff = m.backoff;
+  ti->tcpi_options = m.options;
+  ti->tcpi_snd_wscale = m.wscale & 15u;
+  ti->tcpi_rcv_wscale = m.wscale >> 4 & 15u;
+  ti->tcpi_ato = m.ato_us;
+  ti->tcpi_advmss = m.advmss;
+  ti->tcpi_unacked = opt_segments(m.unacked, mss);
+  ti->tcpi_sacked = opt_segments(m.sacked, mss);
+  ti->tcpi_retrans = opt_segments(m.rexmit, mss);
+  ti->tcpi_last_data_sent = opt_ago_ms(m.data_sent_at);
+  ti->tcpi_last_data_recv = opt_ago_ms(m.data_rcvd_at);
+  ti->tcpi_last_ack_recv = opt_ago_ms(m.ack_rcvd_at);
+  ti->tcpi_rcv_rtt = m.rcv_rtt_us;
+  ti->tcpi_rcv_space = m.rcv_space;
+  ti->tcpi_min_rtt = m.min_rtt_us;
+}
+
+/** Linux's numbers from the engine's figures; tcpi_last_ack_sent is 0 there too, as are figures that nobody counts. */
 static int opt_tcp_info_get(struct session *s, void *buf, uint32_t *len) {
   struct tcp_info ti;
   memset(&ti, 0, sizeof ti);
   session_settle(s);
-  ti.tcpi_state = s->life == SESSION_LISTEN ? TCP_LISTEN : s->life == SESSION_CONNECT ? TCP_SYN_SENT : TCP_CLOSE;
+  ti.tcpi_state = s->life == SESSION_LISTEN    ? ABI_TCP_LISTEN
+                  : s->life == SESSION_CONNECT ? ABI_TCP_SYN_SENT
+                                               : ABI_TCP_CLOSED;
   if (s->life == SESSION_OPEN && s->fifos_open) {
     struct abi_tcp_figures f = s->e->figures;
-    uint32_t mss = f.snd_mss != 0 ? f.snd_mss : 536;
-    ti.tcpi_state = f.tcp_state != 0 && f.tcp_state < 12 ? (uint8_t)f.tcp_state : (uint8_t)TCP_ESTABLISHED;
+    uint32_t mss = f.snd_mss != 0 ? f.snd_mss : 536, tx_tail = s->tx.tail, sent = s->e->tx_sent;
+    ti.tcpi_state = f.tcp_state != 0 && f.tcp_state < 12 ? (uint8_t)f.tcp_state : (uint8_t)ABI_TCP_ESTABLISHED;
     ti.tcpi_rto = f.rto_us;
     ti.tcpi_snd_mss = f.snd_mss;
     ti.tcpi_rcv_mss = f.rcv_mss;
-    ti.tcpi_unacked = f.in_flight / mss;
-    ti.tcpi_lost = f.lost;
+    ti.tcpi_lost = opt_segments(f.lost, mss);
     ti.tcpi_rtt = f.srtt_us;
     ti.tcpi_rttvar = f.rttvar_us;
-    ti.tcpi_snd_ssthresh = f.ssthresh / mss;
+    ti.tcpi_snd_ssthresh = f.ssthresh == UINT32_MAX ? INT32_MAX : HS_MIN(f.ssthresh / mss, (uint32_t)INT32_MAX);
     ti.tcpi_snd_cwnd = f.cwnd / mss;
-    ti.tcpi_advmss = f.rcv_mss;
+    ti.tcpi_rcv_ssthresh = f.rcv_wnd;
     ti.tcpi_reordering = f.reordering;
-    ti.tcpi_rcv_space = f.rcv_wnd;
     ti.tcpi_total_retrans = f.retrans_total;
     ti.tcpi_pmtu = f.pmtu;
+    ti.tcpi_snd_wnd = f.snd_wnd;
+    ti.tcpi_pacing_rate = f.pacing_kbps != 0 ? f.pacing_kbps * 125ull : UINT64_MAX; /* bytes/s; not paced: no limit */
+    ti.tcpi_max_pacing_rate = UINT64_MAX;
+    ti.tcpi_bytes_acked = s->e->tx_head; /* modulo 2^32 */
+    ti.tcpi_bytes_received = s->e->rx.tail;
+    ti.tcpi_notsent_bytes = (int32_t)(tx_tail - sent) > 0 ? tx_tail - sent : 0;
+    opt_tcp_info_more(s, mss, &ti);
   }
   return opt_give(buf, len, &ti, sizeof ti);
 }

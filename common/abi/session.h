@@ -140,6 +140,23 @@ struct abi_tcp_figures {
 };
 _Static_assert(sizeof(struct abi_tcp_figures) == 64, "figures");
 
+/** More of them. Moments are CLOCK_MONOTONIC in units of 1024 µs, modulo 2^32; 0 = never. */
+struct abi_tcp_more {
+  uint8_t ca_state;    /* Linux: 0 open, 1 disorder, 3 recovery, 4 loss */
+  uint8_t retransmits; /* timeouts in a row */
+  uint8_t probes;      /* unanswered probes of a closed window, or of an idle peer */
+  uint8_t backoff;     /* doublings of the RTO, or of the probe's interval */
+  uint8_t options;     /* Linux TCPI_OPT_*: 1 timestamps, 2 SACK, 4 window scaling, 8 ECN, 32 data in SYN */
+  uint8_t wscale;      /* shift of the peer's window; of ours << 4 */
+  uint16_t advmss;     /* MSS that we announced */
+  uint32_t ato_us;     /* longest wait with an ACK */
+  uint32_t unacked, sacked, rexmit; /* bytes out; of them SACKed; of them sent again */
+  uint32_t rcv_rtt_us, rcv_space;   /* round trip as the receiver sees it; bytes that the app reads in one */
+  uint32_t min_rtt_us;
+  uint32_t data_sent_at, data_rcvd_at, ack_rcvd_at;
+};
+_Static_assert(sizeof(struct abi_tcp_more) == 48, "figures, continued");
+
 /** The engine's half. 512 bytes; one writer, the engine worker that owns the flow. */
 struct abi_sess_engine {
   /* line 0: hot words, all atomic */
@@ -168,7 +185,7 @@ struct abi_sess_engine {
   uint32_t n_accepted; /* listener: connections offered so far */
   uint32_t cc;         /* congestion control in use: 1 + index in the engine's list; 0 = none yet */
   uint32_t lane;       /* atomic: lane of the engine worker that serves it; hints to another lane are passed on */
-  uint32_t reserved3[12];
+  struct abi_tcp_more more;
   /* lines 4..7 */
   struct abi_chunk rx_chunk[ABI_FIFO_CHUNKS];
 };

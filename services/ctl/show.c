@@ -27,11 +27,40 @@ static void print_interfaces(const Hoststack__Control__Interfaces *m) {
   }
 }
 
+static void print_session_verbose(const Hoststack__Control__Session *s) {
+  char app[96];
+  printf("%s %s -> %s  %s  (number %u)\n", s->proto, s->local, s->remote, s->state, s->index);
+  printf("  app %s pid %" PRIu64 ", worker %" PRIu64 " slot %u, %s%s, age %.3f s\n",
+         table_plain(app, sizeof app, s->app), s->proc_pid, s->worker_id, s->slot, s->accept,
+         s->orphan ? ", orphan" : "", (double)s->age_ms / 1000);
+  printf("  send: mss %u, pmtu %u, cwnd %u, ssthresh %u, window %u (scale %u), in flight %u, unacked %u, sacked %u, "
+         "lost %u, sent again %u\n",
+         s->mss, s->pmtu, s->cwnd, s->ssthresh, s->snd_wnd, s->snd_wscale, s->in_flight, s->unacked, s->sacked, s->lost,
+         s->rexmit_out);
+  printf("  time: srtt %u us, rttvar %u us, min %u us, rto %u us, backoff %u, probes %u, sent %" PRIu64
+         " ms ago, received %" PRIu64 " ms ago\n",
+         s->srtt_us, s->rttvar_us, s->min_rtt_us, s->rto_us, s->backoff, s->probes, s->sent_ms_ago, s->received_ms_ago);
+  printf("  cc %s, %s, ", s->cc, s->recovery && *s->recovery ? s->recovery : "-");
+  if (s->pacing_kbps)
+    printf("paced at %u kbit/s, ", s->pacing_kbps);
+  printf("retransmits %" PRIu64 ", reordering %u, options %s\n", s->retransmits, s->reordering, s->options);
+  printf("  receive: mss %u, window %u (scale %u), rtt %u us, read per rtt %u, sack blocks", s->rcv_mss, s->rcv_wnd,
+         s->rcv_wscale, s->rcv_rtt_us, s->rcv_space);
+  for (size_t i = 0; i < s->n_sack_block; i++)
+    printf(" %s", s->sack_block[i]);
+  printf("%s\n  fifos: receive %" PRIu64 " of %u bytes, send %" PRIu64 " of %u bytes\n", s->n_sack_block ? "" : " none",
+         s->rx_queue, s->rx_limit, s->tx_queue, s->tx_limit);
+}
+
 static void print_sessions(const Hoststack__Control__Sessions *m) {
   struct table t = {0};
   char a[24], b[24], c[24], d[24], e[24], g[24];
-  table_row(&t, 12, "PROTO", "LOCAL", "REMOTE", "STATE", "APP", "PID", "RXQ", "TXQ", "CWND", "SRTT-US", "REXMIT", "CC");
-  for (size_t i = 0; i < m->n_session; i++) {
+  for (size_t i = 0; show_all && i < m->n_session; i++)
+    print_session_verbose(m->session[i]);
+  if (!show_all)
+    table_row(&t, 12, "PROTO", "LOCAL", "REMOTE", "STATE", "APP", "PID", "RXQ", "TXQ", "CWND", "SRTT-US", "REXMIT",
+              "CC");
+  for (size_t i = 0; !show_all && i < m->n_session; i++) {
     const Hoststack__Control__Session *s = m->session[i];
     table_row(&t, 12, s->proto, s->local, s->remote, s->state, s->app, num(a, s->proc_pid), num(b, s->rx_queue),
               num(c, s->tx_queue), num(d, s->cwnd), num(e, s->srtt_us), num(g, s->retransmits), s->cc);

@@ -6,6 +6,8 @@
  */
 #include "ctl_tcp.h"
 
+#include "base/bits.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "control.pb-c.h"
 #include "ip/ip_counters.h"
@@ -81,7 +83,61 @@ static uint32_t bytes_between(const uint32_t *tail, const uint32_t *head) {
   return used > 0 ? (uint32_t)used : 0;
 }
 
-static void fill_from_record(const struct engine *e, const struct abi_tcb *d, Hoststack__Control__Session *row) {
+static const char *const recovery_names[] = {"open", "disorder", "", "recovery", "loss"};
+static const char *const accept_names[] = {"active", "parked", "offered", "taken"};
+
+static uint64_t ms_since(uint32_t at) {
+  return at == 0 ? 0 : (((clock_now_us() >> 10) - at) & UINT32_MAX) * 1024 / 1000;
+}
+
+/* What the durable record says, for a verbose row. */
+static void fill_verbose(const struct abi_tcb *d, Hoststack__Control__Session *row) {
+  usec_t now = clock_now_us();
+  char text[64];
+  snprintf(text, sizeof text, "%s%s%s%s", d->nego & ABI_TCB_TS ? "timestamps " : "",
+           d->nego & ABI_TCB_SACK ? "sack " : "", d->nego & ABI_TCB_WSCALE ? "wscale " : "",
+           d->nego & ABI_TCB_ECN ? "ecn " : "");
+  row->options = strdup(text);
+  row->snd_wscale = d->snd_wscale;
+  row->rcv_wscale = d->rcv_wscale;
+  row->pmtu = d->pmtu;
+  row->age_ms = now > d->created_at ? (now - d->created_at) / 1000 : 0;
+  row->orphan = (d->fin & ABI_TCB_ORPHAN) != 0;
+  row->accept = strdup(d->accept < ARRAY_LEN(accept_names) ? accept_names[d->accept] : "?");
+  row->sack_block = calloc(ABI_TCB_OOO, sizeof *row->sack_block);
+  for (unsigned i = 0; row->sack_block && i < ABI_TCB_OOO; i++) {
+    if (d->ooo[i].l == d->ooo[i].r)
+      continue;
+    snprintf(text, sizeof text, "%u-%u", d->ooo[i].l - d->last_ack_sent, d->ooo[i].r - d->last_ack_sent);
+    row->sack_block[row->n_sack_block++] = strdup(text);
+  }
+}
+
+/* What the engine told the app, for a verbose row. */
+static void fill_figures(const struct abi_sess_engine *eng, Hoststack__Control__Session *row) {
+  const struct abi_tcp_figures *f = &eng->figures;
+  const struct abi_tcp_more *m = &eng->more;
+  row->rcv_mss = f->rcv_mss;
+  row->pacing_kbps = f->pacing_kbps;
+  row->reordering = f->reordering;
+  row->lost = f->lost;
+  row->min_rtt_us = m->min_rtt_us;
+  row->rcv_rtt_us = m->rcv_rtt_us;
+  row->rcv_space = m->rcv_space;
+  row->unacked = m->unacked;
+  row->sacked = m->sacked;
+  row->rexmit_out = m->rexmit;
+  row->recovery = strdup(m->ca_state < ARRAY_LEN(recovery_names) ? recovery_names[m->ca_state] : "?");
+  row->backoff = m->backoff;
+  row->probes = m->probes;
+  row->tx_limit = eng->tx_limit;
+  row->rx_limit = (uint32_t)row->rx_queue + f->rcv_wnd;
+  row->sent_ms_ago = ms_since(m->data_sent_at);
+  row->received_ms_ago = ms_since(m->data_rcvd_at);
+}
+
+static void fill_from_record(const struct engine *e, const struct abi_tcb *d, int verbose,
+                             Hoststack__Control__Session *row) {
   const struct abi_reg_worker *reg = engine_reg_worker(e, d->worker_id);
   const struct abi_reg_app *app = reg ? engine_reg_app(e, reg->app_id) : NULL;
   const struct abi_reg_proc *proc = reg ? engine_reg_proc(e, reg->proc_id) : NULL;
@@ -105,9 +161,12 @@ static void fill_from_record(const struct engine *e, const struct abi_tcb *d, Ho
   row->in_flight = f->in_flight;
   row->rcv_wnd = f->rcv_wnd;
   row->retransmits = f->retrans_total;
+  if (verbose)
+    fill_figures(eng, row);
 }
 
-static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t i, const struct abi_tcb *d) {
+static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t i, const struct abi_tcb *d,
+                                                int verbose) {
   Hoststack__Control__Session *row = malloc(sizeof *row);
   if (!row)
     return NULL;
@@ -122,7 +181,9 @@ static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t
   row->slot = d->slot;
   row->snd_wnd = d->snd_wnd;
   row->mss = d->mss;
-  fill_from_record(e, d, row);
+  if (verbose)
+    fill_verbose(d, row);
+  fill_from_record(e, d, verbose, row);
   if (!row->app)
     row->app = strdup(d->worker_id ? "?" : "-");
   return row;
@@ -146,7 +207,7 @@ static int show_session(struct engine *e, const Hoststack__Control__ShowSession 
       continue;
     if (s->total++ < q->offset || s->n_session == limit)
       continue;
-    s->session[s->n_session] = session_row(e, i, &d);
+    s->session[s->n_session] = session_row(e, i, &d, q->verbose);
     if (!s->session[s->n_session])
       return -ENOMEM;
     s->n_session++;

@@ -14,7 +14,8 @@ from wait import wait_for  # noqa: E402
 
 ECHO = os.path.join(sys.path[0], "echo.py")
 PING = os.path.join(sys.path[0], "ping.py")
-SHOW = ("interface", "session", "tcp", "app", "version", "stats")
+SHOW = (("interface",), ("session",), ("session", "verbose"), ("tcp",), ("tcp", "statistics"), ("tcp", "config"), ("app",),
+        ("version",), ("stats",))
 # arguments and a word of the refusal; all are refused with exit status 2, none reaches a service
 WRONG = [
     ((), "usage"), (("nonsense",), "nonsense"), (("show",), "allowed"), (("show", "nonsense"), "nonsense"),
@@ -55,11 +56,11 @@ class Ctl(netcase.NetCase):
     def test_text_and_json(self):
         for what in SHOW:
             with self.subTest(what):
-                text = self.lab.hsctl("show", what).stdout.decode()
+                text = self.lab.hsctl("show", *what).stdout.decode()
                 self.assertTrue(text.strip())
-                data = json.loads(self.lab.hsctl("show", what, "--json").stdout)
+                data = json.loads(self.lab.hsctl("show", *what, "--json").stdout)
                 self.assertEqual(data["rc"], 0)
-                self.assertEqual(data, json.loads(self.lab.hsctl("--json", "show", what).stdout) | data)
+                self.assertEqual(data, json.loads(self.lab.hsctl("--json", "show", *what).stdout) | data)
 
     def test_interface(self):
         one, = self.lab.show("interface")["interfaces"]["interface"]
@@ -82,6 +83,19 @@ class Ctl(netcase.NetCase):
             self.assertEqual(s["mss"], 1460)
         text = self.lab.hsctl("show", "session").stdout.decode()
         self.assertEqual(text.count("ESTABLISHED"), 3)
+
+    def test_session_verbose(self):
+        """Every figure, also of connections that have been idle since they were opened."""
+        for s in self.lab.show("session", "verbose")["sessions"]["session"]:
+            if s["state"] != "ESTABLISHED":
+                continue
+            self.assertEqual((s["pmtu"], s["recovery"], s["backoff"], s["accept"]), (1500, "open", 0, "taken"))
+            self.assertEqual(s["options"].split(), ["timestamps", "sack", "wscale"])
+            self.assertTrue(0 < s["srtt_us"] < 1e6 and s["rto_us"] >= 200000 and 0 < s["age_ms"] < 300000)
+            self.assertTrue(s["cwnd"] >= 10 * 1448 and s["rcv_wnd"] >= 65535 and s["tx_limit"] >= 16384)
+            self.assertEqual((s["unacked"], s["lost"], s["sacked"], s["rexmit_out"]), (0, 0, 0, 0))
+        text = self.lab.hsctl("show", "session", "verbose").stdout.decode()
+        self.assertEqual((text.count("ESTABLISHED"), text.count("fifos:")), (3, 3))
 
     def test_app(self):
         apps = self.lab.show("app")["apps"]["app"]

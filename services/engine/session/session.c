@@ -167,6 +167,7 @@ static void session_leave(struct worker *w, struct session *s) {
   offer_leave(s);
   session_orphan_end(w, s);
   session_unqueue(s);
+  list_del(&s->figures);
   flow_del(w, s);
   timer_cancel(&w->wheel, &s->timer);
   s->ops = NULL;

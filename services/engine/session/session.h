@@ -46,6 +46,7 @@ struct session {
   struct abi_options opt;    /* copy of what the app set last */
   struct listener *listener; /* whose backlog it counts in; NULL once taken */
   usec_t figures_at;
+  struct list figures; /* in worker.figures while the record's figures are old */
   struct ip_path path;
   struct fifo_prod rx;
   struct fifo_cons tx;

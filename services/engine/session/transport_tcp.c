@@ -14,7 +14,6 @@
 #include <errno.h>
 
 #define TCP_GSO_PAYLOAD 65000u /* with headers and options a frame stays below 65536 (IPv4 total length) */
-#define FIGURES_EVERY   10000u /* µs between two refreshes of a session's figures */
 
 static struct session *conn_session(struct tcp_conn *c) {
   return container_of(c, struct session, tcp);
@@ -298,11 +297,7 @@ static void tcp_settle(struct worker *w, struct session *s) {
     session_unbind_record(w, s, 0);
     return;
   }
-  if (w->now - s->figures_at >= FIGURES_EVERY) {
-    s->figures_at = w->now;
-    tcp_figures(&w->tcp, &s->tcp, &s->e->figures);
-    __atomic_store_n(&s->e->cc, 1u + d->cc, __ATOMIC_RELAXED);
-  }
+  figures_due(w, s);
 }
 
 /* --- the transport --- */

@@ -138,6 +138,7 @@ int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, 
   list_init(&w->starved);
   list_init(&w->graveyard);
   list_init(&w->parked);
+  list_init(&w->figures);
   timer_wheel_init(&w->wheel, w->now);
   idle_init(&w->idle, cfg->engine_idle);
   w->ephemeral = (uint16_t)w->now;
@@ -374,6 +375,7 @@ uint32_t worker_turn(struct worker *w) {
   }
   worker_drain_apps(w);
   session_bury(w);
+  figures_write(w, 0);
   if (work)
     worker_count(w, EC_TURNS, 1);
   return work;
@@ -418,6 +420,7 @@ static int worker_sleep_ms(struct worker *w) {
 
 static void worker_sleep(struct worker *w) {
   struct epoll_event ev[WORKER_EVENTS];
+  figures_write(w, 1);
   int ms = worker_sleep_ms(w);
   if (ms > 0 && worker_arm(w)) {
     worker_count(w, EC_SLEEPS, 1);

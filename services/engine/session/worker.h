@@ -59,6 +59,8 @@ struct worker {
   struct list dirty;   /* sessions whose output is due at the end of the turn */
   struct list starved; /* sessions that stopped for want of a frame */
   struct list graveyard;
+  struct list figures; /* sessions whose figures are to be written to their records */
+  usec_t figures_at;
   struct list parked; /* finished handshakes that nobody takes now */
   uint8_t offers_due; /* somebody may take them now */
   uint32_t n_orphans;
@@ -111,6 +113,11 @@ void worker_run(struct worker *w);
 uint32_t worker_turn(struct worker *w);
 /** Throw away everything in flight with nicio and have every app rescan: nobody notices. */
 void worker_reset_rings(struct worker *w);
+
+/* figures.c: what is told about sessions in their records */
+void figures_due(struct worker *w, struct session *s);
+/** Write what is due: every 10 ms, or all at once before the worker sleeps. */
+void figures_write(struct worker *w, int all);
 
 /* frame_io.c: frames in and out */
 int frame_io_get(struct worker *w, struct txf *t);

@@ -184,9 +184,19 @@ struct tcp_conn {
   uint8_t frto;        /* enum tcp_frto */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;
+
+  /* the receive buffer and the path (tcp_wnd.c); moments in µs modulo 2^32 */
+  uint32_t rcv_buf;               /* bytes that the rx fifo may hold now */
+  uint32_t rcv_rtt;               /* round trip as the receiver sees it, µs; 0 = not known */
+  seq32_t rcv_rtt_seq;            /* without timestamps: a window of data is through when this has come … */
+  uint32_t rcv_rtt_at;            /* … and it began then */
+  seq32_t rcvq_seq;               /* what the app had read when the round that is measured began */
+  uint32_t rcvq_at;               /* when that was */
+  uint32_t rcvq_space;            /* most bytes that the app has read in a round trip */
+  uint32_t data_rx_at, ack_rx_at; /* units of 1024 µs modulo 2^32 */
 };
 
-_Static_assert(sizeof(struct tcp_conn) <= 640, "the soft half stays within 10 cache lines");
+_Static_assert(sizeof(struct tcp_conn) <= 704, "the soft half stays within 11 cache lines");
 
 static inline uint32_t tcp_state(const struct tcp_conn *c) {
   return __atomic_load_n(&c->d->state, __ATOMIC_RELAXED);

@@ -1,6 +1,6 @@
 /*
- * ICMP about a segment of ours (RFC 5927, RFC 5461, RFC 1191, RFC 8201), options set by the app, and figures for tools.
- * Called by the session layer, worker's thread.
+ * ICMP about a segment of ours (RFC 5927, RFC 5461, RFC 1191, RFC 8201), and options set by the app. Called by the
+ * session layer, worker's thread.
  */
 #include "tcp_int.h"
 
@@ -62,26 +62,4 @@ void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options
   if (tcp_synchronized(tcp_state(c)) && (before & ~opt->flags & ABI_OPT_CORK))
     (void)tcp_output_run(e, c, now); /* uncorked: the rest goes out */
   tcp_done(e, c);
-}
-
-void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out) {
-  (void)e;
-  *out = (struct abi_tcp_figures){
-      .srtt_us = c->srtt8 / 8,
-      .rttvar_us = c->rttvar4 / 4,
-      .rto_us = c->rto,
-      .cwnd = c->cwnd,
-      .ssthresh = c->ssthresh,
-      .snd_mss = tcp_mss_payload(c),
-      .rcv_mss = c->rcv_mss,
-      .snd_wnd = c->d->snd_wnd,
-      .rcv_wnd = tcp_wnd_current(c),
-      .in_flight = tcp_loss_pipe(c),
-      .retrans_total = c->retrans_total,
-      .lost = c->lost_total,
-      .pmtu = c->d->pmtu,
-      .pacing_kbps = 0,
-      .tcp_state = tcp_state(c),
-      .reordering = c->reo_seen ? 3u * c->reo_mult : 3u,
-  };
 }

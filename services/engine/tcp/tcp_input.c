@@ -231,6 +231,10 @@ void tcp_input(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *s
   TCP_COUNT_N(e, wire_segs_in, seg->segs);
   TCP_COUNT_N(e, bytes_in, seg->len);
   c->last_rx = now;
+  if (seg->hdr.flags & TCP_ACK)
+    c->ack_rx_at = (uint32_t)(now >> 10);
+  if (seg->len > 0)
+    c->data_rx_at = (uint32_t)(now >> 10);
   switch (tcp_state(c)) {
   case ABI_TCP_CLOSED:
     return;

@@ -1,0 +1,33 @@
+/*
+ * Figures of sessions in their records, behind TCP_INFO and `hsctl show session`: refreshed at most every 10 ms while a
+ * session is busy and once more when the worker has nothing to do, so that they are right when all is quiet. Worker
+ * thread; readers look without a lock and never wait.
+ */
+#include "worker.h"
+
+#define FIGURES_EVERY 10000u /* µs */
+
+static void figures_session(struct worker *w, struct session *s) {
+  list_del(&s->figures);
+  s->figures_at = w->now;
+  if (s->dead || !s->ops || !s->e || s->tcb == ABI_SEG_NONE)
+    return;
+  tcp_figures(&w->tcp, &s->tcp, &s->e->figures);
+  tcp_figures_more(&w->tcp, &s->tcp, &s->e->more);
+  __atomic_store_n(&s->e->cc, 1u + w->tcbs.tcb[s->tcb].cc, __ATOMIC_RELAXED);
+}
+
+void figures_due(struct worker *w, struct session *s) {
+  if (w->now - s->figures_at >= FIGURES_EVERY)
+    figures_session(w, s);
+  else if (!list_linked(&s->figures))
+    list_add_tail(&w->figures, &s->figures);
+}
+
+void figures_write(struct worker *w, int all) {
+  if (list_empty(&w->figures) || (!all && w->now - w->figures_at < FIGURES_EVERY))
+    return;
+  w->figures_at = w->now;
+  while (!list_empty(&w->figures))
+    figures_session(w, container_of(w->figures.next, struct session, figures));
+}
