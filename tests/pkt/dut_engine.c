@@ -70,7 +70,7 @@ static int open_configured(void) {
   rig_engine_kill(h);
   (void)set_tunable(&h->cfg, "time_wait", 60000);
   for (unsigned i = 0; i < cur->n_sets; i++)
-    if (set_key(&h->cfg, cur->set[i].key, cur->set[i].val)) {
+    if (!cur->set[i].linux_only && set_key(&h->cfg, cur->set[i].key, cur->set[i].val)) {
       fprintf(stderr, "%s:%u: the engine has no tunable %s\n", cur->file, cur->no, cur->set[i].key);
       return -EINVAL;
     }

@@ -62,8 +62,11 @@ static const struct {
     {"data_retries", "ipv4/tcp_retries2", "15"},
     {"fin_wait2", "ipv4/tcp_fin_timeout", "60"},
     {"idle_restart", "ipv4/tcp_slow_start_after_idle", "1"},
+    {"rfc1337", "ipv4/tcp_rfc1337", "0"},
+    {"tw_reuse", "ipv4/tcp_tw_reuse", "2"},
     {"syncookies", "ipv4/tcp_syncookies", "1"},
     {NULL, "ipv4/tcp_no_metrics_save", "1"},
+    {NULL, "ipv4/tcp_syn_linear_timeouts", "0"},
     {NULL, "ipv4/tcp_invalid_ratelimit", "0"},
     {NULL, "ipv4/tcp_rmem", "4096 131072 262144"},
     {NULL, "ipv4/tcp_early_retrans", "3"},
@@ -97,8 +100,10 @@ static int linux_set(const char *key, const char *val) {
 }
 
 static int make_net(void) {
-  struct pkt_addr a;
-  pkt_addr_init(&a, 4);
+  /* It sleeps nearly always; when a packet comes it should see it then, however busy the machine is with other tests.
+   */
+  struct sched_param prompt = {.sched_priority = 1};
+  (void)sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &prompt);
   if (unshare(CLONE_NEWNET))
     return -errno;
   tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);

@@ -115,6 +115,7 @@ struct pkt_case {
   struct {
     char key[24];
     char val[24];
+    int linux_only; /* what ours always does, or has no choice about */
   } set[PKT_SETS];
   unsigned n;
   struct pkt_line line[PKT_LINES_MAX];

@@ -225,7 +225,7 @@ static void send_one(struct run *r, unsigned conn, const struct pkt_seg *g, int6
                         .badsum = (g->mod & PKT_MOD_BADSUM) != 0,
                         .opt = opt,
                         .len = (uint32_t)len,
-                        .pos = (uint32_t)(seq - 1)};
+                        .pos = (uint32_t)(seq - !(g->flags & TH_SYN))};
   if (g->has & PKT_HAS_ACK)
     b.ack = (g->mod & PKT_MOD_ABS || !k->known ? 0 : k->dut_isn) + (uint32_t)g->ack;
   b.n_opt = build_options(r, k, g, opt);

@@ -388,9 +388,10 @@ static int case_word(struct reader *r) {
     rest_of_line(r, c->deviates, sizeof c->deviates);
   } else if (!strcmp(w, "ipv6")) {
     c->family = 6;
-  } else if (!strcmp(w, "set")) {
+  } else if (!strcmp(w, "set") || !strcmp(w, "set_linux")) {
+    c->set[c->n_sets % PKT_SETS].linux_only = w[3] == '_';
     if (r->n != 3 || c->n_sets == PKT_SETS || strlen(r->tok[1]) > 23 || strlen(r->tok[2]) > 23)
-      return bad(r, "set KEY VALUE");
+      return bad(r, "set KEY VALUE, set_linux KEY VALUE");
     strcpy(c->set[c->n_sets].key, r->tok[1]);
     strcpy(c->set[c->n_sets++].val, r->tok[2]);
   } else if (!strcmp(w, "peer")) {
