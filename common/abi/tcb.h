@@ -120,9 +120,21 @@ struct abi_tcb_geom {
   uint64_t block_off; /* struct abi_tcb_block */
   uint64_t table_off; /* n × struct abi_tcb */
   uint64_t n;         /* records */
-  uint64_t reserved[13];
+  uint64_t tw_off;    /* n_tw × struct abi_tw */
+  uint64_t n_tw;      /* TIME_WAIT records; 0 = none, TCBs wait themselves */
+  uint64_t reserved[11];
 };
 _Static_assert(sizeof(struct abi_tcb_geom) == 128, "TCB geometry fills hdr.geom");
+
+/** Keys of SYN cookies (RFC 4987 3.6): durable, so that a cookie outlives the engine that sent it. */
+struct abi_cookie {
+  uint32_t gen; /* atomic: key[gen & 1] is in use, the other one still counts if gen > 1; 0 = none drawn yet */
+  uint32_t pad;
+  usec_t drawn_at; /* when the key in use began */
+  usec_t sent_at;  /* atomic: when a cookie was sent last, to a second; 0 = never */
+  uint8_t key[2][16];
+};
+_Static_assert(sizeof(struct abi_cookie) == 56, "SYN cookie keys");
 
 /** Head of the table: what one engine leaves to the next. */
 struct abi_tcb_block {
@@ -130,7 +142,9 @@ struct abi_tcb_block {
   uint32_t high;      /* atomic: records [0, high) were ever used; adoption walks only these */
   uint8_t secret[32]; /* keys of ISN, port choice, timestamps, cookies (RFC 6528, 6056); drawn once */
   uint32_t secret_set;
-  uint32_t reserved[53];
+  uint32_t tw_high;         /* atomic: TIME_WAIT records [0, high) were ever used */
+  struct abi_cookie cookie; /* SYN cookies */
+  uint32_t reserved[38];
   struct abi_tunables tune; /* what hsctl set at run time */
 };
 _Static_assert(sizeof(struct abi_tcb_block) == 640, "TCB block");

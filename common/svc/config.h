@@ -84,6 +84,7 @@ struct config {
   enum idle_mode engine_idle;
   int engine_cpu;
   uint32_t max_connections; /* TCB records */
+  uint32_t max_time_waits;  /* TIME_WAIT records */
   struct config_vlan vlan[CONFIG_VLANS_MAX];
   uint32_t n_vlans;
   struct config_addr addr[CONFIG_ADDRS_MAX];

@@ -87,6 +87,8 @@ const struct config_key config_keys[] = {
      "cpu of the first worker, -1 = not pinned"},
     {"engine.max-connections", CONFIG_U32, "connections", 16, 16777216, "65536", C(max_connections), NO,
      "TCP connections in all states together"},
+    {"engine.max-time-waits", CONFIG_U32, "connections", 0, 16777216, "600000", C(max_time_waits), NO,
+     "connections in TIME-WAIT whose program has let go; beyond it the oldest ends early"},
     {"engine.vlans[].interface", CONFIG_STR, "", 1, 31, "", V(port), CONFIG_REQUIRED, "",
      "name of the interface whose frames carry it"},
     {"engine.vlans[].id", CONFIG_U32, "", 1, 4094, "", V(id), CONFIG_REQUIRED, "", "VLAN number (IEEE 802.1Q)"},

@@ -9,6 +9,7 @@
 #include "broker.h"
 
 #include "abi/tcb.h"
+#include "abi/timewait.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "shm/bell.h"
@@ -72,7 +73,11 @@ static int boot_link_bell(struct broker *b, uint64_t owner) {
 /** Everything that every service needs, as far as it is not there already. 0 or -errno. */
 static int boot_core(struct broker *b) {
   struct abi_packet_geom packet;
-  struct abi_tcb_geom tcb = {.block_off = 4096, .table_off = 8192, .n = b->svc.cfg.max_connections};
+  struct abi_tcb_geom tcb = {.block_off = 4096,
+                             .table_off = 8192,
+                             .n = b->svc.cfg.max_connections,
+                             .tw_off = 8192 + b->svc.cfg.max_connections * sizeof(struct abi_tcb),
+                             .n_tw = b->svc.cfg.max_time_waits};
   struct abi_policy_geom pol = {.block_off = 4096, .n_listen = BROKER_LISTEN_MAX, .listen_off = 8192};
   struct abi_stats_geom stats;
   uint64_t packet_size = frame_geom_make(&packet, ABI_LINKS_MAX, b->svc.cfg.rx_slots, b->svc.cfg.tx_slots);
@@ -82,7 +87,7 @@ static int boot_core(struct broker *b) {
   if (rc == 0)
     rc = boot_seg(b, "hs-packet", ABI_SEG_PACKET, 0, packet_size, &packet);
   if (rc == 0)
-    rc = boot_seg(b, "hs-tcb", ABI_SEG_TCB, 0, tcb.table_off + tcb.n * sizeof(struct abi_tcb), &tcb);
+    rc = boot_seg(b, "hs-tcb", ABI_SEG_TCB, 0, tcb.tw_off + tcb.n_tw * sizeof(struct abi_tw), &tcb);
   for (uint64_t s = 1; rc == 0 && s <= 4; s++)
     rc = boot_seg(b, "hs-stats", ABI_SEG_STATS, s, stats_size, &stats);
   for (uint64_t bell = 0; rc == 0 && bell <= ABI_LINKS_MAX; bell++) /* nicio's, then one per engine worker */

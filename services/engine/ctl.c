@@ -251,6 +251,7 @@ static int fill_states(const struct engine *e, Hoststack__Control__Tcp *t) {
   for (uint32_t i = 0; i < high && i < e->worker.tcbs.geom.n; i++)
     if (e->worker.tcbs.tcb[i].life == ABI_TCB_USED && e->worker.tcbs.tcb[i].state < 12)
       by_state[e->worker.tcbs.tcb[i].state]++;
+  by_state[ABI_TCP_TIME_WAIT] += __atomic_load_n(&e->worker.timewait.used, __ATOMIC_RELAXED);
   t->connections_by_state = calloc(12, sizeof *t->connections_by_state);
   if (!t->connections_by_state)
     return -ENOMEM;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 static usec_t rig_clock = 1000000;
+uint32_t rig_time_waits = 16;
 
 usec_t rig_now(void) {
   return rig_clock;
@@ -65,8 +66,14 @@ static void rig_segments(struct rig_host *h) {
   struct abi_packet_geom pg;
   uint64_t size = frame_geom_make(&pg, 1, RIG_RX_SLOTS, RIG_TX_SLOTS);
   assert_int_equal(seg_create(&h->packet, "rig", ABI_SEG_PACKET, 10u + h->number, size, (uint64_t *)&pg), 0);
-  struct abi_tcb_geom tg = {.block_off = 256, .table_off = 4096, .n = 256};
-  assert_int_equal(seg_create(&h->tcb, "rig", ABI_SEG_TCB, 20u + h->number, 4096 + 256 * 512, (uint64_t *)&tg), 0);
+  struct abi_tcb_geom tg = {.block_off = 256,
+                            .table_off = 4096,
+                            .n = 256,
+                            .tw_off = 4096 + 256 * sizeof(struct abi_tcb),
+                            .n_tw = rig_time_waits};
+  assert_int_equal(seg_create(&h->tcb, "rig", ABI_SEG_TCB, 20u + h->number, tg.tw_off + tg.n_tw * sizeof(struct abi_tw),
+                              (uint64_t *)&tg),
+                   0);
   struct abi_policy_geom og = {.block_off = 256, .n_listen = 16, .listen_off = 4096};
   assert_int_equal(seg_create(&h->policy, "rig", ABI_SEG_POLICY, 30u + h->number, 8192, (uint64_t *)&og), 0);
   struct abi_worker_geom wg;

@@ -13,6 +13,9 @@
 #define RIG_TX_SLOTS 256u
 #define RIG_WIRE     2048u
 
+/** TIME_WAIT records of the hosts that rig_open makes; 0 = whole TCBs wait. */
+extern uint32_t rig_time_waits;
+
 struct rig_frame {
   uint8_t *bytes;
   uint32_t len;

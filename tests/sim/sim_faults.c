@@ -115,6 +115,8 @@ static void let_go(struct rig_host *h) {
 static void check_empty(struct rig_host *h, const char *name) {
   struct worker *w = &h->w;
   struct app_worker *a = w->app[0];
+  if (w->timewait.used)
+    fail_msg("%s, died at %s: host %u keeps %u TIME_WAITs", name, plan.where, h->number, w->timewait.used);
   if (a->n_sessions || w->sessions.n_used || w->tcbs.n_free != w->tcbs.high)
     fail_msg("%s, died at %s: host %u keeps %u records, %u sessions, %u TCBs", name, plan.where, h->number,
              a->n_sessions, w->sessions.n_used, w->tcbs.high - w->tcbs.n_free);
@@ -191,7 +193,7 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
 }
 
 static int is_engines(const char *name) {
-  static const char *const rooms[] = {"session.", "tcp.", "hint.", "fifo.", "frame."};
+  static const char *const rooms[] = {"session.", "tcp.", "hint.", "fifo.", "frame.", "timewait."};
   for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
     if (strncmp(name, rooms[i], strlen(rooms[i])) == 0)
       return 1;
@@ -210,6 +212,7 @@ static int may_be_missed(const char *name) {
                                       "frame.seen",
                                       "session.adopt.parked",
                                       "session.adopt.ended",
+                                      "session.adopt.timewait",
                                       "session.move.owner",
                                       "session.move.record",
                                       "tcp.syn_sent.crossed",
@@ -240,6 +243,9 @@ static void test_every_point(void **state) {
       for (uint32_t nth = 1; nth <= 4; nth += 3)
         hit |= life(names[i], victim, nth, 0);
     hit |= life(names[i], 1, 1, 1);
+    rig_time_waits = 0; /* whole TCBs in TIME_WAIT */
+    hit |= life(names[i], 0, 1, 0);
+    rig_time_waits = 16;
     if (!hit && !may_be_missed(names[i])) {
       print_message("never passed: %s\n", names[i]);
       missed++;

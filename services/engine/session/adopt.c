@@ -121,8 +121,24 @@ static int adopt_ended(struct worker *w, struct session *s, struct abi_tcb *d) {
   return 0;
 }
 
+/* The TCB of a connection whose TIME_WAIT record was made already: 1 = it goes, its session record too. */
+static int adopt_is_record(struct worker *w, struct abi_tcb *d) {
+  struct ip_addr local = addr_of(&d->local), remote = addr_of(&d->remote);
+  struct app_worker *a = NULL;
+  if (d->state != ABI_TCP_TIME_WAIT ||
+      timewait_find(w, &local, be16_get(d->local.port), &remote, be16_get(d->remote.port)) == TIMEWAIT_NONE)
+    return 0;
+  if (record_belongs(w, d, &a))
+    __atomic_store_n(&worker_view_engine(&a->v, d->slot)->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+  FAULT_POINT("session.adopt.timewait");
+  tcp_tcb_free(d);
+  return 1;
+}
+
 static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   struct abi_tcb *d = &w->tcbs.tcb[n];
+  if (adopt_is_record(w, d))
+    return 0;
   struct session *s = session_new(w);
   if (!s)
     return -ENOBUFS;

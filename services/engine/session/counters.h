@@ -25,6 +25,8 @@
   X(SESS_ORPHANED, "engine.session.orphaned", 0, "sessions whose app closed or died first")                            \
   X(ORPHAN_LIMIT, "engine.session.orphan_limit", 1, "orphans reset because there are engine.tcp.orphans-max of them")  \
   X(ACCEPT_MOVED, "engine.accept.moved", 0, "offers not taken at their process's end, given to another share")         \
+  X(TW_FULL, "engine.timewait.full", 1, "TIME_WAITs ended early because there are engine.max-time-waits of them")      \
+  X(TW_REUSED, "engine.timewait.reused", 0, "TIME_WAITs that a new connection took over (RFC 6191)")                   \
   X(SESS_ADOPTED, "engine.session.adopted", 0, "sessions taken back from the durable table after a restart")           \
   X(SESS_ADOPT_BAD, "engine.session.adopt_refused", 2, "durable records that contradicted themselves")                 \
   X(APP_LIED, "engine.app.lied", 2, "app workers detached because their shared memory held impossible values")         \

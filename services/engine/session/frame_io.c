@@ -199,6 +199,7 @@ void frame_io_poll(struct worker *w) {
     frame_io_reclaim(w);
     frame_link_ack(&w->link);
     w->wake_peer = 1;
+    worker_path_back(w);
     break;
   case FRAME_CAME_UP:
     frame_io_reclaim(w);

@@ -39,6 +39,12 @@ struct transport_ops {
   int (*adopt)(struct worker *w, usec_t now);
 };
 
+struct tcp_seg_in;
+struct tcp_seg_out;
+
+/** Send `out` as the answer to a segment that no session took; it carries no payload. */
+void transport_tcp_reply(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg,
+                         const struct tcp_seg_out *out);
 extern const struct transport_ops transport_tcp;
 
 #endif

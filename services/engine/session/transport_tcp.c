@@ -7,6 +7,7 @@
 #include "worker.h"
 
 #include "base/fault.h"
+#include "tcp/tcp_tw.h"
 #include "transport.h"
 #include "tunables.h"
 #include "wire/cksum.h"
@@ -285,12 +286,20 @@ const struct tcp_env_ops transport_tcp_ops = {.rx_place = op_rx_place,
 
 /* --- after each call into the core --- */
 
-/* TIME_WAIT needs no fifo: once the app has closed, its record goes home although the TCB lives on. */
+/* TIME_WAIT needs no fifo: once the app has closed, a small record takes the place of it all; without a table of those,
+ * or while the last ACK waits for a frame, the TCB lives on without a session record. */
 static void tcp_settle(struct worker *w, struct session *s) {
-  if (s->dead || !s->ops || !s->app)
+  if (s->dead || !s->ops)
     return;
+  if (!s->app) {
+    if (tcp_state(&s->tcp) == ABI_TCP_TIME_WAIT && !s->tcp.ack_now)
+      (void)timewait_take(w, s);
+    return;
+  }
   struct abi_tcb *d = session_tcb(w, s);
   if (s->app_closed && d->state == ABI_TCP_TIME_WAIT) {
+    if (!s->tcp.ack_now && timewait_take(w, s))
+      return;
     __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
     FAULT_POINT("session.timewait");
     session_orphan_end(w, s);
@@ -310,22 +319,65 @@ static int tcp_transport_init(struct worker *w) {
   return 0;
 }
 
-static int port_is_taken(struct worker *w, const struct session *s, uint16_t port) {
-  return flow_find(w, &s->local, port, &s->remote, s->rport) != NULL || listen_has_port(w, 0, port);
+/* A new connection takes over a TIME_WAIT. */
+static void port_over(struct worker *w, uint32_t tw, seq32_t *floor) {
+  *floor = tcp_tw_isn_floor(&w->timewait.tw[tw]);
+  timewait_end(w, tw);
+  worker_count(w, EC_TW_REUSED, 1);
 }
 
-/* RFC 6056 3.3.3: a keyed hash of the tuple gives the start, a counter moves it on. */
-static int port_choose(struct worker *w, struct session *s) {
-  uint32_t lo = w->cfg->port_lo, n = w->cfg->port_hi - lo + 1;
-  uint32_t start = flow_hash(w, &s->local, 0, &s->remote, s->rport) + w->ephemeral++;
+static uint32_t port_gcd(uint32_t a, uint32_t b) {
+  while (b) {
+    uint32_t r = a % b;
+    a = b;
+    b = r;
+  }
+  return a;
+}
+
+/* RFC 6056 3.3.4, double hash, on a shuffled range: each destination walks all ports in an order of its own (start and
+ * stride are keyed hashes) and goes on where it stopped, so that a run of ports in use costs nobody a long search. A
+ * port whose connection is in TIME_WAIT is taken only if there is no other, and by the rule of tcp_tw_may_connect.
+ * *floor: as tcp_tw_isn_floor. */
+static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
+  uint32_t lo = w->cfg->port_lo, n = w->cfg->port_hi - lo + 1, waiting = TIMEWAIT_NONE;
+  uint32_t start = flow_hash(w, &s->local, 0, &s->remote, s->rport);
+  uint32_t other = flow_hash(w, &s->local, 1, &s->remote, s->rport), stride = n > 1 ? 1 + other % (n - 1) : 1;
+  uint16_t *moves = &w->port_moves[(other >> 16) % WORKER_PORT_MOVES];
+  while (port_gcd(stride, n) != 1)
+    stride++;
   for (uint32_t i = 0; i < n; i++) {
-    uint16_t port = (uint16_t)(lo + (start + i) % n);
-    if (port_is_taken(w, s, port))
+    uint16_t port = (uint16_t)(lo + (start + (uint64_t)(*moves + i) * stride) % n);
+    if (flow_find(w, &s->local, port, &s->remote, s->rport) || listen_has_port(w, 0, port))
       continue;
+    uint32_t tw = timewait_find(w, &s->local, port, &s->remote, s->rport);
+    if (tw != TIMEWAIT_NONE) {
+      if (waiting == TIMEWAIT_NONE && tcp_tw_may_connect(&w->tcp, &w->timewait.tw[tw], w->now))
+        waiting = tw;
+      continue;
+    }
     s->lport = port;
+    *moves = (uint16_t)(*moves + i + 1);
     return 0;
   }
-  return -EADDRNOTAVAIL;
+  if (waiting == TIMEWAIT_NONE)
+    return -EADDRNOTAVAIL;
+  s->lport = w->timewait.tw[waiting].lport;
+  port_over(w, waiting, floor);
+  return 0;
+}
+
+/* A port that the app has bound: free, or in a TIME_WAIT that may be taken over. */
+static int port_given(struct worker *w, struct session *s, seq32_t *floor) {
+  uint32_t tw = timewait_find(w, &s->local, s->lport, &s->remote, s->rport);
+  if (flow_find(w, &s->local, s->lport, &s->remote, s->rport))
+    return -EADDRINUSE;
+  if (tw == TIMEWAIT_NONE)
+    return 0;
+  if (!tcp_tw_may_connect(&w->tcp, &w->timewait.tw[tw], w->now))
+    return -EADDRNOTAVAIL;
+  port_over(w, tw, floor);
+  return 0;
 }
 
 static struct abi_endpoint endpoint_of(const struct ip_addr *a, uint16_t port) {
@@ -334,7 +386,7 @@ static struct abi_endpoint endpoint_of(const struct ip_addr *a, uint16_t port) {
   return ep;
 }
 
-static int connect_endpoints(struct worker *w, struct session *s) {
+static int connect_endpoints(struct worker *w, struct session *s, seq32_t *floor) {
   if (ip_addr_is_any(&s->remote) || ip_addr_is_multicast(&s->remote) || ip_addr_is_broadcast(&s->remote))
     return -ENETUNREACH;
   struct ip_addr source;
@@ -348,14 +400,15 @@ static int connect_endpoints(struct worker *w, struct session *s) {
   else if (!ip_is_local(w->ip, &s->local))
     return -EADDRNOTAVAIL;
   if (s->lport == 0)
-    return port_choose(w, s);
-  return flow_find(w, &s->local, s->lport, &s->remote, s->rport) ? -EADDRINUSE : 0;
+    return port_choose(w, s, floor);
+  return port_given(w, s, floor);
 }
 
 /* Order: record words → state CONNECTING (release) → TCB, which names the record, by tcp_connect → SYN. A crash between
  * leaves a CONNECTING record without TCB: no SYN has left, adoption sets it back and the request is served anew. */
 static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now) {
-  int rc = connect_endpoints(w, s);
+  seq32_t floor = 0;
+  int rc = connect_endpoints(w, s, &floor);
   if (rc)
     return rc;
   int mtu = ip_mtu(w->ip, &s->remote);
@@ -380,8 +433,10 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   session_set_state(s, ABI_SESS_CONNECTING);
   FAULT_POINT("session.connect.tcb");
   if (s->opt_gen)
-    d->opt = s->opt;                                          /* before the SYN: MSS and TOS are the SYN's too */
+    d->opt = s->opt; /* before the SYN: MSS and TOS are the SYN's too */
+  d->iss = floor;
   (void)tcp_connect(&w->tcp, &s->tcp, d, (uint32_t)mtu, now); /* a SYN that could not leave is retransmitted */
+  session_dirty(w, s);                                        /* … as soon as there is a frame */
   if (s->opt_gen && s->ops)
     tcp_options(&w->tcp, &s->tcp, &s->opt, now);
   return 0;
@@ -483,23 +538,31 @@ static int seg_parse(const struct pkt *p, struct tcp_seg_in *seg, struct tcp_pie
   return 0;
 }
 
-/* RFC 9293 3.10.7.1: a segment for no connection. */
-static void reply_closed(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg) {
-  struct tcp_seg_out out;
+void transport_tcp_reply(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg,
+                         const struct tcp_seg_out *out) {
   struct txf t;
-  memset(&out, 0, sizeof out);
-  if (!tcp_reply_closed(seg, &out) || frame_io_get(w, &t))
+  if (frame_io_get(w, &t))
     return;
-  worker_count(w, EC_RX_NO_LISTENER, 1);
-  if (send_header(&p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport, &t, &out)) {
+  if (send_header(&p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport, &t, out)) {
     frame_io_drop(w, &t);
     return;
   }
-  (void)ip_output(w->ip, &t, &p->ip.dst, &p->ip.src, 6, 0, 0, NULL, w->now);
+  (void)ip_output(w->ip, &t, &p->ip.dst, &p->ip.src, 6, out->tos, 0, NULL, w->now);
+}
+
+/* RFC 9293 3.10.7.1: a segment for no connection. */
+static void reply_closed(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg) {
+  struct tcp_seg_out out;
+  memset(&out, 0, sizeof out);
+  if (!tcp_reply_closed(seg, &out))
+    return;
+  worker_count(w, EC_RX_NO_LISTENER, 1);
+  transport_tcp_reply(w, p, seg, &out);
 }
 
 /* A SYN for a listener. Returns 0 when it was dealt with, -ENOENT when it is to be answered by RST. */
-static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, usec_t now) {
+static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor,
+                     usec_t now) {
   uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   struct listener *l = listen_find(w, 0, &p->ip.dst, seg->hdr.dport, hash);
   if (!l)
@@ -523,12 +586,14 @@ static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg
   if (mtu < 0 || flow_add(w, s))
     goto no_room;
   s->ops = &transport_tcp;
+  d->iss = isn_floor;
   if (tcp_passive_open(&w->tcp, &s->tcp, d, seg, (uint32_t)mtu, now)) {
     tcb_put(&w->tcbs, s->tcb);
     s->tcb = ABI_SEG_NONE;
     session_free(w, s);
     return -ENOENT;
   }
+  session_dirty(w, s); /* a SYN-ACK that found no frame */
   return 0;
 no_room:
   worker_count(w, EC_SYN_NO_TCB, 1);
@@ -550,9 +615,12 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
     worker_count(w, EC_RX_BAD_L4_CKSUM, 1);
     return 0;
   }
+  seq32_t isn_floor = 0;
   struct session *s = flow_find(w, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
   if (s && tcp_time_wait_reuse(&s->tcp, &seg)) { /* RFC 6191, RFC 1122 4.2.2.13 */
-    tcp_abort(&w->tcp, &s->tcp, 0, now);         /* no RST in TIME_WAIT */
+    isn_floor = s->tcp.d->snd_max + 65538u;
+    tcp_abort(&w->tcp, &s->tcp, 0, now); /* no RST in TIME_WAIT */
+    worker_count(w, EC_TW_REUSED, 1);
     s = NULL;
   }
   if (s) {
@@ -564,8 +632,10 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
     tcp_settle(w, s);
     return 0;
   }
+  if (timewait_input(w, p, &seg, &isn_floor, now))
+    return 0;
   int is_syn = (seg.hdr.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-  if (!is_syn || input_syn(w, p, &seg, now))
+  if (!is_syn || input_syn(w, p, &seg, isn_floor, now))
     reply_closed(w, p, &seg);
   return 0;
 }

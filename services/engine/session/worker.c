@@ -141,7 +141,6 @@ int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, 
   list_init(&w->figures);
   timer_wheel_init(&w->wheel, w->now);
   idle_init(&w->idle, cfg->engine_idle);
-  w->ephemeral = (uint16_t)w->now;
   w->epfd = epoll_create1(EPOLL_CLOEXEC);
   if (w->epfd < 0)
     return -errno;
@@ -171,6 +170,7 @@ void worker_fini(struct worker *w) {
   hash_tab_fini(&w->flows);
   pool_fini(&w->sessions);
   listen_close(&w->listeners);
+  timewait_close(&w->timewait);
   tcb_close(&w->tcbs);
   seg_detach(&w->packet_seg);
   ip_free(w->ip);
@@ -217,6 +217,8 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
 
 int worker_set_tcbs(struct worker *w, int fd) {
   int rc = tcb_open(&w->tcbs, fd);
+  if (rc == 0)
+    rc = timewait_open(w);
   w->tcp_logs = calloc(WORKER_TCP_LOGS, TCP_SENT_LOG_SIZE); /* pages that no connection needs are never touched */
   if (!w->tcp_logs)
     return -ENOMEM;
@@ -253,6 +255,7 @@ int worker_adopt(struct worker *w) {
   w->now = w->clock();
   __atomic_store_n(&w->tcbs.block->epoch, w->tcbs.block->epoch + 1, __ATOMIC_RELEASE);
   (void)listen_refresh(w);
+  (void)timewait_adopt(w);
   int n = transport_tcp.adopt(w, w->now);
   tcb_recount(&w->tcbs);
   for (uint32_t i = 0; i < w->n_apps; i++) {
@@ -265,6 +268,16 @@ int worker_adopt(struct worker *w) {
   w->offers_due = 1; /* whoever was armed all the time does not arm again */
   w->adopted = 1;
   return n;
+}
+
+void worker_path_back(struct worker *w) {
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->dead || !s->ops || tcp_synchronized(tcp_state(&s->tcp)))
+      continue;
+    tcp_path_back(&w->tcp, &s->tcp);
+    session_dirty(w, s);
+  }
 }
 
 void worker_reset_rings(struct worker *w) {
@@ -294,8 +307,10 @@ static void worker_look_ports(struct worker *w) {
       continue;
     w->port_gen[p] = gen;
     (void)ip_port_set(w->ip, p, mac, mtu, (int)up);
-    if (up)
-      ip_announce(w->ip, p, w->now);
+    if (!up)
+      continue;
+    ip_announce(w->ip, p, w->now);
+    worker_path_back(w);
   }
 }
 
@@ -308,6 +323,7 @@ static void worker_fire(struct timer_ent *ent, void *ctx) {
 
 static uint32_t worker_timers(struct worker *w) {
   uint32_t n = timer_advance(&w->wheel, w->now, worker_fire, w, WORKER_TIMERS);
+  n += timewait_expire(w);
   if (w->now >= w->ip_next)
     w->ip_next = ip_timer(w->ip, w->now);
   return n;

@@ -21,13 +21,15 @@
 #include "svc/idle.h"
 #include "tcb.h"
 #include "tcp/tcp.h"
+#include "timewait.h"
 #include "transport.h"
 
-#define WORKER_APPS_MAX  1024u
-#define WORKER_RX_BURST  64u
-#define WORKER_LOOP_MAX  256u /* power of two */
-#define WORKER_TX_INLINE 512u /* payload up to this is copied behind the headers instead of referred to */
-#define WORKER_TCP_LOGS 16384u /* connections that may have much out at once; more recover more slowly */
+#define WORKER_APPS_MAX   1024u
+#define WORKER_RX_BURST   64u
+#define WORKER_LOOP_MAX   256u /* power of two */
+#define WORKER_PORT_MOVES 256u
+#define WORKER_TX_INLINE  512u   /* payload up to this is copied behind the headers instead of referred to */
+#define WORKER_TCP_LOGS   16384u /* connections that may have much out at once; more recover more slowly */
 
 struct worker {
   const struct config *cfg;
@@ -65,11 +67,12 @@ struct worker {
   uint8_t offers_due; /* somebody may take them now */
   uint32_t n_orphans;
   struct listen_table listeners;
+  struct timewait timewait;
   struct timer_wheel wheel;
   usec_t ip_next;
   struct tcp_env tcp;
-  void *tcp_logs; /* of tcp_env_memory */
-  uint16_t ephemeral;
+  void *tcp_logs;                         /* of tcp_env_memory */
+  uint16_t port_moves[WORKER_PORT_MOVES]; /* RFC 6056 3.3.4: how far the walk of a destination's ports has come */
   /* apps */
   struct app_worker *app[WORKER_APPS_MAX];
   uint32_t n_apps;
@@ -111,6 +114,8 @@ int tcp_transport_adopt(struct worker *w, usec_t now);
 void worker_run(struct worker *w);
 /** One turn; returns the number of things done. For tests. */
 uint32_t worker_turn(struct worker *w);
+/** The way to the wire is whole again: handshakes do not wait for their RTO. */
+void worker_path_back(struct worker *w);
 /** Throw away everything in flight with nicio and have every app rescan: nobody notices. */
 void worker_reset_rings(struct worker *w);
 

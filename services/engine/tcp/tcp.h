@@ -152,7 +152,8 @@ void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes);
 
 /* --- opening --- */
 
-/** Begin an active open. `d` has local, remote, ifindex filled, all else zero; life is stored by this call, state
+/** Begin an active open. `d` has local, remote, ifindex filled, all else zero (iss: 0, or the least ISN, as
+ * tcp_tw_isn_floor tells); life is stored by this call, state
  * SYN_SENT, then the SYN goes out. `mtu` of the path. 0 or -errno of send (the SYN is retransmitted anyway). */
 int tcp_connect(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t mtu, usec_t now);
 /** A SYN came for a listener: `d` has local, remote, listener_* filled. Makes it SYN_RECEIVED, durable, sends the
@@ -162,6 +163,9 @@ int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, c
                      uint32_t mtu, usec_t now);
 /** A process takes offers now: a parked connection becomes ESTABLISHED and is offered (ops->offer). */
 void tcp_accept_ready(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** The way out was interrupted and is whole again: the SYN or SYN-ACK of a handshake that may have been lost with it
+ * goes out again by the next tcp_output, not an RTO later. */
+void tcp_path_back(struct tcp_env *e, struct tcp_conn *c);
 /** Build the answer to a segment that belongs to no connection (RFC 9293 3.10.7.1). 1 = *out holds a RST to send, 0 =
  * say nothing. */
 int tcp_reply_closed(const struct tcp_seg_in *seg, struct tcp_seg_out *out);

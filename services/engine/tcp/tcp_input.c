@@ -12,8 +12,8 @@
 #define OOW_EVERY      50000u                    /* µs between answers to unacceptable segments without data */
 #define CHALLENGE_RATE 1000u                     /* per second and env, plus a secret part (RFC 5961 7) */
 
-/** A challenge ACK (RFC 5961), as far as the rate limit allows. */
-void tcp_input_challenge(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+/** Whether the rate limit allows a challenge ACK now (RFC 5961 7); counts it. */
+int tcp_input_may_challenge(struct tcp_env *e, usec_t now) {
   if (now - e->challenge_at >= 1000000u) {
     e->challenge_at = now;
     /* the limit varies, so that counting our ACKs tells nothing about other connections */
@@ -21,11 +21,17 @@ void tcp_input_challenge(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   }
   if (e->challenge_left == 0) {
     TCP_COUNT(e, challenge_limited);
-    return;
+    return 0;
   }
   e->challenge_left--;
   TCP_COUNT(e, challenge);
-  tcp_output_ack(e, c, now);
+  return 1;
+}
+
+/** A challenge ACK (RFC 5961), as far as the rate limit allows. */
+void tcp_input_challenge(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (tcp_input_may_challenge(e, now))
+    tcp_output_ack(e, c, now);
 }
 
 /* An unacceptable segment is answered by an ACK; those without data could be answers to answers: not too often. */

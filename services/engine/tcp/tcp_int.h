@@ -36,6 +36,7 @@ uint32_t tcp_state_settle(uint32_t state, uint32_t fin);
 void tcp_state_repair(struct abi_tcb *d, uint32_t state);
 
 /* tcp_input.c */
+int tcp_input_may_challenge(struct tcp_env *e, usec_t now);
 void tcp_input_challenge(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
 struct tcp_sack_news;
@@ -147,6 +148,7 @@ usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, u
 
 /* tcp_open.c */
 uint32_t tcp_open_ts(const struct abi_tcb *d, usec_t now);
+uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf);
 void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, usec_t now);
 void tcp_open_mss(struct tcp_conn *c);
 void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now);

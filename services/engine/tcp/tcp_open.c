@@ -17,21 +17,29 @@
 #define QUICKACKS    16u /* segments acked at once at the start: slow start at the peer */
 #define PARKED_LIFE  (120 * SEC)
 
-static uint64_t open_hash(const uint8_t *key, const struct abi_tcb *d, int ports) {
-  uint8_t b[16 + 16 + 4 + 4] = {0};
-  memcpy(b, d->local.ip, 16);
-  memcpy(b + 16, d->remote.ip, 16);
-  memcpy(b + 32, &d->vrf, 4);
-  if (ports) {
-    memcpy(b + 36, &d->local.port.raw, 2);
-    memcpy(b + 38, &d->remote.port.raw, 2);
-  }
+static uint64_t open_hash(const uint8_t *key, const uint8_t *local, const uint8_t *remote, uint32_t vrf, be16_t lport,
+                          be16_t rport) {
+  uint8_t b[16 + 16 + 4 + 4];
+  memcpy(b, local, 16);
+  memcpy(b + 16, remote, 16);
+  memcpy(b + 32, &vrf, 4);
+  memcpy(b + 36, &lport.raw, 2);
+  memcpy(b + 38, &rport.raw, 2);
   return hash_siphash24(key, b, sizeof b);
 }
 
-/* RFC 6528 3: ISN = M + F(tuple, secret), M ticks every 4 µs. */
+/* RFC 6528 3: ISN = M + F(tuple, secret), M ticks every 4 µs. After a TIME_WAIT that a new connection takes over it is
+ * above the old one's last number (RFC 9293 3.6.1), which the caller has put into d->iss. */
 static seq32_t open_isn(const struct tcp_env *e, const struct abi_tcb *d, usec_t now) {
-  return (seq32_t)(now / 4) + (seq32_t)open_hash(e->secret, d, 1);
+  seq32_t isn = (seq32_t)(now / 4) +
+                (seq32_t)open_hash(e->secret, d->local.ip, d->remote.ip, d->vrf, d->local.port, d->remote.port);
+  return d->iss != 0 && seq_lt(isn, d->iss) ? d->iss : isn;
+}
+
+/** RFC 7323 5.4: the offset of our timestamp clock towards a host. */
+uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf) {
+  be16_t none = {0};
+  return (uint32_t)open_hash(e->secret + 16, local, remote, vrf, none, none);
 }
 
 /** Our timestamp clock: ms, with an offset per pair of hosts. */
@@ -78,7 +86,7 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
   uint32_t head = open_ip_len(d) + TCP_HLEN;
   d->state = ABI_TCP_CLOSED;
   d->iss = open_isn(e, d, now);
-  d->ts_offset = (uint32_t)open_hash(e->secret + 16, d, 0);
+  d->ts_offset = tcp_open_ts_offset(e, d->local.ip, d->remote.ip, d->vrf);
   d->pmtu = mtu;
   d->rcv_mss = (uint16_t)HS_CLAMP(mtu > head ? mtu - head : 0, MSS_MIN, 65535u);
   if (d->opt.mss != 0)
@@ -206,6 +214,13 @@ int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   FAULT_POINT("tcp.open.established");
   tcp_open_established(e, c, now);
   return 1;
+}
+
+void tcp_path_back(struct tcp_env *e, struct tcp_conn *c) {
+  uint32_t state = tcp_state(c);
+  (void)e;
+  if (state == ABI_TCP_SYN_SENT || (state == ABI_TCP_SYN_RECEIVED && c->d->accept != ABI_ACCEPT_PARKED))
+    c->snd_nxt = c->d->iss; /* the next tcp_output sends the SYN or SYN-ACK again */
 }
 
 void tcp_accept_ready(struct tcp_env *e, struct tcp_conn *c, usec_t now) {

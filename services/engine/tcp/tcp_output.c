@@ -135,6 +135,8 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (r < 0) {
     TCP_COUNT(e, send_failed);
     c->soft_error = r == -ENOBUFS ? 0 : (uint32_t)-r;
+    if (r == -ENOBUFS) /* no frame left: due as soon as there is one, not an RTO later */
+      c->snd_nxt = d->iss;
     return r;
   }
   c->ack_now = 0;

@@ -1,0 +1,262 @@
+/*
+ * TIME_WAIT as small records: that they take the place of sessions and TCBs, end by time, survive the engine, go oldest
+ * first when there is no room, let a SYN or a connect take over, and answer what comes late. And handshakes that were
+ * under way when nicio died: they go on at once.
+ */
+#include "engine_rig.h"
+#include "test.h"
+
+#include <string.h>
+
+static struct rig r;
+
+static void run(int turns) {
+  for (int i = 0; i < turns; i++)
+    rig_step(&r, 100);
+}
+
+static void until_state(struct rig_sess *s, uint32_t state) {
+  for (int i = 0; i < 60000 && rig_state(s) != state; i++)
+    rig_step(&r, 100);
+  assert_int_equal(rig_state(s), state);
+}
+
+static void accept_at(uint32_t listener, struct rig_sess *s) {
+  for (int i = 0; i < 3000; i++) {
+    if (rig_accept(&r.host[1], listener, s))
+      return;
+    rig_step(&r, 100);
+  }
+  fail_msg("nothing was offered to listener %u", listener);
+}
+
+static void let_go(struct rig_sess *s) {
+  rig_want(s, ABI_WANT_CLOSE | ABI_WANT_FREED);
+}
+
+/* Connect, accept, the client closes first: it has the TIME_WAIT. */
+static void short_life(uint32_t slot, uint32_t gen) {
+  struct rig_sess c, s;
+  rig_connect(&r.host[0], &c, slot, gen, 80, 4);
+  until_state(&c, ABI_SESS_READY);
+  accept_at(0, &s);
+  rig_want(&c, ABI_WANT_CLOSE);
+  for (int i = 0; i < 3000 && !rig_eof(&s); i++)
+    rig_step(&r, 100);
+  let_go(&s);
+  until_state(&c, ABI_SESS_CLOSED);
+  until_state(&s, ABI_SESS_CLOSED);
+  run(20);
+}
+
+static void open_with_listener(uint64_t seed) {
+  rig_time_waits = 16;
+  rig_open(&r, seed);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+}
+
+static uint64_t count(int host, enum engine_counter c) {
+  return r.host[host].counters[c];
+}
+
+static uint64_t tcp_count(int host, enum tcp_counter c) {
+  return r.host[host].counters[EC_N + c];
+}
+
+static void test_record_takes_the_place(void **state) {
+  (void)state;
+  open_with_listener(1);
+  struct worker *w = &r.host[0].w;
+  for (uint32_t i = 0; i < 5; i++)
+    short_life(i, 1);
+  assert_int_equal(w->timewait.used, 5);
+  assert_int_equal(w->sessions.n_used, 0);
+  assert_int_equal(w->tcbs.n_free, w->tcbs.high);
+  assert_int_equal(tcp_count(0, TCP_C_state_time_wait), 5);
+  for (int i = 0; i < 30; i++)
+    rig_step(&r, 100000); /* 2 s and a bucket's length */
+  assert_int_equal(w->timewait.used, 0);
+  assert_int_equal(tcp_count(0, TCP_C_state_time_wait), 0);
+  short_life(0, 2); /* a freed record is used again */
+  assert_int_equal(w->timewait.high, 5);
+  rig_close(&r);
+}
+
+static void test_survives_the_engine(void **state) {
+  (void)state;
+  open_with_listener(2);
+  for (uint32_t i = 0; i < 4; i++)
+    short_life(i, 1);
+  rig_engine_kill(&r.host[0]);
+  memset(r.host[0].counters, 0, sizeof r.host[0].counters);
+  rig_engine_start(&r.host[0]);
+  assert_int_equal(r.host[0].w.timewait.used, 4);
+  assert_int_equal(tcp_count(0, TCP_C_state_time_wait), 4);
+  for (int i = 0; i < 30; i++)
+    rig_step(&r, 100000);
+  assert_int_equal(r.host[0].w.timewait.used, 0);
+  rig_close(&r);
+}
+
+static void test_full_oldest_goes(void **state) {
+  (void)state;
+  rig_time_waits = 4;
+  rig_open(&r, 3);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+  uint16_t first = 0;
+  for (uint32_t i = 0; i < 6; i++) {
+    short_life(i, 1);
+    if (i == 0)
+      first = r.host[0].w.timewait.tw[0].lport;
+    run(6000); /* another bucket */
+    if (i < 4)
+      continue;
+    assert_true(r.host[0].w.timewait.used <= 4);
+  }
+  for (uint32_t i = 0; i < 4; i++)
+    assert_int_not_equal(r.host[0].w.timewait.tw[i].life == ABI_TW_USED ? r.host[0].w.timewait.tw[i].lport : 0, first);
+  rig_close(&r);
+}
+
+static void test_full_counts(void **state) {
+  (void)state;
+  rig_time_waits = 3;
+  rig_open(&r, 4);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+  for (uint32_t i = 0; i < 5; i++)
+    short_life(i, 1);
+  assert_int_equal(r.host[0].w.timewait.used, 3);
+  assert_int_equal(count(0, EC_TW_FULL), 2);
+  rig_close(&r);
+}
+
+/* One ephemeral port: it is refused while the TIME_WAIT is fresh, and taken over by timestamps after a second. */
+static void test_connect_takes_over(void **state) {
+  (void)state;
+  rig_time_waits = 16;
+  rig_open(&r, 5);
+  r.host[0].cfg.port_lo = r.host[0].cfg.port_hi = 40000;
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+  short_life(0, 1);
+  struct rig_sess c, s;
+  seq32_t old = r.host[0].w.timewait.tw[0].snd_nxt;
+  rig_connect(&r.host[0], &c, 1, 1, 80, 4);
+  until_state(&c, ABI_SESS_CLOSED);
+  assert_int_equal(c.e->error, 99); /* EADDRNOTAVAIL */
+  for (int i = 0; i < 11; i++)
+    rig_step(&r, 100000);
+  rig_connect(&r.host[0], &c, 2, 1, 80, 4);
+  until_state(&c, ABI_SESS_READY);
+  accept_at(0, &s);
+  assert_int_equal(count(0, EC_TW_REUSED), 1);
+  assert_int_equal(r.host[0].w.timewait.used, 0);
+  assert_true(seq_gt(r.host[0].w.tcbs.tcb[c.e->tcb].iss, old));
+  rig_close(&r);
+}
+
+/* The server closes first and has the TIME_WAIT; the client comes again from the same port. */
+static void test_syn_takes_over(void **state) {
+  (void)state;
+  rig_time_waits = 16;
+  rig_open(&r, 6);
+  r.host[0].cfg.port_lo = r.host[0].cfg.port_hi = 40000;
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+  struct rig_sess c, s;
+  rig_connect(&r.host[0], &c, 0, 1, 80, 4);
+  until_state(&c, ABI_SESS_READY);
+  accept_at(0, &s);
+  let_go(&s);
+  for (int i = 0; i < 3000 && !rig_eof(&c); i++)
+    rig_step(&r, 100);
+  rig_want(&c, ABI_WANT_CLOSE);
+  until_state(&c, ABI_SESS_CLOSED);
+  run(50);
+  assert_int_equal(r.host[1].w.timewait.used, 1);
+  seq32_t old = r.host[1].w.timewait.tw[0].snd_nxt;
+  rig_connect(&r.host[0], &c, 1, 1, 80, 4);
+  until_state(&c, ABI_SESS_READY);
+  accept_at(0, &s);
+  assert_int_equal(count(1, EC_TW_REUSED), 1);
+  assert_int_equal(r.host[1].w.timewait.used, 0);
+  assert_true(seq_gt(r.host[1].w.tcbs.tcb[s.e->tcb].iss, old));
+  rig_close(&r);
+}
+
+/* Many destinations' worth of connects in a small range: all ports are used, none twice, then EADDRNOTAVAIL. */
+static void test_ports_all_used(void **state) {
+  (void)state;
+  rig_open(&r, 7);
+  r.host[0].cfg.port_lo = 50000;
+  r.host[0].cfg.port_hi = 50007;
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+  static struct rig_sess c[9];
+  uint32_t seen = 0;
+  for (uint32_t i = 0; i < 9; i++) {
+    rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
+    until_state(&c[i], i < 8 ? ABI_SESS_READY : ABI_SESS_CLOSED);
+    if (i < 8)
+      seen |= 1u << (be16_get(c[i].e->local.port) - 50000);
+  }
+  assert_int_equal(seen, 0xff);
+  assert_int_equal(c[8].e->error, 99); /* EADDRNOTAVAIL */
+  rig_close(&r);
+}
+
+/* nicio dies with the SYN in its hands: the connect is through a few ms after the successor came, not after the RTO. */
+static void test_connect_while_nicio_dies(void **state) {
+  (void)state;
+  open_with_listener(8);
+  struct rig_sess c;
+  for (int i = 0; i < 50; i++)
+    rig_step(&r, 100); /* neighbours are known, announcements over */
+  short_life(0, 1);
+  r.loss = 1;
+  rig_connect(&r.host[0], &c, 1, 1, 80, 4);
+  run(5);
+  assert_int_equal(rig_state(&c), ABI_SESS_CONNECTING);
+  r.loss = 0;
+  rig_nicio_restart(&r.host[0]);
+  usec_t began = rig_now();
+  until_state(&c, ABI_SESS_READY);
+  assert_true(rig_now() - began < 20000);
+  rig_close(&r);
+}
+
+/* No frame left when the app connects: the SYN goes out when there is one. */
+static void test_connect_without_frame(void **state) {
+  (void)state;
+  open_with_listener(9);
+  short_life(0, 1);
+  struct rig_sess c;
+  struct worker *w = &r.host[0].w;
+  run(50); /* all are home */
+  uint32_t frames = w->n_tx_free;
+  w->n_tx_free = 0;
+  rig_connect(&r.host[0], &c, 1, 1, 80, 4);
+  run(2);
+  assert_true(tcp_count(0, TCP_C_send_failed) > 0);
+  assert_int_equal(rig_state(&c), ABI_SESS_CONNECTING);
+  w->n_tx_free = frames;
+  session_unstarve(w);
+  usec_t began = rig_now();
+  until_state(&c, ABI_SESS_READY);
+  assert_true(rig_now() - began < 20000);
+  rig_close(&r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_record_takes_the_place), cmocka_unit_test(test_survives_the_engine),
+      cmocka_unit_test(test_full_oldest_goes),       cmocka_unit_test(test_full_counts),
+      cmocka_unit_test(test_connect_takes_over),     cmocka_unit_test(test_syn_takes_over),
+      cmocka_unit_test(test_ports_all_used),         cmocka_unit_test(test_connect_while_nicio_dies),
+      cmocka_unit_test(test_connect_without_frame),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
