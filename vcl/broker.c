@@ -25,7 +25,7 @@ typedef Hoststack__Attach__Reply broker_reply;
 #define BROKER_UNBIND_US  (100 * CLOCK_US_PER_MS)
 #define BROKER_FIRST_US   (200 * CLOCK_US_PER_MS) /* a broker that refuses may be restarting */
 #define BROKER_MSG_MAX    4096                    /* bytes of one request or reply here */
-#define BROKER_FDS        2
+#define BROKER_FDS        3
 
 void broker_init(struct broker *b, const struct vcl_config *cfg, const char *app_name) {
   memset(b, 0, sizeof *b);
@@ -453,6 +453,7 @@ int broker_listen(struct broker *b, const struct broker_slot *s, uint32_t backlo
   listen_rq.gen = s->gen;
   listen_rq.backlog = backlog;
   listen_rq.share_of = share_of;
+  listen_rq.no_cut = b->cfg->scope_local == 0;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_LISTEN;
   rq.listen = &listen_rq;
   int rc = broker_call(b, &rq, &r, fds, &n_fds, broker_deadline(b), nowait);
@@ -475,5 +476,70 @@ int broker_unbind(struct broker *b, const struct broker_slot *s) {
   unbind_rq.gen = s->gen;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_UNBIND;
   rq.unbind = &unbind_rq;
+  return broker_simple(b, &rq, clock_now_us() + BROKER_UNBIND_US, 1);
+}
+
+/** A request that PairReply answers. */
+static int broker_pair_call(struct broker *b, broker_request *rq, usec_t deadline, struct broker_pair *out) {
+  broker_reply *r = NULL;
+  int n_fds = 0;
+  memset(out, 0, sizeof *out);
+  int rc = broker_call(b, rq, &r, out->fds, &n_fds, deadline, 1);
+  if (rc < 0)
+    return rc;
+  if (r->body_case == HOSTSTACK__ATTACH__REPLY__BODY_PAIR && (n_fds == 0 || (n_fds == 3 && r->pair->pair_id != 0))) {
+    const Hoststack__Attach__PairReply *p = r->pair;
+    out->id = p->pair_id;
+    out->listener_id = p->listener_id;
+    out->slot = p->slot;
+    out->backlog = p->backlog;
+    out->shares = p->shares;
+    out->port_lo = p->port_lo;
+    out->port_hi = p->port_hi;
+    out->own_address = p->own_address;
+    out->n_fds = n_fds;
+  } else {
+    broker_close_fds(out->fds, &n_fds);
+    rc = -EPROTO;
+  }
+  hoststack__attach__reply__free_unpacked(r, NULL);
+  return rc;
+}
+
+int broker_pair(struct broker *b, uint64_t worker_id, const struct abi_endpoint *to, uint64_t *have, uint32_t n_have,
+                usec_t deadline, struct broker_pair *out) {
+  Hoststack__Attach__Endpoint remote = HOSTSTACK__ATTACH__ENDPOINT__INIT;
+  Hoststack__Attach__Pair pair = HOSTSTACK__ATTACH__PAIR__INIT;
+  broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
+  remote.ip = (ProtobufCBinaryData){.len = 16, .data = (uint8_t *)(uintptr_t)to->ip};
+  remote.port = be16_get(to->port);
+  remote.family = to->family;
+  pair.worker_id = worker_id;
+  pair.remote = &remote;
+  pair.n_have = n_have;
+  pair.have = have;
+  rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_PAIR;
+  rq.pair = &pair;
+  return broker_pair_call(b, &rq, deadline, out);
+}
+
+int broker_pair_take(struct broker *b, uint64_t worker_id, usec_t deadline, struct broker_pair *out) {
+  Hoststack__Attach__PairTake take = HOSTSTACK__ATTACH__PAIR_TAKE__INIT;
+  broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
+  take.worker_id = worker_id;
+  rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_TAKE;
+  rq.pair_take = &take;
+  int rc = broker_pair_call(b, &rq, deadline, out);
+  return rc == 0 && out->id != 0 && out->n_fds != 3 ? -EPROTO : rc;
+}
+
+int broker_pair_gone(struct broker *b, uint64_t worker_id, uint64_t pair_id, int lied) {
+  Hoststack__Attach__PairGone gone = HOSTSTACK__ATTACH__PAIR_GONE__INIT;
+  broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
+  gone.worker_id = worker_id;
+  gone.pair_id = pair_id;
+  gone.lied = lied != 0;
+  rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_GONE;
+  rq.pair_gone = &gone;
   return broker_simple(b, &rq, clock_now_us() + BROKER_UNBIND_US, 1);
 }

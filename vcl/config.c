@@ -44,7 +44,7 @@ static const struct config_key config_keys[] = {
     {"session-timeout", CONFIG_SECONDS, FIELD(session_timeout_s)},
     {"app-proxy-transport-tcp", CONFIG_IGNORED, 0, 0},
     {"app-proxy-transport-udp", CONFIG_IGNORED, 0, 0},
-    {"app-scope-local", CONFIG_IGNORED, 0, 0},
+    {"app-scope-local", CONFIG_FLAG, FIELD(scope_local)},
     {"app-scope-global", CONFIG_IGNORED, 0, 0},
     {"huge_page", CONFIG_IGNORED, 0, 0},
     {"use-mq-eventfd", CONFIG_IGNORED, 0, 0},
@@ -63,6 +63,7 @@ void config_defaults(struct vcl_config *cfg) {
   memset(cfg, 0, sizeof *cfg);
   snprintf(cfg->socket_path, sizeof cfg->socket_path, "%s", CONFIG_SOCKET_DEFAULT);
   cfg->max_workers = 16;
+  cfg->scope_local = 1;
   cfg->spin_us = 100;
   const char *debug = getenv(VPPCOM_ENV_DEBUG);
   cfg->debug = debug != NULL ? (int)strtol(debug, NULL, 0) : 0;
@@ -74,12 +75,26 @@ static void config_warn(struct vcl_config *cfg, const char *name, unsigned line,
     dprintf(STDERR_FILENO, "vcl.config %s:%u: %s: %s\n", name, line, what, text);
 }
 
+/** A flag is on when it stands there, unless it says otherwise. */
+static uint32_t config_is_on(const char *value) {
+  static const char *const no[] = {"0", "off", "no", "false"};
+  for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+    if (strcasecmp(value, no[i]) == 0)
+      return 0;
+  return 1;
+}
+
 /** Stores one value. 0 or -EINVAL. */
 static int config_set(struct vcl_config *cfg, const struct config_key *k, const char *value) {
   void *at = (uint8_t *)cfg + k->off;
   char *end = NULL;
-  if (k->type == CONFIG_IGNORED || k->type == CONFIG_FLAG)
+  if (k->type == CONFIG_IGNORED)
     return 0;
+  if (k->type == CONFIG_FLAG) {
+    uint32_t on = config_is_on(value);
+    memcpy(at, &on, sizeof on);
+    return 0;
+  }
   if (value[0] == '\0')
     return -EINVAL;
   if (k->type == CONFIG_TEXT) {
@@ -183,6 +198,7 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   cfg->app_timeout_s = pub->app_timeout;
   cfg->session_timeout_s = pub->session_timeout;
   cfg->namespace_secret = pub->namespace_secret;
+  cfg->scope_local = pub->app_scope_local != 0;
   if (pub->namespace_id != NULL)
     snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", (const char *)pub->namespace_id);
   if (pub->vpp_app_socket_api != NULL)
@@ -199,4 +215,7 @@ void config_env(struct vcl_config *cfg) {
   v = getenv(VPPCOM_ENV_APP_NAMESPACE_SECRET);
   if (v != NULL)
     cfg->namespace_secret = strtoull(v, NULL, 0);
+  v = getenv(VPPCOM_ENV_APP_SCOPE_LOCAL);
+  if (v != NULL)
+    cfg->scope_local = config_is_on(v);
 }

@@ -6,7 +6,7 @@
  */
 #include "base/fault.h"
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_cut.h"
 
 int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out) {
   if (ep == NULL || ep->ip == NULL)
@@ -37,7 +37,7 @@ void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep) {
 }
 
 /** Publishes the request: req → op → hint. */
-static void connect_ask(struct session *s, const struct abi_endpoint *remote) {
+void connect_ask(struct session *s, const struct abi_endpoint *remote) {
   struct abi_request *rq = &s->a->req;
   memset(rq, 0, sizeof *rq);
   rq->id = 1;
@@ -96,7 +96,10 @@ static int connect_session(struct session *s, const vppcom_endpt_t *ep) {
   if (s->home->detached)
     return -ENETDOWN;
   if (s->life != SESSION_CONNECT) {
-    connect_ask(s, &remote);
+    if (cut_dest_connect(s, &remote) < 0)
+      connect_ask(s, &remote);
+    else if (!s->nonblock)
+      return connect_result(s);
     home_flush(s->home);
   }
   return s->nonblock ? -EINPROGRESS : connect_wait(s);

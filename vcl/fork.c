@@ -8,6 +8,7 @@
  * while such sessions exist, because the bell's end is the proof of the parent's death.
  */
 #include "vcl_app.h"
+#include "vcl_cut.h"
 #include "vcl_family.h"
 #include "vcl_rejoin.h"
 #include "vcl_wait.h"
@@ -27,6 +28,8 @@ int vcl_fork_prepare(void) {
   worker_drain_bell(w);  /* a stack that is gone is not handed on */
   if (w->rejoin == NULL) /* else: no step towards the next stack that a sleeping parent would never finish */
     (void)worker_pump(w);
+  cut_flush(w);
+  cut_pair_fork_prepare(w);
   if (w->home != NULL) {
     home_flush(w->home);
     for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !w->home->forked;
@@ -79,7 +82,7 @@ static uint32_t fork_sort(struct worker *w) {
       continue;
     if (s->life == SESSION_ZOMBIE || s->life == SESSION_OFFER)
       session_free(s); /* the parent's to bury or to take */
-    else if (s->life == SESSION_CONNECT || s->life == SESSION_OPEN)
+    else if ((s->life == SESSION_CONNECT || s->life == SESSION_OPEN) && s->cut == NULL)
       stay++;
   }
   return stay;
@@ -131,12 +134,14 @@ int vcl_fork_child(void) {
   fork_broker(w);
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1))
     ((struct session *)pool_ref(&w->sessions, i))->pins = 0; /* of threads that are not here */
+  cut_pair_fork_child(w);
   rejoin_fork_child(w);
   if (w->home == NULL) /* its parent never used the stack itself: nothing has changed */
     return 0;
   if (w->inherited != NULL)
     fork_drop_inherited(w);
   uint32_t stay = fork_sort(w);
+  cut_pair_fork_sorted(w);
   w->inherited = w->home;
   w->inherited->inherited = 1;
   w->home = NULL;

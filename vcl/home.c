@@ -4,7 +4,7 @@
  * Called by worker.c (life), session.c (slots) and rw.c (hints) on the worker's thread or under its mutex. Everything
  * in E is the engine's word and is loaded once; everything in A is ours.
  */
-#include "vcl_home.h"
+#include "vcl_cut.h"
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -41,6 +41,10 @@ void home_unref(struct home *h) {
   h->n_sessions--;
   if (h->n_sessions != 0)
     return;
+  if (h->pair != NULL) {
+    cut_pair_empty(h->pair);
+    return;
+  }
   if (h->inherited)
     home_let_go(h);
   if (!h->lost)
@@ -109,6 +113,29 @@ int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, i
   return 0;
 }
 
+int home_init_pair(struct home *h, const struct worker_view *v, uint64_t pair_id, int client, int bell,
+                   struct cut_pair *pair) {
+  memset(h, 0, sizeof *h);
+  h->view = *v;
+  h->worker_id = pair_id;
+  h->bell = bell;
+  h->doorbell = -1;
+  h->pair = pair;
+  h->n_slots = (uint32_t)v->ga.n_slots;
+  h->n_slots_app = client ? h->n_slots : 0;
+  h->n_lanes = h->max_lanes = 1;
+  int rc = home_parts(h);
+  if (rc < 0) {
+    home_fini(h);
+    return rc;
+  }
+  hint_prod_init(&h->to[0], &v->app->lane[0].to_engine, &v->partner->lane[0].from_engine, worker_view_ring_app(v, 0),
+                 (uint32_t)v->ga.ring_cap);
+  hint_cons_init(&h->from[0], &v->app->lane[0].from_engine, &v->partner->lane[0].to_engine,
+                 worker_view_ring_engine(v, 0), (uint32_t)v->ge.ring_cap);
+  return 0;
+}
+
 void home_fini(struct home *h) {
   worker_view_close(&h->view);
   free(h->owner);
@@ -162,11 +189,15 @@ void home_hint(struct home *h, uint32_t lane, uint32_t slot, struct abi_sess_app
   home_unlock(h);
   if (ring && (h->forked || hint_ring_due(&h->to[lane])))
     h->ring_due = 1;
+  if (h->due != NULL)
+    *h->due = 1;
 }
 
 void home_flush_slow(struct home *h) {
   h->ring_due = 0;
-  if (h->doorbell >= 0)
+  if (h->pair != NULL && h->bell >= 0)
+    (void)bell_ring_app(h->bell);
+  else if (h->doorbell >= 0)
     (void)bell_ring_service(h->doorbell);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "base/fault.h"
 #include "vcl_app.h"
+#include "vcl_cut.h"
 #include "vcl_rejoin.h"
 
 #include <fcntl.h>
@@ -113,6 +114,7 @@ void listen_registered(struct session *s, uint32_t id, uint32_t backlog) {
   s->bound = 1;
   s->life = SESSION_LISTEN;
   listen_fill_request(s);
+  (void)cut_ready(s->w); /* from here on somebody may want a pair with us */
   FAULT_POINT("vcl.listen");
   __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_LISTEN, __ATOMIC_RELEASE);
   session_hint(s);
@@ -210,8 +212,12 @@ int listen_arm(struct session *s) {
 
 void listen_drop_offers(struct session *s) {
   struct list *link;
-  while ((link = list_pop_head(&s->offers)) != NULL)
-    session_free(list_entry(link, struct session, offers)); /* never taken: the engine gives it to another share */
+  while ((link = list_pop_head(&s->offers)) != NULL) {
+    struct session *offer = list_entry(link, struct session, offers);
+    if (offer->cut != NULL)
+      cut_sess_refuse(offer);
+    session_free(offer); /* never taken: the engine gives it to another share */
+  }
   s->n_offers = 0;
 }
 
@@ -248,7 +254,8 @@ static int listen_take(struct session *l, struct session *s, uint32_t flags) {
   __atomic_store_n(&s->a->gen, s->gen, __ATOMIC_RELEASE);
   FAULT_POINT("vcl.accept");
   __atomic_store_n(&s->a->accepted, s->gen, __ATOMIC_RELEASE);
-  session_hint(s);
+  if (s->cut == NULL) /* who connected over a pair has been connected all along */
+    session_hint(s);
   return 0;
 }
 

@@ -172,7 +172,7 @@ void rejoin_begin(struct worker *w) {
   }
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
-    if (s->kind == SESSION_STREAM && s->life != SESSION_OFFER)
+    if (s->kind == SESSION_STREAM && s->life != SESSION_OFFER && s->cut == NULL)
       rejoin_end_session(s);
   }
   if (h != NULL)

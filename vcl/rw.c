@@ -7,7 +7,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_cut.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -40,6 +40,10 @@ static int rw_readable(struct session *s) {
 
 /** Freed room matters to the peer's window: tell the engine now and then (a quarter of what it advertised). */
 static void rw_consumed(struct session *s) {
+  if (s->cut != NULL) {
+    cut_sess_consumed(s);
+    return;
+  }
   uint32_t window = s->e->figures.rcv_wnd;
   uint32_t since = s->rx.head - s->rx_hinted;
   if (since < HS_MIN(window / 4, RW_HINT_MAX))
@@ -161,6 +165,12 @@ static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, 
   if (rc > 0 && s->write_msg) { /* the last message has left: corked again */
     s->write_msg = 0;
     session_publish_options(s);
+  }
+  if (rc > 0 && s->cut != NULL && cut_sess_swallow(s)) {
+    size_t total = 0;
+    for (int i = 0; i < n_iov; i++)
+      total += HS_MIN(iov[i].iov_len, RW_IO_MAX - total);
+    return (int)(total - HS_MIN(skip, total));
   }
   for (int i = 0; i < n_iov && rc > 0; i++) {
     if (skip >= iov[i].iov_len) {

@@ -4,7 +4,7 @@
  * Called by every public function about a session and by worker.c for hints; under the worker's mutex. A fact of the
  * engine is believed only while its gen equals ours; words of the app half have one writer, which is us.
  */
-#include "vcl_session.h"
+#include "vcl_cut.h"
 
 #include "base/bits.h"
 #include "base/clock.h"
@@ -121,6 +121,7 @@ struct session *session_new_offer(struct worker *w, struct home *h, uint32_t slo
 
 void session_free(struct session *s) {
   struct worker *w = s->w;
+  cut_sess_free(s);
   if (s->home != NULL) {
     if (s->home->owner[s->slot] == s->index + 1)
       s->home->owner[s->slot] = HOME_NO_OWNER;
@@ -131,6 +132,8 @@ void session_free(struct session *s) {
 
 struct session_facts session_facts(const struct session *s) {
   struct session_facts f = {0, 0, 0};
+  if (s->cut != NULL)
+    return cut_sess_facts(s);
   if (s->e == NULL || __atomic_load_n(&s->e->gen, __ATOMIC_ACQUIRE) != s->gen)
     return f;
   f.state = __atomic_load_n(&s->e->state, __ATOMIC_ACQUIRE);
@@ -154,16 +157,29 @@ void session_seed(struct session *s) {
     __atomic_store_n(&session_local(s)->chunk_head, s->tx.chunk_head, __ATOMIC_RELAXED);
 }
 
+/** The reader's handle, at the position that the app half says. */
+static void session_open_rx(struct session *s) {
+  struct worker_view *v = &s->home->view;
+  if (s->cut != NULL)
+    cut_sess_open_rx(s);
+  else
+    fifo_cons_init(&s->rx, &s->e->rx, s->e->rx_chunk, &s->a->rx_head, v->seg_e.base, v->ge.arena_off, v->ge.arena_size,
+                   ABI_FIFO_MAX);
+}
+
 void session_open_fifos(struct session *s) {
   if (s->fifos_open)
     return;
   struct worker_view *v = &s->home->view;
-  home_lock(s->home);
-  if (fifo_prod_init(&s->tx, &s->a->tx, s->a->tx_chunk, &s->e->tx_head, v->seg_a.base, s->home->arena, 0) < 0)
-    s->broken = ECONNRESET;
-  home_unlock(s->home);
-  fifo_cons_init(&s->rx, &s->e->rx, s->e->rx_chunk, &s->a->rx_head, v->seg_e.base, v->ge.arena_off, v->ge.arena_size,
-                 ABI_FIFO_MAX);
+  if (s->cut != NULL) {
+    cut_sess_open_fifos(s);
+  } else {
+    home_lock(s->home);
+    if (fifo_prod_init(&s->tx, &s->a->tx, s->a->tx_chunk, &s->e->tx_head, v->seg_a.base, s->home->arena, 0) < 0)
+      s->broken = ECONNRESET;
+    home_unlock(s->home);
+    session_open_rx(s);
+  }
   s->rx_hinted = s->rx.head;
   s->fifos_open = 1;
   session_seed(s);
@@ -180,14 +196,11 @@ static void session_follow(struct session *s) {
     s->tx.chunk_tail = chunk_tail;
     s->tx.chunk_head = chunk_head;
     s->tx.end = chunk_tail != chunk_head ? newest->start + newest->len : tail;
-    s->tx.head = __atomic_load_n(&s->e->tx_head, __ATOMIC_ACQUIRE);
+    s->tx.head = __atomic_load_n(s->tx.peer_head, __ATOMIC_ACQUIRE);
   }
   uint32_t head = __atomic_load_n(&s->a->rx_head, __ATOMIC_RELAXED);
-  if (head != s->rx.head) {
-    struct worker_view *v = &s->home->view;
-    fifo_cons_init(&s->rx, &s->e->rx, s->e->rx_chunk, &s->a->rx_head, v->seg_e.base, v->ge.arena_off, v->ge.arena_size,
-                   ABI_FIFO_MAX);
-  }
+  if (head != s->rx.head)
+    session_open_rx(s);
 }
 
 void session_lock(struct session *s) {
@@ -206,12 +219,16 @@ void session_unlock(struct session *s) {
 }
 
 void session_settle(struct session *s) {
+  if (s->cut != NULL)
+    cut_sess_settle(s);
   if (s->life != SESSION_CONNECT)
     return;
   struct session_facts f = session_facts(s);
   if (s->broken != 0) {
     s->life = SESSION_OPEN;
     s->failed = 1;
+    if (s->redial)
+      cut_sess_replay(s);
     return;
   }
   if (f.state < ABI_SESS_READY)
@@ -223,6 +240,8 @@ void session_settle(struct session *s) {
   session_open_fifos(s);
   s->failed = !lived;
   s->life = SESSION_OPEN;
+  if (s->redial)
+    cut_sess_replay(s);
 }
 
 int session_error(const struct session *s) {
@@ -344,7 +363,7 @@ void session_want(struct session *s, uint32_t bits) {
 }
 
 void session_publish_options(struct session *s) {
-  if (s->a == NULL || s->life == SESSION_OFFER)
+  if (s->a == NULL || s->life == SESSION_OFFER || s->cut != NULL)
     return;
   uint32_t gen = (s->a->opt_gen | 1u) + 1;
   __atomic_store_n(&s->a->opt_gen, gen - 1, __ATOMIC_RELEASE);
@@ -359,8 +378,7 @@ void session_publish_options(struct session *s) {
 
 /** A closed session: free its slot once the engine has let go of it. */
 static void session_bury(struct session *s) {
-  struct session_facts f = session_facts(s);
-  int over = s->home->detached || f.state == ABI_SESS_CLOSED;
+  int over = s->cut != NULL ? cut_sess_over(s) : s->home->detached || session_facts(s).state == ABI_SESS_CLOSED;
   if (!over || s->pins != 0)
     return;
   struct home *h = s->home;
@@ -369,7 +387,10 @@ static void session_bury(struct session *s) {
     fifo_prod_fini(&s->tx);
     session_unlock(s);
   }
-  if (s->slot < h->n_slots_app) {
+  if (s->cut != NULL) {
+    if (s->cut->client)
+      home_slot_put(h, s->slot);
+  } else if (s->slot < h->n_slots_app) {
     home_slot_put(h, s->slot);
     home_hint(h, s->lane, s->slot, s->a);
   } else {
@@ -472,7 +493,7 @@ int session_renew(struct session *s) {
 /** Tells the engine. The slot stays until it has let go. */
 static void session_part(struct session *s, int abortive) {
   struct session_facts f = session_facts(s);
-  uint32_t want = ABI_WANT_CLOSE;
+  uint32_t want = s->cut != NULL ? cut_sess_close_bits(s) : ABI_WANT_CLOSE;
   if (abortive || ((s->opt.flags & ABI_OPT_LINGER) != 0 && s->opt.linger_s == 0 && s->life != SESSION_LISTEN))
     want |= ABI_WANT_ABORT;
   s->life = SESSION_ZOMBIE;

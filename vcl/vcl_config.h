@@ -17,6 +17,7 @@ struct vcl_config {
   uint32_t max_workers;      /* 1 .. 128 */
   uint32_t rx_fifo_bytes;    /* 0 = the engine sizes it */
   uint32_t tx_fifo_bytes;
+  uint32_t scope_local; /* connects to listeners of other apps of this stack go straight to them */
   uint32_t spin_us;     /* longest spin before a sleep; 0 = none */
   double app_timeout_s; /* 0 = what the broker says */
   double session_timeout_s;

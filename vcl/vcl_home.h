@@ -15,6 +15,8 @@
 
 #include <pthread.h>
 
+struct cut_pair;
+
 #define HOME_LOCKS_SIZE (64u * 1024u) /* of the locks area, before the arena's book-keeping */
 #define HOME_NO_OWNER   0u
 
@@ -45,10 +47,15 @@ struct home {
   int lost;         /* every service that knew it is gone: freed with its last session */
   struct list link; /* lost: in worker.lost */
   uint32_t n_sessions;
+  struct cut_pair *pair; /* it is a pair's: the "engine" is another app (vcl_cut.h) */
+  uint8_t *due;          /* a pair's: set with ring_due */
 };
 
 /** Takes over *v (also on failure) and the descriptors' numbers. 0 or -errno. */
 int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, int bell, int doorbell);
+/** The home of a pair of workers; `client`: its slots are ours to allocate. Takes over *v (also on failure). */
+int home_init_pair(struct home *h, const struct worker_view *v, uint64_t pair_id, int client, int bell,
+                   struct cut_pair *pair);
 void home_fini(struct home *h);
 
 /** Closes bell and doorbell of an inherited home: its owner's death must show. */
@@ -67,7 +74,7 @@ void home_slot_clear(struct abi_sess_app *a);
 
 /** Lanes that the present engine serves, as it says now: 1 … max_lanes. */
 static inline uint32_t home_lanes(const struct home *h) {
-  uint32_t n = __atomic_load_n(&h->view.engine->lanes_used, __ATOMIC_RELAXED);
+  uint32_t n = h->pair != NULL ? 1 : __atomic_load_n(&h->view.engine->lanes_used, __ATOMIC_RELAXED);
   return n == 0 ? 1 : n > h->max_lanes ? h->max_lanes : n;
 }
 /** Says "look at `slot`" to an engine worker (any one passes it on to the right one). The bell rings in home_flush. */
@@ -84,7 +91,7 @@ void home_disarm(struct home *h);
 int home_pending(const struct home *h);
 /** Current epoch of the engine. */
 static inline uint32_t home_epoch(const struct home *h) {
-  return __atomic_load_n(&h->view.engine->epoch, __ATOMIC_ACQUIRE);
+  return h->pair != NULL ? h->epoch : __atomic_load_n(&h->view.engine->epoch, __ATOMIC_ACQUIRE);
 }
 
 #endif

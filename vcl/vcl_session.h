@@ -23,6 +23,7 @@ enum session_life {
 };
 
 struct vep;
+struct cut;
 
 struct session {
   struct worker *w;
@@ -70,6 +71,10 @@ struct session {
   uint32_t listener; /* index of the listener it came from, UINT32_MAX for none */
   uint64_t listener_serial;
   struct vep *vep;
+  struct cut *cut;     /* over a pair (vcl_cut.h), else NULL */
+  uint8_t *replay;     /* written to a pair that came to nothing: to be written again */
+  uint32_t replay_len; /* bytes */
+  uint8_t redial;      /* … by a TCP connection that is on its way */
 };
 
 struct session_facts {
@@ -140,6 +145,8 @@ int listen_arm(struct session *s);
 /** The broker has it as listener `id`: the engine is told. */
 void listen_registered(struct session *s, uint32_t id, uint32_t backlog);
 void listen_drop_offers(struct session *s);
+/** Publishes a connect by TCP of a fresh session. */
+void connect_ask(struct session *s, const struct abi_endpoint *remote);
 int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out);
 void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep);
 int listen_share(struct session *s);

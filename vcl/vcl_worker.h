@@ -18,6 +18,7 @@
 #define WORKER_SLEEP_MS   100 /* ceiling of every sleep */
 
 struct session;
+struct cut_state;
 
 struct worker {
   uint32_t index;
@@ -40,6 +41,7 @@ struct worker {
   uint8_t bell_dirty;    /* armed since the bell was last emptied */
   uint8_t offers_missed;
   uint8_t lazy;          /* child of a fork that has not said Hello yet */
+  struct cut_state *cut; /* pairs with other apps (vcl_cut.h); NULL until it listens or connects */
   struct rejoin *rejoin; /* the stack is gone, or listeners are still to be made in the new one */
   struct list lost;      /* homes of stacks that are gone, as long as sessions lie in them */
   int front;             /* epoll fd around the bell and what else wakes: the same for the worker's whole life */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "vcl_app.h"
+#include "vcl_cut.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -27,6 +28,8 @@
 #define WAITER_SLOW_YIELDS 2  /* in a row: a single one may be the host's doing */
 #define WAITER_SPIN_VAIN   8  /* spins in vain after which we go to sleep at once … */
 #define WAITER_SPIN_RETRY  16 /* … but for one wait in so many, to see whether it pays again */
+#define WAITER_PAIRS       4  /* sockets of pairs watched beside the bell; more are watched by the front */
+#define WAITER_RANG_PAIR   2  /* of waiter_sleep_end's bell_rang: a pair's socket alone */
 #define WAITER_HEIR_MS     2  /* look at inherited sessions that often: their hints go to the parent */
 
 struct waiter *waiter_get(struct worker *w) {
@@ -156,8 +159,11 @@ void waiter_notify_any(struct worker *w) {
 
 /** Disarms when nobody sleeps and the program does not watch the bell itself. */
 static void waiter_settle_arms(struct worker *w) {
-  if (w->n_asleep == 0 && !w->watched && w->home != NULL)
+  if (w->n_asleep != 0 || w->watched)
+    return;
+  if (w->home != NULL)
     home_disarm(w->home);
+  cut_disarm(w);
 }
 
 static int waiter_take_pending(struct waiter *wt) {
@@ -169,7 +175,7 @@ static int waiter_take_pending(struct waiter *wt) {
 /** A forked child's worker that uses connections of its parent's home: their hints go to the parent, so it looks at
  * them every WAITER_HEIR_MS. */
 static int waiter_is_heir(const struct worker *w) {
-  return w->inherited != NULL && w->inherited->bell >= 0 && w->inherited->n_sessions != 0;
+  return (w->inherited != NULL && w->inherited->bell >= 0 && w->inherited->n_sessions != 0) || cut_is_heir(w);
 }
 
 int waiter_bell(struct worker *w) {
@@ -201,7 +207,8 @@ int waiter_sleep_begin(struct waiter *wt) {
       return 0;
     }
     w->bell_dirty = 1;
-    if (w->home == NULL || w->home->detached || home_arm(w->home))
+    int quiet = w->home == NULL || w->home->detached || home_arm(w->home);
+    if (cut_arm(w) && quiet)
       break;
   }
   waiter_heir_timer(w);
@@ -211,6 +218,7 @@ int waiter_sleep_begin(struct waiter *wt) {
     home_flush(w->home);
   if (w->inherited != NULL)
     home_flush(w->inherited);
+  cut_flush(w);
   return 1;
 }
 
@@ -219,7 +227,9 @@ void waiter_sleep_end(struct waiter *wt, int bell_rang) {
   wt->asleep = 0;
   w->n_asleep--;
   waiter_unkick(wt);
-  if (bell_rang)
+  if (bell_rang == WAITER_RANG_PAIR)
+    cut_drain(w);
+  else if (bell_rang)
     worker_drain_bell(w);
   waiter_settle_arms(w);
   (void)worker_pump(w);
@@ -239,9 +249,13 @@ static usec_t waiter_yield(struct worker *w, usec_t before) {
 
 /** Whether spinning has paid lately: a program that waits long must not burn its core before each sleep. */
 static int waiter_may_spin(struct worker *w) {
-  if (app_state.cfg.spin_us == 0 || w->home == NULL || w->home->detached)
+  if (app_state.cfg.spin_us == 0 || ((w->home == NULL || w->home->detached) && cut_n_pairs(w) == 0))
     return 0;
   return w->spin_vain < WAITER_SPIN_VAIN || ++w->spin_skipped % WAITER_SPIN_RETRY == 0;
+}
+
+static int waiter_has_news(const struct worker *w) {
+  return (w->home != NULL && !w->home->detached && home_pending(w->home)) || cut_pending(w);
 }
 
 static int waiter_spin_paid(struct waiter *wt) {
@@ -257,9 +271,11 @@ int waiter_spin(struct waiter *wt) {
     return waiter_take_pending(wt);
   if (!waiter_may_spin(w))
     return 0;
-  home_flush(w->home);
+  if (w->home != NULL)
+    home_flush(w->home);
+  cut_flush(w);
   for (int i = 0; i < WAITER_SPIN_POLLS; i++) {
-    if (home_pending(w->home)) {
+    if (waiter_has_news(w)) {
       (void)worker_pump(w);
       if (waiter_spin_paid(wt))
         return 1;
@@ -269,7 +285,7 @@ int waiter_spin(struct waiter *wt) {
   usec_t start = clock_now_us();
   for (usec_t now = start; now - start < app_state.cfg.spin_us && now >= w->yield_guard;) {
     now = waiter_yield(w, now);
-    if (home_pending(w->home))
+    if (waiter_has_news(w))
       (void)worker_pump(w);
     if (waiter_spin_paid(wt))
       return 1;
@@ -279,15 +295,32 @@ int waiter_spin(struct waiter *wt) {
   return 0;
 }
 
+/** The pairs' sockets; few. Returns how many. */
+static nfds_t waiter_pairs(const struct worker *w, struct pollfd *p) {
+  struct list *pos;
+  nfds_t n = 0;
+  if (w->cut == NULL)
+    return 0;
+  list_for_each(pos, &w->cut->pairs) {
+    if (n == WAITER_PAIRS)
+      break;
+    p[n++] = (struct pollfd){.fd = list_entry(pos, struct cut_pair, link)->home.bell, .events = POLLIN};
+  }
+  return n;
+}
+
 /** Sleeps until a descriptor is readable or the ceiling. *late: the ceiling ended it. Returns poll's result. */
 static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *late) {
   struct worker *w = wt->w;
-  struct pollfd p[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+  struct pollfd p[2 + WAITER_PAIRS] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+  nfds_t n = 2;
   usec_t now = clock_now_us();
   usec_t ceiling = WORKER_SLEEP_MS * CLOCK_US_PER_MS;
-  if (w->rejoin != NULL)
+  if (w->rejoin != NULL || cut_n_pairs(w) > WAITER_PAIRS)
     p[0].fd = w->front;
-  else if (w->home != NULL && !w->home->detached)
+  else
+    n += waiter_pairs(w, &p[2]);
+  if (p[0].fd < 0 && w->home != NULL && !w->home->detached)
     p[0].fd = w->home->bell;
   p[1].fd = wt->kick_fd;
   if (waiter_is_heir(w))
@@ -296,10 +329,13 @@ static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *
   usec_t us = *late ? ceiling : deadline > now ? deadline - now : 0;
   struct timespec ts = {.tv_sec = (time_t)(us / CLOCK_US_PER_S), .tv_nsec = (long)(us % CLOCK_US_PER_S * 1000)};
   worker_unlock(w);
-  int rc = ppoll(p, 2, &ts, NULL);
+  int rc = ppoll(p, n, &ts, NULL);
   int err = errno;
   worker_lock(w);
   *bell_rang = rc > 0 && p[0].revents != 0;
+  for (nfds_t i = 2; i < n && rc > 0 && !*bell_rang; i++)
+    if (p[i].revents != 0)
+      *bell_rang = WAITER_RANG_PAIR;
   *late = *late && rc == 0;
   errno = err;
   return rc;

@@ -8,6 +8,7 @@
 
 #include "shm/bell.h"
 #include "vcl_app.h"
+#include "vcl_cut.h"
 #include "vcl_rejoin.h"
 
 #include <stdlib.h>
@@ -48,6 +49,7 @@ void worker_leave(struct worker *w) {
     home_flush(w->home);
   if (w->inherited != NULL)
     home_flush(w->inherited);
+  cut_flush(w);
   worker_unlock(w);
 }
 
@@ -149,10 +151,12 @@ void worker_free(struct worker *w) {
   if (w->home != NULL)
     home_flush(w->home);
   rejoin_free(w);
+  cut_flush(w);
   if (w->home != NULL && !w->lazy && !w->home->detached)
     broker_remove_worker(&w->broker, w->home->worker_id);
   waiter_free_all(w);
   worker_drop_unbinds(w);
+  cut_end(w);
   pool_fini(&w->sessions);
   if (w->inherited != NULL)
     home_let_go(w->inherited);
@@ -230,17 +234,18 @@ void worker_detach(struct worker *w) {
 int worker_pump(struct worker *w) {
   struct home *h = w->home;
   uint32_t slots[WORKER_HINT_BURST];
-  int n = 0;
+  int n = cut_pump(w);
+  h = w->home;
   if (__builtin_expect(w->rejoin != NULL, 0)) {
     rejoin_step(w);
     h = w->home;
   }
   if (h == NULL || h->detached)
-    return 0;
+    goto out;
   uint32_t epoch = home_epoch(h);
   if (__builtin_expect(epoch != h->epoch, 0)) {
     worker_rescan(w, h, epoch);
-    n = 1;
+    n++;
   }
   for (uint32_t lane = 0; lane < h->n_lanes && !h->detached; lane++) {
     int k;
@@ -254,24 +259,30 @@ int worker_pump(struct worker *w) {
   }
   if (__atomic_load_n(&h->view.engine->state, __ATOMIC_ACQUIRE) == ABI_WORKER_DETACHED)
     worker_detach(w);
+out:
   if (n != 0)
     waiter_notify_any(w);
   return n;
 }
 
 void worker_drain_bell(struct worker *w) {
+  int pair = 0;
+  cut_drain(w);
   if (w->home == NULL || w->home->detached || !w->bell_dirty)
     return;
   if (w->n_asleep == 0 && !w->watched)
     w->bell_dirty = 0;
-  if (bell_drain(w->home->bell) == -EPIPE)
+  int rc = bell_drain_pair(w->home->bell, &pair);
+  if (pair)
+    cut_told(w);
+  if (rc == -EPIPE)
     rejoin_begin(w);
 }
 
 void worker_trim(struct worker *w) {
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
-    if (s->kind == SESSION_STREAM && s->fifos_open && s->home == w->home && fifo_prod_room(&s->tx) >= 0 &&
+    if (s->kind == SESSION_STREAM && s->fifos_open && !s->home->forked && fifo_prod_room(&s->tx) >= 0 &&
         fifo_prod_used(&s->tx) == 0)
       fifo_prod_trim(&s->tx);
   }
@@ -331,6 +342,7 @@ int vppcom_mq_epoll_fd(void) {
     w->asked = w->watched = w->bell_dirty = 1;
     if (w->home != NULL)
       (void)home_arm(w->home);
+    (void)cut_arm(w);
   }
   worker_leave(w);
   return fd;

@@ -1,0 +1,208 @@
+/*
+ * Which connects go over a pair: endpoints that were asked for, and the grants that the broker gave (vcl_cut.h).
+ *
+ * Called by connect.c. The broker is asked once per endpoint and second at most, never waited for longer than
+ * CUT_DEST_WAIT_US, and not at all while it is away: what is known then goes on. Whatever is not granted, has its
+ * backlog full, or lies in a pair whose other side is gone, goes by TCP, which has the same answers for it.
+ */
+#include "vcl_cut.h"
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "shm/bell.h"
+#include "vcl_app.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define CUT_DEST_WAIT_US  (20 * CLOCK_US_PER_MS)
+#define CUT_DEST_LEASE_US (1 * CLOCK_US_PER_S)    /* a grant, or "not an address of ours", is asked for again */
+#define CUT_DEST_NONE_US  (50 * CLOCK_US_PER_MS)  /* our address, but nobody to connect to */
+#define CUT_DEST_AWAY_US  (100 * CLOCK_US_PER_MS) /* the broker is away */
+
+static struct cut_dest *cut_dest_of(struct cut_state *c, const struct abi_endpoint *to) {
+  uint64_t a, b;
+  memcpy(&a, to->ip, 8);
+  memcpy(&b, to->ip + 8, 8);
+  uint64_t h = (a * 31 + b + be16_get(to->port)) * 0x9e3779b97f4a7c15ull;
+  struct cut_dest *d = &c->dest[h >> 58];
+  if (memcmp(d->to.ip, to->ip, 16) != 0 || be16_get(d->to.port) != be16_get(to->port)) {
+    memset(d, 0, sizeof *d);
+    d->to = *to;
+  }
+  return d;
+}
+
+void cut_dest_forget(struct cut_state *c, const struct cut_grant *g) {
+  if (g == NULL)
+    return;
+  for (uint32_t i = 0; i < CUT_DESTS; i++) {
+    struct cut_dest *d = &c->dest[i];
+    for (uint32_t k = 0; k < d->n;) {
+      if (d->grant[k] != g) {
+        k++;
+        continue;
+      }
+      d->grant[k] = d->grant[--d->n];
+      d->until = 0; /* others may have taken its place */
+    }
+  }
+}
+
+static struct cut_pair *cut_dest_pair(struct cut_state *c, uint64_t id) {
+  struct list *pos;
+  list_for_each(pos, &c->pairs) {
+    struct cut_pair *p = list_entry(pos, struct cut_pair, link);
+    if (p->id == id)
+      return p;
+  }
+  return NULL;
+}
+
+/** The pair's grant for a listener, made when it is new. */
+static struct cut_grant *cut_dest_grant(struct cut_pair *p, const struct broker_pair *bp) {
+  struct list *pos;
+  struct cut_grant *g = NULL;
+  list_for_each(pos, &p->grants) {
+    struct cut_grant *old = list_entry(pos, struct cut_grant, link);
+    if (old->listener_id == bp->listener_id && old->slot == bp->slot)
+      g = old;
+  }
+  if (g == NULL) {
+    g = calloc(1, sizeof *g);
+    if (g == NULL)
+      return NULL;
+    g->pair = p;
+    g->listener_id = bp->listener_id;
+    g->slot = bp->slot;
+    list_add_tail(&p->grants, &g->link);
+  }
+  g->backlog = bp->backlog;
+  p->port_lo = bp->port_lo;
+  p->port_span = bp->port_hi >= bp->port_lo ? bp->port_hi - bp->port_lo + 1 : 1;
+  return g;
+}
+
+/** What the broker answered about `d`. */
+static void cut_dest_learn(struct worker *w, struct cut_dest *d, const struct broker_pair *bp) {
+  if (bp->id == 0) {
+    d->n = d->shares = 0;
+    d->until = clock_now_us() + (bp->own_address ? CUT_DEST_NONE_US : CUT_DEST_LEASE_US);
+    return;
+  }
+  struct cut_pair *p = cut_dest_pair(w->cut, bp->id);
+  if (p == NULL && bp->n_fds == 3)
+    p = cut_pair_new(w, bp->id, 1, bp->fds);
+  struct cut_grant *g = p != NULL ? cut_dest_grant(p, bp) : NULL;
+  if (g == NULL) {
+    d->until = clock_now_us() + CUT_DEST_AWAY_US;
+    return;
+  }
+  d->shares = HS_MIN(bp->shares, CUT_SHARES);
+  d->until = clock_now_us() + CUT_DEST_LEASE_US;
+  for (uint32_t k = 0; k < d->n; k++)
+    if (d->grant[k] == g)
+      return;
+  if (d->n < CUT_SHARES)
+    d->grant[d->n++] = g;
+}
+
+static void cut_dest_ask(struct session *s, struct cut_dest *d) {
+  struct worker *w = s->w;
+  struct cut_state *c = w->cut;
+  struct broker_pair bp;
+  uint64_t have[64];
+  uint32_t n = 0;
+  struct list *pos;
+  usec_t now = clock_now_us();
+  if (now < c->ask_after || pthread_mutex_trylock(&w->broker.lock) != 0)
+    return;
+  list_for_each(pos, &c->pairs) {
+    const struct cut_pair *p = list_entry(pos, struct cut_pair, link);
+    if (p->client && n < ARRAY_LEN(have))
+      have[n++] = p->id;
+  }
+  int rc = broker_pair(&w->broker, w->home->worker_id, &d->to, have, n, now + CUT_DEST_WAIT_US, &bp);
+  pthread_mutex_unlock(&w->broker.lock);
+  if (rc == 0)
+    cut_dest_learn(w, d, &bp);
+  else
+    c->ask_after = clock_now_us() + CUT_DEST_AWAY_US;
+}
+
+/** How many of our connects the listener has not accepted yet, looked at anew. */
+static uint32_t cut_dest_pending(struct worker *w, const struct cut_grant *g) {
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind == SESSION_STREAM && s->cut != NULL && s->cut->grant == g)
+      cut_sess_settle(s);
+  }
+  return g->pending;
+}
+
+/** A grant whose pair is alive. NULL: by TCP. */
+static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d) {
+  if (clock_now_us() >= d->until || (d->n != 0 && d->n < d->shares))
+    cut_dest_ask(s, d);
+  while (d->n != 0) {
+    struct cut_grant *g = d->grant[d->turn++ % d->n];
+    char b;
+    if (recv(g->pair->home.bell, &b, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+      cut_pair_dead(g->pair, 0); /* forgets its grants */
+      continue;
+    }
+    return g;
+  }
+  return NULL;
+}
+
+/** Moves a fresh session into a slot of the pair and publishes the connect: req → accepted → op → hint. */
+static int cut_dest_place(struct session *s, struct cut_grant *g, const struct abi_endpoint *remote) {
+  struct cut_pair *p = g->pair;
+  struct abi_endpoint local = *remote;
+  int64_t slot = home_slot_get(&p->home);
+  if (slot < 0)
+    return (int)slot;
+  local.port = be16_from((uint16_t)(p->port_lo + ((uint32_t)p->id * 4099u + (uint32_t)slot) % p->port_span));
+  struct home *old = s->home;
+  uint32_t old_slot = s->slot;
+  session_move(s, &p->home, (uint32_t)slot);
+  int rc = cut_sess_attach(s, p, &local, remote);
+  if (rc < 0) {
+    session_move(s, old, old_slot);
+    home_slot_put(&p->home, (uint32_t)slot);
+    return rc;
+  }
+  home_slot_put(old, old_slot); /* the engine never knew it */
+  s->cut->grant = g;
+  g->pending++;
+  s->a->rx_lowat = s->lowat;
+  struct abi_request *rq = &s->a->req;
+  rq->id = g->listener_id;
+  rq->vrf = g->slot; /* of a pair: the slot of the listener */
+  rq->local = local;
+  rq->remote = *remote;
+  s->a->accepted = s->gen;
+  FAULT_POINT("vcl.cut_connect");
+  __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_CONNECT, __ATOMIC_RELEASE);
+  s->domain = remote->family;
+  s->life = SESSION_CONNECT;
+  session_hint(s);
+  session_settle(s);
+  return 0;
+}
+
+int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
+  struct worker *w = s->w;
+  if (s->life != SESSION_NEW || s->proto != VPPCOM_PROTO_TCP || s->bound || s->local.family != 0 || s->opt.vrf != 0 ||
+      s->home != w->home || w->home->detached || be16_get(remote->port) == 0 || cut_ready(w) < 0)
+    return -EOPNOTSUPP;
+  struct cut_dest *d = cut_dest_of(w->cut, remote);
+  struct cut_grant *g = cut_dest_choose(s, d);
+  if (g == NULL)
+    return -ENOENT;
+  if (g->pending >= g->backlog && cut_dest_pending(w, g) >= g->backlog)
+    return -EAGAIN; /* TCP waits for room as TCP does */
+  return cut_dest_place(s, g, remote);
+}
