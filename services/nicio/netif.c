@@ -87,15 +87,6 @@ int netif_set_mtu(const char *name, uint32_t mtu) {
   return netif_ioctl(name, SIOCSIFMTU, &ifr);
 }
 
-static int netif_is_veth(const char *name) {
-  struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
-  struct ifreq ifr;
-
-  memset(&ifr, 0, sizeof ifr);
-  ifr.ifr_data = (void *)&info;
-  return netif_ioctl(name, SIOCETHTOOL, &ifr) == 0 && strcmp(info.driver, "veth") == 0;
-}
-
 uint32_t netif_rx_queues(const char *name) {
   struct ethtool_channels ch = {.cmd = ETHTOOL_GCHANNELS};
   struct ifreq ifr;
@@ -117,44 +108,6 @@ static size_t netif_sysfs_read(const char *path, char *buf, size_t room) {
     close(fd);
   buf[n > 0 ? n : 0] = '\0';
   return n > 0 ? (size_t)n : 0;
-}
-
-/** The mask of all cpus, in sysfs words of 32 bits, highest first. */
-static void netif_all_cpus(char *buf, size_t room) {
-  long n = sysconf(_SC_NPROCESSORS_CONF);
-  uint32_t words = (uint32_t)((n > 0 ? n : 1) + 31) / 32;
-  size_t at = 0;
-
-  for (uint32_t w = words; w > 0 && at < room; w--) {
-    long left = n - (long)(w - 1) * 32;
-    uint32_t mask = left >= 32 ? 0xffffffffu : (1u << left) - 1;
-    at += (size_t)snprintf(buf + at, room - at, "%x%s", mask, w > 1 ? "," : "");
-  }
-}
-
-int netif_steer(const char *name) {
-  char path[128], text[64], mask[640];
-  int set = 0;
-
-  if (!netif_is_veth(name))
-    return 0;
-  (void)snprintf(path, sizeof path, "/sys/class/net/%s/ifindex", name);
-  if (netif_sysfs_read(path, text, sizeof text) == 0 || strtol(text, NULL, 10) != (long)if_nametoindex(name))
-    return 0; /* the sysfs of another namespace */
-  netif_all_cpus(mask, sizeof mask);
-  for (int q = 0; q < 64; q++) {
-    (void)snprintf(path, sizeof path, "/sys/class/net/%s/queues/rx-%d/rps_cpus", name, q);
-    if (netif_sysfs_read(path, text, sizeof text) == 0)
-      break;
-    if (strspn(text, "0,\n") != strlen(text))
-      continue; /* somebody has chosen already */
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-      return 0;
-    set |= write(fd, mask, strlen(mask)) > 0;
-    close(fd);
-  }
-  return set;
 }
 
 int netif_watch(void) {

@@ -22,10 +22,6 @@ HS_MUST_CHECK int netif_get(const char *name, struct netif *out);
 HS_MUST_CHECK int netif_set_up(const char *name);
 /** 0 or -errno. */
 HS_MUST_CHECK int netif_set_mtu(const char *name, uint32_t mtu);
-/** Keep the packets of a flow in order on a veth interface: packets sent on several cpus meet in one queue per cpu
- * there and overtake each other, unless receive steering (RPS) sends each flow to one cpu. Best effort: sysfs may be
- * read-only or another namespace's. 1 when it was set, 0 when it was not needed or not possible. */
-int netif_steer(const char *name);
 /** Receive queues in use, ≥ 1. */
 uint32_t netif_rx_queues(const char *name);
 /** A descriptor that becomes readable when links change (rtnetlink), non-blocking. fd or -errno. */

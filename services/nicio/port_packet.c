@@ -158,8 +158,6 @@ static int packet_open(struct port *p, const struct config_port *cfg, int vault_
   k->batch = HS_CLAMP(p->slots->n_free / (4 * RXMSG_SLOTS), 1u, PACKET_BATCH);
   packet_prepare(k);
   port_kernel_set(p, k, fd);
-  if (netif_steer(p->device))
-    log_debug("nicio.packet", "%s: flows are steered, each to one cpu", p->device);
   return taken;
 out_fd:
   close(fd);
@@ -206,7 +204,6 @@ static void packet_follow(struct packet *k, const char *device, int ifindex) {
     return;
   k->ifindex = ifindex;
   k->qdisc = -1;
-  (void)netif_steer(device);
 }
 
 static int packet_link(struct port *p, struct port_link *out) {

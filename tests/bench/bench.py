@@ -149,7 +149,7 @@ class Bench:
     def af_xdp(self):
         with Lab(self.build, interfaces=[AF_XDP]) as lab:
             self.offloads_off(lab)
-            run(["ip", "netns", "exec", lab.P, "ethtool", "-K", "p0", "tx", "off", "gro", "on"], check=False)
+            run(["ip", "netns", "exec", lab.P, "ethtool", "-K", "p0", "tx", "off"], check=False)
             lab.start()
             for way, word in ((OUT, "out"), (IN, "in")):
                 rate = self.figure(f"bulk {word}, MTU 1500, net_af_xdp port, kernel with offloads off", "Gbit/s", "more",
