@@ -19,20 +19,23 @@ uint32_t tcp_wnd_current(const struct tcp_conn *c) {
   return seq_gt(c->d->rcv_adv, c->rcv_nxt) ? c->d->rcv_adv - c->rcv_nxt : 0;
 }
 
-static uint32_t wnd_room(struct tcp_env *e, struct tcp_conn *c) {
+/* `now` 0: the handshake, nothing to measure yet. */
+static uint32_t wnd_room(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   uint32_t room = e->ops->rx_room(e->ctx, c);
+  if (now != 0 && e->ops->rx_limit != NULL)
+    room += tcp_rbuf_measure(e, c, room, now);
   room = HS_MIN(room, 65535u << c->d->rcv_wscale); /* more can't be told (RFC 7323 2.3): no news is no update */
   c->rx_max = HS_MAX(c->rx_max, room);
   return room;
 }
 
 uint16_t tcp_wnd_syn(struct tcp_env *e, struct tcp_conn *c) {
-  return (uint16_t)HS_MIN(wnd_room(e, c), 65535u); /* RFC 7323 2.2: never scaled in a SYN */
+  return (uint16_t)HS_MIN(wnd_room(e, c, 0), 65535u); /* RFC 7323 2.2: never scaled in a SYN */
 }
 
-uint16_t tcp_wnd_select(struct tcp_env *e, struct tcp_conn *c) {
+uint16_t tcp_wnd_select(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct abi_tcb *d = c->d;
-  uint32_t room = wnd_room(e, c), cur = tcp_wnd_current(c), want = cur;
+  uint32_t room = wnd_room(e, c, now), cur = tcp_wnd_current(c), want = cur;
   if (room > cur && room - cur >= HS_MIN(c->rx_max / 2, c->rcv_mss))
     want = room;
   uint32_t w = HS_MIN(want >> d->rcv_wscale, 65535u);
@@ -49,9 +52,11 @@ void tcp_rx_consumed(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   uint32_t state = tcp_state(c);
   if (state != ABI_TCP_ESTABLISHED && state != ABI_TCP_FIN_WAIT_1 && state != ABI_TCP_FIN_WAIT_2)
     return; /* the peer sends nothing more */
-  uint32_t room = wnd_room(e, c), cur = tcp_wnd_current(c);
+  uint32_t room = wnd_room(e, c, now), cur = tcp_wnd_current(c);
   if (room <= cur)
     return;
+  if (c->rcv_nxt == c->d->irs + 1 && !c->wnd_closed)
+    return; /* nothing came yet: the first ACK says what the SYN's unscaled window could not */
   uint32_t gain = room - cur;
   /* A nearly closed window stops the sender: open it as soon as SWS avoidance lets us. Else a quarter of the buffer. */
   uint32_t worth = c->wnd_closed ? HS_MIN(c->rx_max / 2, 2 * c->rcv_mss) : HS_MIN(c->rx_max / 4, WND_UPDATE_MAX);
