@@ -10,6 +10,9 @@
  * in its half when it takes part. Halves whose gens differ do not belong together: nothing but `gen` may be believed.
  *   connect: app fills `req` → gen → op = CONNECT (release) → hint. Engine: no session for (slot, gen) yet → makes one,
  *            engine half: endpoints → gen → state = CONNECTING (release). Doing it twice is harmless: state says so.
+ *   open:    (datagrams) as connect, op = OPEN, state = READY at once. Further requests of an open session: app fills
+ *            `req` while req_seq == req_seen → req_seq + 1 (release) → hint. Engine: acts → req_error → req_seen =
+ * req_seq (release) → hint. A successor that finds them different acts again; every request may be acted on twice.
  *   accept:  engine: endpoints, listener → gen → state = OFFERED (release) → hint. App: takes it: gen → accepted = gen.
  *   close:   app: want |= CLOSE (release) → hint. Engine: when nothing refers to the app half any more, state = CLOSED;
  *            app then stores gen+1 … in its half (app slots) or want |= FREED (engine slots), and the slot is free
@@ -35,6 +38,14 @@ enum abi_op { /* abi_request.op */
               ABI_OP_NONE = 0,
               ABI_OP_CONNECT = 1, /* open a session to `remote`, from `local` if its family is not 0 */
               ABI_OP_LISTEN = 2,  /* the slot is a listener that the broker confirmed (req.id = listener id) */
+              ABI_OP_OPEN = 3,    /* the slot sends and receives datagrams; its requests are counted by req_seq */
+};
+
+enum abi_req_kind {                      /* abi_request.kind of an open session of datagrams */
+                    ABI_REQ_CONNECT = 0, /* `remote` is the peer from now on; its family 0: there is none any more */
+                    ABI_REQ_PROBE = 1,   /* nothing changes: is there a way to `remote`? */
+                    ABI_REQ_JOIN = 2,    /* receive what is sent to the group `remote` on interface `ifindex` */
+                    ABI_REQ_LEAVE = 3,
 };
 
 /** A request, idempotent by id. One cache line in the app half; written before sess_app.op names it. */
@@ -43,11 +54,11 @@ struct abi_request {
   uint8_t proto;  /* 0 TCP, 1 UDP (VCL numbers) */
   uint8_t v6only; /* IPV6_V6ONLY */
   uint8_t reuse;  /* bit 0 SO_REUSEADDR, bit 1 SO_REUSEPORT */
-  uint8_t pad0;
+  uint8_t kind;   /* enum abi_req_kind */
   struct abi_endpoint local;
   struct abi_endpoint remote;
   uint32_t vrf;
-  uint32_t pad1;
+  uint32_t ifindex; /* JOIN, LEAVE: 1 + interface number, 0 = by `local` or route */
 };
 _Static_assert(sizeof(struct abi_request) == 64, "request slot");
 
@@ -103,7 +114,7 @@ struct abi_sess_app {
   uint32_t rx_lowat;       /* hint only when at least this much can be read; 0 or 1 = at once */
   uint32_t urg_seen;       /* urgent position that was read */
   uint32_t tx_wake;        /* with tx_armed: hint only once tx_head has reached this position (modulo 2^32) */
-  uint32_t reserved0[1];
+  uint32_t req_seq;        /* datagrams: requests made so far; the last one is `req` */
   /* line 1 */
   struct abi_request req;
   /* line 2 */
@@ -177,7 +188,10 @@ struct abi_sess_engine {
   uint32_t mss;            /* current send MSS, bytes: the app sizes its writes by it */
   /* line 1 */
   struct abi_endpoint local, remote;
-  uint32_t reserved1[4];
+  uint32_t proto;      /* VCL number of the transport */
+  uint32_t req_seen;   /* atomic: the req_seq that was acted on … */
+  uint32_t req_error;  /* … and how: positive errno, 0 = done */
+  uint32_t soft_error; /* atomic; datagrams: errors told so far << 16 | errno of the last one */
   /* line 2 */
   struct abi_tcp_figures figures;
   /* line 3 */

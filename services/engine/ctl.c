@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "control.pb-c.h"
 #include "ip/ip_counters.h"
+#include "tcp/tcp_conn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -49,6 +50,9 @@ const struct abi_stat_desc *engine_counter_list(uint32_t *n) {
 #undef X
 #define X(id, stat_name, sev, text) FILL(stat_name, sev, text)
     IP_COUNTERS(X)
+#undef X
+#define X(id, sev, text) FILL("udp." #id, sev, text)
+    UDP_COUNTERS(X)
 #undef X
     count = i;
   }

@@ -346,8 +346,8 @@ static int engine_check(void) {
       memcpy(local.b, cur_addr->dut, 16);
       memcpy(remote.b, cur_addr->peer, 16);
     }
-    struct session *s = flow_find(w, &local, cur->port, &remote, (uint16_t)(cur->peer_port + i));
-    int line = s && s->ops && !s->dead ? tcp_conn_check(&w->tcp, &s->tcp) : 0;
+    struct session *s = flow_find(w, transport_tcp.proto, &local, cur->port, &remote, (uint16_t)(cur->peer_port + i));
+    int line = s && s->ops && !s->dead ? tcp_conn_check(&w->tcp, (struct tcp_conn *)(void *)s->priv) : 0;
     if (line)
       return line;
   }

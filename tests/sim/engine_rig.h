@@ -30,7 +30,7 @@ struct rig_host {
   int bells[2], doorbell, link_bell[2];
   struct worker w;
   int alive;
-  uint64_t counters[EC_N + TCP_N_COUNTERS + IPC_N];
+  uint64_t counters[EC_N + TCP_N_COUNTERS + IPC_N + UDP_N_COUNTERS];
   /* nicio's part */
   struct frame_seg fs;
   struct frame_link nic;

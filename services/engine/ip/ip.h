@@ -96,6 +96,20 @@ int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src
 int ip_is_local(const struct ip_stack *s, const struct ip_addr *a);
 /** MTU towards dst, or -ENETUNREACH. */
 int ip_mtu(struct ip_stack *s, const struct ip_addr *dst);
+/** 1 if it is the limited broadcast address, or that of one of our nets. */
+int ip_is_broadcast(const struct ip_stack *s, const struct ip_addr *a);
+/** As ip_source; with ifindex (1 + interface number) an address of that interface, and without a route to a group or
+ * link-local address the first one that fits. 0, -ENETUNREACH. */
+int ip_source_on(struct ip_stack *s, const struct ip_addr *dst, uint32_t ifindex, struct ip_addr *src);
+/** As ip_mtu, also for groups and links that only the source address names. */
+int ip_mtu_from(struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst);
+/** Whether a frame would leave at once: 1; 0: the next hop's address is being asked for; -ENETUNREACH, -EHOSTUNREACH.
+ */
+int ip_ready(struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst, usec_t now);
+/** 1 if what is sent to the group is ours to receive on interface number `port`. */
+int ip_group_is(const struct ip_stack *s, uint32_t port, const struct ip_addr *group);
+/** Number of the interface that has this address of ours. */
+uint32_t ip_port_of(const struct ip_stack *s, const struct ip_addr *local);
 /** Send an L4 datagram: t holds L4 header (+ payload pieces); IP and Ethernet headers are prepended. If the neighbour
  * is unknown the frame is queued there (bounded, oldest dropped and counted; fifo references stay valid only as long as
  * the owner keeps them: TCP's retransmission covers that, so queued frames with fifo pieces are *dropped*, and -EAGAIN

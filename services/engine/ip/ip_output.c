@@ -70,8 +70,8 @@ int output_direct(struct ip_stack *s, struct txf *t, const struct ip_addr *src, 
 }
 
 /* Port and next hop towards dst. 0 or -ENETUNREACH. */
-static int output_route(const struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst, uint32_t *port,
-                        struct ip_addr *hop) { /* *port: where the frame was made for, if for any */
+int output_route(const struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst, uint32_t *port,
+                 struct ip_addr *hop) { /* *port: where the frame was made for, if for any */
   const struct route *r = route_lookup(&s->routes, dst);
   *hop = *dst;
   if (r != NULL && !(ip_addr_is_linklocal(dst) && !ip_addr_is4(dst)) && !ip_addr_is_multicast(dst)) {

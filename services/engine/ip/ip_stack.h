@@ -265,6 +265,9 @@ void input_whole(struct ip_stack *s, struct pkt *p, const struct ip_view *v, use
 int frag_output(struct ip_stack *s, struct txf *t, struct ip_hdr *h, uint32_t mtu, const uint8_t mac[6]);
 
 /* ip_output.c */
+/** Port and next hop towards dst. 0 or -ENETUNREACH. */
+int output_route(const struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst, uint32_t *port,
+                 struct ip_addr *hop);
 /** Prepends IP and Ethernet headers and sends: port, source, destination and MAC are given. For ND and the like. */
 int output_direct(struct ip_stack *s, struct txf *t, const struct ip_addr *src, const struct ip_addr *dst,
                   uint8_t proto, uint8_t ttl, const uint8_t mac[6]);

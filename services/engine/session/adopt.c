@@ -9,7 +9,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "transport.h"
+#include "transport_tcp.h"
 
 #include <errno.h>
 
@@ -41,7 +41,7 @@ static void adopt_listener(struct worker *w, struct session *s, const struct abi
     return;
   struct listener *l = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
   if (!l) /* it went while no engine ran: whoever listens there now */
-    l = listen_find(w, 0, &s->local, s->lport, 0);
+    l = listen_find(w, transport_tcp.proto, &s->local, s->lport, 0);
   if (l)
     offer_wait(w, s, l);
   if (d->accept == ABI_ACCEPT_PARKED)
@@ -152,10 +152,10 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   uint32_t tx_head, rx_tail;
   adopt_cursors(s, d, &tx_head, &rx_tail);
   int mtu = ip_mtu(w->ip, &s->remote);
-  s->ops = &transport_tcp;
+  session_transport(s, &transport_tcp);
   if (flow_add(w, s))
     rc = -EEXIST;
-  int bad = tcp_adopt(&w->tcp, &s->tcp, d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
+  int bad = tcp_adopt(&w->tcp, tcp_of(s), d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
   if (bad && d->state == ABI_TCP_CLOSED)
     return adopt_ended(w, s, d);
   if (bad) {
@@ -211,6 +211,37 @@ static void adopt_closed(struct worker *w, struct app_worker *a, uint32_t slot, 
     session_free(w, s);
 }
 
+/* A session of which the record is all there is (datagrams): its transport goes on from it. 0 or -errno. */
+static int adopt_open(struct worker *w, struct app_worker *a, uint32_t slot, struct abi_sess_engine *e) {
+  const struct transport_ops *ops = transport_of(w, e->proto);
+  const struct abi_sess_app *half = worker_view_app(&a->v, slot);
+  if (e->state != ABI_SESS_READY || !ops || !ops->adopt_record)
+    return -ENOENT;
+  if (__atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) != e->gen) /* the app has let go of it */
+    return -ENOENT;
+  struct session *s = session_new(w);
+  if (!s)
+    return -ENOBUFS;
+  int rc = session_bind_record(w, s, a, slot, e->gen, 1);
+  if (rc == 0) {
+    session_transport(s, ops);
+    s->local = addr_of(&e->local);
+    s->remote = addr_of(&e->remote);
+    s->lport = be16_get(e->local.port);
+    s->rport = be16_get(e->remote.port);
+    rc = ops->adopt_record(w, s, w->now);
+  }
+  if (rc) {
+    worker_count(w, EC_SESS_ADOPT_BAD, 1);
+    session_unbind_record(w, s, ECONNRESET);
+    session_free(w, s);
+    return 0; /* the record says so by now */
+  }
+  worker_count(w, EC_SESS_ADOPTED, 1);
+  session_dirty(w, s);
+  return 0;
+}
+
 /* Records that no TCB claimed. */
 static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
@@ -228,6 +259,8 @@ static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
     /* fall through */
   case ABI_SESS_READY:
   case ABI_SESS_CLOSING:
+    if (adopt_open(w, a, slot, e) == 0)
+      break;
     __atomic_store_n(&e->error, ECONNRESET, __ATOMIC_RELAXED);
     __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
     adopt_closed(w, a, slot, e);

@@ -3,7 +3,7 @@
  * session is busy and once more when the worker has nothing to do, so that they are right when all is quiet. Worker
  * thread; readers look without a lock and never wait.
  */
-#include "worker.h"
+#include "transport_tcp.h"
 
 #define FIGURES_EVERY 10000u /* µs */
 
@@ -12,8 +12,8 @@ static void figures_session(struct worker *w, struct session *s) {
   s->figures_at = w->now;
   if (s->dead || !s->ops || !s->e || s->tcb == ABI_SEG_NONE)
     return;
-  tcp_figures(&w->tcp, &s->tcp, &s->e->figures);
-  tcp_figures_more(&w->tcp, &s->tcp, &s->e->more);
+  tcp_figures(&w->tcp, tcp_of(s), &s->e->figures);
+  tcp_figures_more(&w->tcp, tcp_of(s), &s->e->more);
   __atomic_store_n(&s->e->cc, 1u + w->tcbs.tcb[s->tcb].cc, __ATOMIC_RELAXED);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Flow table: (local, lport, remote, rport) → session. Worker thread; hot path.
+ * Flow table: (transport, local, lport, remote, rport) → session. Worker thread; hot path.
  *
  * The hash is keyed with a secret drawn at start, because a stranger chooses the tuples.
  */
@@ -9,6 +9,7 @@ struct flow_key {
   const struct worker *w;
   const struct ip_addr *local, *remote;
   uint16_t lport, rport;
+  uint8_t proto;
 };
 
 static uint64_t flow_word(const uint8_t *p) {
@@ -30,13 +31,13 @@ uint32_t flow_hash(const struct worker *w, const struct ip_addr *local, uint16_t
 static int flow_equal(uint32_t value, const void *ctx) {
   const struct flow_key *k = ctx;
   const struct session *s = pool_ref(&k->w->sessions, value);
-  return s->lport == k->lport && s->rport == k->rport && ip_addr_eq(&s->remote, k->remote) &&
+  return s->lport == k->lport && s->rport == k->rport && s->proto == k->proto && ip_addr_eq(&s->remote, k->remote) &&
          ip_addr_eq(&s->local, k->local);
 }
 
-struct session *flow_find(struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
-                          uint16_t rport) {
-  struct flow_key k = {.w = w, .local = local, .remote = remote, .lport = lport, .rport = rport};
+struct session *flow_find(struct worker *w, uint8_t proto, const struct ip_addr *local, uint16_t lport,
+                          const struct ip_addr *remote, uint16_t rport) {
+  struct flow_key k = {.w = w, .local = local, .remote = remote, .lport = lport, .rport = rport, .proto = proto};
   uint32_t index = hash_tab_find(&w->flows, flow_hash(w, local, lport, remote, rport), flow_equal, &k);
   return index == HASH_NONE ? NULL : pool_ref(&w->sessions, index);
 }

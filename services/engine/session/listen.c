@@ -75,6 +75,12 @@ static void listen_publish(struct worker *w, const struct abi_listen_entry *e) {
   }
 }
 
+/* Else its session says by itself how it is (transport_ops.open). */
+static int listen_is_stream(const struct worker *w, const struct abi_listen_entry *e) {
+  const struct transport_ops *ops = transport_of(w, e->proto);
+  return ops && ops->accept_ready;
+}
+
 static void listen_take_entry(struct worker *w, uint32_t i) {
   struct listen_table *t = &w->listeners;
   const struct abi_listen_entry *shared = &t->entries[i];
@@ -95,6 +101,7 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
   struct list heirless;
   list_init(&heirless);
   if (!same) {
+    l->session = 0;
     list_splice_tail(&heirless, &l->waiting);
     list_init(&l->waiting);
     l->pending = 0;
@@ -102,12 +109,13 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
   l->seen_gen = gen;
   l->live = copy.live == 1;
   l->entry = copy;
-  l->armed = l->live && listen_is_armed(w, &copy);
+  l->armed = l->live && (l->session ? l->armed : listen_is_armed(w, &copy));
   if (l->live)
     listen_link(t, i);
   if (l->armed)
     w->offers_due = 1;
-  listen_publish(w, &copy);
+  if (listen_is_stream(w, &copy))
+    listen_publish(w, &copy);
   offer_inherit(w, &heirless, &old);
 }
 
@@ -139,7 +147,8 @@ static int listen_fit(const struct abi_listen_entry *e, const struct ip_addr *ds
   return (e->flags & ABI_LISTEN_V6ONLY) ? 0 : 1;
 }
 
-struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash) {
+static struct listener *listen_best(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                                    uint32_t hash, int armed_only) {
   struct listen_table *t = &w->listeners;
   struct listener *best = NULL;
   int best_fit = 0;
@@ -149,7 +158,7 @@ struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_ad
     if (l->entry.proto != proto || be16_get(l->entry.addr.port) != port)
       continue;
     int fit = listen_fit(&l->entry, dst) * 2 + l->armed;
-    if (fit < 2 || fit < best_fit)
+    if (fit < 2 || fit < best_fit || (armed_only && !l->armed))
       continue;
     equals = fit == best_fit ? equals + 1 : 1;
     /* reservoir by hash: the k-th equal candidate replaces the best with probability 1/k, the same for each flow */
@@ -158,6 +167,26 @@ struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_ad
     best_fit = fit;
   }
   return best;
+}
+
+struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash) {
+  return listen_best(w, proto, dst, port, hash, 0);
+}
+
+struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                                   uint32_t hash) {
+  return listen_best(w, proto, dst, port, hash, 1);
+}
+
+struct listener *listen_next(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                             const struct listener *after) {
+  struct listen_table *t = &w->listeners;
+  for (uint32_t at = after ? after->next : t->bucket[listen_bucket(port)]; at; at = t->l[at - 1].next) {
+    struct listener *l = &t->l[at - 1];
+    if (l->entry.proto == proto && be16_get(l->entry.addr.port) == port && listen_fit(&l->entry, dst) > 0)
+      return l;
+  }
+  return NULL;
 }
 
 struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash) {

@@ -19,8 +19,9 @@ struct session;
 struct listener {
   uint32_t seen_gen; /* policy entry's gen that this copy is of; 0 = none */
   uint8_t live;
-  uint8_t armed;                 /* its process takes offers */
+  uint8_t armed; /* its process takes offers; datagrams: its session takes what nobody is connected for */
   struct abi_listen_entry entry; /* the copy */
+  uint32_t session;              /* datagrams: 1 + index of the session that has this port; 0 = not opened yet */
   uint32_t pending;              /* handshakes and offers not yet taken */
   struct list waiting;           /* those sessions */
   uint32_t next;                 /* chain of one port; index + 1 */
@@ -45,6 +46,12 @@ void listen_close(struct listen_table *t);
 uint32_t listen_refresh(struct worker *w);
 /** Best entry for a destination, or NULL. Specific address before wildcard; a REUSEPORT group spreads by `hash`. */
 struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash);
+/** The same among the armed ones alone: datagrams for whom no session is connected. */
+struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                                   uint32_t hash);
+/** Entries of a port that take `dst`, one after the other: NULL begins, and ends. */
+struct listener *listen_next(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                             const struct listener *after);
 /** An armed share that may be offered a connection which came for `l`; NULL = park it. */
 struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash);
 /** A live share, armed if there is one, of the address that `of` names; NULL = nobody listens there any more. */

@@ -29,6 +29,11 @@ struct session *session_new(struct worker *w) {
   return s;
 }
 
+void session_transport(struct session *s, const struct transport_ops *ops) {
+  s->ops = ops;
+  s->proto = ops->proto;
+}
+
 /* From now on the app's half is believed (its gen is the session's). */
 static int session_believe_app(struct session *s) {
   s->rx.peer_head = &s->a->rx_head;
@@ -217,7 +222,7 @@ void session_orphan(struct worker *w, struct session *s) {
     session_free(w, s);
     return;
   }
-  int lingers = w->tcbs.tcb[s->tcb].state != ABI_TCP_TIME_WAIT;
+  int lingers = s->ops->lingers && s->ops->lingers(w, s);
   if (lingers && w->n_orphans >= w->tcp.cfg.orphans_max) { /* as Linux (tcp_max_orphans): memory before manners */
     worker_count(w, EC_ORPHAN_LIMIT, 1);
     s->ops->abort(w, s, 0, w->now);
@@ -226,7 +231,7 @@ void session_orphan(struct worker *w, struct session *s) {
   s->orphan = (uint8_t)lingers;
   w->n_orphans += s->orphan;
   struct abi_options opt = s->a->opt;
-  if ((opt.flags & ABI_OPT_LINGER) && opt.linger_s == 0)
+  if (((opt.flags & ABI_OPT_LINGER) && opt.linger_s == 0 && s->ops->lingers) || !s->ops->close)
     s->ops->abort(w, s, 0, w->now);
   else
     s->ops->close(w, s, w->now);
@@ -243,8 +248,8 @@ static void session_accepted(struct worker *w, struct session *s) {
   if (!s->believed)
     (void)session_believe_app(s);
   offer_leave(s);
-  if (s->tcb != ABI_SEG_NONE)
-    __atomic_store_n(&w->tcbs.tcb[s->tcb].accept, (uint8_t)ABI_ACCEPT_TAKEN, __ATOMIC_RELEASE);
+  if (s->ops && s->ops->accepted)
+    s->ops->accepted(w, s);
   if (s->e->state == ABI_SESS_OFFERED)
     session_set_state(s, s->ops ? ABI_SESS_READY : ABI_SESS_CLOSED);
 }
@@ -259,8 +264,23 @@ static void session_look_options(struct worker *w, struct session *s) {
     return; /* the writer hints again after it */
   s->opt_gen = gen;
   s->opt = copy;
-  s->ops->options(w, s, w->now);
+  if (s->ops->options)
+    s->ops->options(w, s, w->now);
   __atomic_store_n(&s->e->opt_seen, gen, __ATOMIC_RELEASE);
+}
+
+/* A request of an open session: copied once, acted on, answered. */
+static void session_look_request(struct worker *w, struct session *s) {
+  uint32_t seq = __atomic_load_n(&s->a->req_seq, __ATOMIC_ACQUIRE);
+  if (seq == s->e->req_seen || !s->ops->request)
+    return;
+  struct abi_request req = s->a->req;
+  int rc = s->ops->request(w, s, &req, w->now);
+  FAULT_POINT("session.request"); /* acted on and not told: a successor acts again */
+  __atomic_store_n(&s->e->req_error, (uint32_t)-rc, __ATOMIC_RELAXED);
+  FAULT_POINT("session.request.error");
+  __atomic_store_n(&s->e->req_seen, seq, __ATOMIC_RELEASE);
+  app_hint(s->app, s->slot);
 }
 
 /* Facts of a live session, most final last. */
@@ -274,6 +294,8 @@ static void session_look_live(struct worker *w, struct session *s) {
   if (s->ops)
     session_look_options(w, s);
   if (s->ops)
+    session_look_request(w, s);
+  if (s->ops && s->ops->consumed)
     s->ops->consumed(w, s, w->now);
   if (s->ops && (want & ABI_WANT_ABORT)) {
     s->app_closed = 1;
@@ -282,7 +304,8 @@ static void session_look_live(struct worker *w, struct session *s) {
   }
   if (s->ops && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) && !s->shut_wr) {
     s->shut_wr = 1;
-    s->ops->shutdown(w, s, w->now);
+    if (s->ops->shutdown)
+      s->ops->shutdown(w, s, w->now);
   }
   if (want & ABI_WANT_CLOSE)
     session_orphan(w, s);
@@ -305,10 +328,10 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   uint32_t op = __atomic_load_n(&half->op, __ATOMIC_ACQUIRE);
   if (op == ABI_OP_LISTEN)
     listen_look(w, a->id, slot, gen, __atomic_load_n(&half->listen_armed, __ATOMIC_ACQUIRE));
-  if (op != ABI_OP_CONNECT || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
+  if ((op != ABI_OP_CONNECT && op != ABI_OP_OPEN) || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
     return;
   struct abi_request req = half->req;
-  session_connect(w, a, slot, gen, &req);
+  session_begin(w, a, slot, gen, op, &req);
 }
 
 void session_look(struct worker *w, struct app_worker *a, uint32_t slot) {
@@ -347,14 +370,22 @@ static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, in
   app_hint(a, slot);
 }
 
-void session_connect(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen,
-                     const struct abi_request *req) {
+/* Whether the endpoints of a request make sense for `op`. */
+static int session_endpoints_ok(uint32_t op, const struct abi_request *req) {
+  if (req->remote.family == 0)
+    return op == ABI_OP_OPEN;
+  return (req->remote.family == 4 || req->remote.family == 6) && req->remote.port.raw != 0;
+}
+
+void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen, uint32_t op,
+                   const struct abi_request *req) {
   int rc = -EPROTONOSUPPORT;
   struct session *s = NULL;
-  if (req->proto != transport_tcp.proto)
+  const struct transport_ops *ops = transport_of(w, req->proto);
+  if (!ops || (op == ABI_OP_CONNECT ? !ops->connect : !ops->open))
     goto refuse;
   rc = -EINVAL;
-  if ((req->remote.family != 4 && req->remote.family != 6) || req->remote.port.raw == 0)
+  if (!session_endpoints_ok(op, req))
     goto refuse;
   rc = -ENOBUFS;
   s = session_new(w);
@@ -371,8 +402,10 @@ void session_connect(struct worker *w, struct app_worker *a, uint32_t slot, uint
   rc = session_bind_record(w, s, a, slot, gen, 0);
   if (rc)
     goto refuse;
-  s->ops = &transport_tcp;
-  rc = transport_tcp.connect(w, s, w->now);
+  session_transport(s, ops);
+  s->e->proto = ops->proto;
+  s->e->req_seen = __atomic_load_n(&s->a->req_seq, __ATOMIC_RELAXED); /* `op` is the first one */
+  rc = op == ABI_OP_CONNECT ? ops->connect(w, s, w->now) : ops->open(w, s, req, w->now);
   if (rc == 0)
     return;
 refuse:

@@ -12,7 +12,7 @@
 #include "base/timer.h"
 #include "ip/ip.h"
 #include "shm/fifo.h"
-#include "tcp/tcp_conn.h"
+#include "transport.h"
 #include "wire/addr.h"
 
 struct worker;
@@ -35,6 +35,7 @@ struct session {
   struct ip_addr local, remote;
   uint16_t lport, rport;
   uint32_t flow_hash;
+  uint8_t proto; /* ops->proto, also when ops is gone */
   uint8_t in_flows;
   uint8_t queued;     /* 0 in no list, 1 dirty, 2 starved */
   uint8_t app_closed; /* the app wants no more of it */
@@ -50,10 +51,12 @@ struct session {
   struct ip_path path;
   struct fifo_prod rx;
   struct fifo_cons tx;
-  struct tcp_conn tcp;
+  uint8_t priv[TRANSPORT_PRIV] __attribute__((aligned(16))); /* the transport's */
 };
 
 struct session *session_new(struct worker *w);
+/** Which transport it is of, from now on. */
+void session_transport(struct session *s, const struct transport_ops *ops);
 /** Give it a record: fifos start (or resume, after a crash). 0 or -EPROTO. */
 int session_bind_record(struct worker *w, struct session *s, struct app_worker *a, uint32_t slot, uint32_t gen,
                         int resume);
@@ -63,9 +66,9 @@ void session_unbind_record(struct worker *w, struct session *s, int error);
 void session_free(struct worker *w, struct session *s);
 /** The app half changed (hint or rescan): act on every fact in it. */
 void session_look(struct worker *w, struct app_worker *a, uint32_t slot);
-/** Open an active session for a slot; a failure is written to its record. */
-void session_connect(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen,
-                     const struct abi_request *req);
+/** Begin a session for a slot as `op` (CONNECT, OPEN) and `req` say; a failure is written to its record. */
+void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen, uint32_t op,
+                   const struct abi_request *req);
 /** Queue for output at the end of the turn. */
 void session_dirty(struct worker *w, struct session *s);
 /** Output of everything that is due. Returns sessions served. */
@@ -88,11 +91,11 @@ int session_close_unread(struct session *s);
 /** Give the dead back to the pool. End of a turn. */
 void session_bury(struct worker *w);
 
-/* flow table: 4-tuple → session */
+/* flow table: transport and 4-tuple → session */
 int flow_add(struct worker *w, struct session *s);
 void flow_del(struct worker *w, struct session *s);
-struct session *flow_find(struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
-                          uint16_t rport);
+struct session *flow_find(struct worker *w, uint8_t proto, const struct ip_addr *local, uint16_t lport,
+                          const struct ip_addr *remote, uint16_t rport);
 uint32_t flow_hash(const struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
                    uint16_t rport);
 

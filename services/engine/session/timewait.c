@@ -10,7 +10,7 @@
  */
 #include "timewait.h"
 
-#include "worker.h"
+#include "transport_tcp.h"
 
 #include "base/bits.h"
 #include "base/fault.h"
@@ -158,7 +158,7 @@ int timewait_take(struct worker *w, struct session *s) {
     return 0;
   uint32_t i = timewait_get(w);
   struct abi_tw *tw = &t->tw[i];
-  tcp_tw_make(&w->tcp, &s->tcp, tw);
+  tcp_tw_make(&w->tcp, tcp_of(s), tw);
   FAULT_POINT("timewait.filled"); /* prefix: a free record, the TCB waits */
   __atomic_store_n(&tw->life, ABI_TW_USED, __ATOMIC_RELEASE);
   FAULT_POINT("timewait.durable"); /* prefix: both; the record counts */

@@ -1,8 +1,11 @@
 /*
- * A transport as the session layer sees it: tcp now; udp, tls, quic later. Nothing above this struct knows which it is.
+ * A transport as the session layer sees it: tcp and udp now; tls, quic later. Nothing above this struct knows which it
+ * is.
  *
- * A transport is registered by protocol number. A session carries a pointer to its ops and `TRANSPORT_PRIV` bytes of
- * room for the transport's own per-session data (tcp: struct tcp_conn). All calls come from the engine worker's thread.
+ * A transport is registered by protocol number (transport_add). A session carries a pointer to its ops and
+ * `TRANSPORT_PRIV` bytes of room for the transport's own per-session data (session.priv: struct tcp_conn, udp_conn).
+ * All calls come from the engine worker's thread. An op that a transport has no use for is NULL, except output and
+ * abort.
  */
 #ifndef HS_ENGINE_TRANSPORT_H
 #define HS_ENGINE_TRANSPORT_H
@@ -12,6 +15,11 @@
 
 struct worker;  /* engine worker, session/worker.h */
 struct session; /* session/session.h */
+struct app_worker;
+struct abi_request;
+
+#define TRANSPORT_PRIV 704u
+#define TRANSPORTS_MAX 8u /* VCL numbers */
 
 struct transport_ops {
   const char *name;
@@ -21,6 +29,10 @@ struct transport_ops {
   int (*init)(struct worker *w);
   /** Active open of `s`, whose record names the endpoints. 0 or -errno (told to the app). */
   int (*connect)(struct worker *w, struct session *s, usec_t now);
+  /** Datagrams: `s` begins to send and receive, as `req` says. 0 or -errno, then there is no session. */
+  int (*open)(struct worker *w, struct session *s, const struct abi_request *req, usec_t now);
+  /** Datagrams: a further request of an open session, possibly for the second time. 0 or -errno, told to the app. */
+  int (*request)(struct worker *w, struct session *s, const struct abi_request *req, usec_t now);
   /** A datagram for this protocol came. 0 taken, -ENOENT nobody there. */
   int (*input)(struct worker *w, struct pkt *p, usec_t now);
   /** The app published bytes, or frames are free again: send. 1 = stopped for want of frames. */
@@ -31,12 +43,20 @@ struct transport_ops {
   void (*close)(struct worker *w, struct session *s, usec_t now);
   void (*abort)(struct worker *w, struct session *s, int err, usec_t now);
   void (*options)(struct worker *w, struct session *s, usec_t now);
+  /** Streams: whether a closed session still has something to say to its peer, so that it counts as an orphan. */
+  int (*lingers)(struct worker *w, struct session *s);
+  /** Streams: an app has taken the session that was offered. */
+  void (*accepted)(struct worker *w, struct session *s);
   /** A process may take this finished handshake now: offer it. */
   void (*accept_ready)(struct worker *w, struct session *s, usec_t now);
+  /** The way out was gone and is back: what waits for a time-out may go at once. */
+  void (*path_back)(struct worker *w, struct session *s);
   void (*timer)(struct worker *w, struct session *s, usec_t now);
   void (*icmp)(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq, usec_t now);
   /** Walk the durable table and take every connection back. Number adopted or -errno. */
   int (*adopt)(struct worker *w, usec_t now);
+  /** The record alone says that `s`, bound to it by now, was open: go on. 0 or -errno: the record is reset. */
+  int (*adopt_record)(struct worker *w, struct session *s, usec_t now);
 };
 
 struct tcp_seg_in;
@@ -46,5 +66,12 @@ struct tcp_seg_out;
 void transport_tcp_reply(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg,
                          const struct tcp_seg_out *out);
 extern const struct transport_ops transport_tcp;
+extern const struct transport_ops transport_udp;
+
+/** Registers under ops->proto and ops->ip_proto. 0, -EINVAL (number, or priv_size beyond TRANSPORT_PRIV), -EEXIST. */
+int transport_add(struct worker *w, const struct transport_ops *ops);
+/** NULL: there is none. */
+const struct transport_ops *transport_of(const struct worker *w, uint32_t proto);
+const struct transport_ops *transport_of_ip(const struct worker *w, uint8_t ip_proto);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/fault.h"
 #include "tcp/tcp_tw.h"
-#include "transport.h"
+#include "transport_tcp.h"
 #include "tunables.h"
 #include "wire/cksum.h"
 
@@ -17,8 +17,10 @@
 #define TCP_GSO_PAYLOAD 65000u /* with headers and options a frame stays below 65536 (IPv4 total length) */
 
 static struct session *conn_session(struct tcp_conn *c) {
-  return container_of(c, struct session, tcp);
+  return container_of((uint8_t *)c, struct session, priv[0]);
 }
+
+_Static_assert(sizeof(struct tcp_conn) <= TRANSPORT_PRIV, "fits the session's private room");
 
 static struct abi_tcb *session_tcb(struct worker *w, const struct session *s) {
   return &w->tcbs.tcb[s->tcb];
@@ -292,13 +294,13 @@ static void tcp_settle(struct worker *w, struct session *s) {
   if (s->dead || !s->ops)
     return;
   if (!s->app) {
-    if (tcp_state(&s->tcp) == ABI_TCP_TIME_WAIT && !s->tcp.ack_now)
+    if (tcp_state(tcp_of(s)) == ABI_TCP_TIME_WAIT && !tcp_of(s)->ack_now)
       (void)timewait_take(w, s);
     return;
   }
   struct abi_tcb *d = session_tcb(w, s);
   if (s->app_closed && d->state == ABI_TCP_TIME_WAIT) {
-    if (!s->tcp.ack_now && timewait_take(w, s))
+    if (!tcp_of(s)->ack_now && timewait_take(w, s))
       return;
     __atomic_store_n(&d->worker_id, 0, __ATOMIC_RELEASE);
     FAULT_POINT("session.timewait");
@@ -348,7 +350,8 @@ static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
     stride++;
   for (uint32_t i = 0; i < n; i++) {
     uint16_t port = (uint16_t)(lo + (start + (uint64_t)(*moves + i) * stride) % n);
-    if (flow_find(w, &s->local, port, &s->remote, s->rport) || listen_has_port(w, 0, port))
+    if (flow_find(w, transport_tcp.proto, &s->local, port, &s->remote, s->rport) ||
+        listen_has_port(w, transport_tcp.proto, port))
       continue;
     uint32_t tw = timewait_find(w, &s->local, port, &s->remote, s->rport);
     if (tw != TIMEWAIT_NONE) {
@@ -370,7 +373,7 @@ static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
 /* A port that the app has bound: free, or in a TIME_WAIT that may be taken over. */
 static int port_given(struct worker *w, struct session *s, seq32_t *floor) {
   uint32_t tw = timewait_find(w, &s->local, s->lport, &s->remote, s->rport);
-  if (flow_find(w, &s->local, s->lport, &s->remote, s->rport))
+  if (flow_find(w, transport_tcp.proto, &s->local, s->lport, &s->remote, s->rport))
     return -EADDRINUSE;
   if (tw == TIMEWAIT_NONE)
     return 0;
@@ -435,43 +438,43 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   if (s->opt_gen)
     d->opt = s->opt; /* before the SYN: MSS and TOS are the SYN's too */
   d->iss = floor;
-  (void)tcp_connect(&w->tcp, &s->tcp, d, (uint32_t)mtu, now); /* a SYN that could not leave is retransmitted */
-  session_dirty(w, s);                                        /* … as soon as there is a frame */
+  (void)tcp_connect(&w->tcp, tcp_of(s), d, (uint32_t)mtu, now); /* a SYN that could not leave is retransmitted */
+  session_dirty(w, s);                                          /* … as soon as there is a frame */
   if (s->opt_gen && s->ops)
-    tcp_options(&w->tcp, &s->tcp, &s->opt, now);
+    tcp_options(&w->tcp, tcp_of(s), &s->opt, now);
   return 0;
 }
 
 static int tcp_transport_output(struct worker *w, struct session *s, usec_t now) {
-  int starved = tcp_output(&w->tcp, &s->tcp, now);
+  int starved = tcp_output(&w->tcp, tcp_of(s), now);
   tcp_settle(w, s);
   return starved;
 }
 
 static void tcp_transport_consumed(struct worker *w, struct session *s, usec_t now) {
-  tcp_rx_consumed(&w->tcp, &s->tcp, now);
+  tcp_rx_consumed(&w->tcp, tcp_of(s), now);
 }
 
 static void tcp_transport_shutdown(struct worker *w, struct session *s, usec_t now) {
-  tcp_shutdown(&w->tcp, &s->tcp, now);
+  tcp_shutdown(&w->tcp, tcp_of(s), now);
   tcp_settle(w, s);
 }
 
 static void tcp_transport_close(struct worker *w, struct session *s, usec_t now) {
-  tcp_close(&w->tcp, &s->tcp, session_close_unread(s), now);
+  tcp_close(&w->tcp, tcp_of(s), session_close_unread(s), now);
   tcp_settle(w, s);
 }
 
 static void tcp_transport_abort(struct worker *w, struct session *s, int err, usec_t now) {
-  tcp_abort(&w->tcp, &s->tcp, err, now);
+  tcp_abort(&w->tcp, tcp_of(s), err, now);
 }
 
 static void tcp_transport_options(struct worker *w, struct session *s, usec_t now) {
-  tcp_options(&w->tcp, &s->tcp, &s->opt, now);
+  tcp_options(&w->tcp, tcp_of(s), &s->opt, now);
 }
 
 static void tcp_transport_timer(struct worker *w, struct session *s, usec_t now) {
-  tcp_timer(&w->tcp, &s->tcp, now);
+  tcp_timer(&w->tcp, tcp_of(s), now);
   if (!s->dead && s->ops)
     session_dirty(w, s);
   tcp_settle(w, s);
@@ -479,11 +482,27 @@ static void tcp_transport_timer(struct worker *w, struct session *s, usec_t now)
 
 static void tcp_transport_icmp(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq,
                                usec_t now) {
-  tcp_icmp(&w->tcp, &s->tcp, kind, err, mtu, seq, now);
+  tcp_icmp(&w->tcp, tcp_of(s), kind, err, mtu, seq, now);
+}
+
+static void tcp_transport_path_back(struct worker *w, struct session *s) {
+  if (tcp_synchronized(tcp_state(tcp_of(s))))
+    return;
+  tcp_path_back(&w->tcp, tcp_of(s));
+  session_dirty(w, s);
+}
+
+static int tcp_transport_lingers(struct worker *w, struct session *s) {
+  return session_tcb(w, s)->state != ABI_TCP_TIME_WAIT;
+}
+
+static void tcp_transport_accepted(struct worker *w, struct session *s) {
+  if (s->tcb != ABI_SEG_NONE)
+    __atomic_store_n(&session_tcb(w, s)->accept, (uint8_t)ABI_ACCEPT_TAKEN, __ATOMIC_RELEASE);
 }
 
 static void tcp_transport_accept_ready(struct worker *w, struct session *s, usec_t now) {
-  tcp_accept_ready(&w->tcp, &s->tcp, now);
+  tcp_accept_ready(&w->tcp, tcp_of(s), now);
   if (!s->dead && s->ops)
     session_dirty(w, s);
 }
@@ -575,6 +594,7 @@ static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg
   struct abi_tcb *d = s ? tcb_get(&w->tcbs, &s->tcb) : NULL;
   if (!d)
     goto no_room;
+  s->proto = transport_tcp.proto;
   s->local = p->ip.dst;
   s->remote = p->ip.src;
   s->lport = seg->hdr.dport;
@@ -585,9 +605,9 @@ static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg
   int mtu = ip_mtu(w->ip, &s->remote);
   if (mtu < 0 || flow_add(w, s))
     goto no_room;
-  s->ops = &transport_tcp;
+  session_transport(s, &transport_tcp);
   d->iss = isn_floor;
-  if (tcp_passive_open(&w->tcp, &s->tcp, d, seg, (uint32_t)mtu, now)) {
+  if (tcp_passive_open(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, now)) {
     tcb_put(&w->tcbs, s->tcb);
     s->tcb = ABI_SEG_NONE;
     session_free(w, s);
@@ -616,15 +636,15 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
     return 0;
   }
   seq32_t isn_floor = 0;
-  struct session *s = flow_find(w, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
-  if (s && tcp_time_wait_reuse(&s->tcp, &seg)) { /* RFC 6191, RFC 1122 4.2.2.13 */
-    isn_floor = s->tcp.d->snd_max + 65538u;
-    tcp_abort(&w->tcp, &s->tcp, 0, now); /* no RST in TIME_WAIT */
+  struct session *s = flow_find(w, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
+  if (s && tcp_time_wait_reuse(tcp_of(s), &seg)) { /* RFC 6191, RFC 1122 4.2.2.13 */
+    isn_floor = tcp_of(s)->d->snd_max + 65538u;
+    tcp_abort(&w->tcp, tcp_of(s), 0, now); /* no RST in TIME_WAIT */
     worker_count(w, EC_TW_REUSED, 1);
     s = NULL;
   }
   if (s) {
-    tcp_input(&w->tcp, &s->tcp, &seg, now);
+    tcp_input(&w->tcp, tcp_of(s), &seg, now);
     if (s->dead || !s->ops)
       return 0;
     ip_confirm(w->ip, &s->path, now);
@@ -653,6 +673,9 @@ const struct transport_ops transport_tcp = {.name = "tcp",
                                             .close = tcp_transport_close,
                                             .abort = tcp_transport_abort,
                                             .options = tcp_transport_options,
+                                            .path_back = tcp_transport_path_back,
+                                            .lingers = tcp_transport_lingers,
+                                            .accepted = tcp_transport_accepted,
                                             .accept_ready = tcp_transport_accept_ready,
                                             .timer = tcp_transport_timer,
                                             .icmp = tcp_transport_icmp,

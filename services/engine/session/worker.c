@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "ip/ip_counters.h"
 #include "shm/bell.h"
 #include "shm/fence.h"
 #include "transport.h"
@@ -49,17 +50,17 @@ static int ip_frame_loop(void *ctx, struct txf *t) {
 
 static int ip_deliver(void *ctx, struct pkt *p, usec_t now) {
   struct worker *w = ctx;
-  return p->ip.proto == transport_tcp.ip_proto ? transport_tcp.input(w, p, now) : -ENOENT;
+  const struct transport_ops *ops = transport_of_ip(w, p->ip.proto);
+  return ops ? ops->input(w, p, now) : -ENOENT;
 }
 
 static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint16_t lport,
                      const struct ip_addr *remote, uint16_t rport, uint32_t seq, int kind, int err, uint32_t mtu,
                      usec_t now) {
   struct worker *w = ctx;
-  if (proto != transport_tcp.ip_proto)
-    return;
-  struct session *s = flow_find(w, local, lport, remote, rport);
-  if (s && s->ops)
+  const struct transport_ops *ops = transport_of_ip(w, proto);
+  struct session *s = ops ? flow_find(w, ops->proto, local, lport, remote, rport) : NULL;
+  if (s && s->ops && s->ops->icmp)
     s->ops->icmp(w, s, kind, err, mtu, seq, now);
 }
 
@@ -141,6 +142,9 @@ int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, 
   list_init(&w->figures);
   timer_wheel_init(&w->wheel, w->now);
   idle_init(&w->idle, cfg->engine_idle);
+  w->udp.counters = counters + EC_N + TCP_N_COUNTERS + IPC_N;
+  (void)transport_add(w, &transport_tcp); /* the first ones: no number is taken */
+  (void)transport_add(w, &transport_udp);
   w->epfd = epoll_create1(EPOLL_CLOEXEC);
   if (w->epfd < 0)
     return -errno;
@@ -177,6 +181,7 @@ void worker_fini(struct worker *w) {
   mailbox_fini(&w->mail);
   free(w->tx_free);
   free(w->tx_home);
+  free(w->udp.scratch);
   free(w->loop);
   free(w->tcp_logs);
   if (w->link_bell >= 0)
@@ -223,7 +228,10 @@ int worker_set_tcbs(struct worker *w, int fd) {
   if (!w->tcp_logs)
     return -ENOMEM;
   tcp_env_memory(&w->tcp, w->tcp_logs, (size_t)WORKER_TCP_LOGS * TCP_SENT_LOG_SIZE);
-  return rc ? rc : transport_tcp.init(w);
+  for (uint32_t i = 0; rc == 0 && i < TRANSPORTS_MAX; i++)
+    if (w->transport[i] && w->transport[i]->init)
+      rc = w->transport[i]->init(w);
+  return rc;
 }
 
 int worker_add_app(struct worker *w, struct app_worker *a) {
@@ -242,7 +250,7 @@ static void worker_hint_dhcp(struct worker *w) {
   const struct session *s = NULL;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     s = pool_ref(&w->sessions, i);
-    if (ip_addr_is4(&s->local) && !ip_is_local(w->ip, &s->local))
+    if (ip_addr_is4(&s->local) && !ip_addr_is_any(&s->local) && !ip_is_local(w->ip, &s->local))
       break;
     s = NULL;
   }
@@ -256,7 +264,10 @@ int worker_adopt(struct worker *w) {
   __atomic_store_n(&w->tcbs.block->epoch, w->tcbs.block->epoch + 1, __ATOMIC_RELEASE);
   (void)listen_refresh(w);
   (void)timewait_adopt(w);
-  int n = transport_tcp.adopt(w, w->now);
+  int n = 0;
+  for (uint32_t i = 0; i < TRANSPORTS_MAX; i++)
+    if (w->transport[i] && w->transport[i]->adopt)
+      n += w->transport[i]->adopt(w, w->now);
   tcb_recount(&w->tcbs);
   for (uint32_t i = 0; i < w->n_apps; i++) {
     adopt_records(w, w->app[i]);
@@ -273,10 +284,8 @@ int worker_adopt(struct worker *w) {
 void worker_path_back(struct worker *w) {
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
-    if (s->dead || !s->ops || tcp_synchronized(tcp_state(&s->tcp)))
-      continue;
-    tcp_path_back(&w->tcp, &s->tcp);
-    session_dirty(w, s);
+    if (!s->dead && s->ops && s->ops->path_back)
+      s->ops->path_back(w, s);
   }
 }
 
@@ -317,7 +326,7 @@ static void worker_look_ports(struct worker *w) {
 static void worker_fire(struct timer_ent *ent, void *ctx) {
   struct worker *w = ctx;
   struct session *s = container_of(ent, struct session, timer);
-  if (s->ops)
+  if (s->ops && s->ops->timer)
     s->ops->timer(w, s, w->now);
 }
 

@@ -21,8 +21,10 @@
 #include "svc/idle.h"
 #include "tcb.h"
 #include "tcp/tcp.h"
+#include "tcp/tcp_counters.h"
 #include "timewait.h"
 #include "transport.h"
+#include "udp/udp.h"
 
 #define WORKER_APPS_MAX   1024u
 #define WORKER_RX_BURST   64u
@@ -70,9 +72,12 @@ struct worker {
   struct timewait timewait;
   struct timer_wheel wheel;
   usec_t ip_next;
+  const struct transport_ops *transport[TRANSPORTS_MAX];
+  const struct transport_ops *transport_ip[256];
   struct tcp_env tcp;
   void *tcp_logs;                         /* of tcp_env_memory */
   uint16_t port_moves[WORKER_PORT_MOVES]; /* RFC 6056 3.3.4: how far the walk of a destination's ports has come */
+  struct udp_env udp;
   /* apps */
   struct app_worker *app[WORKER_APPS_MAX];
   uint32_t n_apps;
@@ -96,7 +101,7 @@ struct worker_control {
 };
 extern const struct worker_control *worker_control;
 
-/** `counters`: EC_N + TCP_N_COUNTERS + IPC_N values. `clock` NULL = CLOCK_MONOTONIC. 0 or -errno. */
+/** `counters`: EC_N + TCP_N_COUNTERS + IPC_N + UDP_N_COUNTERS values. `clock` NULL = CLOCK_MONOTONIC. 0 or -errno. */
 int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control, usec_t (*clock)(void));
 void worker_fini(struct worker *w);
 /** Take over fds of the packet and TCB segments and the link bells. 0 or -errno/-EPROTO. */

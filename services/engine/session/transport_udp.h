@@ -1,0 +1,25 @@
+/*
+ * What the two halves of UDP's glue call of each other: transport_udp.c (life, input) and transport_udp_tx.c (output).
+ */
+#ifndef HS_ENGINE_TRANSPORT_UDP_H
+#define HS_ENGINE_TRANSPORT_UDP_H
+
+#include "worker.h"
+
+static inline struct udp_conn *udp_of(struct session *s) {
+  return (struct udp_conn *)(void *)s->priv;
+}
+
+/** Tells the app of an error, once more even if it is the same as the last one. */
+void udp_tell(struct session *s, int err);
+/** A free port for a session that has none; it can receive from then on. 0 or -EADDRNOTAVAIL. */
+int udp_port_choose(struct worker *w, struct session *s);
+/** Everything was sent, and the app is gone. */
+void udp_end(struct worker *w, struct session *s);
+/** Room for the longest datagram with headers before it. 0 or -ENOMEM. */
+int udp_scratch_init(struct worker *w);
+/** transport_ops.output, .input */
+int udp_output(struct worker *w, struct session *s, usec_t now);
+int udp_input(struct worker *w, struct pkt *p, usec_t now);
+
+#endif
