@@ -51,7 +51,22 @@
     "give up data unacknowledged for so long unless TCP_USER_TIMEOUT (RFC 5482); 0 = data-retries decide")             \
   X(ecn, "ecn", CHOICE, "", 0, 2, 1, "passive", NEW, "off passive on",                                                 \
     "explicit congestion notification (RFC 3168); passive: when the peer asks for it")                                 \
-  X(fastopen, "fastopen", CHOICE, "", 0, 0, 0, "off", NEW, "off", "data in SYNs (RFC 7413)")
+  X(fastopen, "fastopen", CHOICE, "", 0, 0, 0, "off", NEW, "off", "data in SYNs (RFC 7413)")                           \
+  X(rcv_buf_min, "receive-buffer-min", SIZE, "bytes", 4096, 14680064, 4096, "4k", NEW, "",                             \
+    "least that SO_RCVBUF sets")                                                                                       \
+  X(rcv_buf, "receive-buffer", SIZE, "bytes", 16384, 14680064, 262144, "256k", NEW, "",                                \
+    "receive buffer of a new connection")                                                                              \
+  X(rcv_buf_max, "receive-buffer-max", SIZE, "bytes", 16384, 14680064, 4194304, "4M", NEW, "",                         \
+    "receive buffers grow with rate and round trip up to this, and to engine.fifo.rx-max")                             \
+  X(snd_buf_min, "send-buffer-min", SIZE, "bytes", 4096, 14680064, 4096, "4k", NEW, "", "least that SO_SNDBUF sets")   \
+  X(snd_buf, "send-buffer", SIZE, "bytes", 16384, 14680064, 262144, "256k", NEW, "",                                   \
+    "send buffer of a new connection")                                                                                 \
+  X(snd_buf_max, "send-buffer-max", SIZE, "bytes", 16384, 14680064, 4194304, "4M", NEW, "",                            \
+    "send buffers grow to twice the congestion window up to this, and to engine.fifo.tx-max")                          \
+  X(rcv_auto, "receive-buffer-auto", BOOL, "", 0, 1, 1, "true", ALL, "",                                               \
+    "receive buffers grow unless SO_RCVBUF fixes them")                                                                \
+  X(pacing, "pacing", BOOL, "", 0, 1, 1, "true", ALL, "",                                                              \
+    "data leaves spread over the round trip where that is 4 ms or more")
 
 #define ABI_TUNE_ENUM_(field, name, kind, unit, lo, hi, def, text, reach, words, help) ABI_TUNE_##field,
 enum abi_tunable { ABI_TUNABLES(ABI_TUNE_ENUM_) ABI_TUNE_N };
@@ -60,7 +75,11 @@ enum abi_tunable { ABI_TUNABLES(ABI_TUNE_ENUM_) ABI_TUNE_N };
 /* X(lower, higher): two tunables whose values must stand in this order. */
 #define ABI_TUNE_ORDER(X)                                                                                              \
   X(rto_min, rto_initial)                                                                                              \
-  X(rto_initial, rto_max)
+  X(rto_initial, rto_max)                                                                                              \
+  X(rcv_buf_min, rcv_buf)                                                                                              \
+  X(rcv_buf, rcv_buf_max)                                                                                              \
+  X(snd_buf_min, snd_buf)                                                                                              \
+  X(snd_buf, snd_buf_max)
 
 #define ABI_TUNE_ROOM 64u
 _Static_assert(ABI_TUNE_N <= ABI_TUNE_ROOM, "every tunable has a word and a bit");

@@ -6,6 +6,7 @@
  */
 #include "worker.h"
 
+#include "base/bits.h"
 #include "base/fault.h"
 #include "tcp/tcp_tw.h"
 #include "transport_tcp.h"
@@ -66,11 +67,18 @@ static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
   struct session *s = conn_session(c);
   struct worker *w = ctx;
   if (!s->e)
-    return s->app_closed ? 0 : w->cfg->rx_fifo_max;
+    return s->app_closed ? 0 : HS_MIN(c->rcv_buf, w->cfg->rx_fifo_max);
   int64_t room = fifo_prod_room(&s->rx);
   if (room < 0)
     app_suspect(s->app, "rx fifo: impossible head");
   return room < 0 ? 0 : (uint32_t)room;
+}
+
+static void op_rx_limit(void *ctx, struct tcp_conn *c, uint32_t bytes) {
+  struct session *s = conn_session(c);
+  struct worker *w = ctx;
+  if (s->e)
+    fifo_prod_size_set(&s->rx, HS_MIN(bytes, w->cfg->rx_fifo_max));
 }
 
 /* --- transmit --- */
@@ -256,6 +264,8 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
     app_slot_put(a, slot);
     return 0;
   }
+  op_rx_limit(w, c, c->rcv_buf);
+  __atomic_store_n(&e->tx_limit, w->tcp.cfg.snd_buf, __ATOMIC_RELAXED);
   offer_unpark(s);
   offer_wait(w, s, l);
   e->local = d->local;
@@ -278,6 +288,7 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
 const struct tcp_env_ops transport_tcp_ops = {.rx_place = op_rx_place,
                                               .rx_publish = op_rx_publish,
                                               .rx_room = op_rx_room,
+                                              .rx_limit = op_rx_limit,
                                               .tx_used = op_tx_used,
                                               .tx_release = op_tx_release,
                                               .send = op_send,
@@ -308,6 +319,9 @@ static void tcp_settle(struct worker *w, struct session *s) {
     session_unbind_record(w, s, 0);
     return;
   }
+  uint32_t limit = HS_MIN(tcp_send_buffer(&w->tcp, tcp_of(s), s->e->tx_limit), w->cfg->tx_fifo_max);
+  if (limit != s->e->tx_limit) /* a writer that waits looks when what it waited for is acknowledged */
+    __atomic_store_n(&s->e->tx_limit, limit, __ATOMIC_RELEASE);
   figures_due(w, s);
 }
 
@@ -432,6 +446,7 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   d->slot_gen = s->gen;
   s->e->tcb = s->tcb;
   s->e->gen = s->gen;
+  __atomic_store_n(&s->e->tx_limit, w->tcp.cfg.snd_buf, __ATOMIC_RELAXED);
   FAULT_POINT("session.connect.record");
   session_set_state(s, ABI_SESS_CONNECTING);
   FAULT_POINT("session.connect.tcb");

@@ -3,6 +3,7 @@
  */
 #include "tunables.h"
 
+#include "base/bits.h"
 #include "base/fault.h"
 #include "worker.h"
 
@@ -12,7 +13,6 @@
 static void tunables_merge(struct tcp_config *out, const struct config *cfg, const struct abi_tunables *t,
                            uint64_t set) {
   tcp_config_defaults(out);
-  out->rcv_buf_max = cfg->rx_fifo_max;
   for (uint32_t i = 0; i < ABI_TUNE_N; i++) {
     (void)tcp_tunable_put(out, i, config_tunable_value(cfg, i));
     if (set >> i & 1)
@@ -25,6 +25,12 @@ void tunables_read(struct tcp_config *out, const struct config *cfg, const struc
   tunables_merge(out, cfg, t, __atomic_load_n(&t->set, __ATOMIC_ACQUIRE));
   if (tcp_tunable_order(out, &lower, &higher)) /* the configuration was changed under what had been set */
     tunables_merge(out, cfg, t, 0);
+  uint32_t *rx[] = {&out->rcv_buf_min, &out->rcv_buf, &out->rcv_buf_max};
+  uint32_t *tx[] = {&out->snd_buf_min, &out->snd_buf, &out->snd_buf_max};
+  for (unsigned i = 0; i < ARRAY_LEN(rx); i++) { /* no fifo holds more */
+    *rx[i] = HS_MIN(*rx[i], cfg->rx_fifo_max);
+    *tx[i] = HS_MIN(*tx[i], cfg->tx_fifo_max);
+  }
 }
 
 void tunables_apply(struct worker *w) {
@@ -34,7 +40,7 @@ void tunables_apply(struct worker *w) {
 int tunables_set(struct abi_tunables *t, const struct config *cfg, uint32_t id, uint32_t value, uint32_t *lower,
                  uint32_t *higher) {
   struct tcp_config try;
-  tunables_read(&try, cfg, t);
+  tunables_merge(&try, cfg, t, t->set);
   int rc = tcp_tunable_put(&try, id, value);
   if (rc)
     return rc;

@@ -69,6 +69,8 @@ struct tcp_env_ops {
   void (*rx_publish)(void *ctx, struct tcp_conn *c, uint32_t n);
   /** Bytes beyond rcv_nxt that may be promised now (fifo limit − unread bytes), ≥ 0. */
   uint32_t (*rx_room)(void *ctx, struct tcp_conn *c);
+  /** The rx fifo may hold `bytes` from now on: buffers grow with the path. May be NULL: they have one size for ever. */
+  void (*rx_limit)(void *ctx, struct tcp_conn *c, uint32_t bytes);
   /** Bytes in the tx fifo from its head (= snd_una): acknowledged ones are gone. */
   uint32_t (*tx_used)(void *ctx, struct tcp_conn *c);
   /** tx head += n: n bytes are acknowledged. */
@@ -101,8 +103,10 @@ struct tcp_config {
   uint32_t keepidle_s, keepintvl_s, keepcnt;
   uint32_t user_timeout_ms;
   uint32_t init_cwnd_segs;
-  uint32_t orphans_max; /* the session layer's */
-  uint32_t rcv_buf_max; /* for the window scale we offer */
+  uint32_t orphans_max;                       /* the session layer's */
+  uint32_t rcv_buf_min, rcv_buf, rcv_buf_max; /* bytes; the greatest gives the window scale we offer */
+  uint32_t snd_buf_min, snd_buf, snd_buf_max;
+  uint8_t rcv_auto; /* receive buffers grow with the path */
 };
 void tcp_config_defaults(struct tcp_config *cfg);
 /** Value of a tunable (enum abi_tunable) in its unit; 0 for another number. */
@@ -202,6 +206,8 @@ void tcp_abort(struct tcp_env *e, struct tcp_conn *c, int err, usec_t now);
 void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t mtu, seq32_t seq, usec_t now);
 /** The app changed options (struct abi_options, copied and checked by the caller). */
 void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options *opt, usec_t now);
+/** Bytes that the app may hold in the tx fifo: enough for twice the congestion window, or what SO_SNDBUF says. */
+uint32_t tcp_send_buffer(const struct tcp_env *e, const struct tcp_conn *c, uint32_t now_allowed);
 /** Figures for TCP_INFO and show session. */
 void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out);
 void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_more *out);

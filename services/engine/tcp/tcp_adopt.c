@@ -157,6 +157,7 @@ int tcp_adopt(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t
   c->last_tx = now;
   if (tcp_synchronized(d->state) && d->snd_max != c->snd_una)
     c->recovery = TCP_LOSS;
+  tcp_rbuf_adopt(e, c);
   adopt_ranges(c);
   adopt_timers(e, c, now);
   c->ack_now = tcp_synchronized(d->state) != 0;

@@ -66,6 +66,7 @@
   X(zero_window_probes, info, "probes of a closed window")                                                             \
   X(keepalive_probes, info, "keep-alive probes")                                                                       \
   X(window_updates, info, "ACKs sent to open the window")                                                              \
+  X(rcv_buf_grown, info, "times a receive buffer grew with rate and round trip")                                       \
   X(delayed_acks, info, "ACKs sent by the delayed-ACK timer")                                                          \
   X(timeouts, warn, "connections given up for want of answers")                                                        \
   X(icmp_ignored, warn, "ICMP messages about segments that are not out (RFC 5927 4)")                                  \

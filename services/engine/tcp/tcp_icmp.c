@@ -57,6 +57,7 @@ void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options
   if (opt->cc != 0 && opt->cc <= tcp_cc_count)
     tcp_cc_change(c, opt->cc - 1u);
   tcp_open_mss(c);
+  tcp_rbuf_options(e, c);
   c->probes = 0;
   tcp_timer_keep_restart(e, c, now);
   if (tcp_synchronized(tcp_state(c)) && (before & ~opt->flags & ABI_OPT_CORK))

@@ -174,8 +174,16 @@ void tcp_rtt_on_ack(const struct tcp_env *e, struct tcp_conn *c, const struct tc
 
 /* tcp_wnd.c */
 uint32_t tcp_wnd_current(const struct tcp_conn *c);
-uint16_t tcp_wnd_select(struct tcp_env *e, struct tcp_conn *c);
+uint16_t tcp_wnd_select(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 uint16_t tcp_wnd_syn(struct tcp_env *e, struct tcp_conn *c);
 uint8_t tcp_wnd_scale_for(uint32_t buf);
+
+/* tcp_rbuf.c: the receive buffer's size */
+void tcp_rbuf_init(struct tcp_env *e, struct tcp_conn *c);
+void tcp_rbuf_adopt(struct tcp_env *e, struct tcp_conn *c);
+void tcp_rbuf_options(struct tcp_env *e, struct tcp_conn *c);
+uint32_t tcp_rbuf_greatest(const struct tcp_env *e, const struct abi_tcb *d);
+uint32_t tcp_rbuf_measure(struct tcp_env *e, struct tcp_conn *c, uint32_t room, usec_t now);
+void tcp_rbuf_rtt(struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 
 #endif

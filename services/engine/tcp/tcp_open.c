@@ -77,6 +77,7 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->last_rx = now;
   c->snd_una = c->snd_nxt = c->snd_sml = c->recover = c->ecn_until = d->iss;
   tcp_rtt_init(e, c);
+  tcp_rbuf_init(e, c);
   tcp_open_mss(c);
   c->cc->init(c, e->cfg.init_cwnd_segs);
 }
@@ -91,7 +92,7 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
   d->rcv_mss = (uint16_t)HS_CLAMP(mtu > head ? mtu - head : 0, MSS_MIN, 65535u);
   if (d->opt.mss != 0)
     d->rcv_mss = (uint16_t)HS_CLAMP(d->opt.mss, MSS_MIN, (uint32_t)d->rcv_mss);
-  d->rcv_wscale = tcp_wnd_scale_for(e->cfg.rcv_buf_max);
+  d->rcv_wscale = tcp_wnd_scale_for(tcp_rbuf_greatest(e, d));
   d->nego = (uint8_t)((e->cfg.sack ? ABI_TCB_SACK : 0) | (e->cfg.timestamps ? ABI_TCB_TS : 0) |
                       (e->cfg.wscale ? ABI_TCB_WSCALE : 0) | (e->cfg.ecn == TCP_ECN_ON ? ABI_TCB_ECN : 0));
   d->cc = d->opt.cc != 0 && d->opt.cc <= tcp_cc_count ? (uint8_t)(d->opt.cc - 1)

@@ -23,7 +23,7 @@ static void output_fill(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_ou
   out->seq = seq;
   out->ack = c->rcv_nxt;
   out->flags = flags;
-  out->wnd = tcp_wnd_select(e, c);
+  out->wnd = tcp_wnd_select(e, c, now);
   out->tos = d->opt.tos;
   if (d->nego & ABI_TCB_TS) { /* RFC 7323 3.2: in every segment once agreed; RST: SHOULD */
     out->opts.present |= TCP_OPT_HAS_TS;

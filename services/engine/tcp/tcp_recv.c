@@ -96,6 +96,8 @@ void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *se
   if (!recv_open(tcp_state(c)) || (len == 0 && !fin) || recv_orphan(e, c, seg, now))
     return;
   recv_learn_mss(c, seg);
+  if (len > 0)
+    tcp_rbuf_rtt(c, seg, now);
   if (seq_lt(seq, c->rcv_nxt)) { /* trim what is here already */
     skip = HS_MIN(c->rcv_nxt - seq, len);
     if (skip > 0)
@@ -130,6 +132,7 @@ int tcp_recv_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in
   if (seg->len > tcp_wnd_current(c) || !tcp_ooo_empty(c))
     return 0;
   recv_learn_mss(c, seg);
+  tcp_rbuf_rtt(c, seg, now);
   if (!recv_in_order(e, c, seg, 0, seg->len, now))
     return 1;
   TCP_COUNT(e, fast_data);

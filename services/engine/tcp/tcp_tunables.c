@@ -37,7 +37,7 @@ static void tunable_store(struct tcp_config *cfg, const struct tunable *t, uint3
 }
 
 void tcp_config_defaults(struct tcp_config *cfg) {
-  *cfg = (struct tcp_config){.rcv_buf_max = 4u << 20};
+  memset(cfg, 0, sizeof *cfg);
   for (uint32_t i = 0; i < ABI_TUNE_N; i++)
     tunable_store(cfg, &tunables[i], tunables[i].def);
 }

@@ -1,0 +1,122 @@
+/*
+ * Sizes of the buffers. The receive buffer grows with the path: it shall hold what the app reads in two round trips,
+ * and more while the sender's rate still doubles, so that the window is never what limits (the idea of Fisk and Feng,
+ * "Dynamic right-sizing", 2001; RFC 7323 1.1 on why windows must be large). The send buffer holds two congestion
+ * windows: one that is out, one that follows. SO_RCVBUF and SO_SNDBUF fix them. They never get smaller: what was
+ * promised stays promised (tcp_wnd.c). Called by tcp_open.c, tcp_recv.c, tcp_wnd.c and the session layer; worker's
+ * thread.
+ */
+#include "tcp_int.h"
+
+#define RBUF_SEGS    16u      /* besides, so that a short round trip's measure does not starve the sender */
+#define RBUF_RTT_MIN 1000u    /* µs, least round of measurement: the timestamp clock's tick (RFC 7323 5.4) */
+#define RBUF_RTT_MAX 4000000u /* µs; later samples are pauses of the sender */
+
+static void rbuf_set(struct tcp_env *e, struct tcp_conn *c, uint32_t bytes) {
+  c->rcv_buf = bytes;
+  e->ops->rx_limit(e->ctx, c, bytes);
+}
+
+static uint32_t rbuf_fixed(const struct tcp_env *e, const struct abi_tcb *d) {
+  return HS_MAX(d->opt.rcvbuf, e->cfg.rcv_buf_min);
+}
+
+/** The size that it may ever have, bytes: for the window scale (RFC 7323 2.3). */
+uint32_t tcp_rbuf_greatest(const struct tcp_env *e, const struct abi_tcb *d) {
+  return HS_MAX(d->opt.rcvbuf, e->cfg.rcv_buf_max);
+}
+
+/** A connection begins. */
+void tcp_rbuf_init(struct tcp_env *e, struct tcp_conn *c) {
+  c->rcv_buf = UINT32_MAX;
+  if (e->ops->rx_limit != NULL)
+    rbuf_set(e, c, c->d->opt.rcvbuf != 0 ? rbuf_fixed(e, c->d) : e->cfg.rcv_buf);
+}
+
+/** Its predecessor's promises must fit. */
+void tcp_rbuf_adopt(struct tcp_env *e, struct tcp_conn *c) {
+  if (e->ops->rx_limit == NULL)
+    return;
+  uint32_t room = e->ops->rx_room(e->ctx, c), promised = tcp_wnd_current(c);
+  if (promised > room)
+    rbuf_set(e, c, c->rcv_buf + (promised - room));
+}
+
+/** SO_RCVBUF was set, or set back. A lower size counts as the app reads. */
+void tcp_rbuf_options(struct tcp_env *e, struct tcp_conn *c) {
+  if (e->ops->rx_limit == NULL || c->d->opt.rcvbuf == 0 || rbuf_fixed(e, c->d) == c->rcv_buf)
+    return;
+  rbuf_set(e, c, rbuf_fixed(e, c->d));
+  c->rx_max = HS_MIN(c->rx_max, c->rcv_buf);
+}
+
+/* What the app read in the round that ends asks for this size. */
+static uint32_t rbuf_wanted(const struct tcp_env *e, const struct tcp_conn *c, uint32_t copied) {
+  uint64_t want = 2ull * copied + RBUF_SEGS * (uint64_t)c->rcv_mss;
+  if (c->rcvq_space > 0) /* the sender's rate grows: as much again as it grew, twice */
+    want += 2ull * copied * (copied - c->rcvq_space) / c->rcvq_space;
+  return (uint32_t)HS_MIN(want, (uint64_t)e->cfg.rcv_buf_max);
+}
+
+/** Look whether a round trip is over, and what the app has read in it. `room` is what the buffer has free. Returns the
+ * bytes by which the buffer has grown. */
+uint32_t tcp_rbuf_measure(struct tcp_env *e, struct tcp_conn *c, uint32_t room, usec_t now) {
+  uint32_t unread = c->rcv_buf > room ? c->rcv_buf - room : 0, t = (uint32_t)now;
+  seq32_t read = c->rcv_nxt - unread;
+  uint32_t rtt = c->rcv_rtt != 0 ? c->rcv_rtt : c->srtt8 / 8;
+  if (c->rcvq_at == 0 || seq_lt(read, c->rcvq_seq)) { /* begins; or a FIN, or a limit that was lowered */
+    c->rcvq_seq = read;
+    c->rcvq_at = t | 1u;
+    return 0;
+  }
+  if (t - c->rcvq_at < HS_MAX(rtt, RBUF_RTT_MIN))
+    return 0;
+  uint32_t copied = read - c->rcvq_seq, grown = 0;
+  if (copied > c->rcvq_space) {
+    uint32_t want = rbuf_wanted(e, c, copied);
+    if (e->cfg.rcv_auto && c->d->opt.rcvbuf == 0 && want > c->rcv_buf) {
+      grown = want - c->rcv_buf;
+      TCP_COUNT(e, rcv_buf_grown);
+      rbuf_set(e, c, want);
+    }
+    c->rcvq_space = copied;
+  }
+  c->rcvq_seq = read;
+  c->rcvq_at = t | 1u;
+  return grown;
+}
+
+static void rbuf_sample(struct tcp_conn *c, uint32_t us, int upper_bound) {
+  us = HS_MIN(us, RBUF_RTT_MAX);
+  if (c->rcv_rtt == 0 || (upper_bound && us < c->rcv_rtt))
+    c->rcv_rtt = HS_MAX(us, 1u);
+  else if (!upper_bound)
+    c->rcv_rtt = c->rcv_rtt - c->rcv_rtt / 8 + us / 8;
+}
+
+/** Data came: what does it say about the round trip? With timestamps, the time since what it echoes; without, the time
+ * in which a window came, which is no less than a round trip. */
+void tcp_rbuf_rtt(struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) {
+  const struct tcp_opts *o = &seg->hdr.opts;
+  if (c->d->nego & ABI_TCB_TS) {
+    if ((o->present & TCP_OPT_HAS_TS) && o->ts_ecr != 0 && seg->len >= c->rcv_mss) {
+      uint32_t ms = tcp_open_ts(c->d, now) - o->ts_ecr;
+      if (ms < RBUF_RTT_MAX / 1000)
+        rbuf_sample(c, HS_MAX(ms * 1000, RBUF_RTT_MIN), 0);
+    }
+    return;
+  }
+  if (c->rcv_rtt_at != 0 && seq_lt(c->rcv_nxt, c->rcv_rtt_seq))
+    return;
+  if (c->rcv_rtt_at != 0)
+    rbuf_sample(c, (uint32_t)now - c->rcv_rtt_at, 1);
+  c->rcv_rtt_seq = c->rcv_nxt + HS_MAX(tcp_wnd_current(c), 1u);
+  c->rcv_rtt_at = (uint32_t)now | 1u;
+}
+
+uint32_t tcp_send_buffer(const struct tcp_env *e, const struct tcp_conn *c, uint32_t now_allowed) {
+  if (c->d->opt.sndbuf != 0)
+    return HS_MAX(c->d->opt.sndbuf, e->cfg.snd_buf_min);
+  uint64_t want = 2ull * c->cwnd;
+  return (uint32_t)HS_MAX(HS_MIN(want, (uint64_t)e->cfg.snd_buf_max), (uint64_t)now_allowed);
+}
