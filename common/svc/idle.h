@@ -17,13 +17,16 @@ enum idle_step { IDLE_WORK = 0, IDLE_PAUSE = 1, IDLE_YIELD = 2, IDLE_SLEEP = 3 }
 struct idle {
   enum idle_mode mode;
   uint32_t empty_polls;
-  usec_t idle_since;
-  usec_t yield_started;
+  usec_t idle_since;     /* first empty poll since work or sleep */
+  usec_t worked_until;   /* first empty poll since work */
   usec_t no_yield_until; /* guard: yields that took > 300 µs mean that others need the core */
   uint32_t slow_yields;  /* such yields in a row */
-  uint32_t vain;         /* yielding phases in a row that ended in sleep */
-  uint32_t skipped;      /* phases left out since */
-  uint8_t yielding;      /* the last step was a yield */
+  /* Gaps between pieces of work tend to follow each other in a pattern (an answer comes soon, the next request late),
+   * so there is one figure for the gap after a short one and one for the gap after a long one. */
+  uint32_t soon[2]; /* share of gaps that were short, of late: 0 … IDLE_SOON_ALL */
+  uint8_t was_soon; /* the last gap was short */
+  uint8_t in_gap;   /* no work since worked_until */
+  uint8_t waited;   /* the pauses of this gap are over: it counts */
   uint64_t sleeps, yields;
 };
 

@@ -186,27 +186,50 @@ static int idle_gap(struct idle *i, usec_t *now, usec_t us) {
   return yields;
 }
 
-/* Long gaps make yielding useless: it stops, is tried now and then, and comes back when gaps are short. */
+/* Long gaps make yielding useless: it stops, and comes back when gaps are short. */
 static void test_idle_learns(void **state) {
   (void)state;
   struct idle i;
   usec_t now = 5000000;
-  int yielding_gaps = 0;
   idle_init(&i, IDLE_MODE_ADAPTIVE);
-  for (int n = 0; n < 8; n++)
-    assert_true(idle_gap(&i, &now, 500) > 0);
+  assert_true(idle_gap(&i, &now, 500) > 0);
+  for (int n = 0; n < 20; n++)
+    (void)idle_gap(&i, &now, 500);
   for (int n = 0; n < 32; n++)
-    yielding_gaps += idle_gap(&i, &now, 500) > 0;
-  assert_int_equal(yielding_gaps, 2);
-  for (int n = 0; n < 64; n++)
+    assert_int_equal(idle_gap(&i, &now, 500), 0);
+  for (int n = 0; n < 20; n++)
     (void)idle_gap(&i, &now, 20);
+  for (int n = 0; n < 32; n++)
+    assert_true(idle_gap(&i, &now, 20) > 0);
+  assert_true(idle_gap(&i, &now, 500) > 0); /* a single long one is no pattern */
+  (void)idle_gap(&i, &now, 20);
   assert_true(idle_gap(&i, &now, 20) > 0);
+}
+
+/* An answer that comes soon after each request, requests far apart: yield for the answer, sleep for the request. */
+static void test_idle_learns_alternation(void **state) {
+  (void)state;
+  struct idle i;
+  usec_t now = 5000000;
+  idle_init(&i, IDLE_MODE_ADAPTIVE);
+  for (int n = 0; n < 40; n++) {
+    int soon = idle_gap(&i, &now, 30), late = idle_gap(&i, &now, 400);
+    if (n < 20)
+      continue;
+    assert_true(soon > 0);
+    assert_int_equal(late, 0);
+  }
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_fds),     cmocka_unit_test(test_removed_inside), cmocka_unit_test(test_timers),
-      cmocka_unit_test(test_sigterm), cmocka_unit_test(test_idle),           cmocka_unit_test(test_idle_learns),
+      cmocka_unit_test(test_fds),
+      cmocka_unit_test(test_removed_inside),
+      cmocka_unit_test(test_timers),
+      cmocka_unit_test(test_sigterm),
+      cmocka_unit_test(test_idle),
+      cmocka_unit_test(test_idle_learns),
+      cmocka_unit_test(test_idle_learns_alternation),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
