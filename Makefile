@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test bench lint format install
+.PHONY: help deps build demo test cov bench lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -21,6 +21,9 @@ demo: build ## real programs against the kernel, side by side, and every service
 
 test: deps ## build and test asan, release and tsan; ends with "N passed, N failed"
 	@tests/run
+
+cov: deps ## line coverage by room (preset cov); build/cov/coverage.txt has every file
+	@tests/cov
 
 bench: build ## figures beside the kernel's; writes docs/bench/REPORT.md (root, some minutes, a quiet machine)
 	@python3 -B tests/bench/bench.py --build build/$(PRESET)
