@@ -19,7 +19,7 @@
 typedef int opt_get_fn(struct session *s, void *buf, uint32_t *len);
 typedef int opt_set_fn(struct session *s, const void *buf, uint32_t len);
 
-static const char *const opt_cc_names[] = {"newreno", "cubic"}; /* in the order of the engine's list */
+static const char *const opt_cc_names[] = {"newreno", "cubic", "bbr"}; /* in the order of the engine's list */
 #define OPT_N_CC       (sizeof opt_cc_names / sizeof opt_cc_names[0])
 #define OPT_CC_SHIPPED "cubic" /* before a session exists: what the engine uses unless it is configured otherwise */
 

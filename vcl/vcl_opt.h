@@ -20,7 +20,7 @@ enum vcl_opt {
   VCL_OPT_USER_TIMEOUT, /* unsigned int, milliseconds */
   VCL_OPT_CORK,         /* int 0/1 */
   VCL_OPT_QUICKACK,     /* int 0/1 */
-  VCL_OPT_CONGESTION,   /* string up to 16 bytes: newreno (also reno), cubic; -ENOENT if unknown */
+  VCL_OPT_CONGESTION,   /* string up to 16 bytes: newreno (also reno), cubic, bbr; -ENOENT if unknown */
   VCL_OPT_TCP_INFO,     /* struct tcp_info of <netinet/tcp.h>, get only, *len cut to what fits */
   VCL_OPT_TOS,          /* int 0..255 (IP_TOS, IPV6_TCLASS) */
   VCL_OPT_TTL,          /* int 1..255, -1 = default (IP_TTL, IPV6_UNICAST_HOPS) */

@@ -43,7 +43,7 @@
     "initial window again when nothing was sent for an RTO (RFC 5681 4.1)")                                            \
   X(orphans_max, "orphans-max", NUM, "connections", 0, 16777216, 16384, "16384", ALL, "",                              \
     "orphans beyond this are reset")                                                                                   \
-  X(cc, "congestion-control", CHOICE, "", 0, 1, 1, "cubic", NEW, "newreno cubic",                                      \
+  X(cc, "congestion-control", CHOICE, "", 0, 2, 1, "cubic", NEW, "newreno cubic bbr",                                     \
     "unless the program sets TCP_CONGESTION (RFC 9438, RFC 5681)")                                                     \
   X(synack_retries, "syn-ack-retries", NUM, "times", 0, 30, 5, "5", ALL, "",                                           \
     "SYN-ACK retransmissions before a half-open connection is given up")                                               \

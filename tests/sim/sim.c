@@ -37,7 +37,7 @@ static int sim_app_busy(const struct sim *s, int id) {
   return !h->ended && h->written < s->cfg.bytes[id] && h->tx.tail - h->tx.head < h->tx.size;
 }
 
-static usec_t sim_next(const struct sim *s) {
+usec_t sim_next(const struct sim *s) {
   usec_t t = sim_path_next(s);
   for (int i = 0; i < 2; i++) {
     const struct sim_host *h = &s->host[i];
@@ -98,11 +98,12 @@ static void sim_stuck(struct sim *s) {
            (unsigned long long)a->read, (unsigned long long)b->read, s->crash_name);
 }
 
-int sim_run(struct sim *s, const struct sim_case *cfg) {
+int sim_begin(struct sim *s, const struct sim_case *cfg, usec_t *line) {
   memset(s, 0, sizeof *s);
   s->cfg = *cfg;
   s->victim = -1;
   s->now = 1000000;
+  s->line_free = line != NULL ? line : s->line_own;
   rng_init(&s->rng, cfg->seed);
   for (int i = 0; i < 2; i++) {
     s->addr[i] = ip_addr_from4(0x0a000001u + (uint32_t)i);
@@ -118,22 +119,33 @@ int sim_run(struct sim *s, const struct sim_case *cfg) {
   sim_host_connect(s, 0);
   if (cfg->simultaneous_open)
     sim_host_connect(s, 1);
-  while (!s->fault[0] && !(sim_host_done(s, 0) && sim_host_done(s, 1))) {
-    usec_t t = sim_next(s);
-    if (t == UINT64_MAX || t > SIM_TIME_MAX || s->steps++ > SIM_STEPS_MAX) {
-      sim_stuck(s);
-      break;
-    }
-    s->now = HS_MAX(t, s->now);
-    while (sim_path_due(s, s->now) && !s->fault[0])
-      sim_path_deliver(s);
-    sim_step_host(s, 0);
-    sim_step_host(s, 1);
+  return 0;
+}
+
+int sim_step(struct sim *s) {
+  if (!s->fault[0] && sim_host_done(s, 0) && sim_host_done(s, 1)) {
+    sim_final(s);
+    return s->fault[0] ? -1 : 0;
+  }
+  usec_t t = sim_next(s);
+  if (t == UINT64_MAX || t > SIM_TIME_MAX || s->steps++ > SIM_STEPS_MAX)
+    sim_stuck(s);
+  if (s->fault[0])
+    return -1;
+  s->now = HS_MAX(t, s->now);
+  while (sim_path_due(s, s->now) && !s->fault[0])
+    sim_path_deliver(s);
+  sim_step_host(s, 0);
+  sim_step_host(s, 1);
+  return s->fault[0] ? -1 : 1;
+}
+
+int sim_run(struct sim *s, const struct sim_case *cfg) {
+  int r = sim_begin(s, cfg, NULL);
+  while (r >= 0 && (r = sim_step(s)) > 0) {
   }
   fault_disarm();
-  if (!s->fault[0])
-    sim_final(s);
-  return s->fault[0] ? -1 : 0;
+  return r;
 }
 
 void sim_fini(struct sim *s) {

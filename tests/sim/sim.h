@@ -25,7 +25,12 @@ struct sim_case {
   uint8_t family; /* 4 or 6 */
   uint8_t gro;    /* bursts stay whole on the path (as AF_PACKET with vnet headers) instead of being cut */
   uint8_t no_sack, no_ts, no_wscale;
-  uint8_t newreno;     /* instead of the default, cubic */
+  uint8_t newreno; /* instead of the default, cubic */
+  const char *cc;  /* or any other by its name; NULL = none */
+  uint8_t no_pacing;
+  uint8_t ecn;         /* enum tcp_ecn of both hosts */
+  uint32_t mark_ce;    /* chance that a packet that may be marked is */
+  uint32_t mark_queue; /* with rate: packets that find more bytes than this in the queue are marked; 0 = none */
   uint8_t close_first; /* 0 = both at their end, 1 = the client closes as soon as all is read, … 2 = simultaneously */
   uint8_t simultaneous_open;
   uint8_t parked;     /* the server's app takes offers only after a while */
@@ -107,7 +112,9 @@ struct sim {
   struct sim_host host[2]; /* 0 connects, 1 listens */
   struct sim_pkt *heap;
   uint32_t n_heap, heap_room;
-  usec_t line_free[2];
+  usec_t line_own[2], *line_free; /* when each direction's line is free: line_own, or one shared with other sims */
+  usec_t queue_max;               /* longest wait for the line from client to server, µs */
+  uint64_t marked;
   struct ip_addr addr[2];
   jmp_buf crashed;
   int victim;
@@ -119,6 +126,11 @@ struct sim {
 
 /** Run a case to its end. 0, or -1 with sim->fault filled. The caller owns *s and calls sim_fini. */
 int sim_run(struct sim *s, const struct sim_case *cfg);
+/** The same in steps, so that several can share a line (s->line_free): begin; then as long as sim_step returns 1, the
+ * sim with the earliest sim_next is stepped. sim_step: 0 = at its end, -1 = fault. Cases with crash_in run alone. */
+int sim_begin(struct sim *s, const struct sim_case *cfg, usec_t *line);
+usec_t sim_next(const struct sim *s);
+int sim_step(struct sim *s);
 void sim_fini(struct sim *s);
 
 /** Byte `pos` of the stream that host `from` sends. */

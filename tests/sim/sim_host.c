@@ -174,8 +174,10 @@ static void host_env(struct sim_host *h) {
   tcp_config_defaults(&h->env.cfg);
   h->env.cfg.sack = !c->no_sack;
   h->env.cfg.timestamps = !c->no_ts;
-  if (c->newreno)
-    h->env.cfg.cc = (uint8_t)tcp_cc_find("newreno");
+  if (c->newreno || c->cc != NULL)
+    h->env.cfg.cc = (uint8_t)tcp_cc_find(c->cc != NULL ? c->cc : "newreno");
+  h->env.cfg.pacing = !c->no_pacing;
+  h->env.cfg.ecn = c->ecn;
   h->env.cfg.wscale = !c->no_wscale;
   h->env.cfg.rcv_buf_max = c->fifo[h->id];
   h->env.cfg.data_retries = 30; /* the path is bad, but it is never gone */

@@ -50,7 +50,21 @@ static struct sim_pkt heap_pop(struct sim *s) {
 
 /* --- sending --- */
 
-static void path_emit(struct sim *s, int to, const uint8_t *bytes, uint32_t len, uint32_t gso) {
+/* A router's mark (RFC 3168 5), on what may be marked. */
+static void path_mark(struct sim *s, uint8_t *ip) {
+  int four = ip[0] >> 4 == 4;
+  uint8_t *at = &ip[1], ect = four ? *at & 3u : *at >> 4 & 3u;
+  if (ect == 0 || ect == 3)
+    return;
+  *at |= four ? 3u : 0x30u;
+  if (four) {
+    cksum_store(ip + 10, 0);
+    cksum_store(ip + 10, cksum_fold(cksum_add(0, ip, (size_t)(ip[0] & 15u) * 4)));
+  }
+  s->marked++;
+}
+
+static void path_emit(struct sim *s, int to, uint8_t *bytes, uint32_t len, uint32_t gso) {
   const struct sim_case *c = &s->cfg;
   if (to == 1 && len > 120 && c->lose_every != 0 && ++s->client_data % c->lose_every == 0) {
     s->lost++;
@@ -63,9 +77,15 @@ static void path_emit(struct sim *s, int to, const uint8_t *bytes, uint32_t len,
       s->lost++;
       return;
     }
+    if (c->mark_queue && (start - s->now) * c->rate / 1000 > c->mark_queue)
+      path_mark(s, bytes);
+    if (to == 1)
+      s->queue_max = HS_MAX(s->queue_max, start - s->now);
     s->line_free[to] = start + (usec_t)len * 1000 / c->rate;
     at = s->line_free[to] + c->delay;
   }
+  if (rng_chance_ppm(&s->rng, c->mark_ce))
+    path_mark(s, bytes);
   if (c->jitter)
     at += rng_below(&s->rng, c->jitter);
   if (rng_chance_ppm(&s->rng, c->late))
@@ -173,6 +193,7 @@ static int path_parse(struct sim *s, const struct sim_pkt *p, struct tcp_seg_in 
   if (thl < 0)
     return 0;
   seg->len = len - (uint32_t)thl;
+  seg->ce = (ih.tos & 3u) == 3u;
   uint32_t cut = seg->len / 3; /* two pieces, as from scattered slots */
   pieces[0] = (struct tcp_piece){p->bytes + ihl + thl, cut};
   pieces[1] = (struct tcp_piece){p->bytes + ihl + thl + cut, seg->len - cut};

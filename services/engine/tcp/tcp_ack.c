@@ -139,5 +139,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
     tcp_loss_on_ack(e, c, acked, dup, &news, ack_ecr(c, seg), now);
   if ((h->flags & TCP_ECE) && (c->d->nego & ABI_TCB_ECN))
     tcp_ecn_echoed(e, c, now);
+  if (c->cc->sample != NULL)
+    c->cc->sample(c, &e->rate, news.delivered, c->recovery != TCP_OPEN && c->lost > 0, now);
   return 0;
 }

@@ -5,7 +5,7 @@
 #include "tcp_int.h"
 
 /* The order is part of the ABI: abi_options.cc is 1 + index, and vcl/opt.c knows the names. */
-const struct tcp_cc_ops *const tcp_cc_list[] = {&tcp_cc_newreno, &tcp_cc_cubic};
+const struct tcp_cc_ops *const tcp_cc_list[] = {&tcp_cc_newreno, &tcp_cc_cubic, &tcp_cc_bbr};
 const uint32_t tcp_cc_count = ARRAY_LEN(tcp_cc_list);
 
 int tcp_cc_find(const char *name) {
@@ -29,8 +29,10 @@ uint32_t tcp_cc_reduced(const struct tcp_conn *c, uint32_t bytes) {
 /** What the algorithms remember beside cwnd and ssthresh begins anew. */
 void tcp_cc_forget(struct tcp_conn *c) {
   c->cwnd_acked = 0;
+  memset(&c->bbr, 0, sizeof c->bbr); /* in the place of the others */
   c->cubic = (struct tcp_cubic){0};
-  c->hystart = (struct tcp_hystart){.end = c->snd_nxt, .last = UINT32_MAX, .now = UINT32_MAX};
+  if (c->cc != &tcp_cc_bbr)
+    c->hystart = (struct tcp_hystart){.end = c->snd_nxt, .last = UINT32_MAX, .now = UINT32_MAX};
 }
 
 /** Another algorithm from now on (TCP_CONGESTION); cwnd and ssthresh stay. `index` is below tcp_cc_count. */

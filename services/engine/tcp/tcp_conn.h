@@ -25,6 +25,7 @@ enum tcp_timer_id {
   TCP_T_KEEP,    /* keep-alive, RFC 9293 3.8.4 */
   TCP_T_LIFE,    /* TIME_WAIT, FIN_WAIT_2 of an orphan, user timeout, parked */
   TCP_T_REO, /* a hole has been open for the reordering window, RFC 8985 6.2; without a hole: tail loss probe, 7.2 */
+  TCP_T_PACE, /* more may leave (tcp_pace.c) */
   TCP_T_N,
 };
 
@@ -98,6 +99,28 @@ struct tcp_hystart {
   uint8_t pad[2];
 };
 
+struct tcp_bbr_max {
+  uint32_t round, bw;
+};
+
+/** BBR version 1 (tcp_cc_bbr.c). Times in µs modulo 2^32, rates in bytes per second. */
+struct tcp_bbr {
+  struct tcp_bbr_max max[3];       /* delivery rate: greatest of ten rounds first */
+  uint32_t round, round_end;       /* round trips, and what was delivered when the present one ends */
+  uint32_t rtprop, rtprop_at;      /* least round trip, and when it was seen */
+  uint32_t done_at;                /* end of PROBE_RTT; 0 = not yet down to four segments */
+  uint32_t cycle_at;               /* when this phase of PROBE_BW began */
+  uint32_t full_bw;                /* what STARTUP has to exceed by a quarter */
+  uint32_t rate;                   /* to pace at */
+  uint32_t prior_cwnd;             /* before recovery or PROBE_RTT */
+  uint8_t mode, cycle, full_rounds;
+  uint8_t begun, filled;           /* the model is in use; STARTUP has found the pipe full */
+  uint8_t round_start, done_round; /* this ACK begins a round; PROBE_RTT has lasted one */
+  uint8_t conserve;                /* the first round of a recovery: what arrives lets out as much */
+  uint8_t idle;                    /* restarting */
+  uint8_t pad[3];
+};
+
 struct tcp_conn {
   struct abi_tcb *d;
   const struct tcp_cc_ops *cc;
@@ -135,8 +158,13 @@ struct tcp_conn {
   seq32_t rack_end;
   seq32_t reo_round; /* a DSACK before this is acknowledged counts no more, if reo_round_set */
   seq32_t tail_end;  /* snd_max after the tail loss probe, if tail */
-  struct tcp_cubic cubic;
-  struct tcp_hystart hystart;
+  union { /* of the congestion control in use */
+    struct {
+      struct tcp_cubic cubic;
+      struct tcp_hystart hystart;
+    };
+    struct tcp_bbr bbr;
+  };
 
   /* round trip, µs */
   uint32_t srtt8, rttvar4; /* scaled by 8 and 4 as RFC 6298's gains suggest */
@@ -148,6 +176,7 @@ struct tcp_conn {
 
   /* timers */
   usec_t due[TCP_T_N]; /* 0 = none */
+  usec_t pace_at;      /* before it nothing may leave that is paced */
   usec_t ordered;      /* what ops->timer was told last; UINT64_MAX = nothing */
   usec_t last_rx, last_tx;
   usec_t oow_ack_at; /* last answer to an unacceptable segment without data */

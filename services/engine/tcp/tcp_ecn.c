@@ -61,11 +61,11 @@ void tcp_ecn_in(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *
   c->ack_now = 1;
 }
 
-/** An ACK with ECE came: cwnd is reduced as by a loss, once per window of data (RFC 3168 6.1.2; RFC 9438 4.6), and
- * nothing is sent again. */
+/** An ACK with ECE came (BBR is deaf to it, as published): cwnd is reduced as by a loss, once per window of data (RFC
+ * 3168 6.1.2; RFC 9438 4.6), and nothing is sent again. */
 void tcp_ecn_echoed(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   TCP_COUNT(e, ecn_ece_in);
-  if (c->recovery != TCP_OPEN || seq_leq(c->snd_una, c->ecn_until))
+  if (c->cc->own_cwnd || c->recovery != TCP_OPEN || seq_leq(c->snd_una, c->ecn_until))
     return;
   TCP_COUNT(e, ecn_cuts);
   c->undo = TCP_UNDO_NONE;

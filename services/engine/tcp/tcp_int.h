@@ -102,6 +102,12 @@ void tcp_rack_recovery(struct tcp_conn *c);
 uint32_t tcp_rack_window(const struct tcp_conn *c);
 int tcp_rack_detect(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
+/* tcp_pace.c */
+uint32_t tcp_pace_rate(const struct tcp_env *e, const struct tcp_conn *c);
+uint32_t tcp_pace_burst(uint32_t rate, uint32_t payload);
+int tcp_pace_wait(struct tcp_conn *c, uint32_t rate, usec_t now);
+void tcp_pace_sent(struct tcp_conn *c, uint32_t rate, uint32_t len, usec_t now);
+
 /* tcp_ecn.c */
 int tcp_ecn_offered(const struct tcp_seg_in *seg);
 uint32_t tcp_ecn_syn_flags(struct tcp_env *e, struct tcp_conn *c, int passive, int again);

@@ -221,7 +221,7 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
     break;
   }
   c->lost = c->recovery != TCP_OPEN && (c->d->nego & ABI_TCB_SACK) ? tcp_sent_lost(c) : 0;
-  if (c->recovery == TCP_RECOVERY && (c->d->nego & ABI_TCB_SACK))
+  if (c->recovery == TCP_RECOVERY && (c->d->nego & ABI_TCB_SACK) && !c->cc->own_cwnd)
     tcp_prr_ack(c, news->delivered);
 }
 

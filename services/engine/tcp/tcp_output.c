@@ -149,6 +149,7 @@ struct output_plan {
   seq32_t end;      /* behind the last byte that may be sent */
   uint32_t payload; /* bytes per wire segment */
   uint32_t burst;   /* bytes per segment handed down, a multiple of payload */
+  uint32_t rate;    /* bytes per second to pace at, 0 = not paced */
   int fin;          /* our FIN follows at `end` */
   usec_t now;
 };
@@ -157,6 +158,9 @@ static void output_plan(struct tcp_env *e, struct tcp_conn *c, struct output_pla
   struct abi_tcb *d = c->d;
   p->payload = tcp_mss_payload(c);
   uint32_t gso = e->ops->gso_max(e->ctx, c);
+  p->rate = tcp_pace_rate(e, c);
+  if (p->rate != 0)
+    gso = HS_MIN(gso, tcp_pace_burst(p->rate, p->payload));
   p->burst = HS_MAX(gso - gso % p->payload, p->payload);
   p->fin = tcp_close_fin_queued(c);
   p->end = c->snd_una + e->ops->tx_used(e->ctx, c);
@@ -201,6 +205,7 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
     return -ENOBUFS;
   if (out.flags & TCP_CWR)
     c->ecn_cwr = 0;
+  tcp_pace_sent(c, p->rate, len, p->now);
   tcp_prr_sent(c, len);
   tcp_sent_add(e, c, seq, end, rexmit, p->now);
   if (rexmit) {
@@ -248,6 +253,8 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
         break;
     }
     if (len == 0 && !(p->fin && h.l == p->end))
+      break;
+    if (c->force == TCP_FORCE_NONE && tcp_pace_wait(c, p->rate, p->now))
       break;
     if (output_data(e, c, p, h.l, len) < 0)
       return -ENOBUFS;
@@ -326,6 +333,8 @@ static int output_new(struct tcp_env *e, struct tcp_conn *c, const struct output
     int fin = p->fin && c->snd_nxt + len == p->end; /* snd_nxt is behind it once it is out */
     if (len == 0 && !fin)
       return 0;
+    if (len > 0 && c->force == TCP_FORCE_NONE && tcp_pace_wait(c, p->rate, p->now))
+      return 0;
     if (output_data(e, c, p, c->snd_nxt, len) < 0)
       return -ENOBUFS;
     c->force = TCP_FORCE_NONE;
@@ -345,7 +354,7 @@ static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct ou
     return;
   }
   int waiting = seq_gt(p->end, c->snd_nxt) || (p->fin && !(c->d->fin & ABI_TCB_FIN_ACKED));
-  if (!waiting || c->blocked) {
+  if (!waiting || c->blocked || c->due[TCP_T_PACE] != 0) {
     if (!waiting)
       tcp_timer_stop(c, TCP_T_PERSIST);
     return;
@@ -375,6 +384,15 @@ void tcp_output_tail(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     (void)output_data(e, c, &p, end - len, len);
 }
 
+/* The app was the limit (delivery-rate estimation 3.4): what is measured until this is delivered is no more than a lower
+ * bound. */
+static void output_app_limited(struct tcp_conn *c, const struct output_plan *p) {
+  uint32_t pipe = tcp_loss_pipe(c);
+  if (c->limited || c->due[TCP_T_PACE] != 0 || pipe >= c->cwnd || seq_gt(p->end, c->snd_nxt + p->payload) || c->lost > 0)
+    return;
+  c->app_limited = HS_MAX(c->delivered + pipe, 1u);
+}
+
 static int output_may_send(uint32_t state) {
   return state == ABI_TCP_ESTABLISHED || state == ABI_TCP_CLOSE_WAIT || state == ABI_TCP_FIN_WAIT_1 ||
          state == ABI_TCP_CLOSING || state == ABI_TCP_LAST_ACK;
@@ -396,8 +414,8 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
       c->cc->idle(c, e->cfg.init_cwnd_segs);
     seq32_t before = c->snd_nxt;
     c->limited = 0;
-    if (output_holes(e, c, &p) == 0)
-      (void)output_new(e, c, &p);
+    if (output_holes(e, c, &p) == 0 && output_new(e, c, &p) == 0)
+      output_app_limited(c, &p);
     if (!c->blocked)
       c->force = TCP_FORCE_NONE;
     output_timers(e, c, &p, c->snd_nxt != before);

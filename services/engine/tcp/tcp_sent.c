@@ -181,6 +181,8 @@ int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t
   seq32_t fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
   uint32_t low = seq_lt(l, fack) ? (seq_lt(r, fack) ? r : fack) - l : 0, again = 0, once = 0;
   c->delivered += r - l;
+  if (c->app_limited != 0 && (int32_t)(c->delivered - c->app_limited) > 0)
+    c->app_limited = 0;
   c->delivered_at = (uint32_t)now;
   for (uint32_t i = 0; i < c->n_sent;) {
     struct tcp_sent *s = &tcp_sent_list(c)[i];

@@ -161,6 +161,10 @@ static void timer_delack(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   tcp_output_ack(e, c, now);
 }
 
+static void timer_pace(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  (void)tcp_output_run(e, c, now);
+}
+
 static void timer_life(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   switch (tcp_state(c)) {
   case ABI_TCP_TIME_WAIT:
@@ -184,6 +188,7 @@ void tcp_timer(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   static void (*const act[TCP_T_N])(struct tcp_env *, struct tcp_conn *, usec_t) = {
       [TCP_T_RTO] = timer_rto,   [TCP_T_DELACK] = timer_delack, [TCP_T_PERSIST] = timer_persist,
       [TCP_T_KEEP] = timer_keep, [TCP_T_LIFE] = timer_life,     [TCP_T_REO] = tcp_loss_reo_expired,
+      [TCP_T_PACE] = timer_pace,
   };
   c->ordered = UINT64_MAX;
   for (unsigned i = 0; i < TCP_T_N && tcp_state(c) != ABI_TCP_CLOSED; i++) {
