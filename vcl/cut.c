@@ -85,6 +85,25 @@ void cut_told(struct worker *w) {
     w->cut->due = 1;
 }
 
+void cut_hurry(struct worker *w) {
+  if (w->cut == NULL)
+    return;
+  w->cut->tick = 0;
+  (void)worker_pump(w);
+}
+
+void cut_revoke(struct worker *w) {
+  struct list *pos;
+  if (w->cut == NULL)
+    return;
+  list_for_each(pos, &w->cut->pairs) {
+    struct cut_pair *p = list_entry(pos, struct cut_pair, link);
+    struct abi_worker_app *block = p->home.view.app;
+    if (!p->client)
+      __atomic_store_n(&block->epoch_seen, block->epoch_seen + 1, __ATOMIC_RELEASE);
+  }
+}
+
 /** One socket's bytes. The pair may be dead, and gone, afterwards. */
 static void cut_look(struct cut_pair *p) {
   if (!p->home.detached && bell_drain(p->home.bell) == -EPIPE)

@@ -60,8 +60,12 @@ static struct cut_pair *cut_dest_pair(struct cut_state *c, uint64_t id) {
   return NULL;
 }
 
+static uint32_t cut_dest_epoch(const struct cut_pair *p) {
+  return __atomic_load_n(&p->home.view.partner->epoch_seen, __ATOMIC_ACQUIRE);
+}
+
 /** The pair's grant for a listener, made when it is new. */
-static struct cut_grant *cut_dest_grant(struct cut_pair *p, const struct broker_pair *bp) {
+static struct cut_grant *cut_dest_grant(struct cut_pair *p, const struct broker_pair *bp, uint32_t epoch) {
   struct list *pos;
   struct cut_grant *g = NULL;
   list_for_each(pos, &p->grants) {
@@ -78,6 +82,7 @@ static struct cut_grant *cut_dest_grant(struct cut_pair *p, const struct broker_
     g->slot = bp->slot;
     list_add_tail(&p->grants, &g->link);
   }
+  g->epoch = epoch;
   g->backlog = bp->backlog;
   p->port_lo = bp->port_lo;
   p->port_span = bp->port_hi >= bp->port_lo ? bp->port_hi - bp->port_lo + 1 : 1;
@@ -94,7 +99,7 @@ static void cut_dest_learn(struct worker *w, struct cut_dest *d, const struct br
   struct cut_pair *p = cut_dest_pair(w->cut, bp->id);
   if (p == NULL && bp->n_fds == 3)
     p = cut_pair_new(w, bp->id, 1, bp->fds);
-  struct cut_grant *g = p != NULL ? cut_dest_grant(p, bp) : NULL;
+  struct cut_grant *g = p != NULL ? cut_dest_grant(p, bp, p->asked_epoch) : NULL;
   if (g == NULL) {
     d->until = clock_now_us() + CUT_DEST_AWAY_US;
     return;
@@ -119,7 +124,8 @@ static void cut_dest_ask(struct session *s, struct cut_dest *d) {
   if (now < c->ask_after || pthread_mutex_trylock(&w->broker.lock) != 0)
     return;
   list_for_each(pos, &c->pairs) {
-    const struct cut_pair *p = list_entry(pos, struct cut_pair, link);
+    struct cut_pair *p = list_entry(pos, struct cut_pair, link);
+    p->asked_epoch = p->client ? cut_dest_epoch(p) : 0;
     if (p->client && n < ARRAY_LEN(have))
       have[n++] = p->id;
   }
@@ -143,7 +149,16 @@ static uint32_t cut_dest_pending(struct worker *w, const struct cut_grant *g) {
 
 /** A grant whose pair is alive. NULL: by TCP. */
 static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d) {
-  if (clock_now_us() >= d->until || (d->n != 0 && d->n < d->shares))
+  for (uint32_t k = 0; k < d->n;) {
+    if (cut_dest_epoch(d->grant[k]->pair) == d->grant[k]->epoch)
+      k++;
+    else
+      cut_dest_forget(s->w->cut, d->grant[k]); /* takes it out of d, and has the broker asked */
+  }
+  /* Of a pair that nobody has fetched yet only the broker knows whether anybody listens still. */
+  int fresh =
+      d->n != 0 && __atomic_load_n(&d->grant[d->turn % d->n]->pair->home.view.partner->pid, __ATOMIC_RELAXED) == 0;
+  if (fresh || clock_now_us() >= d->until || (d->n != 0 && d->n < d->shares))
     cut_dest_ask(s, d);
   while (d->n != 0) {
     struct cut_grant *g = d->grant[d->turn++ % d->n];

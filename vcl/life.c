@@ -5,7 +5,7 @@
  */
 #include "base/clock.h"
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_cut.h"
 #include "vcl_wait.h"
 
 #include <sys/socket.h>
@@ -76,6 +76,8 @@ static int life_end(uint32_t handle, int abortive, int drop_ref) {
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
   int rc = 0;
+  if (s->life == SESSION_LISTEN && (!drop_ref || s->refs == 1))
+    cut_hurry(w);
   if (drop_ref && s->refs > 1) {
     rc = (int)--s->refs;
   } else if (s->kind != SESSION_STREAM || abortive || life_linger(s) == 0) {
@@ -112,8 +114,10 @@ static int life_shutdown(struct session *s, int how) {
     return VPPCOM_EINVAL;
   session_settle(s);
   if (s->life == SESSION_LISTEN && how != SHUT_WR) {
+    cut_hurry(s->w);
     s->listen_shut = 1; /* as Linux: accept fails from here on, waiters wake */
     listen_drop_offers(s);
+    cut_revoke(s->w);
     __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
     session_hint(s);
     session_touch(s);

@@ -534,6 +534,7 @@ void session_close(struct session *s, int abortive) {
   if (s->life == SESSION_LISTEN) {
     listen_drop_offers(s);
     __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
+    cut_revoke(s->w);
   }
   if (s->life != SESSION_NEW && s->life != SESSION_BOUND && !s->redo) {
     session_part(s, abortive);

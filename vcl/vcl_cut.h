@@ -22,6 +22,7 @@ struct cut_grant {
   struct list link; /* in cut_pair.grants */
   struct cut_pair *pair;
   uint32_t listener_id, slot, backlog;
+  uint32_t epoch;   /* the other side's when it was given: raised whenever a listener there goes */
   uint32_t pending; /* our connects that it has not accepted yet */
 };
 
@@ -32,7 +33,8 @@ struct cut_pair {
   uint64_t id;
   struct list grants;
   uint32_t port_lo, port_span;
-  uint8_t client; /* we connect, they accept */
+  uint32_t asked_epoch; /* the other side's before the broker was asked last; 0 for a new pair */
+  uint8_t client;       /* we connect, they accept */
   uint8_t lied;
   uint8_t touched; /* memory of the arena may be held */
   usec_t idle_since;
@@ -85,6 +87,10 @@ void cut_disarm_slow(struct worker *w);
 void cut_flush_slow(struct worker *w);
 /** Empties the sockets that are readable; finds out who died. */
 void cut_drain(struct worker *w);
+/** A listener is about to go: connects that are on their way become offers, which are refused with it. */
+void cut_hurry(struct worker *w);
+/** A listener of ours went: who holds a grant asks the broker again. */
+void cut_revoke(struct worker *w);
 /** The broker's byte on the bell. */
 void cut_told(struct worker *w);
 /** An inherited pair is used here: its hints go to the parent. */

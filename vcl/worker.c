@@ -318,6 +318,7 @@ void worker_flush_unbinds(struct worker *w) {
     free(u);
   }
   worker_lock(w);
+  cut_revoke(w); /* the broker knows now */
   list_splice_tail(&w->unbinds, &todo);
   worker_unlock(w);
 }

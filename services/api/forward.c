@@ -145,6 +145,53 @@ out:
   return rc;
 }
 
+/* Rows move from `more` behind those of `all`. */
+static void merge_sessions(Hoststack__Control__Sessions *all, Hoststack__Control__Sessions *more) {
+  if (more->n_session == 0)
+    return; /* its array is NULL then */
+  Hoststack__Control__Session **rows = realloc(all->session, (all->n_session + more->n_session + 1) * sizeof *rows);
+  if (!rows)
+    return;
+  all->session = rows;
+  memcpy(rows + all->n_session, more->session, more->n_session * sizeof(Hoststack__Control__Session *));
+  all->n_session += more->n_session;
+  all->total += more->total;
+  more->n_session = 0;
+}
+
+/* Connections are the engine's; those by cut-through, which it knows nothing of, are the broker's and come after them.
+ */
+static int show_session(struct api *a, uint32_t offset, uint32_t limit, const uint8_t *req, size_t len, uint8_t **reply,
+                        size_t *n) {
+  int rc = api_forward(a, API_ENGINE, req, len, reply, n);
+  Hoststack__Control__Reply *r = rc ? NULL : hoststack__control__reply__unpack(NULL, *n, *reply), *m = NULL;
+  if (!r || r->body_case != HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS)
+    goto out; /* the engine's refusal is the answer */
+  Hoststack__Control__Request ask = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__ShowSession page = HOSTSTACK__CONTROL__SHOW_SESSION__INIT;
+  ask.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION;
+  ask.show_session = &page;
+  page.offset = offset > r->sessions->total ? offset - r->sessions->total : 0;
+  page.limit = limit;
+  if (limit && r->sessions->n_session >= limit)
+    page.offset = UINT32_MAX; /* the page is full: only how many there are */
+  else if (limit)
+    page.limit = limit - (uint32_t)r->sessions->n_session;
+  m = api_ask(a, API_BROKER, &ask);
+  if (!m || m->body_case != HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS)
+    goto out;
+  merge_sessions(r->sessions, m->sessions);
+  free(*reply);
+  *reply = NULL;
+  rc = svc_pack_reply(r, reply, n);
+out:
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  if (m)
+    hoststack__control__reply__free_unpacked(m, NULL);
+  return rc;
+}
+
 /* The engine's rows are put to nicio's: addresses to the interface of that name, VLANs behind them. Rows move over. */
 static void merge_interfaces(Hoststack__Control__Interfaces *all, Hoststack__Control__Interfaces *more) {
   Hoststack__Control__Interface **rows = realloc(all->interface, (all->n_interface + more->n_interface) * sizeof *rows);
@@ -215,6 +262,8 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   if (!q)
     return svc_error_reply(EBADMSG, "api: not a control Request", reply, reply_len);
   int body = (int)q->body_case;
+  int session = body == HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION;
+  uint32_t offset = session ? q->show_session->offset : 0, limit = session ? q->show_session->limit : 0;
   hoststack__control__request__free_unpacked(q, NULL);
   switch (body) {
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
@@ -223,6 +272,7 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   case HOSTSTACK__CONTROL__REQUEST__BODY_SET_IMPAIRMENT:
     return api_forward(a, API_NICIO, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
+    return show_session(a, offset, limit, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP:
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG:

@@ -255,6 +255,9 @@ typedef void pair_each_fn(void *ctx, uint64_t client_worker, uint64_t server_wor
                           const struct abi_sess_app *server);
 void pair_each(const struct broker *b, pair_each_fn *fn, void *ctx);
 
+/* pair_ctl.c */
+int pair_ctl_sessions(const struct broker *b, uint32_t offset, uint32_t limit, uint8_t **reply, size_t *reply_len);
+
 /* policy.c: the table the engine reads */
 int policy_open(struct broker *b, uint32_t item);
 void policy_close(struct broker *b);

@@ -1,5 +1,6 @@
 /*
- * Control requests of hsctl and api: ShowApp, ShowStats, ShowVersion. Generated structs stop here.
+ * Control requests of hsctl and api: ShowApp, ShowSession (of cut-through), ShowStats, ShowVersion. Generated structs
+ * stop here.
  *
  * Handler of the service's control socket, main thread. A request that is not the broker's is answered with ENOTSUP.
  */
@@ -187,6 +188,9 @@ int broker_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     rc = up ? ctl_show_app(b, reply, reply_len)
             : svc_error_reply(-EAGAIN, "the broker waits for engine and nicio", reply, reply_len);
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
+    rc = pair_ctl_sessions(b, r->show_session->offset, r->show_session->limit, reply, reply_len);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
     rc = ctl_show_stats(b, reply, reply_len);

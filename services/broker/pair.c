@@ -290,6 +290,16 @@ plain:
   return 0;
 }
 
+/** Pairs whose connecting side is dead and whose accepting side has fetched what is left of it. */
+static void pair_sweep(struct broker *b) {
+  for (struct list *l = b->pairs.next, *next; l != &b->pairs; l = next) {
+    struct pair *p = container_of(l, struct pair, link);
+    next = l->next;
+    if (p->worker[0] == 0 && p->end[1] < 0)
+      pair_free(b, p);
+  }
+}
+
 int pair_on_take(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text) {
   Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
   struct list *l;
@@ -302,7 +312,9 @@ int pair_on_take(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker
     if (p->worker[1] != worker_id || p->end[1] < 0 || p->end[0] >= 0)
       continue;
     pr.pair_id = p->id;
-    return pair_hand_over(b, c, seq, p, 1, &pr);
+    int rc = pair_hand_over(b, c, seq, p, 1, &pr);
+    pair_sweep(b);
+    return rc;
   }
   (void)pair_answer(b, c, seq, &pr, NULL, 0);
   return 0;
@@ -324,7 +336,10 @@ int pair_on_gone(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
       log_warn_rl("broker.pair", "worker %llu says that worker %llu lied", (unsigned long long)m->worker_id,
                   (unsigned long long)p->worker[p->worker[0] == m->worker_id]);
     }
-    pair_free(b, p);
+    if (p->worker[0] == m->worker_id && p->end[1] >= 0 && !m->lied)
+      p->worker[0] = 0; /* as if it had died */
+    else
+      pair_free(b, p);
     break;
   }
   attach_srv_answer(c, seq, 0, NULL);
@@ -335,7 +350,10 @@ void pair_drop_worker(struct broker *b, uint64_t worker_id) {
   for (struct list *l = b->pairs.next, *next; l != &b->pairs; l = next) {
     struct pair *p = container_of(l, struct pair, link);
     next = l->next;
-    if (p->worker[0] == worker_id || p->worker[1] == worker_id)
+    int waits = p->worker[0] == worker_id && p->end[0] < 0 && p->end[1] >= 0;
+    if (waits) /* what the dead one wrote is still to be fetched: its bytes arrive, as on Linux */
+      p->worker[0] = 0;
+    else if (p->worker[0] == worker_id || p->worker[1] == worker_id)
       pair_free(b, p);
   }
 }

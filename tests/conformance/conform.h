@@ -69,6 +69,9 @@ int subject_connected(void);
 int subject_listener(uint16_t *port);
 /** One connection from the peer, accepted. */
 int subject_accepted(void);
+/** With CONFORM_ARMED set: looks at a listener once, so that who is about to connect finds somebody who accepts. On the
+ * kernel it changes nothing. */
+void arm_listener(int fd);
 /** Waits (bounded) until poll says one of `events`; revents or 0. */
 int subject_poll(int fd, short events, int timeout_ms);
 

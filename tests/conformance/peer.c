@@ -39,6 +39,7 @@ static int64_t peer_listen(const void *own, socklen_t len, int backlog) {
       getsockname(peer_listener, (struct sockaddr *)&got, &got_len) < 0)
     return -errno;
   setsockopt(peer_listener, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+  arm_listener(peer_listener);
   memcpy(&any, &got, sizeof(any)); /* the port lies at the same place in both families */
   return ntohs(any.sin_port);
 }

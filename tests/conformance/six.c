@@ -81,6 +81,7 @@ static void six_listen(void) {
   say_rc("bind ::", bind(listener, (struct sockaddr *)&any, sizeof(any)));
   say_rc("V6ONLY after bind", setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)));
   say_rc("listen", listen(listener, 4));
+  arm_listener(listener);
   getsockname(listener, (struct sockaddr *)&a, &len);
   uint16_t port = a.sin6_port;
   need(peer_do(PEER_CONNECT6, ntohs(port)) == 0, "peer connects over IPv6");
@@ -104,6 +105,7 @@ static void six_listen(void) {
   say_rc("set V6ONLY", setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)));
   say_rc("bind :: V6ONLY", bind(listener, (struct sockaddr *)&any, sizeof(any)));
   say_rc("listen V6ONLY", listen(listener, 4));
+  arm_listener(listener);
   len = sizeof(a);
   getsockname(listener, (struct sockaddr *)&a, &len);
   say_num("IPv4 is refused", peer_do(PEER_CONNECT, ntohs(a.sin6_port)) == -ECONNREFUSED);

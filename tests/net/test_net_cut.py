@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+"""Cut-through: two programs under the shim that talk over the stack's own address, without TCP and without any service.
+
+Real programs with checked content, all of the conformance suite's lines, every service killed (and left dead) in the
+middle of transfers, either program killed or stopped, and what goes by TCP instead: own listeners, app-scope-local off."""
+import difflib
+import hashlib
+import os
+import shutil
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+import programs  # noqa: E402
+from puppet import Puppet  # noqa: E402
+from stack import KERNEL4, KERNEL_PEER4, SERVICES, STACK4, STACK6  # noqa: E402
+from wait import hold, wait_for  # noqa: E402
+
+SIZE = 20_000_000
+ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
+GROUPS = ("options", "life", "connect", "data", "calls", "poll", "epoll", "six")  # process: its parent never accepts
+SENDER = """
+import hashlib, os, socket, sys, time
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+block, digest = os.urandom(1 << 16), hashlib.sha256()
+until = time.monotonic() + float(sys.argv[3])
+n = 0
+while time.monotonic() < until:
+    s.sendall(block)
+    digest.update(block)
+    n += len(block)
+    time.sleep(0.0005)
+s.shutdown(socket.SHUT_WR)
+print(n, digest.hexdigest(), s.recv(200).decode())
+"""
+SINK = """
+import hashlib, socket, sys
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.listen()
+while True:
+    c, _ = s.accept()
+    n, digest = 0, hashlib.sha256()
+    while data := c.recv(1 << 18):
+        n += len(data)
+        digest.update(data)
+    c.sendall(f"{n} {digest.hexdigest()}".encode())
+    c.close()
+"""
+
+
+class CutCase(netcase.NetCase):
+    port = 9700
+
+    def next_port(self):
+        type(self).port += 1
+        return self.port
+
+    def cut_rows(self, port):
+        return [s for s in self.lab.sessions() if s["proto"] == "cut" and f":{port}" in s["local"] + s["remote"]]
+
+    def tcp_rows(self, port):
+        return [s for s in self.lab.sessions() if s["proto"] != "cut" and f":{port}" in s["local"] + s["remote"]]
+
+
+class Programs(CutCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.root = cls.lab.world.data_dir
+        cls.sha = programs.random_file(os.path.join(cls.root, "big"), SIZE)
+
+    def test_iperf3(self):
+        for address in (STACK4, STACK6):
+            for reverse, streams in ((False, 1), (True, 1), (False, 4)):
+                with self.subTest(address=address, reverse=reverse, streams=streams):
+                    rate = programs.iperf3(self.lab, "app", "app", 1, self.next_port(), reverse, streams, address=address)
+                    print(f"iperf3 {address} reverse {reverse} streams {streams}: {rate:.1f} Gbit/s")
+                    self.assertGreater(rate, 0.1)
+
+    def test_nginx_curl(self):
+        port = self.next_port()
+        programs.nginx(self.lab, "app", self.root, port)
+        got = os.path.join(self.lab.world.app_dir, "got")
+        for _ in range(3):
+            self.lab.app(["curl", "-sS", "--max-time", 30, "-o", got, f"http://{STACK4}:{port}/big"])
+            self.assertEqual(programs.sha256(got), self.sha)
+        self.assertEqual(self.tcp_rows(port), [])
+
+    def test_redis(self):
+        port = self.next_port()
+        self.lab.spawn("app", ["redis-server", "--port", port, "--save", "", "--appendonly", "no", "--protected-mode",
+                               "no", "--dir", self.lab.world.app_dir, "--bind", STACK4])
+        self.lab.wait_listening(port)
+        cli = ["redis-cli", "-h", STACK4, "-p", port]
+        value = hashlib.sha256(b"cut").hexdigest() * 1000
+        self.assertEqual(self.lab.app(cli + ["set", "key", value]).stdout, b"OK\n")
+        self.assertEqual(self.lab.app(cli + ["get", "key"]).stdout.decode().strip(), value)
+        for more in (["-c", 20], ["-c", 20, "-P", 16], ["-c", 8, "--threads", 2]):
+            bench = self.lab.app(["redis-benchmark", "-h", STACK4, "-p", port, "-t", "set,get", "-n", 20000, "-q", *more], 90)
+            self.assertIn(b"requests per second", bench.stdout)
+
+    def test_churn(self):
+        """Connections that come and go, from three programs at once."""
+        port = self.next_port()
+        self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, port])
+        self.lab.wait_listening(port)
+        churns = [self.lab.spawn("app", [programs.PYTHON, ECHO, "churn", STACK4, port, 2]) for _ in range(3)]
+        for churn in churns:
+            self.assertEqual(churn.wait(60), 0, churn.output())
+            print(churn.output().strip())
+        self.assertEqual(self.tcp_rows(port), [])
+
+
+class Conformance(CutCase):
+    """The suite's peer runs under the shim as well, on the same address."""
+
+    def test_all(self):
+        program = os.path.join(self.lab.world.app_dir, "conform")
+        shutil.copy(os.path.join(netcase.BUILD, "tests/conformance/conform"), program)
+        os.chmod(program, 0o755)
+        for group in GROUPS:
+            with self.subTest(group):
+                kernel = self.lines(program, group, "kernel", "peer", KERNEL_PEER4, KERNEL4, "fd00:78::2", "fd00:78::1")
+                cut = self.lines(program, group, "app", "app", STACK4, STACK4, STACK6, STACK6)
+                self.assertGreater(len(kernel), 12)
+                differ = list(difflib.unified_diff(kernel, cut, "kernel", "cut", n=1, lineterm=""))
+                self.assertFalse(differ, "\n" + "\n".join(differ))
+
+    def lines(self, program, group, where, peer_where, *addresses):
+        path = os.path.join(self.lab.world.app_dir, f"{group}.{where}")
+        env = ["env", "CONFORM_ARMED=1"]
+        peer = self.lab.spawn(peer_where, [*env, program, "peer", path, *addresses])
+        wait_for(lambda: os.path.exists(path), 10, "the peer's socket")
+        os.chmod(path, 0o777)
+        done = self.lab.run(where, [*env, program, "subject", path, *addresses, group], timeout=60, check=False)
+        peer.stop()
+        text = done.stdout.decode(errors="replace")
+        self.assertEqual(done.returncode, 0, f"{where}: {text[-400:]}{done.stderr.decode(errors='replace')[-400:]}")
+        return text.splitlines()
+
+
+class Semantics(CutCase):
+    def pair(self, family="AF_INET", arm=True):
+        """Two programs, one connection; server's in c, client's in s."""
+        port = self.next_port()
+        a, b = Puppet(self.lab), Puppet(self.lab)
+        address = STACK4 if family == "AF_INET" else STACK6
+        a(f"l = socket.socket(socket.{family})")
+        a(f"l.bind(('{address}', {port}))")
+        a("l.listen(4)")
+        a("l.setblocking(False)")
+        if arm:
+            a("select.select([l], [], [], 0)")
+        b(f"s = socket.socket(socket.{family})")
+        b("s.settimeout(20)")
+        self.assertIsNone(b(f"s.connect(('{address}', {port}))"))
+        return a, b, port
+
+    def accept(self, a):
+        a("select.select([l], [], [], 20)")
+        a("c, who = l.accept()")
+        a("c.settimeout(20)")
+
+    def test_names(self):
+        for family, address in (("AF_INET", STACK4), ("AF_INET6", STACK6)):
+            a, b, port = self.pair(family)
+            self.accept(a)
+            rows = self.cut_rows(port)
+            self.assertEqual(len(rows), 2, rows)
+            self.assertEqual(self.tcp_rows(port), [])
+            self.assertEqual({r["state"] for r in rows}, {"ESTABLISHED"})
+            self.assertEqual(b("s.getpeername()[:2]"), (address, port))
+            self.assertEqual(a("c.getsockname()[:2]"), (address, port))
+            self.assertEqual(a("c.getpeername()"), b("s.getsockname()"))
+            self.assertEqual(a("who"), b("s.getsockname()"))
+
+    def test_write_and_exit(self):
+        """The client writes and is gone before anybody accepts; every byte is there, then the end."""
+        a, b, _ = self.pair()
+        self.assertEqual(b("s.send(bytes(range(256)) * 100)"), 25600)
+        b.kill()
+        self.accept(a)
+        self.assertEqual(a("len(c.recv(30000, socket.MSG_WAITALL))"), 25600)
+        self.assertEqual(a("c.recv(10)"), b"")
+
+    def test_half_close(self):
+        a, b, port = self.pair()
+        self.accept(a)
+        b("s.sendall(b'question')")
+        b("s.shutdown(socket.SHUT_WR)")
+        self.assertEqual(a("c.recv(100, socket.MSG_WAITALL)"), b"question")
+        self.assertEqual(a("c.recv(1)"), b"")
+        a("c.sendall(b'answer')")
+        self.assertEqual(b("s.recv(6)"), b"answer")
+        self.assertEqual(b("s.send(b'more')"), "BrokenPipeError EPIPE")
+        self.assertEqual({r["state"] for r in self.cut_rows(port)}, {"FIN_WAIT_2", "CLOSE_WAIT"})
+        a("c.close()")
+        self.assertEqual(b("s.recv(1)"), b"")
+
+    def test_reset(self):
+        a, b, _ = self.pair()
+        self.accept(a)
+        a("c.sendall(b'last')")
+        a("c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))")
+        a("c.close()")
+        self.assertEqual(b("s.recv(10)"), b"last")
+        self.assertEqual(b("s.recv(10)"), "ConnectionResetError ECONNRESET")
+        self.assertEqual(b("s.send(b'x')"), "BrokenPipeError EPIPE")
+
+    def test_unread(self):
+        a, b, _ = self.pair()
+        self.accept(a)
+        b("s.sendall(b'never read')")
+        a("select.select([c], [], [], 20)")
+        a("c.close()")
+        self.assertEqual(b("s.recv(10)"), "ConnectionResetError ECONNRESET")
+
+    def test_backlog(self):
+        """Beyond the backlog connects go by TCP and wait as they do there; all are served in the end."""
+        a, b, port = self.pair()
+        b(f"more = [socket.socket() for _ in range(12)]")
+        b("[m.setblocking(False) for m in more]")
+        b(f"[m.connect_ex(('{STACK4}', {port})) for m in more]")
+        self.assertLessEqual(len(self.cut_rows(port)), 5)
+        a("l.settimeout(20)")
+        a("got = [l.accept()[0] for _ in range(13)]", 40)
+        self.assertEqual(a("len(got)"), 13)
+
+    def test_refused(self):
+        a, b, port = self.pair()
+        a("l.close()")
+        b(f"t = socket.socket()")
+        self.assertEqual(b(f"t.connect(('{STACK4}', {port}))"), "ConnectionRefusedError ECONNREFUSED")
+        self.assertEqual(b("s.recv(1)"), "ConnectionResetError ECONNRESET")  # it was never accepted
+
+    def test_stopped_listener(self):
+        """A listener that is stopped: connects succeed up to the backlog, data waits, and goes on later."""
+        a, b, port = self.pair()
+        pid = a.pid()
+        os.kill(pid, signal.SIGSTOP)
+        b(f"t = socket.create_connection(('{STACK4}', {port}), timeout=20)")
+        self.assertEqual(b("t.send(b'while you slept')"), 15)
+        os.kill(pid, signal.SIGCONT)
+        self.accept(a)
+        self.accept(a)
+        self.assertEqual(a("c.recv(100)"), b"while you slept")
+
+    def test_returned(self):
+        """The accepting program goes before it accepts; another one listens there: the connect is taken to it by TCP."""
+        port = self.next_port()
+        a, b, other = Puppet(self.lab), Puppet(self.lab), Puppet(self.lab)
+        for p in (a, other):
+            p("l = socket.socket()")
+            p("l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)")
+            p(f"l.bind(('{STACK4}', {port}))")
+            if p is a:
+                p("l.listen(8)")
+                p("l.setblocking(False)")
+                p("select.select([l], [], [], 0)")
+        b(f"s = socket.create_connection(('{STACK4}', {port}), timeout=20)")
+        b("s.sendall(bytes(range(256)) * 16)")
+        other("l.listen(8)")
+        other("l.settimeout(20)")
+        b.tell("s.recv(10)")
+        a.kill(a.pid())
+        other("c = l.accept()[0]")
+        other("c.settimeout(20)")
+        self.assertEqual(other("c.recv(4096, socket.MSG_WAITALL)"), bytes(range(256)) * 16)
+        other("c.sendall(b'here')")
+        self.assertEqual(b.answer(), b"here")
+
+    def test_death(self):
+        """Either side killed, with the broker up and with the broker down."""
+        for broker_down in (False, True):
+            for who in ("server", "client"):
+                for unread in (False, True):
+                    with self.subTest(broker_down=broker_down, who=who, unread=unread):
+                        a, b, _ = self.pair()
+                        self.accept(a)
+                        victim, name, stays, its = (a, "c", b, "s") if who == "server" else (b, "s", a, "c")
+                        victim(f"{name}.sendall(b'last words')")
+                        if unread:
+                            stays(f"{its}.sendall(b'nobody reads this')")
+                        pid = self.lab.kill_service("broker") if broker_down else 0
+                        victim.kill(victim.pid())
+                        self.assertEqual(stays(f"{its}.recv(100)"), b"last words")
+                        self.assertEqual(stays(f"{its}.recv(100)"),
+                                         "ConnectionResetError ECONNRESET" if unread else b"")
+                        if broker_down:
+                            self.lab.wait_service("broker", pid)
+
+    def test_fork(self):
+        """A child serves a connection that its parent accepted, and closes it; the parent has closed its own."""
+        a, b, _ = self.pair()
+        self.accept(a)
+        a("pid = os.fork()\nif pid == 0: c.sendall(c.recv(100).upper()); c.recv(1); c.close(); os._exit(0)"
+          .replace("\n", "; ").replace("; if", "\nif"))
+
+    def test_own_listener(self):
+        """A program that connects to itself goes by TCP."""
+        port = self.next_port()
+        a = Puppet(self.lab)
+        a(f"l = socket.create_server(('{STACK4}', {port}))")
+        a("l.setblocking(False)")
+        a("select.select([l], [], [], 0)")
+        a(f"s = socket.create_connection(('{STACK4}', {port}), timeout=20)")
+        self.assertEqual(self.cut_rows(port), [])
+        self.assertGreaterEqual(len(self.tcp_rows(port)), 1)
+
+    def test_scope(self):
+        """app-scope-local off on either side: by TCP."""
+        for off in ("server", "client"):
+            port = self.next_port()
+            env = {"env": {"VCL_APP_SCOPE_LOCAL": "0"}}
+            a = Puppet(self.lab, **(env if off == "server" else {}))
+            b = Puppet(self.lab, **(env if off == "client" else {}))
+            a(f"l = socket.create_server(('{STACK4}', {port}))")
+            a("l.setblocking(False)")
+            a("select.select([l], [], [], 0)")
+            b(f"s = socket.create_connection(('{STACK4}', {port}), timeout=20)")
+            self.accept(a)
+            self.assertEqual(self.cut_rows(port), [], off)
+            self.assertEqual(len(self.tcp_rows(port)), 2, off)
+
+
+class Deaths(CutCase):
+    def checked(self, during):
+        """A transfer of 3 s while during() happens: every byte, once, in order."""
+        port = self.next_port()
+        self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SINK, STACK4, port])
+        self.lab.wait_listening(port)
+        sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, 3])
+        wait_for(lambda: self.cut_rows(port), 20, "a connection by cut-through")
+        during()
+        self.assertEqual(sender.wait(60), 0, sender.output())
+        n, sha, n_back, sha_back = sender.output().split()
+        self.assertEqual((n, sha), (n_back, sha_back))
+        print(f"{int(n) / 1e6:.0f} MB")
+
+    def test_each_service(self):
+        def all_of_them():
+            for name in SERVICES:
+                self.lab.wait_service(name, self.lab.kill_service(name))
+        self.checked(all_of_them)
+
+    def test_two_at_once(self):
+        def two():
+            for pair in (("broker", "engine"), ("engine", "nicio"), ("broker", "nicio")):
+                pids = {name: self.lab.kill_service(name) for name in pair}
+                for name, pid in pids.items():
+                    self.lab.wait_service(name, pid)
+        self.checked(two)
+
+    def test_churn(self):
+        """Connections come and go while each service dies."""
+        port = self.next_port()
+        self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, port])
+        self.lab.wait_listening(port)
+        churn = self.lab.spawn("app", [programs.PYTHON, ECHO, "churn", STACK4, port, 3])
+        for name in SERVICES:
+            self.assertTrue(hold(0.2, churn.alive), churn.output())
+            self.lab.wait_service(name, self.lab.kill_service(name))
+        self.assertEqual(churn.wait(60), 0, churn.output())
+        print(churn.output().strip())
+
+
+class AllDown(CutCase):
+    """Every service is gone and stays away: what is connected goes on."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.START, start = False, True
+        super().setUpClass()
+        if start:
+            cls.lab.start_unsupervised()
+
+    def test_all_down(self):
+        port = self.next_port()
+        self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SINK, STACK4, port])
+        self.lab.wait_listening(port)
+        sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, 2])
+        wait_for(lambda: self.cut_rows(port), 20, "a connection by cut-through")
+        for name in SERVICES:
+            self.lab.kill_service(name)
+            self.lab.services[name].wait(10)
+            del self.lab.services[name]
+        self.assertEqual(sender.wait(60), 0, sender.output())
+        n, sha, n_back, sha_back = sender.output().split()
+        self.assertEqual((n, sha), (n_back, sha_back))
+
+
+if __name__ == "__main__":
+    netcase.main()
