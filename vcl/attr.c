@@ -33,6 +33,8 @@ static int attr_nread(struct session *s, void *buf, uint32_t *len) {
   (void)buf;
   (void)len;
   session_settle(s);
+  if (session_is_dgram(s))
+    return dgram_nread(s);
   if (s->life == SESSION_LISTEN)
     return (int)s->n_offers;
   int64_t used = s->fifos_open ? fifo_cons_used(&s->rx) : 0;
@@ -102,7 +104,7 @@ static int attr_set_local(struct session *s, void *buf, uint32_t *len) {
 
 static int attr_get_peer(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
-  if (s->life != SESSION_OPEN || s->failed || !s->fifos_open)
+  if (s->life != SESSION_OPEN || s->failed || !s->fifos_open || (session_is_dgram(s) && !s->connected))
     return VPPCOM_ENOTCONN;
   struct abi_endpoint ep = s->e->remote;
   return attr_endpoint(buf, len, &ep);

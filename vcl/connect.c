@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
+#include "vcl_dgram.h"
 
 int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out) {
   if (ep == NULL || ep->ip == NULL)
@@ -105,12 +106,27 @@ static int connect_session(struct session *s, const vppcom_endpt_t *ep) {
   return s->nonblock ? -EINPROGRESS : connect_wait(s);
 }
 
+/** Datagrams: only the peer's address is noted, by the engine, too. */
+static int connect_dgram(struct session *s, const vppcom_endpt_t *ep) {
+  struct abi_endpoint remote;
+  struct vcl_dgram peer = {.family = 0};
+  int rc = connect_endpoint(ep, &remote);
+  if (rc < 0)
+    return rc;
+  memcpy(peer.ip, remote.ip, sizeof peer.ip);
+  peer.port = remote.port.raw;
+  peer.family = remote.family;
+  return peer.port != 0 ? dgram_connect(s, &peer) : -EINVAL;
+}
+
 int vppcom_session_connect(uint32_t session_handle_in, vppcom_endpt_t *server_ep) {
   struct session *s = session_enter(session_handle_in);
   if (s == NULL)
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
-  int rc = s->kind == SESSION_STREAM ? connect_session(s, server_ep) : VPPCOM_EINVAL;
+  int rc = session_is_dgram(s)         ? connect_dgram(s, server_ep)
+           : s->kind == SESSION_STREAM ? connect_session(s, server_ep)
+                                       : VPPCOM_EINVAL;
   worker_leave(w);
   return rc == -EBADF ? VPPCOM_EBADFD : rc;
 }

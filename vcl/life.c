@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 int vppcom_session_create(uint8_t proto, uint8_t is_nonblocking) {
-  int err = proto == VPPCOM_PROTO_TCP ? 0 : EPROTONOSUPPORT;
+  int err = proto == VPPCOM_PROTO_TCP || proto == VPPCOM_PROTO_UDP ? 0 : EPROTONOSUPPORT;
   int rc = -1;
   struct worker *w = worker_enter();
   if (w == NULL) {
@@ -31,7 +31,7 @@ int vppcom_session_create(uint8_t proto, uint8_t is_nonblocking) {
 
 /** SO_LINGER on a blocking session: until the peer has everything, or the time is over. RFC 9293 3.6 leaves it open. */
 static int life_linger(struct session *s) {
-  if ((s->opt.flags & ABI_OPT_LINGER) == 0 || s->opt.linger_s == 0 || s->nonblock)
+  if ((s->opt.flags & ABI_OPT_LINGER) == 0 || s->opt.linger_s == 0 || s->nonblock || session_is_dgram(s))
     return 0;
   session_settle(s);
   if (s->life != SESSION_OPEN || s->broken != 0)
@@ -127,6 +127,14 @@ static int life_shutdown(struct session *s, int how) {
   if (s->life != SESSION_OPEN || s->broken != 0 || f.state == ABI_SESS_CLOSED) {
     session_touch(s); /* as Linux: refused, and still an edge for whoever polls */
     return VPPCOM_ENOTCONN;
+  }
+  if (session_is_dgram(s)) { /* as Linux: nothing goes to the peer, whoever waits is woken */
+    if (!s->connected)
+      return VPPCOM_ENOTCONN;
+    s->shut_rd |= how != SHUT_WR;
+    s->shut_wr |= how != SHUT_RD;
+    session_touch(s);
+    return 0;
   }
   uint32_t want = 0;
   if (how != SHUT_WR) {

@@ -104,6 +104,8 @@ int vppcom_session_bind(uint32_t session_handle_in, vppcom_endpt_t *ep) {
   int rc = s->kind != SESSION_STREAM || s->life != SESSION_NEW ? VPPCOM_EINVAL : connect_endpoint(ep, &want);
   if (rc == 0)
     rc = listen_bind_placed(s, &want);
+  if (rc == 0 && session_is_dgram(s))
+    rc = dgram_bound(s);
   worker_leave(w);
   return rc;
 }
@@ -166,7 +168,10 @@ int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
   struct worker *w = s->w;
   uint32_t backlog = q_len < 1 ? 1 : q_len > LISTEN_BACKLOG_MAX ? LISTEN_BACKLOG_MAX : q_len;
   int rc = 0;
-  if (s->kind != SESSION_STREAM || (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
+  if (session_is_dgram(s))
+    rc = -EOPNOTSUPP; /* datagrams have no connections to accept */
+  else if (s->kind != SESSION_STREAM ||
+           (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
     rc = VPPCOM_EINVAL;
   else if (s->life == SESSION_LISTEN && (s->backlog == backlog || s->redo)) {
     s->backlog = backlog; /* redo: it is told to the next stack */
@@ -304,7 +309,9 @@ int vppcom_session_accept(uint32_t listen_session_handle, vppcom_endpt_t *client
     return VPPCOM_EBADFD;
   struct worker *w = l->w;
   struct session *s = NULL;
-  int rc = l->kind != SESSION_STREAM || l->life != SESSION_LISTEN ? VPPCOM_EINVAL : listen_accept(l, flags, &s);
+  int rc = session_is_dgram(l)                                      ? -EOPNOTSUPP
+           : l->kind != SESSION_STREAM || l->life != SESSION_LISTEN ? VPPCOM_EINVAL
+                                                                    : listen_accept(l, flags, &s);
   if (rc == 0) {
     struct abi_endpoint remote = s->e->remote;
     l->n_accepted++;

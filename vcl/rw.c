@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
+#include "vcl_dgram.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -97,6 +98,10 @@ static int rw_enough(const struct session *s, size_t n, int flags) {
 int rw_read(struct session *s, void *buf, size_t n, int flags) {
   int block = !s->nonblock && (flags & MSG_DONTWAIT) == 0;
   int done = 0, rc;
+  if (session_is_dgram(s)) {
+    struct iovec iov = {.iov_base = buf, .iov_len = n};
+    return dgram_recv(s, &iov, 1, flags, NULL);
+  }
   if ((flags & MSG_OOB) != 0)
     return -EOPNOTSUPP; /* urgent data is read in line */
   if (n == 0)
@@ -214,6 +219,8 @@ int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags) {
   int block = !s->nonblock && (flags & MSG_DONTWAIT) == 0;
   size_t total = 0, done = 0;
   int rc;
+  if (session_is_dgram(s))
+    return dgram_send(s, iov, n_iov, flags, NULL);
   if ((flags & MSG_OOB) != 0)
     return -EOPNOTSUPP;
   for (int i = 0; i < n_iov; i++)
@@ -244,13 +251,75 @@ int vppcom_session_read(uint32_t session_handle_in, void *buf, size_t n) {
   return vppcom_session_recvfrom(session_handle_in, buf, (uint32_t)HS_MIN(n, RW_IO_MAX), 0, NULL);
 }
 
+/** What stands behind an endpoint: how to cut a send, and from which address. */
+static void rw_tlv_take(const vppcom_endpt_t *ep, struct vcl_dgram *d) {
+  const uint8_t *at = (const uint8_t *)ep->app_tlvs, *end = at != NULL ? at + ep->app_tlv_len : NULL;
+  vppcom_endpt_tlv_t t;
+  for (; at != NULL && (size_t)(end - at) >= sizeof t; at += sizeof t + t.data_len) {
+    memcpy(&t, at, sizeof t);
+    if (t.data_len > (size_t)(end - at) - sizeof t)
+      return;
+    const uint8_t *v = at + sizeof t;
+    if (t.data_type == VCL_UDP_SEGMENT && t.data_len >= sizeof d->seg)
+      memcpy(&d->seg, v, sizeof d->seg);
+    if (t.data_type == VCL_IP_PKTINFO && t.data_len == 4) {
+      d->local[10] = d->local[11] = 0xff;
+      memcpy(d->local + 12, v, 4);
+    } else if (t.data_type == VCL_IP_PKTINFO && t.data_len == 16) {
+      memcpy(d->local, v, 16);
+    }
+  }
+}
+
+/** SET_IP_PKTINFO: where a datagram was sent to, into the room that the caller gives. */
+static void rw_tlv_fill(vppcom_endpt_t *ep, const struct vcl_dgram *d) {
+  uint32_t n = d->family == 4 ? 4 : 16;
+  vppcom_endpt_tlv_t t = {.data_type = VCL_IP_PKTINFO, .data_len = n};
+  if (ep->app_tlvs == NULL || ep->app_tlv_len < sizeof t + n)
+    return;
+  memcpy(ep->app_tlvs, &t, sizeof t);
+  memcpy((uint8_t *)ep->app_tlvs + sizeof t, d->local + 16 - n, n);
+  ep->app_tlv_len = (uint32_t)sizeof t + n;
+}
+
+static int rw_send_dgram(struct session *s, const struct iovec *iov, int flags, const vppcom_endpt_t *ep) {
+  struct vcl_dgram d = {.family = 0};
+  struct abi_endpoint to;
+  if (ep == NULL)
+    return dgram_send(s, iov, 1, flags, NULL);
+  rw_tlv_take(ep, &d);
+  if (ep->ip != NULL) {
+    int rc = connect_endpoint(ep, &to);
+    if (rc < 0)
+      return rc;
+    memcpy(d.ip, to.ip, sizeof d.ip);
+    d.port = to.port.raw;
+    d.family = to.family;
+  }
+  return dgram_send(s, iov, 1, flags, &d);
+}
+
+/** A datagram, its sender, and on request where it was sent to (VCL_IP_PKTINFO in the endpoint's extras). */
+static int rw_recv_dgram(struct session *s, void *buf, uint32_t len, int flags, vppcom_endpt_t *ep) {
+  struct iovec iov = {.iov_base = buf, .iov_len = len};
+  struct vcl_dgram d;
+  int rc = dgram_recv(s, &iov, 1, flags, &d);
+  if (rc < 0 || ep == NULL || d.family == 0)
+    return rc;
+  struct abi_endpoint from = {.family = d.family, .port.raw = d.port};
+  memcpy(from.ip, d.ip, sizeof from.ip);
+  connect_fill(&from, ep);
+  rw_tlv_fill(ep, &d);
+  return rc;
+}
+
 int vppcom_session_recvfrom(uint32_t session_handle_in, void *buffer, uint32_t buflen, int flags, vppcom_endpt_t *ep) {
   struct session *s = session_enter(session_handle_in);
   if (s == NULL)
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
-  int rc = rw_read(s, buffer, buflen, flags);
-  if (rc >= 0 && ep != NULL && session_find(w, session_handle_in) == s && s->e != NULL) {
+  int rc = session_is_dgram(s) ? rw_recv_dgram(s, buffer, buflen, flags, ep) : rw_read(s, buffer, buflen, flags);
+  if (rc >= 0 && !session_is_dgram(s) && ep != NULL && session_find(w, session_handle_in) == s && s->e != NULL) {
     struct abi_endpoint remote = s->e->remote;
     connect_fill(&remote, ep);
   }
@@ -288,7 +357,17 @@ int vppcom_session_write_msg(uint32_t session_handle_in, void *buf, size_t n) {
 
 int vppcom_session_sendto(uint32_t session_handle_in, void *buffer, uint32_t buflen, int flags, vppcom_endpt_t *ep) {
   struct iovec iov = {.iov_base = buffer, .iov_len = buflen};
-  (void)ep; /* as Linux: a connected stream ignores it */
+  struct session *s = session_enter(session_handle_in);
+  if (s == NULL)
+    return VPPCOM_EBADFD;
+  if (session_is_dgram(s)) {
+    struct worker *w = s->w;
+    int rc = rw_send_dgram(s, &iov, flags, ep);
+    worker_leave(w);
+    return rc == -EBADF ? VPPCOM_EBADFD : rc;
+  }
+  worker_leave(s->w);
+  /* as Linux: a connected stream ignores ep */
   return rw_write_entered(session_handle_in, &iov, 1, flags, 0);
 }
 
@@ -306,7 +385,7 @@ int vppcom_session_write_segments(uint32_t session_handle_in, vppcom_data_segmen
 static int rw_segments(struct session *s, vppcom_data_segment_t *ds, uint32_t n_segments, uint32_t max_bytes) {
   struct fifo_piece pc[ABI_FIFO_CHUNKS];
   uint32_t got = 0;
-  int rc = rw_readable(s);
+  int rc = session_is_dgram(s) ? -EOPNOTSUPP : rw_readable(s); /* headers lie between the datagrams */
   if (rc <= 0)
     return rc;
   struct session_facts f = session_facts(s);

@@ -6,6 +6,7 @@
  */
 #include "vcl_cut.h"
 
+#include "abi/dgram.h"
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -244,7 +245,18 @@ void session_settle(struct session *s) {
     cut_sess_replay(s);
 }
 
+/** Datagrams: errors come again and again, each is reported once. */
+static uint32_t session_soft_error(const struct session *s) {
+  if (s->life != SESSION_OPEN || !s->fifos_open || __atomic_load_n(&s->e->gen, __ATOMIC_ACQUIRE) != s->gen)
+    return s->soft_seen;
+  return __atomic_load_n(&s->e->soft_error, __ATOMIC_ACQUIRE);
+}
+
 int session_error(const struct session *s) {
+  if (session_is_dgram(s) && s->broken == 0) {
+    uint32_t word = session_soft_error(s);
+    return word != s->soft_seen ? (int)(word & 0xfffu) : 0;
+  }
   if (s->err_taken || s->kind != SESSION_STREAM)
     return 0;
   if (s->broken != 0)
@@ -262,7 +274,9 @@ int session_error(const struct session *s) {
 int session_take_error(struct session *s) {
   session_settle(s);
   int err = session_error(s);
-  if (err != 0)
+  if (session_is_dgram(s) && s->broken == 0)
+    s->soft_seen = session_soft_error(s);
+  else if (err != 0)
     s->err_taken = 1;
   return err;
 }
@@ -271,6 +285,8 @@ int64_t session_tx_room(struct session *s) {
   uint32_t limit = __atomic_load_n(&s->e->tx_limit, __ATOMIC_RELAXED);
   if (s->opt.sndbuf != 0 && limit > s->opt.sndbuf)
     limit = HS_MAX(s->opt.sndbuf, 4096u);
+  if (session_is_dgram(s)) /* a third of it takes the longest datagram, whatever was asked for */
+    limit = HS_MAX(limit, ABI_DGRAM_FIFO);
   limit = HS_MIN(limit, ABI_FIFO_MAX);
   if (limit != s->tx.size)
     fifo_prod_size_set(&s->tx, limit);
@@ -340,6 +356,8 @@ uint32_t session_events(struct session *s) {
   switch (s->life) {
   case SESSION_NEW:
   case SESSION_BOUND:
+    if (session_is_dgram(s))
+      return EPOLLOUT | EPOLLWRNORM;
     return EPOLLOUT | EPOLLWRNORM | EPOLLHUP | (session_error(s) != 0 ? (uint32_t)EPOLLERR : 0u);
   case SESSION_LISTEN:
     if (s->listen_shut || s->broken != 0)
@@ -485,6 +503,8 @@ int session_renew(struct session *s) {
     s->broken = 0; /* what ended was the other stack */
   session_move(s, to, (uint32_t)slot);
   s->life = SESSION_NEW;
+  s->connected = 0;
+  s->soft_seen = 0;
   s->failed = s->err_taken = s->told = s->tx_armed = s->shut_rd = s->shut_wr = 0;
   session_publish_options(s);
   return 0;

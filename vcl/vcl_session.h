@@ -42,12 +42,14 @@ struct session {
   uint8_t tx_armed;
   uint8_t bound; /* the broker holds a reservation for it */
   uint8_t v6only, reuse, domain;
+  uint8_t connected; /* datagrams: it has a peer */
   uint8_t listen_shut;
   uint8_t write_msg;  /* corked data is to be pushed */
   uint8_t gone;       /* closed while another thread was inside: freed by the last one out */
   uint8_t redo;       /* outlived its stack: to be bound, or registered as a listener, in the next one */
   uint8_t rearm;      /* … and to be armed then */
   uint8_t share_due;  /* inherited listener whose share is not registered yet */
+  uint32_t soft_seen; /* datagrams: the engine's soft_error that was reported */
   int broken;         /* errno of a session that the engine contradicts, or that lost its services */
   uint32_t refs;      /* dup */
   uint32_t pins;      /* threads inside a blocking call */
@@ -82,6 +84,10 @@ struct session_facts {
   uint32_t flags;
   uint32_t error;
 };
+
+static inline int session_is_dgram(const struct session *s) {
+  return s->kind == SESSION_STREAM && s->proto == VPPCOM_PROTO_UDP;
+}
 
 /** Handle → session of the calling worker, NULL when there is none. */
 struct session *session_find(struct worker *w, uint32_t handle);
@@ -151,9 +157,20 @@ int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out);
 void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep);
 int listen_share(struct session *s);
 
+/* dgram.c */
+struct vcl_dgram;
+struct iovec;
+/** After bind: it receives from now on. */
+int dgram_bound(struct session *s);
+int dgram_connect(struct session *s, const struct vcl_dgram *peer);
+int dgram_recv(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out);
+int dgram_send(struct session *s, const struct iovec *iov, int n, int flags, const struct vcl_dgram *to);
+int dgram_group(struct session *s, const struct vcl_dgram *d, int join);
+/** Bytes of the next datagram. */
+int dgram_nread(struct session *s);
+
 /* rw.c */
 int rw_read(struct session *s, void *buf, size_t n, int flags);
-struct iovec;
 int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags);
 
 #endif

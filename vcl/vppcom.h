@@ -70,6 +70,12 @@ typedef enum {
   VPPCOM_ENOTSUP = -ENOTSUP
 } vppcom_error_t;
 
+/* vppcom_endpt_tlv_t.data_type: of a protocol's number, and 127 for IP. */
+#define VCL_UDP_OPTS_BASE ((uint32_t)VPPCOM_PROTO_UDP << 16)
+#define VCL_UDP_SEGMENT   (VCL_UDP_OPTS_BASE + 0) /* uint16_t: one send is cut into datagrams of so many bytes */
+#define VCL_IP_OPTS_BASE  (127u << 16)
+#define VCL_IP_PKTINFO    (VCL_IP_OPTS_BASE + 1) /* 4 or 16 bytes: the local address of a datagram */
+
 /** Extra data beside an endpoint: type, length in bytes, then the bytes. */
 typedef struct vppcom_endpt_tlv_t_ {
   uint32_t data_type;

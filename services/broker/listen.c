@@ -83,73 +83,6 @@ static int listen_want(const struct broker *b, const struct conn *c, const Hosts
   return rc;
 }
 
-int listen_on_bind(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Bind *m,
-                   const char **text) {
-  struct abi_reg_bind want;
-  if (workers_of_conn(b, c, m->worker_id) == REGISTRY_NONE) {
-    *text = "bind: no such worker of this process";
-    return -ENOENT;
-  }
-  int rc = listen_want(b, c, m, &want, text);
-  if (rc < 0)
-    return rc;
-  uint32_t idx = ports_find(b, m->worker_id, m->slot, m->gen);
-  if (idx != REGISTRY_NONE) {
-    const struct abi_reg_bind *r = &b->reg.bind[idx];
-    if (memcmp(r->ip, want.ip, 16) == 0 && r->proto == want.proto && (want.port == 0 || want.port == r->port))
-      return listen_answer(c, seq, r);
-    *text = "bind: this session is bound already";
-    return -EINVAL;
-  }
-  listen_forget_old(b, m->worker_id, m->slot, m->gen);
-  if (want.port == 0) {
-    rc = ports_pick(b, &want);
-    if (rc < 0) {
-      *text = "bind: no ephemeral port is free";
-      return rc;
-    }
-    want.port = (uint16_t)rc;
-  } else {
-    rc = ports_conflict(b, &want, 0, REGISTRY_NONE);
-    if (rc < 0) {
-      *text = "bind: address in use";
-      return rc;
-    }
-  }
-  idx = ports_add(b, &want);
-  if (idx == REGISTRY_NONE) {
-    *text = "bind: all ports records are in use";
-    return -ENOBUFS;
-  }
-  return listen_answer(c, seq, &b->reg.bind[idx]);
-}
-
-/** share_of: another process's listener of the same app. Index of a new record or -errno. */
-static int64_t listen_share(struct broker *b, struct conn *c, uint32_t worker, const Hoststack__Attach__Listen *m,
-                            const char **text) {
-  for (uint32_t i = 0; i < b->bind_high; i++) {
-    const struct abi_reg_bind *r = &b->reg.bind[i];
-    if (r->used == 0 || r->listener_id != m->share_of)
-      continue;
-    uint32_t w = registry_worker_find(&b->reg, r->worker_id);
-    if (w == REGISTRY_NONE || b->reg.worker[w].app_id != b->reg.worker[worker].app_id)
-      continue;
-    struct abi_reg_bind mine = *r;
-    mine.used = 0;
-    mine.worker_id = m->worker_id;
-    mine.slot = m->slot;
-    mine.gen = m->gen;
-    mine.uid = c->cred.uid;
-    uint32_t idx = ports_add(b, &mine);
-    if (idx != REGISTRY_NONE)
-      return idx;
-    *text = "listen: all ports records are in use";
-    return -ENOBUFS;
-  }
-  *text = "listen: no such listener of this app";
-  return -ENOENT;
-}
-
 /** The entry that the engine reads. */
 static uint32_t listen_publish(struct broker *b, uint32_t idx, uint32_t backlog, uint32_t ns) {
   const struct abi_reg_bind *r = &b->reg.bind[idx];
@@ -195,6 +128,99 @@ static int listen_start(struct broker *b, const struct conn *c, uint32_t idx, ui
   return 0;
 }
 
+/** The engine is told of a bound record; the app is answered when it serves it. 0 or -errno. */
+static int listen_serve(struct broker *b, struct conn *c, uint32_t seq, uint32_t idx, uint32_t backlog,
+                        const char **text) {
+  if (b->bind[idx].policy == REGISTRY_NONE) {
+    int rc = listen_start(b, c, idx, backlog, text);
+    if (rc < 0)
+      return rc;
+    policy_publish(b);
+  } else if (b->entry[b->bind[idx].policy].backlog != backlog) {
+    policy_backlog(b, b->bind[idx].policy, backlog);
+    policy_publish(b);
+  }
+  struct pend *p = pend_new(c, seq, PEND_POLICY, idx, b->reg.bind[idx].listener_id);
+  if (p == NULL)
+    return -ENOMEM;
+  p->policy_gen = b->policy->policy_gen;
+  pend_check(b);
+  return 0;
+}
+
+int listen_on_bind(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Bind *m,
+                   const char **text) {
+  struct abi_reg_bind want;
+  if (workers_of_conn(b, c, m->worker_id) == REGISTRY_NONE) {
+    *text = "bind: no such worker of this process";
+    return -ENOENT;
+  }
+  int rc = listen_want(b, c, m, &want, text);
+  if (rc < 0)
+    return rc;
+  uint32_t idx = ports_find(b, m->worker_id, m->slot, m->gen);
+  if (idx != REGISTRY_NONE) {
+    const struct abi_reg_bind *r = &b->reg.bind[idx];
+    if (memcmp(r->ip, want.ip, 16) == 0 && r->proto == want.proto && (want.port == 0 || want.port == r->port))
+      return want.proto == 1 ? listen_serve(b, c, seq, idx, 1, text) : listen_answer(c, seq, r);
+    *text = "bind: this session is bound already";
+    return -EINVAL;
+  }
+  listen_forget_old(b, m->worker_id, m->slot, m->gen);
+  if (want.port == 0) {
+    rc = ports_pick(b, &want);
+    if (rc < 0) {
+      *text = "bind: no ephemeral port is free";
+      return rc;
+    }
+    want.port = (uint16_t)rc;
+  } else {
+    rc = ports_conflict(b, &want, 0, REGISTRY_NONE);
+    if (rc < 0) {
+      *text = "bind: address in use";
+      return rc;
+    }
+  }
+  idx = ports_add(b, &want);
+  if (idx == REGISTRY_NONE) {
+    *text = "bind: all ports records are in use";
+    return -ENOBUFS;
+  }
+  if (want.proto == 1) { /* datagrams: what is bound receives */
+    rc = listen_serve(b, c, seq, idx, 1, text);
+    if (rc < 0)
+      ports_remove(b, idx);
+    return rc;
+  }
+  return listen_answer(c, seq, &b->reg.bind[idx]);
+}
+
+/** share_of: another process's listener of the same app. Index of a new record or -errno. */
+static int64_t listen_share(struct broker *b, struct conn *c, uint32_t worker, const Hoststack__Attach__Listen *m,
+                            const char **text) {
+  for (uint32_t i = 0; i < b->bind_high; i++) {
+    const struct abi_reg_bind *r = &b->reg.bind[i];
+    if (r->used == 0 || r->listener_id != m->share_of)
+      continue;
+    uint32_t w = registry_worker_find(&b->reg, r->worker_id);
+    if (w == REGISTRY_NONE || b->reg.worker[w].app_id != b->reg.worker[worker].app_id)
+      continue;
+    struct abi_reg_bind mine = *r;
+    mine.used = 0;
+    mine.worker_id = m->worker_id;
+    mine.slot = m->slot;
+    mine.gen = m->gen;
+    mine.uid = c->cred.uid;
+    uint32_t idx = ports_add(b, &mine);
+    if (idx != REGISTRY_NONE)
+      return idx;
+    *text = "listen: all ports records are in use";
+    return -ENOBUFS;
+  }
+  *text = "listen: no such listener of this app";
+  return -ENOENT;
+}
+
 int listen_on_listen(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Listen *m,
                      const char **text) {
   uint32_t worker = workers_of_conn(b, c, m->worker_id);
@@ -217,21 +243,7 @@ int listen_on_listen(struct broker *b, struct conn *c, uint32_t seq, const Hosts
   }
   if (m->no_cut)
     b->reg.bind[idx].flags |= ABI_BIND_NO_CUT;
-  if (b->bind[idx].policy == REGISTRY_NONE) {
-    int rc = listen_start(b, c, idx, backlog, text);
-    if (rc < 0)
-      return rc;
-    policy_publish(b);
-  } else if (b->entry[b->bind[idx].policy].backlog != backlog) {
-    policy_backlog(b, b->bind[idx].policy, backlog);
-    policy_publish(b);
-  }
-  struct pend *p = pend_new(c, seq, PEND_POLICY, idx, b->reg.bind[idx].listener_id);
-  if (p == NULL)
-    return -ENOMEM;
-  p->policy_gen = b->policy->policy_gen;
-  pend_check(b);
-  return 0;
+  return listen_serve(b, c, seq, idx, backlog, text);
 }
 
 /** 1 answered, 0 still waiting. */
