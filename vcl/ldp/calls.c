@@ -6,6 +6,7 @@
  */
 #include "addr.h"
 #include "app.h"
+#include "dgram.h"
 #include "export.h"
 #include "fork.h"
 #include "real.h"
@@ -33,8 +34,11 @@ ssize_t ldp_result_long(ssize_t rc) {
 }
 
 static bool calls_for_stack(int domain, int type, int proto) {
-  return (domain == AF_INET || domain == AF_INET6) && (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
-         (proto == 0 || proto == IPPROTO_TCP) && !fd_foreign_process();
+  int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if ((domain != AF_INET && domain != AF_INET6) || fd_foreign_process())
+    return false;
+  return (kind == SOCK_STREAM && (proto == 0 || proto == IPPROTO_TCP)) ||
+         (kind == SOCK_DGRAM && (proto == 0 || proto == IPPROTO_UDP));
 }
 
 int ldp_socket(int domain, int type, int proto) {
@@ -47,7 +51,7 @@ int ldp_socket(int domain, int type, int proto) {
     app_count(APP_KERNEL);
     return real.socket(domain, type, proto);
   }
-  struct sock *s = sock_new(domain, type & SOCK_NONBLOCK ? SOCK_F_NONBLOCK : 0);
+  struct sock *s = sock_new(domain, type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), type & SOCK_NONBLOCK ? SOCK_F_NONBLOCK : 0);
   if (!s)
     return -1;
   return ldp_result(sock_install(s, (type & SOCK_CLOEXEC) != 0));
@@ -71,6 +75,8 @@ static int calls_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen
     any.sin_family = AF_INET;
     sa = (const struct sockaddr *)&any;
   }
+  if (sock_is_dgram(s))
+    return dgram_bind(s, fd, sa, len);
   int rc = addr_from_sockaddr(&e, s->domain, sa, len);
   if (rc < 0)
     return rc;
@@ -106,7 +112,9 @@ int ldp_listen(int fd, int backlog) {
     return real.listen(fd, backlog);
   int rc = 0;
   uint32_t flags = sock_flags(s);
-  if (flags & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)) {
+  if (sock_is_dgram(s)) {
+    rc = -EOPNOTSUPP;
+  } else if (flags & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)) {
     rc = -EINVAL;
   } else {
     calls_may_wait(s, true);
@@ -156,6 +164,8 @@ static int calls_accept(struct sock *s, struct sockaddr *sa, socklen_t *len, int
   int seat;
   if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
     return -EINVAL;
+  if (sock_is_dgram(s))
+    return -EOPNOTSUPP;
   int h = calls_accept_session(s, &peer, &seat);
   if (h < 0)
     return h;
@@ -214,6 +224,8 @@ static int calls_connect(struct sock *s, int fd, const struct sockaddr *sa, sock
     return -EFAULT;
   if (len < sizeof(sa_family_t))
     return -EINVAL;
+  if (sock_is_dgram(s))
+    return dgram_connect(s, fd, sa, len);
   uint32_t flags = sock_flags(s);
   if (sa->sa_family == AF_UNSPEC) /* dissolves the association, connect(2) */
     return sock_renew(s);
@@ -260,7 +272,7 @@ static int calls_name(struct sock *s, uint32_t attr, struct sockaddr *sa, sockle
   addr_ep_init(&e);
   if (attr == VPPCOM_ATTR_GET_PEER_ADDR && !sock_is_connected(s))
     return -ENOTCONN;
-  bool named = sock_flags(s) & (SOCK_F_BOUND | SOCK_F_CONNECTED | SOCK_F_CONNECTING);
+  bool named = sock_flags(s) & (SOCK_F_BOUND | SOCK_F_CONNECTED | SOCK_F_CONNECTING | SOCK_F_NAMED);
   int rc = named ? vppcom_session_attr(s->h, attr, &e.ep, &size) : 0;
   return rc < 0 ? rc : addr_to_sockaddr(&e, s->domain, sa, len);
 }

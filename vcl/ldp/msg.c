@@ -5,6 +5,7 @@
  * refused with EOPNOTSUPP, as the receiver would get an unconnected socket.
  */
 #include "app.h"
+#include "dgram.h"
 #include "export.h"
 #include "io.h"
 #include "real.h"
@@ -17,6 +18,8 @@
 static ssize_t msg_recv(struct sock *s, struct msghdr *m, int flags) {
   if (m->msg_iovlen > IOV_MAX)
     return -EMSGSIZE;
+  if (sock_is_dgram(s))
+    return dgram_recvmsg(s, m, flags);
   ssize_t rc = io_recv(s, m->msg_iov, m->msg_iovlen, flags);
   if (rc >= 0) {
     m->msg_namelen = 0;
@@ -56,7 +59,7 @@ int ldp_recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timesp
     m[got].msg_len = (unsigned)rc;
     if (flags & MSG_WAITFORONE)
       flags |= MSG_DONTWAIT;
-    if (rc == 0 || msg_now_ns() >= end) {
+    if ((rc == 0 && !sock_is_dgram(s)) || msg_now_ns() >= end) {
       got++;
       break;
     }
@@ -88,7 +91,9 @@ static bool msg_carries_ours(const struct msghdr *m) {
   return false;
 }
 
-static ssize_t msg_send(struct sock *s, const struct msghdr *m, int flags) {
+static ssize_t msg_send(struct sock *s, int fd, const struct msghdr *m, int flags) {
+  if (sock_is_dgram(s))
+    return dgram_sendmsg(s, fd, m, flags);
   if (m->msg_iovlen > IOV_MAX)
     return -EMSGSIZE;
   return io_send(s, m->msg_iov, m->msg_iovlen, flags);
@@ -98,7 +103,7 @@ ssize_t ldp_sendmsg(int fd, const struct msghdr *m, int flags) {
   struct sock *s = sock_get(fd);
   if (!s)
     return msg_carries_ours(m) ? ldp_result_long(-EOPNOTSUPP) : real.sendmsg(fd, m, flags);
-  ssize_t rc = m ? msg_send(s, m, flags) : -EFAULT;
+  ssize_t rc = m ? msg_send(s, fd, m, flags) : -EFAULT;
   sock_put(s);
   return ldp_result_long(rc);
 }
@@ -110,7 +115,7 @@ int ldp_sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags) {
   unsigned sent = 0;
   ssize_t rc = 0;
   for (; sent < n && sent < INT_MAX; sent++) {
-    rc = msg_send(s, &m[sent].msg_hdr, flags);
+    rc = msg_send(s, fd, &m[sent].msg_hdr, flags);
     if (rc < 0)
       break;
     m[sent].msg_len = (unsigned)rc;

@@ -236,7 +236,7 @@ static int number_ioctl_get(struct sock *s, uint32_t opt, int *out) {
   if (sock_flags(s) & SOCK_F_LISTENING)
     return -EINVAL;
   *out = 0;
-  if (!(sock_flags(s) & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
+  if (!(sock_flags(s) & SOCK_F_HELD))
     return 0;
   if (opt != VCL_OPT_N)
     return vcl_opt_get(s->h, opt, out, &len);

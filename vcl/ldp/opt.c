@@ -6,6 +6,7 @@
 #include "opt.h"
 
 #include "app.h"
+#include "dgram.h"
 #include "real.h"
 #include "sock.h"
 
@@ -16,6 +17,10 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/time.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 
 #ifndef SO_RCVTIMEO_NEW
 #define SO_RCVTIMEO_NEW 66
@@ -33,6 +38,7 @@ enum opt_via {
 #define OPT_CLAMP   2u  /* out of range: the nearest in range */
 #define OPT_TWICE   4u  /* read back doubled: SO_RCVBUF, SO_SNDBUF */
 #define OPT_UNBOUND 8u  /* EINVAL once bound */
+#define OPT_DGRAM   32u /* of datagrams alone */
 #define OPT_DSCP    16u /* Linux keeps the two ECN bits of a stream socket itself */
 
 struct opt_row {
@@ -74,12 +80,21 @@ static const struct opt_row opt_table[] = {
     {IPPROTO_IP, IP_MTU_DISCOVER, OPT_HERE, 0, 0, IP_PMTUDISC_WANT, IP_PMTUDISC_DO, IP_PMTUDISC_WANT, EINVAL},
     {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, OPT_HERE, 0, OPT_BOOL, 0, 1, 0, 0},
     {IPPROTO_IP, IP_PKTINFO, OPT_HERE, 0, OPT_BOOL, 0, 1, 0, 0},
+    {IPPROTO_IP, IP_RECVTTL, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
+    {IPPROTO_IP, IP_RECVTOS, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
+    {IPPROTO_IP, IP_MULTICAST_TTL, OPT_HERE, 0, OPT_DGRAM, -1, 255, 1, EINVAL},
+    {IPPROTO_IP, IP_MULTICAST_LOOP, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 1, 0},
+    {IPPROTO_UDP, UDP_SEGMENT, OPT_HERE, 0, OPT_DGRAM, 0, 65535, 0, EINVAL},
     {IPPROTO_IP, IP_TRANSPARENT, OPT_REFUSE, 0, 0, 0, 0, 0, EPERM},
     {IPPROTO_IPV6, IPV6_V6ONLY, OPT_ATTR, VPPCOM_ATTR_SET_V6ONLY, OPT_BOOL | OPT_UNBOUND, 0, 1, 0, 0},
     {IPPROTO_IPV6, IPV6_TCLASS, OPT_VCL, VCL_OPT_TOS, OPT_DSCP, 0, 255, 0, EINVAL},
     {IPPROTO_IPV6, IPV6_UNICAST_HOPS, OPT_VCL, VCL_OPT_TTL, 0, 1, 255, 64, EINVAL},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, OPT_HERE, 0, 0, IPV6_PMTUDISC_WANT, IPV6_PMTUDISC_DO, IPV6_PMTUDISC_WANT, EINVAL},
     {IPPROTO_IPV6, IPV6_RECVPKTINFO, OPT_HERE, 0, OPT_BOOL, 0, 1, 0, 0},
+    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
+    {IPPROTO_IPV6, IPV6_RECVTCLASS, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
+    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, OPT_HERE, 0, OPT_DGRAM, -1, 255, 1, EINVAL},
+    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 1, 0},
     {IPPROTO_IPV6, IPV6_TRANSPARENT, OPT_REFUSE, 0, 0, 0, 0, 0, EPERM},
 };
 #define OPT_ROWS (sizeof(opt_table) / sizeof(opt_table[0]))
@@ -90,6 +105,14 @@ static const struct opt_row *opt_find(int level, int name) {
     if (opt_table[i].level == level && opt_table[i].name == name)
       return &opt_table[i];
   return NULL;
+}
+
+/* Rows of the other kind of socket are not there. */
+static const struct opt_row *opt_find_for(const struct sock *s, int level, int name) {
+  const struct opt_row *row = opt_find(level, name);
+  if (!row || (sock_is_dgram(s) ? level == IPPROTO_TCP : (row->flags & OPT_DGRAM) != 0))
+    return NULL;
+  return row;
 }
 
 static int opt_apply(struct sock *s, const struct opt_row *row, int value) {
@@ -180,7 +203,7 @@ static int opt_set_row(struct sock *s, const struct opt_row *row, const void *va
       return -row->error;
     value = value < row->min ? row->min : row->max;
   }
-  if (row->flags & OPT_DSCP)
+  if ((row->flags & OPT_DSCP) && !sock_is_dgram(s))
     value = unset ? 0 : value & ~3;
   rc = opt_apply(s, row, value);
   if (rc < 0)
@@ -188,6 +211,8 @@ static int opt_set_row(struct sock *s, const struct opt_row *row, const void *va
   size_t i = (size_t)(row - opt_table);
   s->opts.value[i] = value;
   s->opts.set = unset ? s->opts.set & ~(1ull << i) : s->opts.set | (1ull << i);
+  if (sock_is_dgram(s))
+    dgram_option(s, row->level, row->name, value);
   return 0;
 }
 
@@ -249,9 +274,14 @@ static int opt_set_locked(struct sock *s, int level, int name, const void *val, 
       break;
     }
   }
-  if (level == IPPROTO_TCP && name == TCP_CONGESTION)
+  if (level == IPPROTO_TCP && name == TCP_CONGESTION && !sock_is_dgram(s))
     return opt_set_congestion(s, val, len);
-  const struct opt_row *row = opt_find(level, name);
+  if (sock_is_dgram(s)) {
+    int rc = dgram_setsockopt(s, level, name, val, len);
+    if (rc != -ENOENT)
+      return rc;
+  }
+  const struct opt_row *row = opt_find_for(s, level, name);
   return row ? opt_set_row(s, row, val, len) : -ENOPROTOOPT;
 }
 
@@ -318,6 +348,8 @@ static int opt_get_error(struct sock *s, int *value) {
       sock_raise(s, SOCK_F_ENDED);
     return 0;
   }
+  if (sock_is_dgram(s))
+    return vcl_opt_get(s->h, VCL_OPT_ERROR, value, &len);
   if (sock_flags(s) & SOCK_F_ERR_TOLD)
     return 0;
   int rc = vcl_opt_get(s->h, VCL_OPT_ERROR, value, &len);
@@ -332,13 +364,13 @@ static int opt_get_socket(struct sock *s, int name, int *value) {
   case SO_ERROR:
     return opt_get_error(s, value);
   case SO_TYPE:
-    *value = SOCK_STREAM;
+    *value = s->type;
     return 0;
   case SO_DOMAIN:
     *value = s->domain;
     return 0;
   case SO_PROTOCOL:
-    *value = IPPROTO_TCP;
+    *value = sock_is_dgram(s) ? IPPROTO_UDP : IPPROTO_TCP;
     return 0;
   case SO_ACCEPTCONN:
     *value = (sock_flags(s) & SOCK_F_LISTENING) != 0;
@@ -378,12 +410,12 @@ static int opt_get_struct(struct sock *s, int level, int name, void *val, sockle
     *len = 0;
     return 0;
   }
-  if (level == IPPROTO_TCP && name == TCP_INFO) {
+  if (level == IPPROTO_TCP && name == TCP_INFO && !sock_is_dgram(s)) {
     struct tcp_info info;
     int rc = opt_info(s, &info);
     return rc < 0 ? rc : opt_put(val, len, &info, sizeof(info));
   }
-  if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+  if (level == IPPROTO_TCP && name == TCP_CONGESTION && !sock_is_dgram(s)) {
     char cc[OPT_CC_MAX] = {0};
     uint32_t n = sizeof(cc);
     int rc = vcl_opt_get(s->h, VCL_OPT_CONGESTION, cc, &n);
@@ -402,7 +434,7 @@ static int opt_get_locked(struct sock *s, int level, int name, void *val, sockle
   else if ((level == IPPROTO_IP && name == IP_MTU) || (level == IPPROTO_IPV6 && name == IPV6_MTU))
     rc = opt_get_ip_mtu(s, &value);
   if (rc == -ENOENT) {
-    const struct opt_row *row = opt_find(level, name);
+    const struct opt_row *row = opt_find_for(s, level, name);
     rc = row ? opt_get_row(s, row, &value) : -ENOPROTOOPT;
   }
   return rc < 0 ? rc : opt_put_int(level, val, len, value);

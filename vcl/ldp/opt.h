@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define OPT_ROWS_MAX 40
+#define OPT_ROWS_MAX 56
 #define OPT_CC_MAX   16
 
 struct sock;

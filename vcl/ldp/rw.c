@@ -1,6 +1,7 @@
 /*
  * Interposed read, write, send and recv in all their spellings. Called by the program, any thread.
  */
+#include "dgram.h"
 #include "export.h"
 #include "io.h"
 #include "real.h"
@@ -33,7 +34,7 @@ ssize_t ldp_read(int fd, void *buf, size_t n) {
   struct sock *s = sock_get(fd);
   if (!s)
     return real.read(fd, buf, n);
-  if (n == 0) { /* a read of nothing never waits; a recv of nothing does */
+  if (n == 0 && !sock_is_dgram(s)) { /* a read of nothing never waits; a recv of nothing does */
     sock_put(s);
     return 0;
   }
@@ -63,10 +64,22 @@ ssize_t ldp___recv_chk(int fd, void *buf, size_t n, size_t room, int flags) {
   return ldp_recv(fd, buf, n, flags);
 }
 
+static ssize_t rw_recvfrom_dgram(struct sock *s, void *buf, size_t n, int flags, struct sockaddr *sa, socklen_t *len) {
+  struct iovec iov = {buf, n};
+  struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_name = sa, .msg_namelen = sa && len ? *len : 0};
+  ssize_t rc = sa && !len ? -EFAULT : dgram_recvmsg(s, &m, flags);
+  if (rc >= 0 && sa)
+    *len = m.msg_namelen;
+  sock_put(s);
+  return ldp_result_long(rc);
+}
+
 ssize_t ldp_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *sa, socklen_t *len) {
   struct sock *s = sock_get(fd);
   if (!s)
     return real.recvfrom(fd, buf, n, flags, sa, len);
+  if (sock_is_dgram(s))
+    return rw_recvfrom_dgram(s, buf, n, flags, sa, len);
   ssize_t rc = rw_recv(s, buf, n, flags);
   if (rc >= 0 && sa && len)
     *len = 0; /* TCP gives no address, as on Linux */
@@ -80,7 +93,7 @@ ssize_t ldp___recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags, 
 
 static ssize_t rw_readv(struct sock *s, const struct iovec *iov, int n, int flags) {
   ssize_t rc = n < 0 || n > IOV_MAX ? -EINVAL : io_total(iov, (size_t)n);
-  if (rc > 0)
+  if (rc > 0 || (rc == 0 && sock_is_dgram(s)))
     rc = io_recv(s, iov, (size_t)n, flags);
   sock_put(s);
   return ldp_result_long(rc);
@@ -127,7 +140,15 @@ ssize_t ldp___send(int fd, const void *buf, size_t n, int flags) {
 
 ssize_t ldp_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *sa, socklen_t len) {
   struct sock *s = sock_get(fd);
-  return s ? rw_send(s, buf, n, flags) : real.sendto(fd, buf, n, flags, sa, len);
+  if (!s)
+    return real.sendto(fd, buf, n, flags, sa, len);
+  if (!sock_is_dgram(s))
+    return rw_send(s, buf, n, flags);
+  struct iovec iov = {(void *)(uintptr_t)buf, n};
+  struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_name = (void *)(uintptr_t)sa, .msg_namelen = sa ? len : 0};
+  ssize_t rc = dgram_sendmsg(s, fd, &m, flags);
+  sock_put(s);
+  return ldp_result_long(rc);
 }
 
 ssize_t ldp_writev(int fd, const struct iovec *iov, int n) {

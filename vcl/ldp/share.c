@@ -100,7 +100,7 @@ static int share_spread_one(int fd, struct fd_file *f, void *ctx) {
   struct sock *s = (struct sock *)f;
   (void)fd;
   (void)ctx;
-  if (f->kind != FD_SOCK || s->inherited || !(sock_flags(s) & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
+  if (f->kind != FD_SOCK || s->inherited || !(sock_flags(s) & SOCK_F_HELD))
     return 0;
   if (s->cell != 0)
     __atomic_or_fetch(&share_region->cell[s->cell], share_child, __ATOMIC_ACQ_REL);
@@ -112,7 +112,7 @@ static int share_spread_one(int fd, struct fd_file *f, void *ctx) {
 static int share_any_one(int fd, struct fd_file *f, void *ctx) {
   struct sock *s = (struct sock *)f;
   (void)fd;
-  if (f->kind == FD_SOCK && !s->inherited && (sock_flags(s) & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
+  if (f->kind == FD_SOCK && !s->inherited && (sock_flags(s) & SOCK_F_HELD))
     *(bool *)ctx = true;
   return *(bool *)ctx;
 }
@@ -160,7 +160,7 @@ static int share_inherit_one(int fd, struct fd_file *f, void *ctx) {
   struct sock *s = (struct sock *)f;
   (void)fd;
   (void)ctx;
-  if (f->kind != FD_SOCK || !(sock_flags(s) & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
+  if (f->kind != FD_SOCK || !(sock_flags(s) & SOCK_F_HELD))
     return 0;
   if (s->inherited || share_child == 0)
     s->cell = 0; /* a grandchild's, or uncounted: not ours to close */

@@ -14,7 +14,7 @@
 #include <signal.h>
 #include <string.h>
 
-static struct sock *sock_alloc(int domain, uint32_t flags) {
+static struct sock *sock_alloc(int domain, int type, uint32_t flags) {
   struct sock *s = (struct sock *)fd_file_new(FD_SOCK, sizeof(*s));
   if (!s) {
     errno = ENOMEM;
@@ -22,17 +22,23 @@ static struct sock *sock_alloc(int domain, uint32_t flags) {
   }
   s->h = INVALID_SESSION_ID;
   s->domain = domain;
+  s->type = type;
+  s->dgram.mc_ttl = 1;
   s->flags = flags;
   s->rcvtimeo_us = s->sndtimeo_us = -1;
   pthread_mutex_init(&s->lock, NULL);
   return s;
 }
 
-struct sock *sock_new(int domain, uint32_t flags) {
-  struct sock *s = sock_alloc(domain, flags);
+static int sock_session(int type) {
+  return vppcom_session_create(type == SOCK_DGRAM ? VPPCOM_PROTO_UDP : VPPCOM_PROTO_TCP, 1);
+}
+
+struct sock *sock_new(int domain, int type, uint32_t flags) {
+  struct sock *s = sock_alloc(domain, type, flags);
   if (!s)
     return NULL;
-  int h = vppcom_session_create(VPPCOM_PROTO_TCP, 1);
+  int h = sock_session(type);
   if (h < 0) {
     int err = h == -1 ? errno : -h;
     sock_put(s);
@@ -46,7 +52,7 @@ struct sock *sock_new(int domain, uint32_t flags) {
 }
 
 struct sock *sock_new_accepted(const struct sock *listener, uint32_t h, uint32_t flags) {
-  struct sock *s = sock_alloc(listener->domain, flags | SOCK_F_CONNECTED);
+  struct sock *s = sock_alloc(listener->domain, SOCK_STREAM, flags | SOCK_F_CONNECTED);
   if (!s)
     return NULL;
   s->h = h;
@@ -84,7 +90,7 @@ void sock_end(struct sock *s) {
 }
 
 int sock_renew(struct sock *s) {
-  int h = vppcom_session_create(VPPCOM_PROTO_TCP, 1);
+  int h = sock_session(s->type);
   if (h < 0)
     return h == -1 ? -errno : h;
   uint32_t old = s->h;
@@ -118,7 +124,7 @@ static int sock_move_one(int fd, struct fd_file *f, void *ctx) {
 
 int sock_move_to_kernel(struct sock *s) {
   int nonblock = sock_flags(s) & SOCK_F_NONBLOCK ? SOCK_NONBLOCK : 0;
-  struct sock_move move = {.from = real.socket(s->domain, SOCK_STREAM | SOCK_CLOEXEC | nonblock, 0)};
+  struct sock_move move = {.from = real.socket(s->domain, s->type | SOCK_CLOEXEC | nonblock, 0)};
   if (move.from < 0)
     return -errno;
   int rc = opt_replay(s, move.from);

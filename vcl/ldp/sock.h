@@ -26,17 +26,34 @@ struct epoll_member;
 #define SOCK_F_SHUT_RD    0x20u
 #define SOCK_F_SHUT_WR    0x40u
 #define SOCK_F_BOUND      0x80u
-#define SOCK_F_FAILED     0x100u /* a connect failed: the next one needs a new session */
+#define SOCK_F_FAILED     0x100u  /* a connect failed: the next one needs a new session */
+#define SOCK_F_OPEN       0x400u  /* datagrams: the engine knows it */
+#define SOCK_F_SPOKEN     0x800u  /* datagrams: it has exchanged something with the stack, and stays there */
+#define SOCK_F_NAMED      0x1000u /* datagrams: it has a port that bind() did not give */
+#define SOCK_F_HELD       (SOCK_F_CONNECTED | SOCK_F_CONNECTING | SOCK_F_OPEN) /* others may hold it after a fork */
 #define SOCK_F_ENDED      0x200u /* ... and the program was told otherwise than by connect(): reads give 0 */
+
+/* What a socket of datagrams has beside. */
+struct sock_dgram {
+  struct sockaddr_storage bound; /* as bind() was called */
+  socklen_t bound_len;
+  uint32_t want; /* ancillary data that recvmsg gives: dgram.c */
+  uint16_t segment;
+  uint8_t mc_ttl, mc_no_loop;
+  uint8_t uncut;
+  uint8_t mc_if[16];
+};
 
 struct sock {
   struct fd_file file; /* first */
   uint32_t h;          /* session handle */
   uint32_t flags;      /* atomic */
   int domain;          /* AF_INET, AF_INET6 */
+  int type;            /* SOCK_STREAM, SOCK_DGRAM */
   int64_t rcvtimeo_us; /* -1 = for ever */
   int64_t sndtimeo_us;
   struct opt_values opts;
+  struct sock_dgram dgram;
   uint32_t inherited;           /* 1 = a connection of the parent's (share.h) */
   uint32_t cell;                /* its holders, 0 = only this process */
   pthread_mutex_t lock;         /* options, members */
@@ -44,7 +61,7 @@ struct sock {
 };
 
 /** A new socket with a fresh session, one reference; or NULL with errno. */
-struct sock *sock_new(int domain, uint32_t flags);
+struct sock *sock_new(int domain, int type, uint32_t flags);
 /** The same around an accepted session; options come from the listener. */
 struct sock *sock_new_accepted(const struct sock *listener, uint32_t h, uint32_t flags);
 /** Puts s at a new descriptor; takes over the reference. fd or -errno (s is gone then). */
@@ -56,6 +73,9 @@ void sock_end(struct sock *s);
 
 static inline struct sock *sock_get(int fd) {
   return (struct sock *)fd_get_kind(fd, FD_SOCK);
+}
+static inline bool sock_is_dgram(const struct sock *s) {
+  return s->type == SOCK_DGRAM;
 }
 static inline void sock_put(struct sock *s) {
   fd_put(&s->file);
