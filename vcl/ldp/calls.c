@@ -6,12 +6,12 @@
  */
 #include "addr.h"
 #include "app.h"
-#include "dgram.h"
 #include "export.h"
 #include "fork.h"
 #include "real.h"
 #include "share.h"
 #include "sock.h"
+#include "udp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,7 +76,7 @@ static int calls_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen
     sa = (const struct sockaddr *)&any;
   }
   if (sock_is_dgram(s))
-    return dgram_bind(s, fd, sa, len);
+    return udp_bind(s, fd, sa, len);
   int rc = addr_from_sockaddr(&e, s->domain, sa, len);
   if (rc < 0)
     return rc;
@@ -225,7 +225,7 @@ static int calls_connect(struct sock *s, int fd, const struct sockaddr *sa, sock
   if (len < sizeof(sa_family_t))
     return -EINVAL;
   if (sock_is_dgram(s))
-    return dgram_connect(s, fd, sa, len);
+    return udp_connect(s, fd, sa, len);
   uint32_t flags = sock_flags(s);
   if (sa->sa_family == AF_UNSPEC) /* dissolves the association, connect(2) */
     return sock_renew(s);

@@ -7,7 +7,7 @@
  */
 #include "io.h"
 
-#include "dgram.h"
+#include "udp.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -97,7 +97,7 @@ static ssize_t io_recv_buf(struct sock *s, void *buf, size_t len, int flags, boo
 
 ssize_t io_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   if (sock_is_dgram(s))
-    return dgram_recv(s, iov, n, flags);
+    return udp_recv(s, iov, n, flags);
   ssize_t total = io_total(iov, n);
   ssize_t rc = total < 0 ? total : io_recv_check(s, flags);
   if (rc < 0)
@@ -192,7 +192,7 @@ static ssize_t io_send_all(struct sock *s, const struct iovec *iov, size_t n, si
 
 ssize_t io_send(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   if (sock_is_dgram(s))
-    return dgram_send(s, iov, n, flags);
+    return udp_send(s, iov, n, flags);
   ssize_t total = io_total(iov, n);
   ssize_t rc = total < 0 ? total : io_send_check(s, flags);
   if (rc == 0 && total > 0)

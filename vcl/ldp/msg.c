@@ -5,10 +5,10 @@
  * refused with EOPNOTSUPP, as the receiver would get an unconnected socket.
  */
 #include "app.h"
-#include "dgram.h"
 #include "export.h"
 #include "io.h"
 #include "real.h"
+#include "udp.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,7 +19,7 @@ static ssize_t msg_recv(struct sock *s, struct msghdr *m, int flags) {
   if (m->msg_iovlen > IOV_MAX)
     return -EMSGSIZE;
   if (sock_is_dgram(s))
-    return dgram_recvmsg(s, m, flags);
+    return udp_recvmsg(s, m, flags);
   ssize_t rc = io_recv(s, m->msg_iov, m->msg_iovlen, flags);
   if (rc >= 0) {
     m->msg_namelen = 0;
@@ -93,7 +93,7 @@ static bool msg_carries_ours(const struct msghdr *m) {
 
 static ssize_t msg_send(struct sock *s, int fd, const struct msghdr *m, int flags) {
   if (sock_is_dgram(s))
-    return dgram_sendmsg(s, fd, m, flags);
+    return udp_sendmsg(s, fd, m, flags);
   if (m->msg_iovlen > IOV_MAX)
     return -EMSGSIZE;
   return io_send(s, m->msg_iov, m->msg_iovlen, flags);

@@ -6,9 +6,9 @@
 #include "opt.h"
 
 #include "app.h"
-#include "dgram.h"
 #include "real.h"
 #include "sock.h"
+#include "udp.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -212,7 +212,7 @@ static int opt_set_row(struct sock *s, const struct opt_row *row, const void *va
   s->opts.value[i] = value;
   s->opts.set = unset ? s->opts.set & ~(1ull << i) : s->opts.set | (1ull << i);
   if (sock_is_dgram(s))
-    dgram_option(s, row->level, row->name, value);
+    udp_option(s, row->level, row->name, value);
   return 0;
 }
 
@@ -277,7 +277,7 @@ static int opt_set_locked(struct sock *s, int level, int name, const void *val, 
   if (level == IPPROTO_TCP && name == TCP_CONGESTION && !sock_is_dgram(s))
     return opt_set_congestion(s, val, len);
   if (sock_is_dgram(s)) {
-    int rc = dgram_setsockopt(s, level, name, val, len);
+    int rc = udp_setsockopt(s, level, name, val, len);
     if (rc != -ENOENT)
       return rc;
   }

@@ -1,10 +1,10 @@
 /*
  * Interposed read, write, send and recv in all their spellings. Called by the program, any thread.
  */
-#include "dgram.h"
 #include "export.h"
 #include "io.h"
 #include "real.h"
+#include "udp.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -67,7 +67,7 @@ ssize_t ldp___recv_chk(int fd, void *buf, size_t n, size_t room, int flags) {
 static ssize_t rw_recvfrom_dgram(struct sock *s, void *buf, size_t n, int flags, struct sockaddr *sa, socklen_t *len) {
   struct iovec iov = {buf, n};
   struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_name = sa, .msg_namelen = sa && len ? *len : 0};
-  ssize_t rc = sa && !len ? -EFAULT : dgram_recvmsg(s, &m, flags);
+  ssize_t rc = sa && !len ? -EFAULT : udp_recvmsg(s, &m, flags);
   if (rc >= 0 && sa)
     *len = m.msg_namelen;
   sock_put(s);
@@ -146,7 +146,7 @@ ssize_t ldp_sendto(int fd, const void *buf, size_t n, int flags, const struct so
     return rw_send(s, buf, n, flags);
   struct iovec iov = {(void *)(uintptr_t)buf, n};
   struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_name = (void *)(uintptr_t)sa, .msg_namelen = sa ? len : 0};
-  ssize_t rc = dgram_sendmsg(s, fd, &m, flags);
+  ssize_t rc = udp_sendmsg(s, fd, &m, flags);
   sock_put(s);
   return ldp_result_long(rc);
 }

@@ -37,7 +37,7 @@ struct epoll_member;
 struct sock_dgram {
   struct sockaddr_storage bound; /* as bind() was called */
   socklen_t bound_len;
-  uint32_t want; /* ancillary data that recvmsg gives: dgram.c */
+  uint32_t want; /* ancillary data that recvmsg gives: udp.c */
   uint16_t segment;
   uint8_t mc_ttl, mc_no_loop;
   uint8_t uncut;

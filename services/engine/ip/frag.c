@@ -66,7 +66,7 @@ int frag_output(struct ip_stack *s, struct txf *t, struct ip_hdr *h, uint32_t mt
   /* the checksum of the whole cannot be finished by whoever sees but a part */
   if (t->flags & (ABI_FR_CSUM_PART | ABI_FR_GSO_UDP) || t->gso_size != 0 || mtu < hlen + 8)
     goto out;
-  if (l4 + (h->version == 4 ? IP4_HLEN : IP6_FRAG_LEN) > 65535)
+  if (l4 + (h->version == 4 ? IP4_HLEN : 0u) > 65535) /* RFC 8200 4.5: of the whole, without fragment header */
     goto out;
   uint32_t most = HS_MIN((mtu - hlen) & ~7u, STACK_SLOT_ROOM & ~7u);
   h->frag_id = frag_id(s, &h->src, &h->dst, h->proto);

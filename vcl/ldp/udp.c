@@ -1,11 +1,11 @@
 /*
- * Datagrams of shimmed sockets (dgram.h). Called by calls.c, rw.c, msg.c, opt.c; any thread.
+ * Datagrams of shimmed sockets (udp.h). Called by calls.c, rw.c, msg.c, opt.c; any thread.
  *
  * Which addresses are the kernel's: loopback, and those that the stack has no way to. Which these are shows at
  * connect() or at the first sendto(); a socket that has not spoken to the stack by then becomes a kernel socket, bound
  * as it was. udp(7), ip(7), ipv6(7) for options and errno values.
  */
-#include "dgram.h"
+#include "udp.h"
 
 #include "addr.h"
 #include "app.h"
@@ -27,7 +27,7 @@
 #define WANT_TTL     2u
 #define WANT_TOS     4u
 
-static void dgram_from_ep(struct vcl_dgram *d, const struct addr_ep *e) {
+static void udp_from_ep(struct vcl_dgram *d, const struct addr_ep *e) {
   d->family = e->ep.is_ip4 ? 4 : 6;
   d->port = e->ep.port;
   if (e->ep.is_ip4) {
@@ -38,7 +38,7 @@ static void dgram_from_ep(struct vcl_dgram *d, const struct addr_ep *e) {
   }
 }
 
-static void dgram_to_ep(const struct vcl_dgram *d, struct addr_ep *e) {
+static void udp_to_ep(const struct vcl_dgram *d, struct addr_ep *e) {
   addr_ep_init(e);
   e->ep.is_ip4 = d->family != 6;
   e->ep.port = d->port;
@@ -50,12 +50,12 @@ static void dgram_to_ep(const struct vcl_dgram *d, struct addr_ep *e) {
 
 /* --- to the kernel --- */
 
-static bool dgram_is_fresh(struct sock *s) {
+static bool udp_is_fresh(struct sock *s) {
   return !(sock_flags(s) & (SOCK_F_SPOKEN | SOCK_F_CONNECTED));
 }
 
 /* The socket becomes the kernel's, bound as it was. */
-static int dgram_to_kernel(struct sock *s, int fd, const char *why) {
+static int udp_to_kernel(struct sock *s, int fd, const char *why) {
   bool bound = sock_flags(s) & SOCK_F_BOUND;
   int rc = sock_move_to_kernel(s);
   if (rc < 0)
@@ -66,7 +66,7 @@ static int dgram_to_kernel(struct sock *s, int fd, const char *why) {
   return 0;
 }
 
-int dgram_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
+int udp_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
   struct addr_ep e;
   int rc = addr_from_sockaddr(&e, s->domain, sa, len);
   if (rc < 0)
@@ -81,7 +81,7 @@ int dgram_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len)
     (void)vppcom_session_attr(s->h, VPPCOM_ATTR_SET_FLAGS, &nonblock, &n);
   }
   if (rc == -EADDRNOTAVAIL) {
-    rc = dgram_to_kernel(s, fd, "bound to an address that is not the stack's");
+    rc = udp_to_kernel(s, fd, "bound to an address that is not the stack's");
     return rc < 0 ? rc : real.bind(fd, sa, len) < 0 ? -errno : 0;
   }
   if (rc < 0)
@@ -92,11 +92,11 @@ int dgram_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len)
   return 0;
 }
 
-static bool dgram_no_way(int rc) {
+static bool udp_no_way(int rc) {
   return rc == -ENETUNREACH || rc == -EHOSTUNREACH || rc == -EADDRNOTAVAIL;
 }
 
-int dgram_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
+int udp_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len) {
   struct vcl_dgram peer = {.family = 0};
   struct addr_ep e;
   if (sa->sa_family == AF_UNSPEC) { /* dissolves the association, connect(2) */
@@ -109,10 +109,10 @@ int dgram_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t l
   if (rc < 0)
     return rc;
   bool local = addr_is_loopback(&e) || addr_is_any(&e);
-  dgram_from_ep(&peer, &e);
+  udp_from_ep(&peer, &e);
   rc = local && !app_env.loopback ? -ENETUNREACH : peer.port == 0 ? -EINVAL : vcl_dgram_connect(s->h, &peer);
-  if (dgram_no_way(rc) && dgram_is_fresh(s)) {
-    rc = dgram_to_kernel(s, fd, "connects to an address that is the kernel's");
+  if (udp_no_way(rc) && udp_is_fresh(s)) {
+    rc = udp_to_kernel(s, fd, "connects to an address that is the kernel's");
     return rc < 0 ? rc : real.connect(fd, sa, len) < 0 ? -errno : 0;
   }
   if (rc == 0)
@@ -122,7 +122,7 @@ int dgram_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t l
 
 /* --- ancillary data --- */
 
-static void dgram_put_cmsg(struct msghdr *m, size_t *used, int level, int type, const void *data, size_t len) {
+static void udp_put_cmsg(struct msghdr *m, size_t *used, int level, int type, const void *data, size_t len) {
   size_t room = m->msg_controllen > *used ? m->msg_controllen - *used : 0;
   if (!m->msg_control || room < CMSG_LEN(len)) {
     m->msg_flags |= MSG_CTRUNC;
@@ -137,7 +137,7 @@ static void dgram_put_cmsg(struct msghdr *m, size_t *used, int level, int type, 
   *used += step < room ? step : room;
 }
 
-static void dgram_put_control(struct sock *s, struct msghdr *m, const struct vcl_dgram *d) {
+static void udp_put_control(struct sock *s, struct msghdr *m, const struct vcl_dgram *d) {
   size_t used = 0;
   uint32_t want = s->dgram.want;
   int ttl = d->ttl, tos = d->tos;
@@ -146,34 +146,34 @@ static void dgram_put_control(struct sock *s, struct msghdr *m, const struct vcl
       struct in_pktinfo pi = {.ipi_ifindex = (int)d->ifindex};
       memcpy(&pi.ipi_addr, d->local + 12, 4);
       pi.ipi_spec_dst = pi.ipi_addr;
-      dgram_put_cmsg(m, &used, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
+      udp_put_cmsg(m, &used, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi));
     }
     if (want & WANT_TTL)
-      dgram_put_cmsg(m, &used, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+      udp_put_cmsg(m, &used, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
     if (want & WANT_TOS)
-      dgram_put_cmsg(m, &used, IPPROTO_IP, IP_TOS, &d->tos, sizeof(d->tos));
+      udp_put_cmsg(m, &used, IPPROTO_IP, IP_TOS, &d->tos, sizeof(d->tos));
   } else {
     if (want & WANT_PKTINFO) {
       struct in6_pktinfo pi = {.ipi6_ifindex = d->ifindex};
       memcpy(&pi.ipi6_addr, d->local, 16);
-      dgram_put_cmsg(m, &used, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
+      udp_put_cmsg(m, &used, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi));
     }
     if (want & WANT_TTL)
-      dgram_put_cmsg(m, &used, IPPROTO_IPV6, IPV6_HOPLIMIT, &ttl, sizeof(ttl));
+      udp_put_cmsg(m, &used, IPPROTO_IPV6, IPV6_HOPLIMIT, &ttl, sizeof(ttl));
     if (want & WANT_TOS)
-      dgram_put_cmsg(m, &used, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
+      udp_put_cmsg(m, &used, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
   }
   m->msg_controllen = used;
 }
 
-static int dgram_cmsg_int(const struct cmsghdr *c, int *v) {
+static int udp_cmsg_int(const struct cmsghdr *c, int *v) {
   if (c->cmsg_len < CMSG_LEN(sizeof(*v)))
     return -EINVAL;
   memcpy(v, CMSG_DATA(c), sizeof(*v));
   return 0;
 }
 
-static int dgram_take_ip(const struct cmsghdr *c, struct vcl_dgram *d) {
+static int udp_take_ip(const struct cmsghdr *c, struct vcl_dgram *d) {
   int v = 0, rc = 0;
   switch (c->cmsg_type) {
   case IP_PKTINFO: {
@@ -189,14 +189,14 @@ static int dgram_take_ip(const struct cmsghdr *c, struct vcl_dgram *d) {
     return 0;
   }
   case IP_TTL:
-    rc = dgram_cmsg_int(c, &v);
+    rc = udp_cmsg_int(c, &v);
     d->ttl = (uint8_t)v;
     return rc < 0 || v < 1 || v > 255 ? -EINVAL : 0;
   case IP_TOS:
     if (c->cmsg_len == CMSG_LEN(1))
       v = *CMSG_DATA(c);
     else
-      rc = dgram_cmsg_int(c, &v);
+      rc = udp_cmsg_int(c, &v);
     d->tos = (uint8_t)v;
     return rc < 0 || v < 0 || v > 255 ? -EINVAL : 0;
   default:
@@ -204,7 +204,7 @@ static int dgram_take_ip(const struct cmsghdr *c, struct vcl_dgram *d) {
   }
 }
 
-static int dgram_take_ip6(const struct cmsghdr *c, struct vcl_dgram *d) {
+static int udp_take_ip6(const struct cmsghdr *c, struct vcl_dgram *d) {
   int v = 0, rc;
   switch (c->cmsg_type) {
   case IPV6_PKTINFO: {
@@ -216,11 +216,11 @@ static int dgram_take_ip6(const struct cmsghdr *c, struct vcl_dgram *d) {
     return 0;
   }
   case IPV6_HOPLIMIT:
-    rc = dgram_cmsg_int(c, &v);
+    rc = udp_cmsg_int(c, &v);
     d->ttl = v < 0 ? 0 : (uint8_t)v;
     return rc < 0 || v < -1 || v > 255 ? -EINVAL : 0;
   case IPV6_TCLASS:
-    rc = dgram_cmsg_int(c, &v);
+    rc = udp_cmsg_int(c, &v);
     d->tos = v < 0 ? 0 : (uint8_t)v;
     return rc < 0 || v < -1 || v > 255 ? -EINVAL : 0;
   default:
@@ -228,16 +228,16 @@ static int dgram_take_ip6(const struct cmsghdr *c, struct vcl_dgram *d) {
   }
 }
 
-static int dgram_take_control(const struct msghdr *m, struct vcl_dgram *d) {
+static int udp_take_control(const struct msghdr *m, struct vcl_dgram *d) {
   struct msghdr copy = *m;
   if (!m->msg_control)
     return 0;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(&copy); c; c = CMSG_NXTHDR(&copy, c)) {
     int rc = -EINVAL;
     if (c->cmsg_level == IPPROTO_IP)
-      rc = dgram_take_ip(c, d);
+      rc = udp_take_ip(c, d);
     else if (c->cmsg_level == IPPROTO_IPV6)
-      rc = dgram_take_ip6(c, d);
+      rc = udp_take_ip6(c, d);
     else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT && c->cmsg_len >= CMSG_LEN(sizeof(d->seg))) {
       memcpy(&d->seg, CMSG_DATA(c), sizeof(d->seg));
       rc = 0;
@@ -250,15 +250,15 @@ static int dgram_take_control(const struct msghdr *m, struct vcl_dgram *d) {
 
 /* --- receive --- */
 
-static bool dgram_nonblock(struct sock *s, int flags) {
+static bool udp_nonblock(struct sock *s, int flags) {
   return (flags & MSG_DONTWAIT) || (sock_flags(s) & SOCK_F_NONBLOCK);
 }
 
-static ssize_t dgram_error(ssize_t rc) {
+static ssize_t udp_error(ssize_t rc) {
   return rc == -EBADFD ? -EBADF : rc;
 }
 
-static ssize_t dgram_recv_wait(struct sock *s, const struct iovec *iov, size_t n, int flags, struct vcl_dgram *d) {
+static ssize_t udp_recv_wait(struct sock *s, const struct iovec *iov, size_t n, int flags, struct vcl_dgram *d) {
   int pass = (flags & (MSG_PEEK | MSG_TRUNC)) | MSG_DONTWAIT;
   if (n > IOV_MAX)
     return -EMSGSIZE;
@@ -268,23 +268,23 @@ static ssize_t dgram_recv_wait(struct sock *s, const struct iovec *iov, size_t n
     return -EOPNOTSUPP;
   for (;;) {
     ssize_t rc = vcl_dgram_recv(s->h, iov, (int)n, pass, d);
-    if (rc != -EAGAIN || dgram_nonblock(s, flags)) {
+    if (rc != -EAGAIN || udp_nonblock(s, flags)) {
       if (rc >= 0 && !(sock_flags(s) & SOCK_F_SPOKEN))
         sock_raise(s, SOCK_F_SPOKEN);
-      return dgram_error(rc);
+      return udp_error(rc);
     }
     rc = sock_wait(s, EPOLLIN | EPOLLRDHUP, s->rcvtimeo_us);
     if (rc < 0)
-      return dgram_error(rc);
+      return udp_error(rc);
   }
 }
 
-ssize_t dgram_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
+ssize_t udp_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   struct vcl_dgram d;
-  return dgram_recv_wait(s, iov, n, flags, &d);
+  return udp_recv_wait(s, iov, n, flags, &d);
 }
 
-ssize_t dgram_recvmsg(struct sock *s, struct msghdr *m, int flags) {
+ssize_t udp_recvmsg(struct sock *s, struct msghdr *m, int flags) {
   struct vcl_dgram d = {.family = 0};
   struct addr_ep from;
   size_t room = 0;
@@ -292,7 +292,7 @@ ssize_t dgram_recvmsg(struct sock *s, struct msghdr *m, int flags) {
     return -EMSGSIZE;
   for (size_t i = 0; i < m->msg_iovlen; i++)
     room += m->msg_iov[i].iov_len;
-  ssize_t rc = dgram_recv_wait(s, m->msg_iov, m->msg_iovlen, flags, &d);
+  ssize_t rc = udp_recv_wait(s, m->msg_iov, m->msg_iovlen, flags, &d);
   if (rc < 0)
     return rc;
   m->msg_flags = 0;
@@ -304,17 +304,17 @@ ssize_t dgram_recvmsg(struct sock *s, struct msghdr *m, int flags) {
   if (d.len > room)
     m->msg_flags |= MSG_TRUNC;
   if (m->msg_name) {
-    dgram_to_ep(&d, &from);
+    udp_to_ep(&d, &from);
     (void)addr_to_sockaddr(&from, s->domain, m->msg_name, &m->msg_namelen);
   }
-  dgram_put_control(s, m, &d);
+  udp_put_control(s, m, &d);
   return rc;
 }
 
 /* --- send --- */
 
 /* Where to and how. 0 or -errno. */
-static int dgram_aim(struct sock *s, const struct msghdr *m, struct vcl_dgram *d, struct addr_ep *e) {
+static int udp_aim(struct sock *s, const struct msghdr *m, struct vcl_dgram *d, struct addr_ep *e) {
   addr_ep_init(e);
   if (m->msg_name && m->msg_namelen > 0) {
     struct sockaddr_in in;
@@ -329,7 +329,7 @@ static int dgram_aim(struct sock *s, const struct msghdr *m, struct vcl_dgram *d
       return rc;
     if (e->ep.port == 0)
       return -EINVAL;
-    dgram_from_ep(d, e);
+    udp_from_ep(d, e);
     bool group = e->ep.is_ip4 ? (e->ip[0] & 0xf0) == 0xe0 : e->ip[0] == 0xff;
     if (group) {
       d->ttl = s->dgram.mc_ttl;
@@ -339,25 +339,25 @@ static int dgram_aim(struct sock *s, const struct msghdr *m, struct vcl_dgram *d
   }
   d->seg = s->dgram.segment;
   d->flags |= s->dgram.uncut ? VCL_DGRAM_UNCUT : 0;
-  return dgram_take_control(m, d);
+  return udp_take_control(m, d);
 }
 
-static bool dgram_is_kernels(const struct addr_ep *e) {
+static bool udp_is_kernels(const struct addr_ep *e) {
   return !app_env.loopback && (addr_is_loopback(e) || addr_is_any(e));
 }
 
-ssize_t dgram_sendmsg(struct sock *s, int fd, const struct msghdr *m, int flags) {
+ssize_t udp_sendmsg(struct sock *s, int fd, const struct msghdr *m, int flags) {
   struct vcl_dgram d = {.family = 0};
   struct addr_ep to;
   if (m->msg_iovlen > IOV_MAX)
     return -EMSGSIZE;
   if (flags & MSG_OOB)
     return -EOPNOTSUPP;
-  ssize_t rc = dgram_aim(s, m, &d, &to);
+  ssize_t rc = udp_aim(s, m, &d, &to);
   if (rc < 0)
     return rc;
   while (rc == 0) {
-    bool kernels = d.family != 0 && dgram_is_kernels(&to);
+    bool kernels = d.family != 0 && udp_is_kernels(&to);
     rc = kernels ? -ENETUNREACH
                  : vcl_dgram_send(s->h, m->msg_iov, (int)m->msg_iovlen, MSG_DONTWAIT,
                                   d.family || d.seg || d.flags || d.ttl || d.tos || m->msg_control ? &d : NULL);
@@ -366,29 +366,29 @@ ssize_t dgram_sendmsg(struct sock *s, int fd, const struct msghdr *m, int flags)
         sock_raise(s, SOCK_F_SPOKEN | SOCK_F_OPEN | SOCK_F_NAMED);
       return rc;
     }
-    if (d.family != 0 && dgram_no_way((int)rc) && dgram_is_fresh(s) && fd >= 0) {
-      rc = dgram_to_kernel(s, fd, "sends to an address that is the kernel's");
+    if (d.family != 0 && udp_no_way((int)rc) && udp_is_fresh(s) && fd >= 0) {
+      rc = udp_to_kernel(s, fd, "sends to an address that is the kernel's");
       if (rc < 0)
         return rc;
       rc = real.sendmsg(fd, m, flags);
       return rc < 0 ? -errno : rc;
     }
-    if (rc != -EAGAIN || dgram_nonblock(s, flags))
-      return dgram_error(rc);
+    if (rc != -EAGAIN || udp_nonblock(s, flags))
+      return udp_error(rc);
     rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us);
   }
-  return dgram_error(rc);
+  return udp_error(rc);
 }
 
-ssize_t dgram_send(struct sock *s, const struct iovec *iov, size_t n, int flags) {
+ssize_t udp_send(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
-  return dgram_sendmsg(s, -1, &m, flags);
+  return udp_sendmsg(s, -1, &m, flags);
 }
 
 /* --- options --- */
 
 /* IP_ADD_MEMBERSHIP and its kin: the group, and an interface by its address. */
-static int dgram_membership4(struct sock *s, const void *val, socklen_t len, bool join) {
+static int udp_membership4(struct sock *s, const void *val, socklen_t len, bool join) {
   struct ip_mreqn r = {.imr_ifindex = 0};
   struct vcl_dgram d = {.family = 4};
   if (len < sizeof(struct ip_mreq))
@@ -408,7 +408,7 @@ static int dgram_membership4(struct sock *s, const void *val, socklen_t len, boo
   return rc;
 }
 
-static int dgram_membership6(struct sock *s, const void *val, socklen_t len, bool join) {
+static int udp_membership6(struct sock *s, const void *val, socklen_t len, bool join) {
   struct ipv6_mreq r;
   struct vcl_dgram d = {.family = 6};
   if (len < sizeof(r))
@@ -423,7 +423,7 @@ static int dgram_membership6(struct sock *s, const void *val, socklen_t len, boo
   return rc;
 }
 
-static int dgram_multicast_if(struct sock *s, const void *val, socklen_t len) {
+static int udp_multicast_if(struct sock *s, const void *val, socklen_t len) {
   struct in_addr a = {INADDR_ANY};
   if (len >= sizeof(struct ip_mreq)) /* ip_mreq and ip_mreqn: the address is the second word */
     memcpy(&a, (const char *)val + sizeof(a), sizeof(a));
@@ -439,30 +439,30 @@ static int dgram_multicast_if(struct sock *s, const void *val, socklen_t len) {
   return 0;
 }
 
-int dgram_setsockopt(struct sock *s, int level, int name, const void *val, socklen_t len) {
+int udp_setsockopt(struct sock *s, int level, int name, const void *val, socklen_t len) {
   if (level == IPPROTO_IP && (name == IP_ADD_MEMBERSHIP || name == IP_DROP_MEMBERSHIP))
-    return dgram_membership4(s, val, len, name == IP_ADD_MEMBERSHIP);
+    return udp_membership4(s, val, len, name == IP_ADD_MEMBERSHIP);
   if (level == IPPROTO_IPV6 && (name == IPV6_ADD_MEMBERSHIP || name == IPV6_DROP_MEMBERSHIP))
-    return dgram_membership6(s, val, len, name == IPV6_ADD_MEMBERSHIP);
+    return udp_membership6(s, val, len, name == IPV6_ADD_MEMBERSHIP);
   if (level == IPPROTO_IP && name == IP_MULTICAST_IF)
-    return dgram_multicast_if(s, val, len);
+    return udp_multicast_if(s, val, len);
   return -ENOENT;
 }
 
-static void dgram_want(struct sock *s, uint32_t bit, int value) {
+static void udp_want(struct sock *s, uint32_t bit, int value) {
   s->dgram.want = value ? s->dgram.want | bit : s->dgram.want & ~bit;
 }
 
-void dgram_option(struct sock *s, int level, int name, int value) {
+void udp_option(struct sock *s, int level, int name, int value) {
   if (level == IPPROTO_UDP && name == UDP_SEGMENT)
     s->dgram.segment = (uint16_t)value;
   if (level == IPPROTO_IP) {
     if (name == IP_PKTINFO)
-      dgram_want(s, WANT_PKTINFO, value);
+      udp_want(s, WANT_PKTINFO, value);
     else if (name == IP_RECVTTL)
-      dgram_want(s, WANT_TTL, value);
+      udp_want(s, WANT_TTL, value);
     else if (name == IP_RECVTOS)
-      dgram_want(s, WANT_TOS, value);
+      udp_want(s, WANT_TOS, value);
     else if (name == IP_MULTICAST_TTL)
       s->dgram.mc_ttl = value < 0 ? 1 : (uint8_t)value;
     else if (name == IP_MULTICAST_LOOP)
@@ -471,11 +471,11 @@ void dgram_option(struct sock *s, int level, int name, int value) {
       s->dgram.uncut = value == IP_PMTUDISC_DO;
   } else if (level == IPPROTO_IPV6) {
     if (name == IPV6_RECVPKTINFO)
-      dgram_want(s, WANT_PKTINFO, value);
+      udp_want(s, WANT_PKTINFO, value);
     else if (name == IPV6_RECVHOPLIMIT)
-      dgram_want(s, WANT_TTL, value);
+      udp_want(s, WANT_TTL, value);
     else if (name == IPV6_RECVTCLASS)
-      dgram_want(s, WANT_TOS, value);
+      udp_want(s, WANT_TOS, value);
     else if (name == IPV6_MULTICAST_HOPS)
       s->dgram.mc_ttl = value < 0 ? 1 : (uint8_t)value;
     else if (name == IPV6_MULTICAST_LOOP)
