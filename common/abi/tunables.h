@@ -66,7 +66,15 @@
   X(rcv_auto, "receive-buffer-auto", BOOL, "", 0, 1, 1, "true", ALL, "",                                               \
     "receive buffers grow unless SO_RCVBUF fixes them")                                                                \
   X(pacing, "pacing", BOOL, "", 0, 1, 1, "true", ALL, "",                                                              \
-    "data leaves spread over the round trip where that is 4 ms or more")
+    "data leaves spread over the round trip where that is 4 ms or more")                                               \
+  X(syncookies, "syn-cookies", CHOICE, "", 0, 2, 1, "auto", ALL, "off auto always",                                    \
+    "SYN cookies (RFC 4987); auto: when half-open connections are too many")                                           \
+  X(half_open_max, "half-open-max", NUM, "connections", 1, 16777216, 4096, "4096", ALL, "",                            \
+    "half-open connections of all listeners; beyond it cookies are sent, or without them SYNs dropped")                \
+  X(abort_on_overflow, "abort-on-overflow", BOOL, "", 0, 1, 0, "false", ALL, "",                                       \
+    "reset a client that the accept queue has no room for, instead of letting it try again")                           \
+  X(syn_rate, "syn-rate-per-source", NUM, "SYNs/s", 0, 1000000, 0, "0", ALL, "",                                       \
+    "SYNs taken from one address (IPv6: from a /64) per second; 0 = no limit")
 
 #define ABI_TUNE_ENUM_(field, name, kind, unit, lo, hi, def, text, reach, words, help) ABI_TUNE_##field,
 enum abi_tunable { ABI_TUNABLES(ABI_TUNE_ENUM_) ABI_TUNE_N };

@@ -41,7 +41,7 @@ ROOMS = {
     "services/engine": service(rooms=["services/engine/tcp", "services/engine/udp"]),
     "services/engine/tcp": room(["common/base", "common/wire"],
                                 files=["common/abi/tcb.h", "common/abi/session.h", "common/abi/fifo.h",
-                                       "common/abi/tunables.h"],
+                                       "common/abi/tunables.h", "common/abi/timewait.h"],
                                 own=["services/engine/tcp", "services/engine"]),
     "services/engine/udp": room(["common/base", "common/wire"],
                                 files=["common/abi/dgram.h", "common/abi/session.h", "common/abi/frame.h", "common/abi/seg.h",

@@ -15,6 +15,7 @@
 
 static usec_t rig_clock = 1000000;
 uint32_t rig_time_waits = 16;
+uint32_t rig_syncookies = 1;
 
 usec_t rig_now(void) {
   return rig_clock;
@@ -60,6 +61,7 @@ static void rig_config(struct rig_host *h) {
   }
   c->rx_fifo_max = c->tx_fifo_max = 256 * 1024;
   c->tcp.time_wait = 2000;
+  c->tcp.syncookies = rig_syncookies;
 }
 
 static void rig_segments(struct rig_host *h) {

@@ -193,7 +193,7 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
 }
 
 static int is_engines(const char *name) {
-  static const char *const rooms[] = {"session.", "tcp.", "hint.", "fifo.", "frame.", "timewait."};
+  static const char *const rooms[] = {"session.", "tcp.", "hint.", "fifo.", "frame.", "timewait.", "tcb."};
   for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
     if (strncmp(name, rooms[i], strlen(rooms[i])) == 0)
       return 1;
@@ -213,6 +213,7 @@ static int may_be_missed(const char *name) {
                                       "session.adopt.parked",
                                       "session.adopt.ended",
                                       "session.adopt.timewait",
+                                      "tcb.secret",
                                       "session.move.owner",
                                       "session.move.record",
                                       "tcp.syn_sent.crossed",
@@ -246,6 +247,9 @@ static void test_every_point(void **state) {
     rig_time_waits = 0; /* whole TCBs in TIME_WAIT */
     hit |= life(names[i], 0, 1, 0);
     rig_time_waits = 16;
+    rig_syncookies = 2;
+    hit |= life(names[i], 1, 1, 0);
+    rig_syncookies = 1;
     if (!hit && !may_be_missed(names[i])) {
       print_message("never passed: %s\n", names[i]);
       missed++;

@@ -16,7 +16,10 @@
   X(RX_BAD_L4_CKSUM, "engine.rx.bad_l4_cksum", 1, "TCP or UDP checksum wrong")                                         \
   X(RX_BAD_TCP, "engine.rx.bad_tcp_header", 1, "TCP header malformed")                                                 \
   X(RX_NO_LISTENER, "engine.rx.no_listener", 0, "segments for no connection and no listener: answered with RST")       \
-  X(SYN_BACKLOG, "engine.syn.backlog_full", 1, "SYNs dropped because the listener's backlog is full")                  \
+  X(SYN_BACKLOG, "engine.syn.backlog_full", 1, "SYNs dropped because too many are half-open and cookies are off")      \
+  X(SYN_ACCEPT_FULL, "engine.syn.accept_full", 1, "SYNs dropped because the listener's accept queue is full")          \
+  X(SYN_RATE, "engine.syn.rate_limited", 1, "SYNs dropped beyond engine.tcp.syn-rate-per-source")                      \
+  X(ACCEPT_OVERFLOW, "engine.accept.overflow", 1, "handshakes' last ACKs not taken as the accept queue is full")       \
   X(SYN_NO_TCB, "engine.syn.no_tcb", 1, "SYNs dropped because the TCB table is full")                                  \
   X(ACCEPT_PARKED, "engine.accept.parked", 0, "handshakes completed while no process took offers")                     \
   X(ACCEPT_NO_SLOT, "engine.accept.no_slot", 1, "offers put off because the app worker has no free session slot")      \

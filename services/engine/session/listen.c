@@ -104,7 +104,7 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
     l->session = 0;
     list_splice_tail(&heirless, &l->waiting);
     list_init(&l->waiting);
-    l->pending = 0;
+    l->pending = l->half = 0;
   }
   l->seen_gen = gen;
   l->live = copy.live == 1;

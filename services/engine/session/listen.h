@@ -23,11 +23,17 @@ struct listener {
   struct abi_listen_entry entry; /* the copy */
   uint32_t session;              /* datagrams: 1 + index of the session that has this port; 0 = not opened yet */
   uint32_t pending;              /* handshakes and offers not yet taken */
+  uint32_t half;                 /* of these, handshakes that wait for their last ACK */
   struct list waiting;           /* those sessions */
   uint32_t next;                 /* chain of one port; index + 1 */
 };
 
 #define LISTEN_BUCKETS 1024u
+
+/** Its accept queue: complete connections that no app has taken. */
+static inline uint32_t listen_ready(const struct listener *l) {
+  return l->pending - l->half;
+}
 
 struct listen_table {
   struct seg seg;

@@ -27,8 +27,24 @@ void offer_leave(struct session *s) {
     list_del(&s->waiting);
     list_init(&s->waiting);
     s->listener->pending--;
+    s->listener->half -= s->half_open;
   }
   s->listener = NULL;
+}
+
+void offer_half_open(struct worker *w, struct session *s, int half) {
+  if (s->half_open == half)
+    return;
+  s->half_open = (uint8_t)half;
+  if (half) {
+    w->n_half_open++;
+    if (s->listener)
+      s->listener->half++;
+  } else {
+    w->n_half_open--;
+    if (s->listener)
+      s->listener->half--;
+  }
 }
 
 void offer_wait(struct worker *w, struct session *s, struct listener *l) {
@@ -38,9 +54,11 @@ void offer_wait(struct worker *w, struct session *s, struct listener *l) {
   if (s->listener) {
     list_del(&s->waiting);
     s->listener->pending--;
+    s->listener->half -= s->half_open;
   }
   list_add_tail(&l->waiting, &s->waiting);
   l->pending++;
+  l->half += s->half_open;
   s->listener = l;
   d->listener_slot = l->entry.slot;
   d->listener_gen = l->entry.slot_gen;

@@ -14,6 +14,8 @@ struct listener;
 
 /** From now on `s` counts in the backlog of `l`; its TCB says so. */
 void offer_wait(struct worker *w, struct session *s, struct listener *l);
+/** Its handshake waits for the last ACK (1), or that came, or it is over (0). */
+void offer_half_open(struct worker *w, struct session *s, int half);
 /** An app took it, or it is over. */
 void offer_leave(struct session *s);
 /** The handshake is complete, and nobody takes it now. */

@@ -170,6 +170,7 @@ void session_orphan_end(struct worker *w, struct session *s) {
 /* What a session without a transport is in no longer. */
 static void session_leave(struct worker *w, struct session *s) {
   offer_leave(s);
+  offer_half_open(w, s, 0);
   session_orphan_end(w, s);
   session_unqueue(s);
   list_del(&s->figures);

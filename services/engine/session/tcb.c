@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define COOKIE_KEY_US (600ull * 1000000) /* well above what a cookie lives */
+
 static int tcb_draw_secret(struct abi_tcb_block *b) {
   if (__atomic_load_n(&b->secret_set, __ATOMIC_ACQUIRE) == 1)
     return 0;
@@ -80,4 +82,17 @@ struct abi_tcb *tcb_get(struct tcb_table *t, uint32_t *n) {
 
 void tcb_put(struct tcb_table *t, uint32_t n) {
   t->free[t->n_free++] = n;
+}
+
+int tcb_cookie_key(struct tcb_table *t, usec_t now) {
+  struct abi_cookie *k = &t->block->cookie;
+  if (k->gen != 0 && now - k->drawn_at < COOKIE_KEY_US)
+    return 0;
+  int rc = rng_secure(k->key[(k->gen + 1) & 1], sizeof k->key[0]);
+  if (rc)
+    return rc;
+  k->drawn_at = now;
+  FAULT_POINT("tcb.cookie_key"); /* prefix: the last but one key is gone; what it made is over anyway */
+  __atomic_store_n(&k->gen, k->gen + 1, __ATOMIC_RELEASE);
+  return 0;
 }

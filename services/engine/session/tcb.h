@@ -25,6 +25,8 @@ void tcb_close(struct tcb_table *t);
 void tcb_recount(struct tcb_table *t);
 /** A zeroed record (life still FREE), its number in *n. NULL when the table is full. */
 struct abi_tcb *tcb_get(struct tcb_table *t, uint32_t *n);
+/** Keys for SYN cookies: drawn at the first need, changed every ten minutes. 0 or -errno. */
+int tcb_cookie_key(struct tcb_table *t, usec_t now);
 /** life must be FREE by now. */
 void tcb_put(struct tcb_table *t, uint32_t n);
 

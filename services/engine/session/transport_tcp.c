@@ -247,6 +247,11 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
   struct abi_tcb *d = session_tcb(w, s);
   struct listener *l = s->listener && s->listener->live ? listen_share(w, s->listener, s->flow_hash) : NULL;
   struct app_worker *a = l ? worker_app(w, l->entry.worker_id) : NULL;
+  if (s->half_open && s->listener && listen_ready(s->listener) > s->listener->entry.backlog) {
+    worker_count(w, EC_ACCEPT_OVERFLOW, 1);
+    return w->tcp.cfg.abort_on_overflow ? -ECONNRESET : -EAGAIN;
+  }
+  offer_half_open(w, s, 0);
   __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
   offer_park(w, s);
   if (!a || a->life != APP_LIVE) {
@@ -331,6 +336,7 @@ static int tcp_transport_init(struct worker *w) {
   tunables_apply(w);
   w->tcp.ops = &transport_tcp_ops;
   w->tcp.ctx = w;
+  w->tcp.cookie = &w->tcbs.block->cookie;
   memcpy(w->tcp.secret, w->tcbs.block->secret, sizeof w->tcp.secret);
   return 0;
 }
@@ -594,49 +600,13 @@ static void reply_closed(struct worker *w, const struct pkt *p, const struct tcp
   transport_tcp_reply(w, p, seg, &out);
 }
 
-/* A SYN for a listener. Returns 0 when it was dealt with, -ENOENT when it is to be answered by RST. */
-static int input_syn(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor,
-                     usec_t now) {
-  uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
-  struct listener *l = listen_find(w, 0, &p->ip.dst, seg->hdr.dport, hash);
-  if (!l)
-    return -ENOENT;
-  if (l->pending > l->entry.backlog) { /* as Linux: backlog + 1 */
-    worker_count(w, EC_SYN_BACKLOG, 1);
-    return 0;
-  }
-  struct session *s = session_new(w);
-  struct abi_tcb *d = s ? tcb_get(&w->tcbs, &s->tcb) : NULL;
-  if (!d)
-    goto no_room;
-  s->proto = transport_tcp.proto;
-  s->local = p->ip.dst;
-  s->remote = p->ip.src;
-  s->lport = seg->hdr.dport;
-  s->rport = seg->hdr.sport;
-  d->local = endpoint_of(&s->local, s->lport);
-  d->remote = endpoint_of(&s->remote, s->rport);
-  offer_wait(w, s, l);
-  int mtu = ip_mtu(w->ip, &s->remote);
-  if (mtu < 0 || flow_add(w, s))
-    goto no_room;
-  session_transport(s, &transport_tcp);
-  d->iss = isn_floor;
-  if (tcp_passive_open(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, now)) {
-    tcb_put(&w->tcbs, s->tcb);
-    s->tcb = ABI_SEG_NONE;
-    session_free(w, s);
-    return -ENOENT;
-  }
-  session_dirty(w, s); /* a SYN-ACK that found no frame */
-  return 0;
-no_room:
-  worker_count(w, EC_SYN_NO_TCB, 1);
-  if (d)
-    tcb_put(&w->tcbs, s->tcb);
-  if (s)
-    session_free(w, s);
-  return 0;
+static void input_session(struct worker *w, struct session *s, const struct tcp_seg_in *seg, usec_t now) {
+  tcp_input(&w->tcp, tcp_of(s), seg, now);
+  if (s->dead || !s->ops)
+    return;
+  ip_confirm(w->ip, &s->path, now);
+  session_dirty(w, s);
+  tcp_settle(w, s);
 }
 
 static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
@@ -659,18 +629,21 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
     s = NULL;
   }
   if (s) {
-    tcp_input(&w->tcp, tcp_of(s), &seg, now);
-    if (s->dead || !s->ops)
-      return 0;
-    ip_confirm(w->ip, &s->path, now);
-    session_dirty(w, s);
-    tcp_settle(w, s);
+    input_session(w, s, &seg, now);
     return 0;
   }
   if (timewait_input(w, p, &seg, &isn_floor, now))
     return 0;
-  int is_syn = (seg.hdr.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-  if (!is_syn || input_syn(w, p, &seg, isn_floor, now))
+  if ((seg.hdr.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
+    if (syn_input(w, p, &seg, isn_floor, now))
+      reply_closed(w, p, &seg);
+    return 0;
+  }
+  int drop;
+  s = syn_cookie_ack(w, p, &seg, &drop, now);
+  if (s)
+    input_session(w, s, &seg, now);
+  else if (!drop)
     reply_closed(w, p, &seg);
   return 0;
 }

@@ -19,6 +19,7 @@
 #include "shm/frame.h"
 #include "svc/config.h"
 #include "svc/idle.h"
+#include "syn.h"
 #include "tcb.h"
 #include "tcp/tcp.h"
 #include "tcp/tcp_counters.h"
@@ -70,6 +71,8 @@ struct worker {
   uint32_t n_orphans;
   struct listen_table listeners;
   struct timewait timewait;
+  struct syn_gate syn_gate;
+  uint32_t n_half_open;
   struct timer_wheel wheel;
   usec_t ip_next;
   const struct transport_ops *transport[TRANSPORTS_MAX];

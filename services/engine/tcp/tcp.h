@@ -80,7 +80,8 @@ struct tcp_env_ops {
   int (*send)(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out);
   void (*event)(void *ctx, struct tcp_conn *c, enum tcp_event ev);
   /** The handshake of a passive open is complete. 1 = offered to a process; 0 = nobody takes offers now: stay
-   * SYN_RECEIVED, parked, until tcp_accept_ready(). */
+   * SYN_RECEIVED, parked, until tcp_accept_ready(). -EAGAIN = the accept queue is full: the ACK counts as lost, the
+   * SYN-ACK goes out again in time; -ECONNRESET = it is full, and the client is to know. */
   int (*offer)(void *ctx, struct tcp_conn *c);
   /** Have tcp_timer() called at `when` (µs), replacing an earlier order; UINT64_MAX = no call. */
   void (*timer)(void *ctx, struct tcp_conn *c, usec_t when);
@@ -107,7 +108,9 @@ struct tcp_config {
   uint32_t orphans_max;                       /* the session layer's */
   uint32_t rcv_buf_min, rcv_buf, rcv_buf_max; /* bytes; the greatest gives the window scale we offer */
   uint32_t snd_buf_min, snd_buf, snd_buf_max;
-  uint8_t rcv_auto; /* receive buffers grow with the path */
+  uint8_t rcv_auto;                      /* receive buffers grow with the path */
+  uint32_t half_open_max, syn_rate;      /* the session layer's, as the next two */
+  uint8_t syncookies, abort_on_overflow; /* 0 off, 1 auto, 2 always */
 };
 void tcp_config_defaults(struct tcp_config *cfg);
 /** Value of a tunable (enum abi_tunable) in its unit; 0 for another number. */
@@ -148,7 +151,8 @@ struct tcp_env {
   struct tcp_sent_log *sent_free; /* tcp_env_memory: logs that came back, and what was never used */
   uint8_t *sent_mem;
   size_t sent_left;
-  struct tcp_rate rate; /* of the ACK at hand */
+  struct tcp_rate rate;            /* of the ACK at hand */
+  const struct abi_cookie *cookie; /* keys of SYN cookies, from abi_tcb_block; NULL = none are made or believed */
 };
 
 /** Memory, 8-byte aligned, for TCP_SENT_LOG_SIZE per connection that has much out; the caller's, for the env's life,

@@ -27,6 +27,9 @@
   X(fast_ack, info, "acknowledgements taken by header prediction")                                                     \
   X(active_opens, info, "connects begun")                                                                              \
   X(passive_opens, info, "SYNs accepted by a listener")                                                                \
+  X(cookies_sent, warn, "SYNs answered by a SYN cookie (RFC 4987)")                                                    \
+  X(cookies_ok, info, "connections that came of a SYN cookie")                                                         \
+  X(cookies_bad, warn, "ACKs for no connection that carried no SYN cookie of ours")                                    \
   X(established, info, "handshakes completed")                                                                         \
   X(parked, info, "handshakes completed while nobody took offers")                                                     \
   X(adopted, info, "connections taken over from a predecessor")                                                        \

@@ -142,6 +142,7 @@ void tcp_output_ack(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_probe(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_rst(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_output_syn_opts(const struct abi_tcb *d, struct tcp_opts *o);
 
 /* tcp_timer.c */
 void tcp_timer_arm(struct tcp_conn *c, enum tcp_timer_id id, usec_t when);
@@ -157,6 +158,7 @@ uint32_t tcp_open_ts(const struct abi_tcb *d, usec_t now);
 uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf);
 void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, usec_t now);
 void tcp_open_mss(struct tcp_conn *c);
+int tcp_open_passive(struct tcp_env *e, struct abi_tcb *d, const struct tcp_seg_in *seg, uint32_t mtu, usec_t now);
 void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_open_syn_sent(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now);

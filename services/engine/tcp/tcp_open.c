@@ -143,14 +143,21 @@ int tcp_connect(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32
   return r;
 }
 
-int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
-                     uint32_t mtu, usec_t now) {
+/** What a SYN makes of a record: all but the soft half, the state and `life`. 0, or -EINVAL. */
+int tcp_open_passive(struct tcp_env *e, struct abi_tcb *d, const struct tcp_seg_in *seg, uint32_t mtu, usec_t now) {
   /* RFC 9293 3.10.7.2: RST is ignored, ACK is answered by RST, only then SYN counts */
   if ((seg->hdr.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
     return -EINVAL;
   open_record(e, d, mtu, now);
   d->nego |= (uint8_t)(ABI_TCB_PASSIVE | (e->cfg.ecn != TCP_ECN_OFF ? ABI_TCB_ECN : 0));
   open_agree(d, seg, now);
+  return 0;
+}
+
+int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
+                     uint32_t mtu, usec_t now) {
+  if (tcp_open_passive(e, d, seg, mtu, now) < 0)
+    return -EINVAL;
   tcp_open_soft(e, c, d, now);
   c->rcv_nxt = d->irs + 1;
   d->rcv_adv = c->rcv_nxt + tcp_wnd_syn(e, c);
@@ -191,19 +198,33 @@ void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   tcp_close_deferred(e, c, now);
 }
 
-/** SYN_RECEIVED got its ACK. 1 = ESTABLISHED; 0 = parked, since nobody takes offers now.
+/* What the session layer said to a finished handshake that it did not take. */
+static void open_not_taken(struct tcp_env *e, struct tcp_conn *c, int why, usec_t now) {
+  struct abi_tcb *d = c->d;
+  if (why == -EAGAIN) /* as Linux: the peer believes itself connected, and finds out by its data or our SYN-ACK */
+    return;
+  if (why < 0) {
+    tcp_output_rst(e, c, now);
+    tcp_close_fail(e, c, 0);
+    return;
+  }
+  if (d->accept != ABI_ACCEPT_PARKED)
+    __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+  if (c->due[TCP_T_LIFE] == 0) {
+    TCP_COUNT(e, parked);
+    tcp_timer_stop(c, TCP_T_RTO);
+    tcp_timer_arm(c, TCP_T_LIFE, now + PARKED_LIFE);
+  }
+}
+
+/** SYN_RECEIVED got its ACK. 1 = ESTABLISHED; 0 = parked, since nobody takes offers now, or not taken at all.
  * Stores: accept = OFFERED, then the state. Prefix OFFERED in SYN_RECEIVED: the session exists; adoption goes on. */
 int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct abi_tcb *d = c->d;
   if (d->nego & ABI_TCB_PASSIVE) {
-    if (d->accept != ABI_ACCEPT_OFFERED && d->accept != ABI_ACCEPT_TAKEN && e->ops->offer(e->ctx, c) != 1) {
-      if (d->accept != ABI_ACCEPT_PARKED)
-        __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
-      if (c->due[TCP_T_LIFE] == 0) {
-        TCP_COUNT(e, parked);
-        tcp_timer_stop(c, TCP_T_RTO);
-        tcp_timer_arm(c, TCP_T_LIFE, now + PARKED_LIFE);
-      }
+    int offered = d->accept == ABI_ACCEPT_OFFERED || d->accept == ABI_ACCEPT_TAKEN ? 1 : e->ops->offer(e->ctx, c);
+    if (offered != 1) {
+      open_not_taken(e, c, offered, now);
       return 0;
     }
     FAULT_POINT("tcp.open.offered");

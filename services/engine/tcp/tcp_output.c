@@ -99,6 +99,18 @@ void tcp_output_rst(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   (void)output_send(e, c, &out, now);
 }
 
+/** Options of a SYN or SYN-ACK, but for the timestamp. */
+void tcp_output_syn_opts(const struct abi_tcb *d, struct tcp_opts *o) {
+  o->present = TCP_OPT_HAS_MSS;
+  o->mss = d->rcv_mss;
+  if (d->nego & ABI_TCB_WSCALE) {
+    o->present |= TCP_OPT_HAS_WSCALE;
+    o->wscale = d->rcv_wscale;
+  }
+  if (d->nego & ABI_TCB_SACK)
+    o->present |= TCP_OPT_HAS_SACK_OK;
+}
+
 /** SYN or SYN-ACK, first or again; arms its timer. 0 or -errno of ops->send. */
 int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct abi_tcb *d = c->d;
@@ -109,14 +121,7 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     out.flags |= TCP_ACK;
     out.ack = c->rcv_nxt;
   }
-  out.opts.present = TCP_OPT_HAS_MSS;
-  out.opts.mss = d->rcv_mss;
-  if (d->nego & ABI_TCB_WSCALE) {
-    out.opts.present |= TCP_OPT_HAS_WSCALE;
-    out.opts.wscale = d->rcv_wscale;
-  }
-  if (d->nego & ABI_TCB_SACK)
-    out.opts.present |= TCP_OPT_HAS_SACK_OK;
+  tcp_output_syn_opts(d, &out.opts);
   if (d->nego & ABI_TCB_TS) {
     out.opts.present |= TCP_OPT_HAS_TS;
     out.opts.ts_val = tcp_open_ts(d, now);

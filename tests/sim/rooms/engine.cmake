@@ -3,3 +3,4 @@ hs_sim(sim_hostile sim_hostile.c engine_rig.c DEPS hs_engine_session TIMEOUT 120
 hs_sim(sim_faults sim_faults.c engine_rig.c DEPS hs_engine_session TIMEOUT 300)
 hs_sim(sim_offers sim_offers.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)
 hs_sim(sim_timewait sim_timewait.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)
+hs_sim(sim_syn sim_syn.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)

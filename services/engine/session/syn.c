@@ -1,0 +1,165 @@
+/*
+ * SYNs for listeners, see syn.h. RFC 9293 3.10.7.2, RFC 4987.
+ */
+#include "syn.h"
+
+#include "worker.h"
+
+#include "tcp/tcp_cookie.h"
+#include "transport_tcp.h"
+
+#include <errno.h>
+
+#define SYN_BURST_US 1000000ull /* a source may send a second's worth at once */
+
+/* 1 = within the rate. One word per bucket: generic cell rate algorithm. */
+static int syn_rate_ok(struct worker *w, const struct ip_addr *src, usec_t now) {
+  uint32_t rate = w->tcp.cfg.syn_rate;
+  if (rate == 0)
+    return 1;
+  struct ip_addr net = *src, none = {{0}};
+  if (!ip_addr_is4(src))
+    memset(net.b + 8, 0, 8); /* a /64 is one subscriber */
+  usec_t *next = &w->syn_gate.next[flow_hash(w, &none, 0, &net, 0) % SYN_SOURCES];
+  usec_t at = *next > now ? *next : now;
+  if (at - now > SYN_BURST_US) {
+    worker_count(w, EC_SYN_RATE, 1);
+    return 0;
+  }
+  *next = at + 1000000u / rate;
+  return 1;
+}
+
+static struct abi_endpoint syn_endpoint(const struct ip_addr *a, uint16_t port) {
+  struct abi_endpoint ep = {.port = be16_from(port), .family = ip_addr_is4(a) ? 4 : 6};
+  memcpy(ep.ip, a->b, sizeof ep.ip);
+  return ep;
+}
+
+static void syn_endpoints(const struct pkt *p, const struct tcp_seg_in *seg, struct abi_tcb *d) {
+  d->local = syn_endpoint(&p->ip.dst, seg->hdr.dport);
+  d->remote = syn_endpoint(&p->ip.src, seg->hdr.sport);
+}
+
+/* The answer that remembers nothing. */
+static int syn_cookie_send(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, usec_t now) {
+  struct abi_tcb scratch;
+  struct tcp_seg_out out;
+  int mtu = ip_mtu(w->ip, &p->ip.src);
+  if (mtu < 0 || tcb_cookie_key(&w->tcbs, now))
+    return 0;
+  memset(&scratch, 0, sizeof scratch);
+  syn_endpoints(p, seg, &scratch);
+  if (tcp_cookie_syn(&w->tcp, &scratch, seg, (uint32_t)mtu, w->cfg->rx_fifo_max, &out, now))
+    return -ENOENT;
+  struct abi_cookie *keys = &w->tcbs.block->cookie;
+  if (now - keys->sent_at > 1000000u)
+    __atomic_store_n(&keys->sent_at, now, __ATOMIC_RELAXED);
+  transport_tcp_reply(w, p, seg, &out);
+  return 0;
+}
+
+/* A session that waits at `l`, its TCB not yet in use. NULL: no room. */
+static struct session *syn_session(struct worker *w, struct listener *l, const struct pkt *p,
+                                   const struct tcp_seg_in *seg) {
+  struct session *s = session_new(w);
+  struct abi_tcb *d = s ? tcb_get(&w->tcbs, &s->tcb) : NULL;
+  if (!d)
+    goto no_room;
+  s->proto = transport_tcp.proto;
+  s->local = p->ip.dst;
+  s->remote = p->ip.src;
+  s->lport = seg->hdr.dport;
+  s->rport = seg->hdr.sport;
+  syn_endpoints(p, seg, d);
+  offer_half_open(w, s, 1);
+  offer_wait(w, s, l);
+  if (flow_add(w, s))
+    goto no_room;
+  session_transport(s, &transport_tcp);
+  return s;
+no_room:
+  worker_count(w, EC_SYN_NO_TCB, 1);
+  if (d) {
+    tcb_put(&w->tcbs, s->tcb);
+    s->tcb = ABI_SEG_NONE;
+  }
+  if (s)
+    session_free(w, s);
+  return NULL;
+}
+
+/* It came to nothing. */
+static void syn_undo(struct worker *w, struct session *s) {
+  tcb_put(&w->tcbs, s->tcb);
+  s->tcb = ABI_SEG_NONE;
+  session_free(w, s);
+}
+
+int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor, usec_t now) {
+  uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
+  struct listener *l = listen_find(w, transport_tcp.proto, &p->ip.dst, seg->hdr.dport, hash);
+  const struct tcp_config *cfg = &w->tcp.cfg;
+  if (!l)
+    return -ENOENT;
+  if (!syn_rate_ok(w, &p->ip.src, now))
+    return 0;
+  if (listen_ready(l) > l->entry.backlog) { /* as Linux: backlog + 1 */
+    worker_count(w, EC_SYN_ACCEPT_FULL, 1);
+    return 0;
+  }
+  int full = l->half >= l->entry.backlog || w->n_half_open >= cfg->half_open_max;
+  if (full && cfg->syncookies == 0) {
+    worker_count(w, EC_SYN_BACKLOG, 1);
+    return 0;
+  }
+  if (full || cfg->syncookies == 2)
+    return syn_cookie_send(w, p, seg, now);
+  int mtu = ip_mtu(w->ip, &p->ip.src);
+  struct session *s = mtu > 0 ? syn_session(w, l, p, seg) : NULL;
+  if (!s)
+    return 0;
+  struct abi_tcb *d = &w->tcbs.tcb[s->tcb];
+  d->iss = isn_floor;
+  if (tcp_passive_open(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, now)) {
+    syn_undo(w, s);
+    return -ENOENT;
+  }
+  session_dirty(w, s); /* a SYN-ACK that found no frame */
+  return 0;
+}
+
+/* 1 = a cookie may be under way: one was sent of late, by this engine or its predecessor. */
+static int syn_cookie_recent(const struct worker *w, usec_t now) {
+  const struct abi_cookie *keys = &w->tcbs.block->cookie;
+  return keys->gen != 0 && now - keys->sent_at < TCP_COOKIE_LIFE + 2000000u;
+}
+
+struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, int *drop,
+                               usec_t now) {
+  struct abi_tcb key;
+  *drop = 0;
+  if ((seg->hdr.flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || !syn_cookie_recent(w, now))
+    return NULL;
+  uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
+  struct listener *l = listen_find(w, transport_tcp.proto, &p->ip.dst, seg->hdr.dport, hash);
+  if (!l)
+    return NULL;
+  memset(&key, 0, sizeof key);
+  syn_endpoints(p, seg, &key);
+  if (!tcp_cookie_valid(&w->tcp, &key, seg, now))
+    return NULL;
+  if (listen_ready(l) > l->entry.backlog) {
+    worker_count(w, EC_ACCEPT_OVERFLOW, 1);
+    *drop = !w->tcp.cfg.abort_on_overflow;
+    return NULL;
+  }
+  int mtu = ip_mtu(w->ip, &p->ip.src);
+  struct session *s = mtu > 0 ? syn_session(w, l, p, seg) : NULL;
+  *drop = 1;
+  if (s && tcp_cookie_open(&w->tcp, tcp_of(s), &w->tcbs.tcb[s->tcb], seg, (uint32_t)mtu, now)) {
+    syn_undo(w, s);
+    s = NULL;
+  }
+  return s;
+}
