@@ -292,23 +292,24 @@ void cut_sess_return(struct session *s) {
   s->fifos_open = 0;
   uint8_t *replay = s->replay;
   s->replay = NULL;
+  s->redial = s->told || s->cut->seen ? 2 : 1;
   cut_sess_free(s);
   s->replay = replay;
   home_slot_put(old, old_slot);
   session_move(s, w->home, (uint32_t)slot);
   s->life = SESSION_NEW;
   s->tx_armed = 0;
-  s->redial = 1;
   s->a->rx_lowat = s->lowat;
   session_publish_options(s);
   connect_ask(s, &remote);
 }
 
 void cut_sess_replay(struct session *s) {
+  int told = s->redial == 2;
   s->redial = 0;
   if (s->failed || s->broken != 0) {
-    if (s->told && s->broken == 0)
-      s->broken = ECONNRESET; /* it had been told that it was connected */
+    if (told && s->broken == 0)
+      s->broken = ECONNRESET; /* the program knows it as connected */
   } else if (s->replay_len != 0) {
     fifo_prod_size_set(&s->tx, ABI_FIFO_MAX);
     if (fifo_prod_write(&s->tx, s->replay, s->replay_len) != (int64_t)s->replay_len)

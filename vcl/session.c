@@ -326,6 +326,8 @@ static uint32_t session_open_events(struct session *s) {
   if (!s->fifos_open) /* a connect whose stack is gone */
     return EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP | EPOLLOUT | EPOLLWRNORM |
            (session_error(s) != 0 ? (uint32_t)EPOLLERR : 0u);
+  if (s->cut != NULL)
+    s->cut->seen = 1;
   struct session_facts f = session_facts(s);
   int over = s->broken != 0 || f.state == ABI_SESS_CLOSED;
   int rd_shut = over || s->shut_rd || (f.flags & (ABI_SE_PEER_FIN | ABI_SE_RESET)) != 0;

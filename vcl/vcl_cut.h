@@ -74,6 +74,7 @@ struct cut {
   uint32_t zero;                   /* … and this for its head */
   struct cut_grant *grant;         /* counted as pending there */
   uint8_t client, accepted;
+  uint8_t seen; /* the program looked, and saw that it is connected */
   int error; /* errno of its end, as we told it ourselves */
 };
 

@@ -76,7 +76,7 @@ struct session {
   struct cut *cut;     /* over a pair (vcl_cut.h), else NULL */
   uint8_t *replay;     /* written to a pair that came to nothing: to be written again */
   uint32_t replay_len; /* bytes */
-  uint8_t redial;      /* … by a TCP connection that is on its way */
+  uint8_t redial;      /* … by a TCP connection that is on its way; 2: the program knows it as connected */
 };
 
 struct session_facts {

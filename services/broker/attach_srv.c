@@ -163,6 +163,11 @@ static int pend_try(struct broker *b, struct pend *p) {
     return 1;
   case PEND_POLICY:
     return listen_done(b, p);
+  case PEND_UNBIND: /* an engine that is away serves nobody */
+    if (b->policy_seen_valid && (int32_t)(b->policy_seen - p->policy_gen) < 0)
+      return 0;
+    attach_srv_answer(p->conn, p->seq, 0, NULL);
+    return 1;
   }
   return 1;
 }

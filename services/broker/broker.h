@@ -72,7 +72,7 @@ struct conn {
   usec_t since;     /* accepted at */
 };
 
-enum pend_what { PEND_HELLO, PEND_ADD, PEND_LIVE, PEND_POLICY };
+enum pend_what { PEND_HELLO, PEND_ADD, PEND_LIVE, PEND_POLICY, PEND_UNBIND };
 
 /** A request whose answer waits for the engine. */
 struct pend {

@@ -273,6 +273,12 @@ int listen_on_unbind(struct broker *b, struct conn *c, uint32_t seq, const Hosts
     ports_remove(b, idx);
     if (entry != REGISTRY_NONE)
       policy_publish(b);
+    struct pend *p = entry != REGISTRY_NONE ? pend_new(c, seq, PEND_UNBIND, idx, 0) : NULL;
+    if (p != NULL) { /* as on Linux: who connects after the close is refused */
+      p->policy_gen = b->policy->policy_gen;
+      pend_check(b);
+      return 0;
+    }
   }
   attach_srv_answer(c, seq, 0, NULL);
   return 0;

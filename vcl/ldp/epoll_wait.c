@@ -184,9 +184,9 @@ static int epoll_wait_for(struct epoll_call *c) {
     int n = real.epoll_pwait(c->epfd, c->evs, c->max, epoll_left_ms(c->deadline_ns), c->mask);
     if (n < 0)
       return -errno;
-    if (epoll_vep(c->ep) == INVALID_SESSION_ID)
+    int kept = epoll_unmark(c, c->evs, n); /* a stack session joined while we slept, or is just about to */
+    if (kept == n && epoll_vep(c->ep) == INVALID_SESSION_ID)
       return n;
-    int kept = epoll_unmark(c, c->evs, n); /* a stack session joined while we slept */
     if (kept > 0 || (c->deadline_ns != INT64_MAX && epoll_now_ns() >= c->deadline_ns))
       return kept;
   }
