@@ -193,6 +193,38 @@ static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t
   return row;
 }
 
+/* A connection counts, and its row is added if the page wants it. */
+static int session_add(const struct engine *e, Hoststack__Control__Sessions *s,
+                       const Hoststack__Control__ShowSession *q, uint32_t limit, uint32_t i, const struct abi_tcb *d) {
+  if (s->total++ < q->offset || s->n_session == limit)
+    return 0;
+  s->session[s->n_session] = session_row(e, i, d, q->verbose);
+  if (!s->session[s->n_session])
+    return -ENOMEM;
+  s->n_session++;
+  return 0;
+}
+
+/* Those that wait in compact records come last, numbered behind the TCBs. */
+static int show_timewait(const struct engine *e, Hoststack__Control__Sessions *s,
+                         const Hoststack__Control__ShowSession *q, uint32_t limit) {
+  const struct timewait *t = &e->worker.timewait;
+  uint32_t high = e->running && t->tw ? __atomic_load_n(&e->worker.tcbs.block->tw_high, __ATOMIC_ACQUIRE) : 0;
+  int rc = 0;
+  for (uint32_t i = 0; i < high && i < t->n && rc == 0; i++) {
+    struct abi_tw w = t->tw[i];
+    struct abi_tcb d = {.state = ABI_TCP_TIME_WAIT, .nego = w.nego};
+    if (w.life != ABI_TW_USED)
+      continue;
+    memcpy(d.local.ip, w.local, sizeof d.local.ip);
+    memcpy(d.remote.ip, w.remote, sizeof d.remote.ip);
+    d.local.port = be16_from(w.lport);
+    d.remote.port = be16_from(w.rport);
+    rc = session_add(e, s, q, limit, (uint32_t)e->worker.tcbs.geom.n + i, &d);
+  }
+  return rc;
+}
+
 static int show_session(struct engine *e, const Hoststack__Control__ShowSession *q, Hoststack__Control__Reply *r) {
   Hoststack__Control__Sessions *s = calloc(1, sizeof *s);
   uint32_t limit = q->limit && q->limit < SHOW_SESSION_MAX ? q->limit : SHOW_SESSION_MAX;
@@ -205,18 +237,13 @@ static int show_session(struct engine *e, const Hoststack__Control__ShowSession 
   if (!s->session)
     return -ENOMEM;
   uint32_t high = e->running ? __atomic_load_n(&e->worker.tcbs.block->high, __ATOMIC_ACQUIRE) : 0;
-  for (uint32_t i = 0; i < high && i < e->worker.tcbs.geom.n; i++) {
+  int rc = 0;
+  for (uint32_t i = 0; i < high && i < e->worker.tcbs.geom.n && rc == 0; i++) {
     struct abi_tcb d = e->worker.tcbs.tcb[i];
-    if (d.life != ABI_TCB_USED)
-      continue;
-    if (s->total++ < q->offset || s->n_session == limit)
-      continue;
-    s->session[s->n_session] = session_row(e, i, &d, q->verbose);
-    if (!s->session[s->n_session])
-      return -ENOMEM;
-    s->n_session++;
+    if (d.life == ABI_TCB_USED)
+      rc = session_add(e, s, q, limit, i, &d);
   }
-  return 0;
+  return rc ? rc : show_timewait(e, s, q, limit);
 }
 
 static Hoststack__Control__Counter *counter_row(const char *name, uint64_t value, const char *help, uint32_t sev) {
