@@ -43,7 +43,7 @@
     "initial window again when nothing was sent for an RTO (RFC 5681 4.1)")                                            \
   X(orphans_max, "orphans-max", NUM, "connections", 0, 16777216, 16384, "16384", ALL, "",                              \
     "orphans beyond this are reset")                                                                                   \
-  X(cc, "congestion-control", CHOICE, "", 0, 2, 1, "cubic", NEW, "newreno cubic bbr",                                     \
+  X(cc, "congestion-control", CHOICE, "", 0, 2, 1, "cubic", NEW, "newreno cubic bbr",                                  \
     "unless the program sets TCP_CONGESTION (RFC 9438, RFC 5681)")                                                     \
   X(synack_retries, "syn-ack-retries", NUM, "times", 0, 30, 5, "5", ALL, "",                                           \
     "SYN-ACK retransmissions before a half-open connection is given up")                                               \
@@ -74,7 +74,13 @@
   X(abort_on_overflow, "abort-on-overflow", BOOL, "", 0, 1, 0, "false", ALL, "",                                       \
     "reset a client that the accept queue has no room for, instead of letting it try again")                           \
   X(syn_rate, "syn-rate-per-source", NUM, "SYNs/s", 0, 1000000, 0, "0", ALL, "",                                       \
-    "SYNs taken from one address (IPv6: from a /64) per second; 0 = no limit")
+    "SYNs taken from one address (IPv6: from a /64) per second; 0 = no limit")                                         \
+  X(mtu_probing, "mtu-probing", CHOICE, "", 0, 2, 1, "blackhole", NEW, "off blackhole on",                             \
+    "search for the path MTU with data (RFC 4821): never, where large segments vanish, always")                        \
+  X(mtu_base, "mtu-probe-base", NUM, "bytes", 552, 9000, 1024, "1024", ALL, "",                                        \
+    "path MTU where the search begins; 1280 for IPv6 if less")                                                         \
+  X(pmtu_life, "path-mtu-life-s", SEC, "s", 10, 86400, 600, "600", ALL, "",                                            \
+    "a larger path MTU is tried after so long (RFC 1191 6.3, RFC 8201 4)")
 
 #define ABI_TUNE_ENUM_(field, name, kind, unit, lo, hi, def, text, reach, words, help) ABI_TUNE_##field,
 enum abi_tunable { ABI_TUNABLES(ABI_TUNE_ENUM_) ABI_TUNE_N };

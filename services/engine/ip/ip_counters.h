@@ -25,6 +25,7 @@
   X(RX_SRCROUTE, "ip.rx.source_route", 1, "source-routed packets, which we refuse")                                    \
   X(RX_OPTION, "ip6.rx.option", 1, "IPv6 packets refused for an option or header unknown to us")                       \
   X(RX_FRAGMENT, "ip.rx.fragments", 0, "fragments that came")                                                          \
+  X(PMTU_LEARNED, "ip.pmtu.learned", 0, "path MTUs that transports found to be less than the link's")                  \
   X(REASM_DONE, "ip.reasm.done", 0, "datagrams put together from fragments")                                           \
   X(REASM_TIMEOUT, "ip.reasm.timeout", 1, "datagrams given up because fragments did not come in time")                 \
   X(REASM_OVERLAP, "ip.reasm.overlap", 1, "datagrams given up because fragments overlap")                              \

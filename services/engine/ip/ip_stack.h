@@ -100,6 +100,15 @@ enum stack_timer {
   STACK_TIMER_REDIRECT = 8,
 };
 
+/** A path MTU that was found out (pmtu.c). */
+struct ip_pmtu {
+  struct ip_addr dst;
+  uint32_t mtu;
+  usec_t until; /* it counts */
+};
+#define PMTU_SETS 128u
+#define PMTU_WAYS 4u
+
 struct ip_stack {
   struct ip_ops ops;
   void *ctx;
@@ -130,6 +139,8 @@ struct ip_stack {
   uint64_t own_counters[IPC_N]; /* if the caller keeps none */
   uint8_t head[STACK_HEAD_MAX];
   uint8_t msg[STACK_MSG_MAX];
+  struct ip_pmtu pmtu[PMTU_SETS * PMTU_WAYS];
+  usec_t pmtu_until; /* none counts after this */
 };
 
 /** Whether there is, or may come, a port or VLAN of this number. */

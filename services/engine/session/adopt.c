@@ -152,7 +152,7 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   adopt_listener(w, s, d);
   uint32_t tx_head, rx_tail;
   adopt_cursors(s, d, &tx_head, &rx_tail);
-  int mtu = ip_mtu(w->ip, &s->remote);
+  int mtu = ip_path_mtu(w->ip, &s->remote, w->now);
   session_transport(s, &transport_tcp);
   if (flow_add(w, s))
     rc = -EEXIST;

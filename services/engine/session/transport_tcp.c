@@ -230,6 +230,15 @@ static void op_timer(void *ctx, struct tcp_conn *c, usec_t when) {
     timer_set(&w->wheel, &s->timer, when);
 }
 
+static uint32_t op_path_mtu(void *ctx, struct tcp_conn *c, uint32_t found) {
+  struct worker *w = ctx;
+  const struct session *s = conn_session(c);
+  if (found != 0)
+    ip_path_mtu_learn(w->ip, &s->remote, found, w->now + w->tcp.cfg.pmtu_life, w->now);
+  int mtu = ip_mtu(w->ip, &s->remote);
+  return mtu > 0 ? (uint32_t)mtu : c->d->pmtu;
+}
+
 static uint32_t op_gso_max(void *ctx, struct tcp_conn *c) {
   (void)ctx;
   (void)c;
@@ -300,6 +309,7 @@ const struct tcp_env_ops transport_tcp_ops = {.rx_place = op_rx_place,
                                               .event = op_event,
                                               .offer = op_offer,
                                               .timer = op_timer,
+                                              .path_mtu = op_path_mtu,
                                               .gso_max = op_gso_max};
 
 /* --- after each call into the core --- */
@@ -434,7 +444,7 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   int rc = connect_endpoints(w, s, &floor);
   if (rc)
     return rc;
-  int mtu = ip_mtu(w->ip, &s->remote);
+  int mtu = ip_path_mtu(w->ip, &s->remote, w->now);
   if (mtu < 0)
     return mtu;
   struct abi_tcb *d = tcb_get(&w->tcbs, &s->tcb);

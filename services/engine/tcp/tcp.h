@@ -85,9 +85,15 @@ struct tcp_env_ops {
   int (*offer)(void *ctx, struct tcp_conn *c);
   /** Have tcp_timer() called at `when` (µs), replacing an earlier order; UINT64_MAX = no call. */
   void (*timer)(void *ctx, struct tcp_conn *c, usec_t when);
+  /** The first link's MTU towards the peer, bytes. `found` ≠ 0: so much is what the path takes, also for others to the
+   * same host. May be NULL: the path never changes. */
+  uint32_t (*path_mtu)(void *ctx, struct tcp_conn *c, uint32_t found);
   /** Largest payload that may leave in one piece to this peer (device or nicio cuts it), ≥ mss. */
   uint32_t (*gso_max)(void *ctx, struct tcp_conn *c);
 };
+
+/** tcp_config.mtu_probing (RFC 4821). */
+enum tcp_mtu_probing { TCP_MTU_PROBING_OFF, TCP_MTU_PROBING_BLACKHOLE, TCP_MTU_PROBING_ON };
 
 /** Tunables: the fields are those of abi/tunables.h, by name, and what belongs to them. Times in µs unless named
  * otherwise. Set through tcp_tunable_put, read by whoever needs one at the moment it is needed. */
@@ -108,7 +114,10 @@ struct tcp_config {
   uint32_t orphans_max;                       /* the session layer's */
   uint32_t rcv_buf_min, rcv_buf, rcv_buf_max; /* bytes; the greatest gives the window scale we offer */
   uint32_t snd_buf_min, snd_buf, snd_buf_max;
-  uint8_t rcv_auto;                      /* receive buffers grow with the path */
+  uint8_t rcv_auto;    /* receive buffers grow with the path */
+  uint8_t mtu_probing; /* enum tcp_mtu_probing */
+  uint32_t mtu_base;   /* bytes: what black holes are thought to take */
+  usec_t pmtu_life;    /* after which a larger path MTU is tried */
   uint32_t half_open_max, syn_rate;      /* the session layer's, as the next two */
   uint8_t syncookies, abort_on_overflow; /* 0 off, 1 auto, 2 always */
 };

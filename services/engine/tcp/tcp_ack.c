@@ -65,6 +65,8 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
     e->ops->tx_release(e->ctx, c, bytes);
   FAULT_POINT("tcp.ack.released"); /* prefix: our FIN counts as not acknowledged, it is sent again */
   c->snd_una = seg->hdr.ack;
+  if (c->mtu_probe != 0)
+    tcp_pmtu_acked(e, c, now);
   if (seq_lt(c->snd_nxt, c->snd_una))
     c->snd_nxt = c->snd_una;
   if (seq_lt(c->snd_sml, c->snd_una))

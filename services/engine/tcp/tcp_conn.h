@@ -223,6 +223,12 @@ struct tcp_conn {
   uint32_t rcvq_at;               /* when that was */
   uint32_t rcvq_space;            /* most bytes that the app has read in a round trip */
   uint32_t data_rx_at, ack_rx_at; /* units of 1024 µs modulo 2^32 */
+
+  /* the search for the path's MTU (tcp_pmtu.c) */
+  uint32_t mtu_at;       /* when larger ones may be tried, units of 2^20 µs + 1; 0 = never */
+  seq32_t mtu_probe_end; /* of the probe that is out, if mtu_probe */
+  uint16_t mtu_probe;    /* its size as an IP packet; 0 = none is out */
+  uint16_t mtu_hi;       /* the least that is thought not to pass; 0 = no search runs */
 };
 
 _Static_assert(sizeof(struct tcp_conn) <= 704, "the soft half stays within 11 cache lines");

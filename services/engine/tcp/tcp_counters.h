@@ -73,7 +73,11 @@
   X(delayed_acks, info, "ACKs sent by the delayed-ACK timer")                                                          \
   X(timeouts, warn, "connections given up for want of answers")                                                        \
   X(icmp_ignored, warn, "ICMP messages about segments that are not out (RFC 5927 4)")                                  \
-  X(pmtu_lowered, info, "path MTUs lowered")                                                                           \
+  X(pmtu_lowered, info, "path MTUs lowered because a router said so")                                                  \
+  X(pmtu_blackhole, warn, "path MTUs lowered because large segments vanished (RFC 4821)")                              \
+  X(pmtu_probes, info, "segments sent to find out whether the path takes larger ones")                                 \
+  X(pmtu_probes_lost, info, "of these, those that it did not take")                                                    \
+  X(pmtu_raised, info, "path MTUs raised")                                                                             \
   X(send_blocked, info, "times that no frame was free")                                                                \
   X(send_failed, warn, "segments refused by the layers below")
 

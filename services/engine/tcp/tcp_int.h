@@ -186,6 +186,15 @@ uint16_t tcp_wnd_select(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 uint16_t tcp_wnd_syn(struct tcp_env *e, struct tcp_conn *c);
 uint8_t tcp_wnd_scale_for(uint32_t buf);
 
+/* tcp_pmtu.c */
+void tcp_pmtu_init(struct tcp_env *e, struct tcp_conn *c, int fresh, usec_t now);
+void tcp_pmtu_icmp(struct tcp_env *e, struct tcp_conn *c, uint32_t mtu, usec_t now);
+void tcp_pmtu_timeout(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+uint32_t tcp_pmtu_probe(struct tcp_env *e, struct tcp_conn *c, uint32_t left, usec_t now);
+void tcp_pmtu_unsent(struct tcp_conn *c);
+void tcp_pmtu_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+int tcp_pmtu_lost(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
 /* tcp_rbuf.c: the receive buffer's size */
 void tcp_rbuf_init(struct tcp_env *e, struct tcp_conn *c);
 void tcp_rbuf_adopt(struct tcp_env *e, struct tcp_conn *c);

@@ -66,7 +66,13 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   TCP_COUNT(e, fast_recovery);
   tcp_rack_recovery(c);
   c->cc->loss(c, tcp_loss_flight(c), now);
-  tcp_ecn_reduced(c);
+  if (c->mtu_probe != 0 && tcp_pmtu_lost(e, c, now)) { /* RFC 4821 7.6.1: no congestion */
+    c->cc->undo(c);
+    c->ssthresh = HS_MIN(c->ssthresh, c->cwnd);
+    c->undo = TCP_UNDO_NONE;
+  } else {
+    tcp_ecn_reduced(c);
+  }
   tcp_prr_begin(c);
   c->recovery = TCP_RECOVERY;
   c->recover = c->d->snd_max;

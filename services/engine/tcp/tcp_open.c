@@ -78,6 +78,7 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->snd_una = c->snd_nxt = c->snd_sml = c->recover = c->ecn_until = d->iss;
   tcp_rtt_init(e, c);
   tcp_rbuf_init(e, c);
+  tcp_pmtu_init(e, c, d->life != ABI_TCB_USED, now);
   tcp_open_mss(c);
   c->cc->init(c, e->cfg.init_cwnd_segs);
 }

@@ -156,6 +156,7 @@ struct output_plan {
   uint32_t burst;   /* bytes per segment handed down, a multiple of payload */
   uint32_t rate;    /* bytes per second to pace at, 0 = not paced */
   int fin;          /* our FIN follows at `end` */
+  int whole;        /* the segment is a probe of the path's MTU: not to be cut */
   usec_t now;
 };
 
@@ -171,6 +172,7 @@ static void output_plan(struct tcp_env *e, struct tcp_conn *c, struct output_pla
   p->end = c->snd_una + e->ops->tx_used(e->ctx, c);
   if (d->fin & ABI_TCB_FIN_SENT) /* its number is fixed: what an app writes behind it is never sent */
     p->end = seq_gt(p->end, c->fin_seq) ? c->fin_seq : p->end;
+  p->whole = 0;
   p->now = now;
 }
 
@@ -194,7 +196,7 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
   out.off = seq - c->snd_una;
   out.len = len;
   uint32_t room = c->mss - output_opt_len(&out.opts);
-  out.gso_size = len > room ? (uint16_t)room : 0;
+  out.gso_size = len > room && !p->whole ? (uint16_t)room : 0;
   out.rexmit = (uint8_t)rexmit;
   if (!rexmit && len > 0)
     tcp_ecn_data(c, &out);
@@ -349,6 +351,22 @@ static int output_new(struct tcp_env *e, struct tcp_conn *c, const struct output
   }
 }
 
+/* A segment that is larger than the path is known to take (RFC 4821). 0, or -ENOBUFS. */
+static int output_probe(struct tcp_env *e, struct tcp_conn *c, struct output_plan *p) {
+  uint32_t left = seq_gt(p->end, c->snd_nxt) ? p->end - c->snd_nxt : 0, len = tcp_pmtu_probe(e, c, left, p->now);
+  if (len == 0)
+    return 0;
+  p->whole = 1;
+  int r = output_data(e, c, p, c->snd_nxt, len);
+  p->whole = 0;
+  if (r < 0)
+    tcp_pmtu_unsent(c);
+  else
+    c->snd_nxt += len;
+  output_plan(e, c, p, p->now); /* the search may have ended by a larger MTU */
+  return r;
+}
+
 static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p, int sent) {
   if (c->snd_nxt != c->snd_una) {
     tcp_timer_stop(c, TCP_T_PERSIST);
@@ -419,6 +437,8 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
       c->cc->idle(c, e->cfg.init_cwnd_segs);
     seq32_t before = c->snd_nxt;
     c->limited = 0;
+    if (HS_UNLIKELY(c->mtu_at != 0))
+      (void)output_probe(e, c, &p);
     if (output_holes(e, c, &p) == 0 && output_new(e, c, &p) == 0)
       output_app_limited(c, &p);
     if (!c->blocked)

@@ -91,6 +91,7 @@ static void timer_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     timer_give_up(e, c);
     return;
   }
+  tcp_pmtu_timeout(e, c, now);
   tcp_loss_rto(e, c, now);
   c->backoff++;
   timer_user_timeout(e, c);
