@@ -320,15 +320,31 @@ static int engine_sockopt(unsigned conn, const char *name, int64_t val) {
   return rc;
 }
 
+static void endpoints(struct ip_addr *local, struct ip_addr *remote) {
+  memset(local, 0, sizeof *local);
+  *remote = *local;
+  if (cur_addr->family == 4) {
+    local->b[10] = local->b[11] = remote->b[10] = remote->b[11] = 0xff;
+    memcpy(local->b + 12, cur_addr->dut, 4);
+    memcpy(remote->b + 12, cur_addr->peer, 4);
+  } else {
+    memcpy(local->b, cur_addr->dut, 16);
+    memcpy(remote->b, cur_addr->peer, 16);
+  }
+}
+
 static int engine_state(uint16_t dut_port, uint16_t peer_port) {
-  const struct tcb_table *t = &rig->host[0].w.tcbs;
+  struct worker *w = &rig->host[0].w;
+  const struct tcb_table *t = &w->tcbs;
+  struct ip_addr local, remote;
   for (uint32_t i = 0; i < t->high; i++) {
     const struct abi_tcb *d = &t->tcb[i];
     if (d->life == ABI_TCB_USED && d->remote.port.raw == be16_from(peer_port).raw &&
         d->local.port.raw == be16_from(dut_port).raw)
       return d->state;
   }
-  return 0;
+  endpoints(&local, &remote); /* TIME_WAIT without an app has a table of its own */
+  return timewait_find(w, &local, dut_port, &remote, peer_port) == TIMEWAIT_NONE ? 0 : ABI_TCP_TIME_WAIT;
 }
 
 /* tcp_conn_check of every connection. */
@@ -336,16 +352,7 @@ static int engine_check(void) {
   struct worker *w = &rig->host[0].w;
   for (uint32_t i = 0; i < PKT_CONNS; i++) {
     struct ip_addr local, remote;
-    memset(&local, 0, sizeof local);
-    remote = local;
-    if (cur_addr->family == 4) {
-      local.b[10] = local.b[11] = remote.b[10] = remote.b[11] = 0xff;
-      memcpy(local.b + 12, cur_addr->dut, 4);
-      memcpy(remote.b + 12, cur_addr->peer, 4);
-    } else {
-      memcpy(local.b, cur_addr->dut, 16);
-      memcpy(remote.b, cur_addr->peer, 16);
-    }
+    endpoints(&local, &remote);
     struct session *s = flow_find(w, transport_tcp.proto, &local, cur->port, &remote, (uint16_t)(cur->peer_port + i));
     int line = s && s->ops && !s->dead ? tcp_conn_check(&w->tcp, (struct tcp_conn *)(void *)s->priv) : 0;
     if (line)

@@ -273,7 +273,7 @@ static void window_of(const struct run *r, const struct pkt_line *l, uint64_t *l
     *hi = r->last + l->hi + l->hi / (l->has_time == 1 ? 4 : 10) + 40000;
   } else {
     *lo = r->last + (l->lo > 1000 ? l->lo - 1000 : 0);
-    *hi = r->last + l->hi + (l->has_time == 1 ? 2000 : 1000);
+    *hi = r->last + l->hi + l->hi / 1000 + (l->has_time == 1 ? 2000 : 1000);
   }
 }
 
@@ -421,7 +421,7 @@ static void line_write(struct run *r, const struct pkt_line *l) {
 
 static void line_read(struct run *r, const struct pkt_line *l) {
   struct conn *k = &r->conn[l->conn];
-  uint8_t p[4096];
+  static uint8_t p[65536];
   for (int64_t left = l->n; left > 0;) {
     int n = r->d->read(l->conn, p, left < (int64_t)sizeof p ? (uint32_t)left : (uint32_t)sizeof p);
     if (n <= 0)

@@ -303,7 +303,8 @@ static void session_look_live(struct worker *w, struct session *s) {
     s->ops->abort(w, s, 0, w->now);
     return;
   }
-  if (s->ops && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) && !s->shut_wr) {
+  /* close() brings its own FIN, or a RST in its place: unread bytes, linger 0 */
+  if (s->ops && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) == ABI_WANT_SHUT_WR && !s->shut_wr) {
     s->shut_wr = 1;
     if (s->ops->shutdown)
       s->ops->shutdown(w, s, w->now);
