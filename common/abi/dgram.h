@@ -11,9 +11,10 @@
 
 #include "base/bytes.h"
 
-#define ABI_DGRAM_MAX  65527u  /* payload bytes: 65535 less the UDP header (RFC 768; IPv4 takes 20 less) */
-#define ABI_DGRAM_FIFO 212992u /* least size of a fifo of datagrams, bytes: three of the longest, as Linux's default   \
-                                */
+#define ABI_DGRAM_MAX 65527u /* payload bytes: 65535 less the UDP header (RFC 768; IPv4 takes 20 less) */
+#define ABI_DGRAM_FIFO                                                                                                 \
+  212992u /* least size of a fifo of datagrams, bytes: three of the longest, as Linux's default                        \
+           */
 
 /* abi_dgram.flags */
 #define ABI_DGRAM_BROADCAST 0x01u /* tx: the app may send to a broadcast address (SO_BROADCAST) */

@@ -17,7 +17,7 @@ static int error_of(uint32_t h) {
 static void test_create_refusals(void **state) {
   (void)state;
   errno = 0;
-  assert_int_equal(vppcom_session_create(VPPCOM_PROTO_UDP, 0), -1);
+  assert_int_equal(vppcom_session_create(VPPCOM_PROTO_TLS, 0), -1);
   assert_int_equal(errno, EPROTONOSUPPORT);
   assert_int_equal(vppcom_session_create(VPPCOM_PROTO_QUIC, 0), -1);
   assert_int_equal(vppcom_session_create(77, 0), -1);

@@ -64,7 +64,7 @@ class Alone(unittest.TestCase):
         self.assertIn("LDP_REQUIRE", done.stderr)
         done = preloaded([sys.executable, "-c", "import socket; socket.socket(type=socket.SOCK_DGRAM)"],
                          LDP_REQUIRE="1")
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("Network is down", done.stderr)
 
     def test_closes_everything(self):
         code = "import os,socket; s=socket.socket(); os.closerange(3, 20000); s=socket.socket(); print(s.fileno())"

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""UDP under the preload shim, as server and as client, against the Linux kernel: what python, iperf3, netcat and sockperf
+send comes back, boundaries and all; ICMP errors reach who is connected; names are looked up on the kernel where the stack
+has no way; services are killed in the middle, and the sockets go on."""
+import json
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+import programs  # noqa: E402
+from stack import PEER4, PEER6, SERVICES, STACK4, STACK6  # noqa: E402
+from wait import wait_for  # noqa: E402
+
+BOTH = (("app", "peer"), ("peer", "app"))
+SIZES = [0, 1, 100, 1472, 1473, 8000, 65507]
+ADDRESS = {"app": (STACK4, STACK6), "peer": (PEER4, PEER6)}
+KERNEL_DNS = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+c.sendto(b"query", s.getsockname())
+data, peer = s.recvfrom(100)
+s.sendto(b"answer", peer)
+print(c.recvfrom(100)[0].decode())
+d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+d.bind(("0.0.0.0", 0))
+d.connect(s.getsockname())
+d.send(b"again")
+print(s.recvfrom(100)[0].decode())
+"""
+TO_SELF = """
+import socket, sys
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+a.bind((sys.argv[1], 0))
+b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in (0, 10, 3000, 20000, 65507):
+    b.sendto(bytes(n), a.getsockname())
+    a.settimeout(3)
+    print(len(a.recv(65536)) == n)
+b.connect((sys.argv[1], 9))
+b.send(b"x")
+b.settimeout(3)
+try:
+    b.recv(10)
+except ConnectionRefusedError:
+    print("refused")
+"""
+
+
+class Udp(netcase.NetCase):
+    port = 7000
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.tool = os.path.join(cls.lab.world.app_dir, "udp_tool.py")
+        shutil.copy(os.path.join(sys.path[0], "udp_tool.py"), cls.tool)
+        os.chmod(cls.tool, 0o755)
+
+    def next_port(self):
+        type(self).port += 1
+        return self.port
+
+    def start(self, where, *argv, says="up"):
+        program = self.lab.spawn(where, ["python3", self.tool, *argv])
+        wait_for(lambda: says in program.output(), 20, f"{argv} to say {says}")
+        return program
+
+    def tell(self, where, *argv, timeout=60):
+        return json.loads(self.lab.run(where, ["python3", self.tool, *argv], timeout=timeout).stdout.decode().splitlines()[-1])
+
+    # --- what goes comes back ---
+
+    def test_echo(self):
+        for server, client in BOTH:
+            for bound, address in zip(("0.0.0.0", "::"), ADDRESS[server]):
+                with self.subTest(server=server, address=address):
+                    port = self.next_port()
+                    self.start(server, "echo", bound, port)
+                    self.assertTrue(self.tell(client, "ask", address, port, *SIZES)["good"])
+
+    def test_bound_to_one_address(self):
+        for address in (STACK4, STACK6):
+            port = self.next_port()
+            self.start("app", "echo", address, port)
+            self.assertTrue(self.tell("peer", "ask", address, port, 10, 2000)["good"])
+
+    def test_both_families_at_one_socket(self):
+        port = self.next_port()
+        self.start("app", "echo", "::", port)
+        for address in (STACK4, STACK6):
+            self.assertTrue(self.tell("peer", "ask", address, port, 10, 2000)["good"])
+
+    def test_forms(self):
+        """Peek, truncation, ancillary data and segmentation as the kernel does them."""
+        port = self.next_port()
+        self.start("app", "echo", "0.0.0.0", port)
+        self.start("peer", "echo", "0.0.0.0", port)
+        kernel, stack = self.tell("peer", "forms", STACK4, port), self.tell("app", "forms", PEER4, port)
+        self.assertEqual(kernel, stack)
+        self.assertEqual(stack["segments"], [100, 100, 50])
+
+    def test_refused(self):
+        for address in ADDRESS["peer"]:
+            heard = self.tell("app", "refused", address, self.next_port())["heard"]
+            self.assertEqual(heard, ["ConnectionRefusedError", "TimeoutError", "TimeoutError"])
+        for address in ADDRESS["app"]:
+            heard = self.tell("peer", "refused", address, self.next_port())["heard"]
+            self.assertEqual(heard, ["ConnectionRefusedError", "TimeoutError", "TimeoutError"])
+
+    def test_to_itself(self):
+        out = self.lab.app(["python3", "-c", TO_SELF, STACK4]).stdout.decode().split()
+        self.assertEqual(out, ["True"] * 5 + ["refused"])
+
+    def test_kernel_addresses(self):
+        """Loopback stays with the kernel, also for a socket that was bound to everything before it showed where to."""
+        self.assertEqual(self.lab.app(["python3", "-c", KERNEL_DNS]).stdout.decode().split(), ["answer", "again"])
+
+    # --- programs ---
+
+    def iperf3(self, server, client, *more):
+        port = self.next_port()
+        srv = self.lab.spawn(server, ["iperf3", "-s", "-1", "-p", port])
+        programs.wait_listening(self.lab, server, port)
+        done = self.lab.run(client, ["iperf3", "-u", "-J", "-c", ADDRESS[server][0], "-p", port, "-t", 1, *more], timeout=40)
+        srv.wait(10)
+        return json.loads(done.stdout)["end"]["sum"]
+
+    def test_iperf3(self):
+        for server, client in BOTH:
+            for more in (["-b", "20M"], ["-b", "20M", "-R"], ["-b", "20M", "-l", 4000]):
+                with self.subTest(server=server, more=more):
+                    end = self.iperf3(server, client, *more)
+                    print(f"iperf3 -u server {server} {more}: {end['packets']} datagrams, {end['lost_percent']:.2f}% lost")
+                    self.assertGreater(end["packets"], 300)
+                    self.assertLess(end["lost_percent"], 10)
+
+    def test_netcat(self):
+        for server, client in BOTH:
+            with self.subTest(server=server):
+                port = self.next_port()
+                srv = self.lab.spawn(server, ["nc", "-u", "-l", "-p", port])
+                if server == "app":
+                    self.lab.wait_listening(port)
+                else:
+                    wait_for(lambda: f":{port:04X} " in self.lab.run("peer", ["cat", "/proc/net/udp"]).stdout.decode(), 10, "nc")
+                self.lab.run(client, ["sh", "-c", f"echo hello | nc -u -w 1 {ADDRESS[server][0]} {port}"], check=False)
+                wait_for(lambda s=srv: "hello" in s.output(), 10, "what netcat sent")
+
+    def test_sockperf(self):
+        for server, client in BOTH:
+            with self.subTest(server=server):
+                port = self.next_port()
+                self.lab.spawn(server, ["sockperf", "server", "-i", ADDRESS[server][0] if server == "app" else "0.0.0.0",
+                                        "-p", port])
+                if server == "app":
+                    self.lab.wait_listening(port)
+                done = self.lab.run(client, ["sockperf", "ping-pong", "-i", ADDRESS[server][0], "-p", port, "-t", 1],
+                                    timeout=40)
+                self.assertIn(b"Summary: Latency", done.stdout)
+
+    # --- groups ---
+
+    def group(self, name, listener, speaker, heard_at, told_at):
+        port = self.next_port()
+        ear = self.start(listener, "group", name, port, heard_at, says="joined")
+        self.lab.spawn(speaker, ["python3", self.tool, "tell", name, port, told_at])
+        ear.wait(25)
+        self.assertIn("to all", ear.output())
+
+    def test_group_heard(self):
+        self.group("239.1.2.3", "app", "peer", STACK4, PEER4)
+
+    def test_group_told(self):
+        self.group("239.1.2.4", "peer", "app", PEER4, STACK4)
+
+    # --- nothing dies with a process ---
+
+    def test_killed(self):
+        """Datagrams may be lost while a service is away; the sockets, and what is connected, stay."""
+        for server, client in BOTH:
+            port = self.next_port()
+            self.start(server, "echo", "0.0.0.0", port)
+            for what in SERVICES:
+                with self.subTest(what, server=server):
+                    flow = self.lab.spawn(client, ["python3", self.tool, "flow", ADDRESS[server][0], port, 3])
+                    wait_for(lambda: flow.popen.poll() is None, 5, "the flow")
+                    self.lab.wait_service(what, self.lab.kill_service(what))
+                    flow.wait(30)
+                    told = json.loads(flow.output().splitlines()[-1])
+                    print(f"{what} killed, server {server}: {told}")
+                    self.assertGreater(told["back"], 20)
+                    self.assertLess(max(told["longest"], told["end_gap"]), 2.5)
+            self.assertTrue(self.tell(client, "ask", ADDRESS[server][0], port, *SIZES)["good"])
+
+
+if __name__ == "__main__":
+    netcase.main()
