@@ -226,6 +226,8 @@ void session_orphan(struct worker *w, struct session *s) {
   int lingers = s->ops->lingers && s->ops->lingers(w, s);
   if (lingers && w->n_orphans >= w->tcp.cfg.orphans_max) { /* as Linux (tcp_max_orphans): memory before manners */
     worker_count(w, EC_ORPHAN_LIMIT, 1);
+    if (!s->shut_wr && s->ops->shutdown)
+      s->ops->shutdown(w, s, w->now); /* what it has read so far was all: a FIN in front of the RST */
     s->ops->abort(w, s, 0, w->now);
     return;
   }
