@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench lint format install
+.PHONY: help deps build demo test cov bench cost lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -27,6 +27,9 @@ cov: deps ## line coverage by room (preset cov); build/cov/coverage.txt has ever
 
 bench: build ## figures beside the kernel's; writes docs/bench/REPORT.md (root, some minutes, a quiet machine)
 	@python3 -B tests/bench/bench.py --build build/$(PRESET)
+
+cost: build ## instructions per segment by callgrind, 1 to a million connections; writes docs/bench/COST.md (5 minutes)
+	@python3 -B tests/bench/cost.py --build build/$(PRESET)
 
 lint: deps ## the house rules only
 	@status=0; for lint in $(LINTS); do python3 -B $$lint || status=1; done; exit $$status

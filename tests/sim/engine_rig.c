@@ -15,6 +15,7 @@
 
 static usec_t rig_clock = 1000000;
 uint32_t rig_time_waits = 16;
+uint32_t rig_connections;
 uint32_t rig_syncookies = 1;
 
 usec_t rig_now(void) {
@@ -45,6 +46,8 @@ const struct worker_control *worker_control = &rig_control;
 
 static void rig_config(struct rig_host *h) {
   config_defaults(&h->cfg);
+  if (rig_connections)
+    h->cfg.max_connections = rig_connections;
   struct config *c = &h->cfg;
   snprintf(c->port[0].name, sizeof c->port[0].name, "p0");
   c->n_ports = 1;

@@ -15,6 +15,8 @@
 
 /** TIME_WAIT records of the hosts that rig_open makes; 0 = whole TCBs wait. */
 extern uint32_t rig_time_waits;
+/** engine.max-connections of those hosts; 0 = the default. */
+extern uint32_t rig_connections;
 /** engine.tcp.syn-cookies of these: 0 off, 1 auto, 2 always. */
 extern uint32_t rig_syncookies;
 

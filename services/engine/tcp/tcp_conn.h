@@ -24,7 +24,7 @@ enum tcp_timer_id {
   TCP_T_PERSIST, /* zero-window probe and override of SWS avoidance, RFC 9293 3.8.6.1, 3.8.6.2.1 */
   TCP_T_KEEP,    /* keep-alive, RFC 9293 3.8.4 */
   TCP_T_LIFE,    /* TIME_WAIT, FIN_WAIT_2 of an orphan, user timeout, parked */
-  TCP_T_REO, /* a hole has been open for the reordering window, RFC 8985 6.2; without a hole: tail loss probe, 7.2 */
+  TCP_T_REO,  /* a hole has been open for the reordering window, RFC 8985 6.2; without a hole: tail loss probe, 7.2 */
   TCP_T_PACE, /* more may leave (tcp_pace.c) */
   TCP_T_N,
 };
@@ -73,10 +73,10 @@ struct tcp_board {
 /** A range that left; times are µs modulo 2^32 (tcp_sent.c). */
 struct tcp_sent {
   seq32_t l, r;
-  uint32_t from, at;                         /* when its first and its last byte left */
+  uint32_t from, at;                          /* when its first and its last byte left */
   uint32_t delivered, delivered_at, first_at; /* tcp_conn's when its first byte left: for delivery rates */
-  uint8_t rexmit;                            /* sent before */
-  uint8_t limited;                           /* the app had no more to send then */
+  uint8_t rexmit;                             /* sent before */
+  uint8_t limited;                            /* the app had no more to send then */
   uint8_t pad[2];
 };
 
@@ -105,14 +105,14 @@ struct tcp_bbr_max {
 
 /** BBR version 1 (tcp_cc_bbr.c). Times in µs modulo 2^32, rates in bytes per second. */
 struct tcp_bbr {
-  struct tcp_bbr_max max[3];       /* delivery rate: greatest of ten rounds first */
-  uint32_t round, round_end;       /* round trips, and what was delivered when the present one ends */
-  uint32_t rtprop, rtprop_at;      /* least round trip, and when it was seen */
-  uint32_t done_at;                /* end of PROBE_RTT; 0 = not yet down to four segments */
-  uint32_t cycle_at;               /* when this phase of PROBE_BW began */
-  uint32_t full_bw;                /* what STARTUP has to exceed by a quarter */
-  uint32_t rate;                   /* to pace at */
-  uint32_t prior_cwnd;             /* before recovery or PROBE_RTT */
+  struct tcp_bbr_max max[3];  /* delivery rate: greatest of ten rounds first */
+  uint32_t round, round_end;  /* round trips, and what was delivered when the present one ends */
+  uint32_t rtprop, rtprop_at; /* least round trip, and when it was seen */
+  uint32_t done_at;           /* end of PROBE_RTT; 0 = not yet down to four segments */
+  uint32_t cycle_at;          /* when this phase of PROBE_BW began */
+  uint32_t full_bw;           /* what STARTUP has to exceed by a quarter */
+  uint32_t rate;              /* to pace at */
+  uint32_t prior_cwnd;        /* before recovery or PROBE_RTT */
   uint8_t mode, cycle, full_rounds;
   uint8_t begun, filled;           /* the model is in use; STARTUP has found the pipe full */
   uint8_t round_start, done_round; /* this ACK begins a round; PROBE_RTT has lasted one */
@@ -150,7 +150,7 @@ struct tcp_conn {
   /* what is in the network: tcp_sent.c */
   struct tcp_sent_log *sent_log; /* NULL: in sent_own */
   struct tcp_sent sent_own[2];
-  seq32_t ecn_until; /* until this is acknowledged another ECE says nothing new */
+  seq32_t ecn_until;                          /* until this is acknowledged another ECE says nothing new */
   uint32_t lost;                              /* bytes below snd_nxt that are lost and not sent again */
   uint32_t delivered, delivered_at, first_at; /* bytes that arrived, when the last did, when what it was left */
   uint32_t app_limited;                       /* until so much is delivered the app was the limit; 0 = no */
@@ -158,7 +158,7 @@ struct tcp_conn {
   seq32_t rack_end;
   seq32_t reo_round; /* a DSACK before this is acknowledged counts no more, if reo_round_set */
   seq32_t tail_end;  /* snd_max after the tail loss probe, if tail */
-  union { /* of the congestion control in use */
+  union {            /* of the congestion control in use */
     struct {
       struct tcp_cubic cubic;
       struct tcp_hystart hystart;
@@ -185,16 +185,16 @@ struct tcp_conn {
   struct tcp_sack dsack;          /* to be reported once, l == r: none (RFC 2883) */
   uint8_t ooo_order[ABI_TCB_OOO]; /* indices of d->ooo, latest first (RFC 2018 4) */
 
-  uint8_t recovery;    /* enum tcp_recovery */
-  uint8_t backoff;     /* RTOs in a row */
-  uint8_t probes;      /* zero-window or keep-alive probes without an answer */
-  uint8_t persists;    /* zero-window probes since the window closed: their back-off */
-  uint8_t quickack;    /* segments still to be acked at once */
-  uint8_t reo_mult;    /* reordering window in quarters of min_rtt */
-  uint8_t reo_seen;    /* this path reorders: lateness in time, not in segments, means loss */
+  uint8_t recovery; /* enum tcp_recovery */
+  uint8_t backoff;  /* RTOs in a row */
+  uint8_t probes;   /* zero-window or keep-alive probes without an answer */
+  uint8_t persists; /* zero-window probes since the window closed: their back-off */
+  uint8_t quickack; /* segments still to be acked at once */
+  uint8_t reo_mult; /* reordering window in quarters of min_rtt */
+  uint8_t reo_seen; /* this path reorders: lateness in time, not in segments, means loss */
   uint8_t reo_round_set;
-  uint8_t rack;   /* rack_* are valid */
-  uint8_t n_sent; /* entries of the list */
+  uint8_t rack;        /* rack_* are valid */
+  uint8_t n_sent;      /* entries of the list */
   uint8_t ack_now;     /* an ACK is due: the next tcp_output sends it, alone or with data */
   uint8_t pingpong;    /* request and response: the ACK will ride on the answer */
   uint8_t undo;        /* enum tcp_undo */

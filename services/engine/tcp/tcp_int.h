@@ -80,7 +80,16 @@ seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len);
 int tcp_sack_check(const struct tcp_conn *c);
 
 /* tcp_sent.c: what is in the network */
-struct tcp_sent *tcp_sent_list(const struct tcp_conn *c);
+#define TCP_SENT_LOG_ENTRIES 31u
+struct tcp_sent_log {
+  struct tcp_sent_log *next; /* in the env's free list */
+  struct tcp_sent e[TCP_SENT_LOG_ENTRIES];
+};
+_Static_assert(sizeof(struct tcp_sent_log) <= TCP_SENT_LOG_SIZE, "a log is what the owner of the env counts with");
+
+static inline struct tcp_sent *tcp_sent_list(const struct tcp_conn *c) {
+  return c->sent_log != NULL ? c->sent_log->e : (struct tcp_sent *)(uintptr_t)c->sent_own;
+}
 void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now);
 void tcp_sent_all(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_sent_cut(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r);

@@ -407,11 +407,12 @@ void tcp_output_tail(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     (void)output_data(e, c, &p, end - len, len);
 }
 
-/* The app was the limit (delivery-rate estimation 3.4): what is measured until this is delivered is no more than a lower
- * bound. */
+/* The app was the limit (delivery-rate estimation 3.4): what is measured until this is delivered is no more than a
+ * lower bound. */
 static void output_app_limited(struct tcp_conn *c, const struct output_plan *p) {
   uint32_t pipe = tcp_loss_pipe(c);
-  if (c->limited || c->due[TCP_T_PACE] != 0 || pipe >= c->cwnd || seq_gt(p->end, c->snd_nxt + p->payload) || c->lost > 0)
+  if (c->limited || c->due[TCP_T_PACE] != 0 || pipe >= c->cwnd || seq_gt(p->end, c->snd_nxt + p->payload) ||
+      c->lost > 0)
     return;
   c->app_limited = HS_MAX(c->delivered + pipe, 1u);
 }

@@ -11,26 +11,14 @@
  */
 #include "tcp_int.h"
 
-#define LOG_ENTRIES 31u
-
-struct tcp_sent_log {
-  struct tcp_sent_log *next; /* in the env's free list */
-  struct tcp_sent e[LOG_ENTRIES];
-};
-_Static_assert(sizeof(struct tcp_sent_log) <= TCP_SENT_LOG_SIZE, "a log is what the owner of the env counts with");
-
 void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes) {
   e->sent_free = NULL;
   e->sent_mem = mem;
   e->sent_left = mem != NULL ? bytes : 0;
 }
 
-struct tcp_sent *tcp_sent_list(const struct tcp_conn *c) {
-  return c->sent_log != NULL ? c->sent_log->e : (struct tcp_sent *)(uintptr_t)c->sent_own;
-}
-
 static uint32_t sent_room(const struct tcp_conn *c) {
-  return c->sent_log != NULL ? LOG_ENTRIES : ARRAY_LEN(c->sent_own);
+  return c->sent_log != NULL ? TCP_SENT_LOG_ENTRIES : ARRAY_LEN(c->sent_own);
 }
 
 /* More room, if there is a log to be had. */
@@ -179,32 +167,32 @@ static void sent_rate(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
  * after it although it was sent but once: the path reorders (RFC 8985 6.2 step 3). */
 int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr, usec_t now) {
   seq32_t fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
-  uint32_t low = seq_lt(l, fack) ? (seq_lt(r, fack) ? r : fack) - l : 0, again = 0, once = 0;
+  uint32_t low = seq_lt(l, fack) ? (seq_lt(r, fack) ? r : fack) - l : 0, again = 0, once = 0, kept = 0, n = c->n_sent;
+  struct tcp_sent *list = tcp_sent_list(c);
   c->delivered += r - l;
   if (c->app_limited != 0 && (int32_t)(c->delivered - c->app_limited) > 0)
     c->app_limited = 0;
   c->delivered_at = (uint32_t)now;
-  for (uint32_t i = 0; i < c->n_sent;) {
-    struct tcp_sent *s = &tcp_sent_list(c)[i];
-    if (seq_leq(s->r, l) || seq_geq(s->l, r)) {
-      i++;
-      continue;
+  for (uint32_t i = 0; i < n; i++) {
+    struct tcp_sent *s = &list[i];
+    if (seq_lt(l, s->r) && seq_lt(s->l, r)) {
+      seq32_t ol = seq_gt(s->l, l) ? s->l : l, or = seq_lt(s->r, r) ? s->r : r;
+      uint32_t at = or == s->r ? s->at : s->from;
+      *(s->rexmit ? &again : &once) += or -ol;
+      tcp_rack_sent(c, s, at, or, ts_ecr, now);
+      sent_rate(e, c, s, at);
+      if (ol == s->l && or == s->r)
+        continue; /* it goes */
+      if (ol == s->l)
+        s->l = or ;
+      else if (or == s->r)
+        s->r = ol;
     }
-    seq32_t ol = seq_gt(s->l, l) ? s->l : l, or = seq_lt(s->r, r) ? s->r : r;
-    uint32_t at = or == s->r ? s->at : s->from;
-    *(s->rexmit ? &again : &once) += or -ol;
-    tcp_rack_sent(c, s, at, or, ts_ecr, now);
-    sent_rate(e, c, s, at);
-    if (ol == s->l && or == s->r) {
-      tcp_sent_remove(c, i);
-      continue;
-    }
-    if (ol == s->l)
-      s->l = or ;
-    else if (or == s->r)
-      s->r = ol;
-    i++;
+    if (kept != i)
+      list[kept] = *s;
+    kept++;
   }
+  c->n_sent = (uint8_t)kept;
   if (low == 0)
     return 0;
   return c->recovery == TCP_LOSS ? once > 0 : low > again;
