@@ -524,7 +524,7 @@ static void session_part(struct session *s, int abortive) {
     return;
   }
   session_want(s, want);
-  if (f.state == ABI_SESS_CLOSED)
+  if (f.state == ABI_SESS_CLOSED || s->cut != NULL)
     session_bury(s);
 }
 

@@ -230,6 +230,106 @@ static void broker_unbind(struct fake *f, struct fake_proc *p, const request *rq
   broker_answer(f, p, rq, &r, NULL, 0);
 }
 
+static int broker_pair_new(struct fake *f, uint64_t client, uint64_t server) {
+  struct abi_worker_geom g;
+  uint64_t words[16];
+  if (f->n_pairs == FAKE_PROCS)
+    return -ENOSPC;
+  struct fake_pair *p = &f->pair[f->n_pairs];
+  *p = (struct fake_pair){.id = f->next_id++, .client = client, .server = server};
+  for (int i = 0; i < 2; i++) {
+    struct seg s;
+    uint64_t size = worker_pair_geom(&g, p->id, 64, 4u << 20);
+    memcpy(words, &g, sizeof words);
+    if (seg_create(&s, "fake-pair", ABI_SEG_PAIR, f->next_id++, size, words) < 0)
+      return -EIO;
+    p->seg[i] = dup(s.fd);
+    seg_detach(&s);
+  }
+  int rc = bell_pair(p->end);
+  if (rc == 0)
+    f->n_pairs++;
+  return rc;
+}
+
+/** One side is handed over; only the descriptors of the segments stay here. */
+static void broker_pair_give(struct fake *f, struct fake_proc *p, const request *rq, reply *r, struct fake_pair *fp,
+                             int side) {
+  struct seg theirs = {.fd = fp->seg[!side]};
+  int ro = seg_reopen_rdonly(&theirs);
+  int fds[3] = {fp->seg[side], ro, fp->end[side]};
+  r->pair->pair_id = fp->id;
+  broker_answer(f, p, rq, r, fds, 3);
+  close(ro);
+  close(fp->end[side]);
+  fp->end[side] = -1;
+}
+
+static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) {
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
+  const struct fake_listener *l = NULL;
+  struct fake_pair *fp = NULL;
+  f->n_pair_asked++;
+  r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_PAIR;
+  r.pair = &pr;
+  pr.own_address = 1;
+  for (int i = 0; i < FAKE_LISTENERS && f->cut; i++)
+    if (f->listener[i].used && f->listener[i].listening && f->listener[i].port == rq->pair->remote->port &&
+        f->listener[i].w->id != rq->pair->worker_id)
+      l = &f->listener[i];
+  for (uint32_t i = 0; i < f->n_pairs && l != NULL; i++)
+    if (f->pair[i].client == rq->pair->worker_id && f->pair[i].server == l->w->id)
+      fp = &f->pair[i];
+  int had = 0;
+  for (size_t i = 0; i < rq->pair->n_have && fp != NULL; i++)
+    had |= rq->pair->have[i] == fp->id;
+  if (l != NULL && !had && broker_pair_new(f, rq->pair->worker_id, l->w->id) == 0)
+    fp = &f->pair[f->n_pairs - 1];
+  if (l == NULL || fp == NULL) {
+    broker_answer(f, p, rq, &r, NULL, 0);
+    return;
+  }
+  pr.listener_id = l->id;
+  pr.slot = l->slot;
+  pr.backlog = l->backlog;
+  pr.shares = 1;
+  pr.port_lo = 40000;
+  pr.port_hi = 50000;
+  if (had) {
+    pr.pair_id = fp->id;
+    broker_answer(f, p, rq, &r, NULL, 0);
+    return;
+  }
+  broker_pair_give(f, p, rq, &r, fp, 0);
+  if (f->proc[l->w->proc].bell >= 0)
+    (void)bell_ring_pair(f->proc[l->w->proc].bell);
+}
+
+static void broker_pair_take(struct fake *f, struct fake_proc *p, const request *rq) {
+  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
+  r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_PAIR;
+  r.pair = &pr;
+  for (uint32_t i = 0; i < f->n_pairs; i++) {
+    if (f->pair[i].server != rq->pair_take->worker_id || f->pair[i].end[1] < 0)
+      continue;
+    broker_pair_give(f, p, rq, &r, &f->pair[i], 1);
+    return;
+  }
+  broker_answer(f, p, rq, &r, NULL, 0);
+}
+
+void fake_broker_drop_pairs(struct fake *f) {
+  for (uint32_t i = 0; i < f->n_pairs; i++)
+    for (int side = 0; side < 2; side++) {
+      close(f->pair[i].seg[side]);
+      if (f->pair[i].end[side] >= 0)
+        close(f->pair[i].end[side]);
+    }
+  f->n_pairs = 0;
+}
+
 static void broker_request(struct fake *f, struct fake_proc *p, const request *rq) {
   reply ok = HOSTSTACK__ATTACH__REPLY__INIT;
   if (f->refuse != 0) {
@@ -261,6 +361,17 @@ static void broker_request(struct fake *f, struct fake_proc *p, const request *r
       w->dying = 1;
     return;
   }
+  case HOSTSTACK__ATTACH__REQUEST__BODY_PAIR:
+    broker_pair(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_TAKE:
+    broker_pair_take(f, p, rq);
+    return;
+  case HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_GONE:
+    f->n_pair_gone++;
+    f->n_pair_lied += rq->pair_gone->lied != 0;
+    broker_answer(f, p, rq, &ok, NULL, 0);
+    return;
   default:                      /* WorkerMapped */
     if (f->forget_mapped > 0) { /* died before A was in a vault */
       f->forget_mapped--;

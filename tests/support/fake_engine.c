@@ -550,6 +550,7 @@ void fake_stop(struct fake *f) {
   f->stop = 1;
   fake_unlock(f);
   pthread_join(f->thread, NULL);
+  fake_broker_drop_pairs(f);
   for (int i = 0; i < FAKE_PROCS; i++) {
     struct fake_proc *p = &f->proc[i];
     if (f->worker[i].used)
@@ -575,6 +576,7 @@ void fake_broker_kill(struct fake *f) {
   fake_lock(f);
   close(f->listen_fd);
   f->listen_fd = -1;
+  fake_broker_drop_pairs(f);
   for (int i = 0; i < FAKE_PROCS; i++) {
     if (!f->proc[i].used || !f->proc[i].live)
       continue;

@@ -74,6 +74,12 @@ struct fake_session {
   int silent;
 };
 
+/** Two workers that were paired for cut-through. */
+struct fake_pair {
+  uint64_t id, client, server;
+  int seg[2], end[2];
+};
+
 struct fake {
   char path[100];
   char dir[64];
@@ -92,6 +98,10 @@ struct fake {
   int n_hello, n_add_worker, n_bind, n_listen, n_unbind;
   int forget_mapped; /* so many WorkerMapped are answered by ENOENT */
   int refuse;        /* errno for the next request, then 0 */
+  int cut; /* Pair is granted, between any two workers */
+  int n_pair_asked, n_pair_gone, n_pair_lied;
+  uint32_t n_pairs;
+  struct fake_pair pair[FAKE_PROCS];
   struct fake_proc proc[FAKE_PROCS];
   struct fake_worker worker[FAKE_PROCS];
   struct fake_listener listener[FAKE_LISTENERS];
@@ -127,6 +137,8 @@ int fake_live_sessions(struct fake *f);
 /* fake_broker.c */
 void fake_broker_message(struct fake *f, struct fake_proc *p);
 void fake_broker_accept(struct fake *f);
+/** Descriptors that are still kept of pairs; also what a broker's death does. */
+void fake_broker_drop_pairs(struct fake *f);
 /* fake_engine.c */
 struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]);
 void fake_worker_free(struct fake *f, struct fake_worker *w);
