@@ -31,6 +31,11 @@ bench: build ## figures beside the kernel's; writes docs/bench/REPORT.md (root, 
 cost: build ## instructions per segment by callgrind, 1 to a million connections; writes docs/bench/COST.md (5 minutes)
 	@python3 -B tests/bench/cost.py --build build/$(PRESET)
 
+SAMPLE ?= 200
+SEED ?= 1
+mutants: deps ## small errors put into services/engine/tcp, SAMPLE of them: which do the tests find? docs/mutants/REPORT.md
+	@nice -n 19 python3 -B tests/mutants/mutants.py --sample $(SAMPLE) --seed $(SEED)
+
 lint: deps ## the house rules only
 	@status=0; for lint in $(LINTS); do python3 -B $$lint || status=1; done; exit $$status
 

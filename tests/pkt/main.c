@@ -1,11 +1,12 @@
 /*
  * pkt_run: runs the cases of *.pkt files against our engine and against Linux.
  *
- * usage: pkt_run [--engine | --linux] [--only WORD] [--jobs N] [--trace] [--list] FILE...
+ * usage: pkt_run [--engine | --linux] [--only WORD] [--jobs N] [--trace] [--stop] [--list] FILE...
  *
- * Cases are dealt out to forked workers; each tells its parent one record per case through a pipe. A worker that dies
- * fails the case it was in, and another goes on behind it. On Linux a failed case is tried twice more: on a busy
- * machine a late wake-up looks like a late packet. Ends with one line that says how many ran and passed.
+ * --stop: the first failure ends the run (tests/mutants). Cases are dealt out to forked workers; each tells its parent
+ * one record per case through a pipe. A worker that dies fails the case it was in, and another goes on behind it. On
+ * Linux a failed case is tried twice more: on a busy machine a late wake-up looks like a late packet. Ends with one
+ * line that says how many ran and passed.
  */
 #include "pkt.h"
 
@@ -36,7 +37,7 @@ static struct pkt_suite suite;
 static struct {
   const struct pkt_dut *dut;
   const char *only;
-  int jobs, trace, list;
+  int jobs, trace, list, stop;
 } cli = {.dut = &pkt_dut_engine, .jobs = 2};
 static uint8_t *state; /* per case: 0 to do, 1 given out, 2 passed, 3 failed, 4 not for this device */
 
@@ -91,6 +92,8 @@ static void failed(unsigned i, const char *msg) {
   state[i] = 3;
   printf("FAILED %s\n", msg);
   fflush(stdout);
+  if (cli.stop)
+    _exit(1); /* the workers end when they write to a pipe that nobody reads */
 }
 
 static void ended(struct job *j, unsigned first) {
@@ -182,7 +185,7 @@ static void list(void) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: pkt_run [--engine|--linux] [--only WORD] [--jobs N] [--trace] [--list] FILE...\n");
+  fprintf(stderr, "usage: pkt_run [--engine|--linux] [--only WORD] [--jobs N] [--trace] [--stop] [--list] FILE...\n");
   return 2;
 }
 
@@ -197,6 +200,8 @@ static int options(int argc, char **argv) {
       cli.trace = 1;
     else if (!strcmp(argv[i], "--list"))
       cli.list = 1;
+    else if (!strcmp(argv[i], "--stop"))
+      cli.stop = 1;
     else if (!strcmp(argv[i], "--only") && i + 1 < argc)
       cli.only = argv[++i];
     else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
