@@ -16,10 +16,12 @@
 #include "vcl_session.h"
 
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #define DGRAM_ANSWER_US (10 * CLOCK_US_PER_S) /* the engine may be away, and on its way back */
 #define DGRAM_SEGS_MAX  128u
+#define DGRAM_GROUPS    8u /* as the engine keeps for a session */
 
 static int dgram_is_any(const uint8_t ip[16]) {
   static const uint8_t zero[16];
@@ -85,6 +87,8 @@ static void dgram_fill(struct session *s, uint8_t kind, const struct vcl_dgram *
   rq->remote.port.raw = to->port;
   rq->remote.family = to->family;
   rq->ifindex = to->ifindex;
+  if (kind == ABI_REQ_JOIN || kind == ABI_REQ_LEAVE)
+    memcpy(rq->local.ip, to->local, sizeof rq->local.ip);
 }
 
 /** How the last request went. 0 or -errno. */
@@ -131,16 +135,18 @@ int dgram_bound(struct session *s) {
 
 /** A request of an open session. */
 static int dgram_request(struct session *s, uint8_t kind, const struct vcl_dgram *to) {
-  int rc = dgram_wait_answer(s); /* of another thread's */
-  if (rc < 0)
-    return rc;
-  if (s->broken != 0)
-    return -s->broken;
+  s->asking++;
+  int rc = dgram_wait_answer(s); /* to another thread's, or to one about a group */
+  if (rc < 0 || s->broken != 0) {
+    s->asking--;
+    return rc < 0 ? rc : -s->broken;
+  }
   dgram_fill(s, kind, to);
   FAULT_POINT("vcl.request");
   __atomic_store_n(&s->a->req_seq, s->a->req_seq + 1, __ATOMIC_RELEASE);
   session_hint(s);
   rc = dgram_wait_answer(s);
+  s->asking--;
   return rc < 0 ? rc : dgram_outcome(s);
 }
 
@@ -391,6 +397,23 @@ int dgram_send(struct session *s, const struct iovec *iov, int n, int flags, con
   return rc;
 }
 
+/** What a new engine is to be told. Without memory the group is lost with the engine. */
+static void dgram_group_keep(struct session *s, const struct vcl_dgram *d) {
+  if (s->groups == NULL)
+    s->groups = calloc(DGRAM_GROUPS, sizeof *s->groups);
+  if (s->groups != NULL && s->n_groups < DGRAM_GROUPS)
+    s->groups[s->n_groups++] = *d;
+}
+
+static void dgram_group_forget(struct session *s, const struct vcl_dgram *d) {
+  for (uint8_t i = 0; i < s->n_groups; i++) {
+    if (memcmp(s->groups[i].ip, d->ip, sizeof d->ip) != 0)
+      continue;
+    s->groups[i] = s->groups[--s->n_groups];
+    return;
+  }
+}
+
 int dgram_group(struct session *s, const struct vcl_dgram *d, int join) {
   session_settle(s);
   int rc = s->life == SESSION_NEW ? dgram_open(s, ABI_REQ_CONNECT, NULL) : 0;
@@ -398,11 +421,20 @@ int dgram_group(struct session *s, const struct vcl_dgram *d, int join) {
     rc = -EINVAL;
   if (rc < 0)
     return rc;
-  struct abi_endpoint was = s->local;
-  memcpy(s->local.ip, d->local, sizeof s->local.ip); /* dgram_fill takes it from there */
   rc = dgram_request(s, join ? ABI_REQ_JOIN : ABI_REQ_LEAVE, d);
-  s->local = was;
+  if (rc == 0 && join)
+    dgram_group_keep(s, d);
+  else if (rc == 0)
+    dgram_group_forget(s, d);
   return rc;
+}
+
+void dgram_regroup(struct session *s) {
+  if (s->regroup == 0 || s->asking || s->life != SESSION_OPEN || !dgram_answered(s) || s->broken != 0)
+    return;
+  dgram_fill(s, ABI_REQ_JOIN, &s->groups[--s->regroup]);
+  __atomic_store_n(&s->a->req_seq, s->a->req_seq + 1, __ATOMIC_RELEASE);
+  session_hint(s);
 }
 
 /* --- the shim's face --- */

@@ -14,6 +14,7 @@
 #include "vcl_app.h"
 #include "vcl_vep.h"
 
+#include <stdlib.h>
 #include <sys/socket.h>
 
 static uint64_t session_serial;
@@ -128,6 +129,7 @@ void session_free(struct session *s) {
       s->home->owner[s->slot] = HOME_NO_OWNER;
     home_unref(s->home);
   }
+  free(s->groups);
   (void)pool_put(&w->sessions, s->index);
 }
 
@@ -425,6 +427,8 @@ void session_touch(struct session *s) {
     return;
   }
   session_settle(s);
+  if (s->regroup != 0)
+    dgram_regroup(s);
   struct list *pos;
   list_for_each(pos, &s->items) vep_item_touch(list_entry(pos, struct vep_item, sess_link));
   waiter_notify(&s->watchers);
@@ -433,6 +437,7 @@ void session_touch(struct session *s) {
 void session_retell(struct session *s) {
   if (s->life == SESSION_NEW || s->life == SESSION_BOUND || s->life == SESSION_OFFER)
     return;
+  s->regroup = s->n_groups;
   session_hint(s);
 }
 

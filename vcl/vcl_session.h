@@ -42,7 +42,10 @@ struct session {
   uint8_t tx_armed;
   uint8_t bound; /* the broker holds a reservation for it */
   uint8_t v6only, reuse, domain;
-  uint8_t connected; /* datagrams: it has a peer */
+  uint8_t connected;         /* datagrams: it has a peer */
+  uint8_t asking;            /* datagrams: a thread waits for the answer to a request */
+  uint8_t n_groups, regroup; /* groups joined; of them, those that a new engine is still to be told */
+  struct vcl_dgram *groups;
   uint8_t listen_shut;
   uint8_t write_msg;  /* corked data is to be pushed */
   uint8_t gone;       /* closed while another thread was inside: freed by the last one out */
@@ -166,6 +169,8 @@ int dgram_connect(struct session *s, const struct vcl_dgram *peer);
 int dgram_recv(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out);
 int dgram_send(struct session *s, const struct iovec *iov, int n, int flags, const struct vcl_dgram *to);
 int dgram_group(struct session *s, const struct vcl_dgram *d, int join);
+/** A new engine: the groups are joined again, one after the other. */
+void dgram_regroup(struct session *s);
 /** Bytes of the next datagram. */
 int dgram_nread(struct session *s);
 

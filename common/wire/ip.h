@@ -11,6 +11,7 @@
 enum ip_proto {
   IP_PROTO_HOPOPTS = 0,
   IP_PROTO_ICMP = 1,
+  IP_PROTO_IGMP = 2,
   IP_PROTO_TCP = 6,
   IP_PROTO_UDP = 17,
   IP_PROTO_ROUTING = 43,

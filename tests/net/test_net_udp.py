@@ -165,9 +165,11 @@ class Udp(netcase.NetCase):
 
     # --- groups ---
 
-    def group(self, name, listener, speaker, heard_at, told_at):
+    def group(self, name, listener, speaker, heard_at, told_at, kill=None):
         port = self.next_port()
         ear = self.start(listener, "group", name, port, heard_at, says="joined")
+        if kill:
+            self.lab.wait_service(kill, self.lab.kill_service(kill))
         self.lab.spawn(speaker, ["python3", self.tool, "tell", name, port, told_at])
         ear.wait(25)
         self.assertIn("to all", ear.output())
@@ -177,6 +179,9 @@ class Udp(netcase.NetCase):
 
     def test_group_told(self):
         self.group("239.1.2.4", "peer", "app", PEER4, STACK4)
+
+    def test_group_outlives_the_engine(self):
+        self.group("239.1.2.5", "app", "peer", STACK4, PEER4, kill="engine")
 
     # --- nothing dies with a process ---
 

@@ -224,6 +224,8 @@ int addr_is_subnet_broadcast(const struct ip_stack *s, uint32_t port, const stru
 }
 
 int addr_is_group(const struct ip_stack *s, uint32_t port, const struct ip_addr *a) {
+  if (group_has(s, port, a))
+    return 1;
   if (ip_addr_is4(a))
     return ip_addr_get4(a) == 0xe0000001u; /* RFC 1112 4: all hosts */
   if (a->b[1] == 2 || a->b[1] == 1) {      /* RFC 4291 2.7.1: all nodes of the link and of the node */

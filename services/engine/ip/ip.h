@@ -110,6 +110,10 @@ int ip_mtu_from(struct ip_stack *s, const struct ip_addr *src, const struct ip_a
 /** Whether a frame would leave at once: 1; 0: the next hop's address is being asked for; -ENETUNREACH, -EHOSTUNREACH.
  */
 int ip_ready(struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst, usec_t now);
+/** A session receives what is sent to the group on an interface: number ifindex - 1, else that of our address `local`
+ * (may be NULL), else by route. Interface number, -ENODEV, -ENOBUFS, -EINVAL (no group). One leave per join. */
+int ip_group_join(struct ip_stack *s, const struct ip_addr *group, uint32_t ifindex, const struct ip_addr *local);
+void ip_group_leave(struct ip_stack *s, const struct ip_addr *group, uint32_t port);
 /** 1 if what is sent to the group is ours to receive on interface number `port`. */
 int ip_group_is(const struct ip_stack *s, uint32_t port, const struct ip_addr *group);
 /** Number of the interface that has this address of ours. */

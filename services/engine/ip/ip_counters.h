@@ -72,6 +72,8 @@
   X(REDIRECT_REFUSED, "icmp.rx.redirect_refused", 1,                                                                   \
     "redirects not from the first hop, or to where no neighbour can be")                                               \
   X(MLD_QUERY, "mld.rx.query", 0, "multicast listener queries that came")                                              \
+  X(IGMP_QUERY, "igmp.rx.query", 0, "IGMP queries that came")                                                          \
+  X(IGMP_TX, "igmp.tx.reports", 0, "IGMPv3 reports sent")                                                              \
   X(MLD_TX, "mld.tx.reports", 0, "multicast listener reports sent")                                                    \
   X(DHCP_TX, "dhcp.tx", 0, "DHCP messages sent")                                                                       \
   X(DHCP_RX, "dhcp.rx", 0, "DHCP messages that came")                                                                  \

@@ -123,6 +123,8 @@ static void ip_input_upper(struct ip_stack *s, struct pkt *p, const struct ip_vi
     icmp4_input(s, p, v, now);
   } else if (proto == IP_PROTO_ICMP6 && p->ip.version == 6) {
     icmp6_input(s, p, v, now);
+  } else if (proto == IP_PROTO_IGMP && p->ip.version == 4) {
+    group_igmp_input(s, p, v);
   } else {
     stack_count(s, IPC_RX_PROTO);
     if (p->ip.version == 4) /* RFC 1122 3.2.2.1 */

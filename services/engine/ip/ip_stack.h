@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "ip/dhcp.h"
+#include "ip/group.h"
 #include "ip/ip.h"
 #include "ip/ip_counters.h"
 #include "ip/neigh.h"
@@ -127,6 +128,7 @@ struct ip_stack {
   struct ra_port ra_port[STACK_PORTS_MAX];
   struct dhcp_port dhcp[STACK_PORTS_MAX];
   struct timer_ent mld_timer[STACK_PORTS_MAX];
+  struct ip_group group[GROUPS_MAX];
   struct redirect redirect[STACK_REDIRECTS_MAX];
   struct timer_ent redirect_timer;
   uint32_t dhcp_count;      /* transactions begun */
@@ -212,6 +214,14 @@ void redirect_timer(struct ip_stack *s, usec_t now);
 int mld_join(struct ip_stack *s, const struct ip_local *l);
 void mld_query(struct ip_stack *s, const struct pkt *p, const uint8_t *msg, uint32_t len, usec_t now);
 void mld_timer(struct ip_stack *s, uint32_t port);
+/** A report of one group of an app's; `type` as in RFC 3810 5.2.12. */
+void mld_group(struct ip_stack *s, uint32_t port, const struct ip_addr *group, uint8_t type);
+
+/* group.c */
+int group_has(const struct ip_stack *s, uint32_t port, const struct ip_addr *a);
+/** Every group of a family on a port, in answer to a query. */
+void group_report(struct ip_stack *s, uint32_t port, int four);
+void group_igmp_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v);
 
 /* dhcp.c */
 /** The port came up, or was told to ask. */

@@ -58,6 +58,10 @@ int mld_join(struct ip_stack *s, const struct ip_local *l) {
   return mld_send(s, l->port, &group, 1, MLD_TO_EXCLUDE);
 }
 
+void mld_group(struct ip_stack *s, uint32_t port, const struct ip_addr *group, uint8_t type) {
+  (void)mld_send(s, port, group, 1, type);
+}
+
 void mld_query(struct ip_stack *s, const struct pkt *p, const uint8_t *msg, uint32_t len, usec_t now) {
   /* RFC 3810 6.2, 5.1.14: from this link, and marked for routers */
   if (len < MLD_QUERY_MIN || p->ip.ttl != 1 || !ip_addr_is_linklocal(&p->ip.src) ||
@@ -93,6 +97,7 @@ void mld_timer(struct ip_stack *s, uint32_t port) {
     }
     group[n++] = g;
   }
+  group_report(s, port, 0);
   if (n != 0)
     (void)mld_send(s, port, group, n, MLD_IS_EXCLUDE); /* without a frame the next query brings it */
 }

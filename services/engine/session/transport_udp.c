@@ -232,6 +232,53 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
   return 0;
 }
 
+/* RFC 1112 6.1: JoinHostGroup. A second time is refused, unless a successor acts again on the same request. */
+static int udp_join(struct worker *w, struct session *s, const struct abi_request *req) {
+  struct udp_conn *c = udp_of(s);
+  struct ip_addr group = addr_of(&req->remote), local = addr_of(&req->local);
+  struct udp_group *room = NULL;
+  for (uint32_t i = 0; i < UDP_GROUPS; i++)
+    if (!c->group[i].used)
+      room = &c->group[i];
+  if (!room)
+    return -ENOBUFS;
+  int port = ip_group_join(w->ip, &group, req->ifindex, &local);
+  if (port < 0)
+    return port;
+  for (uint32_t i = 0; i < UDP_GROUPS; i++) {
+    if (!c->group[i].used || c->group[i].port != port || !ip_addr_eq(&c->group[i].addr, &group))
+      continue;
+    ip_group_leave(w->ip, &group, (uint32_t)port);
+    return -EADDRINUSE;
+  }
+  *room = (struct udp_group){.addr = group, .port = (uint8_t)port, .used = 1};
+  return 0;
+}
+
+static int udp_leave(struct worker *w, struct session *s, const struct abi_request *req) {
+  struct udp_conn *c = udp_of(s);
+  struct ip_addr group = addr_of(&req->remote), local = addr_of(&req->local);
+  uint32_t ifindex = req->ifindex ? req->ifindex : ip_is_local(w->ip, &local) ? 1u + ip_port_of(w->ip, &local) : 0;
+  for (uint32_t i = 0; i < UDP_GROUPS; i++) {
+    struct udp_group *g = &c->group[i];
+    if (!g->used || !ip_addr_eq(&g->addr, &group) || (ifindex && g->port + 1u != ifindex))
+      continue;
+    g->used = 0;
+    ip_group_leave(w->ip, &group, g->port);
+    return 0;
+  }
+  return -EADDRNOTAVAIL;
+}
+
+static void udp_leave_all(struct worker *w, struct session *s) {
+  struct udp_conn *c = udp_of(s);
+  for (uint32_t i = 0; i < UDP_GROUPS; i++) {
+    if (c->group[i].used)
+      ip_group_leave(w->ip, &c->group[i].addr, c->group[i].port);
+    c->group[i].used = 0;
+  }
+}
+
 static int udp_request(struct worker *w, struct session *s, const struct abi_request *req, usec_t now) {
   struct ip_addr source, to = addr_of(&req->remote);
   int rc = 0;
@@ -245,6 +292,10 @@ static int udp_request(struct worker *w, struct session *s, const struct abi_req
   case ABI_REQ_PROBE:
     rc = ip_source_on(w->ip, &to, 0, &source);
     return rc == 0 && ip_is_broadcast(w->ip, &to) && !(s->opt.flags & ABI_OPT_BROADCAST) ? -EACCES : rc;
+  case ABI_REQ_JOIN:
+    return udp_join(w, s, req);
+  case ABI_REQ_LEAVE:
+    return udp_leave(w, s, req);
   default:
     return -EOPNOTSUPP;
   }
@@ -254,6 +305,7 @@ void udp_end(struct worker *w, struct session *s) {
   struct listener *l = udp_listener(w, s);
   if (l)
     l->session = l->armed = 0;
+  udp_leave_all(w, s);
   session_transport_gone(w, s);
 }
 

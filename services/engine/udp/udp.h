@@ -15,7 +15,8 @@
 #include "wire/udp.h"
 
 #define UDP_PMTU_ENTRIES 64u
-#define UDP_REPLIES      8u
+#define UDP_REPLIES      6u
+#define UDP_GROUPS       8u   /* of one session; Linux: 20 (igmp_max_memberships) */
 #define UDP_SEGS_MAX     128u /* datagrams that one send may be cut into: as Linux (UDP_MAX_SEGMENTS) */
 
 /** Path MTU to one destination, as ICMP told. */
@@ -39,9 +40,16 @@ struct udp_reply {
   uint8_t used;
 };
 
+/** A group that the session has joined. */
+struct udp_group {
+  struct ip_addr addr;
+  uint8_t port, used;
+};
+
 /** The transport's room in a session: all of it soft. */
 struct udp_conn {
   struct udp_reply reply[UDP_REPLIES];
+  struct udp_group group[UDP_GROUPS];
   struct ip_addr path_dst; /* what session.path leads to */
   uint32_t listener;       /* 1 + index of the policy entry that gives it its port; 0 = none */
   uint8_t connected;
