@@ -60,7 +60,7 @@ class Install(netcase.NetCase):
             self.assertTrue(os.access(path, os.X_OK))
             self.assertRegex(run([path, "--version"]).stdout.decode(), rf"^{name} \d+\.\d+\.\d+")
         for name in ("libvcl_ldpreload.so", "hs-nicio-ethdev.so", "libvppcom.a", "libsvm.a", "libvppinfra.a",
-                     "hoststack-vppcom.pc", "hoststack.target"):
+                     "hoststack-vppcom.pc", "hoststack.target", "vcl.conf"):
             self.one(name)
         self.assertTrue(self.one("vppcom.h").endswith("/include/vcl/vppcom.h"))
         self.assertEqual(len(glob.glob(f"{self.dest}/**/etc/hoststack/hoststack.yaml", recursive=True)), 1)
@@ -124,7 +124,7 @@ class Install(netcase.NetCase):
         self.lab.start()
         self.addCleanup(self.lab.stop)
         for name in SERVICES:
-            self.assertEqual(os.readlink(f"/proc/{self.lab.pid_of(name)}/exe"), self.one(f"hs-{name}"))
+            self.assertTrue(os.path.samefile(f"/proc/{self.lab.pid_of(name)}/exe", self.one(f"hs-{name}")))
         echo = os.path.join(sys.path[0], "echo.py")
         self.lab.spawn("peer", [programs.PYTHON, "-u", echo, "serve", PEER4, 7000])
         programs.wait_listening(self.lab, "peer", 7000)

@@ -22,6 +22,8 @@ import netns
 from netns import ProgramFailed, run, tail
 from wait import wait_for
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 SERVICES = ("broker", "nicio", "engine", "api")
 STACK4, STACK6 = "10.77.0.1", "fd00:77::1"
 PEER4, PEER6 = "10.77.0.2", "fd00:77::2"
@@ -29,7 +31,7 @@ KERNEL4, KERNEL_PEER4 = "10.78.0.1", "10.78.0.2"
 INTERFACE = "hs0"
 APP_UID = int(os.environ.get("HS_APP_UID", "65534"))
 SERVICE_ENV = {**os.environ, "LSAN_OPTIONS": "print_suppressions=0:suppressions=" +
-               os.path.join(os.path.dirname(os.path.abspath(__file__)), "lsan.supp")}
+               os.path.join(HERE, "lsan.supp")}
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 DIED = re.compile(r" supervisor\.died (\w+) pid (\d+): (.*)")
 SHIM_NAMES = ("vcl/ldp/libvcl_ldpreload.so", "vcl/libvcl_ldpreload.so", "lib/libvcl_ldpreload.so")
@@ -89,15 +91,19 @@ class Lab:
         self.shim = self._shim()
 
     def _shim(self):
-        """A copy that any user can read, wherever the build tree lies."""
         for name in SHIM_NAMES:
             path = os.path.join(self.build, name)
             if os.path.exists(path):
-                copy = os.path.join(self.dir, "libvcl_ldpreload.so")
-                shutil.copy(path, copy)
-                os.chmod(copy, 0o755)
-                return copy
+                return self._readable(path)
         return None
+
+    def _readable(self, path):
+        """A copy that any user can read, wherever source and build tree lie: in /root nobody else can."""
+        copy = os.path.join(self.dir, os.path.basename(path))
+        if not os.path.exists(copy):
+            shutil.copy(path, copy)
+            os.chmod(copy, 0o755)
+        return copy
 
     def write_config(self, name, text):
         path = os.path.join(self.dir, name)
@@ -265,6 +271,8 @@ class Lab:
     def app_command(self, argv, env=None, uid=None):
         if not self.shim:
             raise ProgramFailed(f"no libvcl_ldpreload.so in {self.build}")
+        ours = (TOP + os.sep, self.build + os.sep)
+        argv = [self._readable(a) if str(a).startswith(ours) and os.path.isfile(a) else a for a in argv]
         return self.world.command(self.S, argv, {**self.app_env(), **(env or {})},
                                   self.app_uid if uid is None else uid)
 
