@@ -69,7 +69,7 @@ static const struct {
     {NULL, "ipv4/tcp_syn_linear_timeouts", "0"},
     {NULL, "ipv4/tcp_invalid_ratelimit", "0"},
     {NULL, "ipv4/tcp_rmem", "4096 131072 262144"},
-    {NULL, "ipv4/tcp_early_retrans", "3"},
+    {"early_retrans", "ipv4/tcp_early_retrans", "3"},
     {NULL, "ipv4/tcp_challenge_ack_limit", "2147483647"},
 };
 
