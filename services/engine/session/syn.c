@@ -45,7 +45,7 @@ static void syn_endpoints(const struct pkt *p, const struct tcp_seg_in *seg, str
 static int syn_cookie_send(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, usec_t now) {
   struct abi_tcb scratch;
   struct tcp_seg_out out;
-  int mtu = ip_mtu(w->ip, &p->ip.src);
+  int mtu = ip_path_mtu(w->ip, &p->ip.src, w->now);
   if (mtu < 0 || tcb_cookie_key(&w->tcbs, now))
     return 0;
   memset(&scratch, 0, sizeof scratch);
@@ -115,7 +115,7 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
   }
   if (full || cfg->syncookies == 2)
     return syn_cookie_send(w, p, seg, now);
-  int mtu = ip_mtu(w->ip, &p->ip.src);
+  int mtu = ip_path_mtu(w->ip, &p->ip.src, w->now);
   struct session *s = mtu > 0 ? syn_session(w, l, p, seg) : NULL;
   if (!s)
     return 0;
@@ -154,7 +154,7 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
     *drop = !w->tcp.cfg.abort_on_overflow;
     return NULL;
   }
-  int mtu = ip_mtu(w->ip, &p->ip.src);
+  int mtu = ip_path_mtu(w->ip, &p->ip.src, w->now);
   struct session *s = mtu > 0 ? syn_session(w, l, p, seg) : NULL;
   *drop = 1;
   if (s && tcp_cookie_open(&w->tcp, tcp_of(s), &w->tcbs.tcb[s->tcb], seg, (uint32_t)mtu, now)) {

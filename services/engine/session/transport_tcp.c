@@ -67,7 +67,7 @@ static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
   struct session *s = conn_session(c);
   struct worker *w = ctx;
   if (!s->e)
-    return s->app_closed ? 0 : HS_MIN(c->rcv_buf, w->cfg->rx_fifo_max);
+    return s->app_closed ? 0 : HS_MIN(c->rcv_fifo, w->cfg->rx_fifo_max);
   int64_t room = fifo_prod_room(&s->rx);
   if (room < 0)
     app_suspect(s->app, "rx fifo: impossible head");
@@ -278,7 +278,7 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
     app_slot_put(a, slot);
     return 0;
   }
-  op_rx_limit(w, c, c->rcv_buf);
+  op_rx_limit(w, c, c->rcv_fifo);
   __atomic_store_n(&e->tx_limit, w->tcp.cfg.snd_buf, __ATOMIC_RELAXED);
   offer_unpark(s);
   offer_wait(w, s, l);

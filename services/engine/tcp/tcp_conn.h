@@ -215,7 +215,8 @@ struct tcp_conn {
   uint32_t retrans_total, lost_total;
 
   /* the receive buffer and the path (tcp_wnd.c); moments in µs modulo 2^32 */
-  uint32_t rcv_buf;               /* bytes that the rx fifo may hold now */
+  uint32_t rcv_buf;               /* size of the receive buffer, bytes */
+  uint32_t rcv_fifo;              /* what the rx fifo may hold: never less, and never less than was promised */
   uint32_t rcv_rtt;               /* round trip as the receiver sees it, µs; 0 = not known */
   seq32_t rcv_rtt_seq;            /* without timestamps: a window of data is through when this has come … */
   uint32_t rcv_rtt_at;            /* … and it began then */

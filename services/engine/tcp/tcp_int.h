@@ -209,7 +209,7 @@ void tcp_rbuf_init(struct tcp_env *e, struct tcp_conn *c);
 void tcp_rbuf_adopt(struct tcp_env *e, struct tcp_conn *c);
 void tcp_rbuf_options(struct tcp_env *e, struct tcp_conn *c);
 uint32_t tcp_rbuf_greatest(const struct tcp_env *e, const struct abi_tcb *d);
-uint32_t tcp_rbuf_measure(struct tcp_env *e, struct tcp_conn *c, uint32_t room, usec_t now);
+uint32_t tcp_rbuf_room(struct tcp_env *e, struct tcp_conn *c, uint32_t room, usec_t now);
 void tcp_rbuf_rtt(struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 
 #endif

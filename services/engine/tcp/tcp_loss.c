@@ -68,7 +68,7 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->cc->loss(c, tcp_loss_flight(c), now);
   if (c->mtu_probe != 0 && tcp_pmtu_lost(e, c, now)) { /* RFC 4821 7.6.1: no congestion */
     c->cc->undo(c);
-    c->ssthresh = HS_MIN(c->ssthresh, c->cwnd);
+    c->ssthresh = c->cwnd; /* where recovery ends */
     c->undo = TCP_UNDO_NONE;
   } else {
     tcp_ecn_reduced(c);

@@ -133,7 +133,7 @@ uint32_t tcp_pmtu_probe(struct tcp_env *e, struct tcp_conn *c, uint32_t left, us
   uint32_t len = size - pmtu_head(c) - (c->d->nego & ABI_TCB_TS ? 12u : 0u), after = PMTU_AFTER * tcp_mss_payload(c);
   seq32_t edge = c->snd_una + c->d->snd_wnd;
   uint32_t pipe = tcp_loss_pipe(c), wnd = seq_gt(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
-  if (left < len + after || wnd < len + after || c->cwnd < pipe + len || c->cwnd < len + after)
+  if (left < len + after || wnd < len + after || c->cwnd < pipe + len + after)
     return 0;
   c->mtu_probe = (uint16_t)size;
   c->mtu_probe_end = c->snd_nxt + len;

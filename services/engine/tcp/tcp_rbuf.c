@@ -12,8 +12,12 @@
 #define RBUF_RTT_MIN 1000u    /* µs, least round of measurement: the timestamp clock's tick (RFC 7323 5.4) */
 #define RBUF_RTT_MAX 4000000u /* µs; later samples are pauses of the sender */
 
+/* The fifo follows, but never down: what was promised has room. */
 static void rbuf_set(struct tcp_env *e, struct tcp_conn *c, uint32_t bytes) {
   c->rcv_buf = bytes;
+  if (bytes <= c->rcv_fifo)
+    return;
+  c->rcv_fifo = bytes;
   e->ops->rx_limit(e->ctx, c, bytes);
 }
 
@@ -28,7 +32,7 @@ uint32_t tcp_rbuf_greatest(const struct tcp_env *e, const struct abi_tcb *d) {
 
 /** A connection begins. */
 void tcp_rbuf_init(struct tcp_env *e, struct tcp_conn *c) {
-  c->rcv_buf = UINT32_MAX;
+  c->rcv_buf = c->rcv_fifo = 0;
   if (e->ops->rx_limit != NULL)
     rbuf_set(e, c, c->d->opt.rcvbuf != 0 ? rbuf_fixed(e, c->d) : e->cfg.rcv_buf);
 }
@@ -37,9 +41,11 @@ void tcp_rbuf_init(struct tcp_env *e, struct tcp_conn *c) {
 void tcp_rbuf_adopt(struct tcp_env *e, struct tcp_conn *c) {
   if (e->ops->rx_limit == NULL)
     return;
-  uint32_t room = e->ops->rx_room(e->ctx, c), promised = tcp_wnd_current(c);
+  uint32_t room = e->ops->rx_room(e->ctx, c), promised = tcp_wnd_current(c), size = c->rcv_buf;
   if (promised > room)
-    rbuf_set(e, c, c->rcv_buf + (promised - room));
+    rbuf_set(e, c, c->rcv_fifo + (promised - room));
+  if (c->d->opt.rcvbuf != 0)
+    c->rcv_buf = size;
 }
 
 /** SO_RCVBUF was set, or set back. A lower size counts as the app reads. */
@@ -58,24 +64,29 @@ static uint32_t rbuf_wanted(const struct tcp_env *e, const struct tcp_conn *c, u
   return (uint32_t)HS_MIN(want, (uint64_t)e->cfg.rcv_buf_max);
 }
 
-/** Look whether a round trip is over, and what the app has read in it. `room` is what the buffer has free. Returns the
- * bytes by which the buffer has grown. */
-uint32_t tcp_rbuf_measure(struct tcp_env *e, struct tcp_conn *c, uint32_t room, usec_t now) {
-  uint32_t unread = c->rcv_buf > room ? c->rcv_buf - room : 0, t = (uint32_t)now;
-  seq32_t read = c->rcv_nxt - unread;
-  uint32_t rtt = c->rcv_rtt != 0 ? c->rcv_rtt : c->srtt8 / 8;
+/* What the receiver knows of the round trip, µs. Without timestamps its measure is a window's time and may be many
+ * round trips: then what the sender's half saw in the handshake counts, if it is less. */
+static uint32_t rbuf_round(const struct tcp_conn *c) {
+  uint32_t own = c->rcv_rtt, srtt = c->srtt8 / 8;
+  if (own == 0 || (!(c->d->nego & ABI_TCB_TS) && srtt != 0 && srtt < own))
+    own = srtt;
+  return HS_MAX(own, RBUF_RTT_MIN);
+}
+
+/* Is a round trip over, and what has the app read in it? */
+static void rbuf_measure(struct tcp_env *e, struct tcp_conn *c, seq32_t read, usec_t now) {
+  uint32_t t = (uint32_t)now;
   if (c->rcvq_at == 0 || seq_lt(read, c->rcvq_seq)) { /* begins; or a FIN, or a limit that was lowered */
     c->rcvq_seq = read;
     c->rcvq_at = t | 1u;
-    return 0;
+    return;
   }
-  if (t - c->rcvq_at < HS_MAX(rtt, RBUF_RTT_MIN))
-    return 0;
-  uint32_t copied = read - c->rcvq_seq, grown = 0;
+  if (t - c->rcvq_at < rbuf_round(c))
+    return;
+  uint32_t copied = read - c->rcvq_seq;
   if (copied > c->rcvq_space) {
     uint32_t want = rbuf_wanted(e, c, copied);
     if (e->cfg.rcv_auto && c->d->opt.rcvbuf == 0 && want > c->rcv_buf) {
-      grown = want - c->rcv_buf;
       TCP_COUNT(e, rcv_buf_grown);
       rbuf_set(e, c, want);
     }
@@ -83,7 +94,14 @@ uint32_t tcp_rbuf_measure(struct tcp_env *e, struct tcp_conn *c, uint32_t room, 
   }
   c->rcvq_seq = read;
   c->rcvq_at = t | 1u;
-  return grown;
+}
+
+/** Bytes that the buffer has free; `room` is what the fifo has. `now` 0: nothing is measured. */
+uint32_t tcp_rbuf_room(struct tcp_env *e, struct tcp_conn *c, uint32_t room, usec_t now) {
+  uint32_t unread = c->rcv_fifo > room ? c->rcv_fifo - room : 0;
+  if (now != 0)
+    rbuf_measure(e, c, c->rcv_nxt - unread, now);
+  return c->rcv_buf > unread ? c->rcv_buf - unread : 0;
 }
 
 static void rbuf_sample(struct tcp_conn *c, uint32_t us, int upper_bound) {

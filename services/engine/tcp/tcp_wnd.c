@@ -22,8 +22,8 @@ uint32_t tcp_wnd_current(const struct tcp_conn *c) {
 /* `now` 0: the handshake, nothing to measure yet. */
 static uint32_t wnd_room(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   uint32_t room = e->ops->rx_room(e->ctx, c);
-  if (now != 0 && e->ops->rx_limit != NULL)
-    room += tcp_rbuf_measure(e, c, room, now);
+  if (e->ops->rx_limit != NULL)
+    room = tcp_rbuf_room(e, c, room, now);
   room = HS_MIN(room, 65535u << c->d->rcv_wscale); /* more can't be told (RFC 7323 2.3): no news is no update */
   c->rx_max = HS_MAX(c->rx_max, room);
   return room;
