@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The kinds of ports besides AF_PACKET on a veth of MTU 1500: jumbo frames, a device without offloads, a tap, DPDK's
-af_xdp and af_packet, and two stacks joined by memif. Each carries a checked file both ways and survives its nicio."""
+af_xdp, af_packet, pcap and tap, and two stacks joined by memif. They carry a checked file both ways and survive their
+nicio."""
 import os
 import sys
 
@@ -87,6 +88,41 @@ class Ports(netcase.NetCase):
         done = run(lab.world.command(lab.S, ["curl", "-sS", "--max-time", 30, "-o", got, "-w", "%{num_connects} %{http_code}",
                                              programs.url("app", "peer", "file")]), 40)
         self.assertEqual((done.stdout, programs.sha256(got)), (b"1 200", sha))
+
+    def test_pcap_pmd(self):
+        """libpcap on a live interface."""
+        lab = self.lab_of(interfaces=['name: hs0, kind: ethdev, device: "net_pcap0,iface=hs0"'])
+        self.offloads(lab, "tso", "off", "gso", "off", "gro", "off", "tx", "off", "rx", "off")
+        lab.start()
+        self.survives(lab, self.carries(lab))
+
+    def test_tap_pmd(self):
+        """A tap that DPDK makes; the kernel in S is the peer."""
+        lab = self.lab_of(interfaces=['name: hs0, kind: ethdev, device: "net_tap0,iface=hstap0"'])
+        lab.start()
+        run(["ip", "-n", lab.S, "addr", "add", "10.77.0.2/24", "dev", "hstap0"])
+        run(lab.world.command(lab.S, [programs.PYTHON, PING, STACK4, 5, 1400]), 30)
+
+    def test_mac_stays(self):
+        """Peers keep the MAC for half a minute: it is the same after the end of nicio and of all services."""
+        for device in ("net_null0", "net_ring0", "net_tap0,iface=hstap0", "net_pcap0,iface=hs0", "net_af_packet0,iface=hs0",
+                       "net_af_xdp0,iface=hs0"):
+            with self.subTest(device):
+                lab = self.lab_of(interfaces=[f'name: hs0, kind: ethdev, device: "{device}"'])
+                lab.start()
+                seen = [self.interface(lab)]
+                lab.wait_service("nicio", lab.kill_service("nicio"))
+                seen.append(self.interface(lab))
+                lab.stop()
+                lab.start()
+                seen.append(self.interface(lab))
+                self.assertEqual(seen, [(seen[0][0], device, True)] * 3)
+                lab.stop()
+                lab.world.close()
+
+    def interface(self, lab):
+        one, = lab.show("interface")["interfaces"]["interface"]
+        return one["mac"], one["device"], one["up"]
 
     def test_memif(self):
         """Two stacks and no kernel between them; one of the two nicios is killed in the middle."""
