@@ -155,6 +155,7 @@ class Lab:
         trouble = []
         if self.supervisor:
             if self.supervisor.poll() is None:
+                trouble += self.late_wakeups()
                 self.supervisor.terminate()
             try:
                 status = self.supervisor.wait(30)
@@ -175,6 +176,12 @@ class Lab:
         trouble += self.complaints()
         if check and trouble:
             raise AssertionError("services: " + "; ".join(trouble) + "\n" + self.log_tail(80))
+
+    def late_wakeups(self):
+        """Counters of work that was found at a sleep's ceiling, none if all is well; nor if the engine is away."""
+        done = self.hsctl("--json", "show", "stats", check=False)
+        counters = json.loads(done.stdout)["stats"]["counter"] if done.returncode == 0 else []
+        return [f"{c['name']} is {c['value']}" for c in counters if c["name"].endswith("late_wakeup") and c["value"]]
 
     def log_text(self):
         try:

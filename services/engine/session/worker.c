@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#define WORKER_LATE_MS     50    /* grace for a bell under way when the sleep's ceiling finds work */
 #define WORKER_RX_ROUNDS   4u    /* bursts per turn before output */
 #define WORKER_LOOP_ROUNDS 8u    /* there and back between our own apps per turn */
 #define WORKER_PORTS_US    1000u /* how often the ports' words are looked at */
@@ -420,8 +421,26 @@ static int worker_arm(struct worker *w) {
   return quiet && !__atomic_load_n(&w->mail.pending, __ATOMIC_ACQUIRE);
 }
 
-/* Nobody rang for the whole ceiling: what lies there now was a lost wake-up. */
+static int worker_is_late(const struct worker *w) {
+  if (w->link_open && frame_pending(&w->link))
+    return 1;
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    if (w->app[i]->life == APP_LIVE && hint_pending(&w->app[i]->from_app))
+      return 1;
+  return 0;
+}
+
+/* Nobody rang for the whole ceiling: what lies there now was a lost wake-up, unless it came in this very moment, or
+ * from a producer that was interrupted between its store and its bell: that one is given a while to ring yet. */
 static void worker_look_late(struct worker *w) {
+  struct epoll_event ev[WORKER_EVENTS];
+  if (!worker_is_late(w))
+    return;
+  int n = epoll_wait(w->epfd, ev, WORKER_EVENTS, WORKER_LATE_MS);
+  w->now = w->clock();
+  worker_rung(w, ev, n);
+  if (n != 0)
+    return;
   if (w->link_open && frame_pending(&w->link))
     worker_count(w, EC_LATE_WAKEUP, 1);
   for (uint32_t i = 0; i < w->n_apps; i++) {
