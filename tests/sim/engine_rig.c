@@ -329,7 +329,7 @@ static void rig_high(struct rig_host *h, uint32_t slot) {
     __atomic_store_n(&h->view.app->slots_high, slot + 1, __ATOMIC_RELEASE);
 }
 
-static void rig_sess_open(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen) {
+void rig_sess_open(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen) {
   memset(s, 0, sizeof *s);
   s->h = h;
   s->slot = slot;
@@ -344,7 +344,7 @@ static void rig_sess_open(struct rig_host *h, struct rig_sess *s, uint32_t slot,
                  h->view.ge.arena_size, 1 << 20);
 }
 
-static struct abi_endpoint rig_endpoint(uint8_t number, uint16_t port, int family) {
+struct abi_endpoint rig_endpoint(uint8_t number, uint16_t port, int family) {
   struct abi_endpoint ep = {.port = be16_from(port), .family = (uint8_t)family};
   struct ip_addr a;
   char text[32];
@@ -352,6 +352,40 @@ static struct abi_endpoint rig_endpoint(uint8_t number, uint16_t port, int famil
   assert_int_equal(ip_addr_parse(text, &a), 0);
   memcpy(ep.ip, a.b, 16);
   return ep;
+}
+
+static void rig_refresh(struct worker *w, void *arg) {
+  (void)arg;
+  (void)listen_refresh(w);
+}
+
+void rig_open_dgram(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t proto, int family) {
+  rig_high(h, slot);
+  rig_sess_open(h, s, slot, gen);
+  s->a->req = (struct abi_request){.id = 1, .proto = proto, .local.family = (uint8_t)family};
+  s->a->req_seq = 1;
+  __atomic_store_n(&s->a->gen, gen, __ATOMIC_RELEASE);
+  __atomic_store_n(&s->a->op, ABI_OP_OPEN, __ATOMIC_RELEASE);
+  rig_hint(h, slot);
+}
+
+void rig_policy(struct rig_host *h, uint32_t slot, uint32_t gen, uint8_t proto, uint16_t port, int family) {
+  struct abi_policy *p = seg_at(&h->policy, 256, sizeof *p);
+  struct abi_listen_entry *le = seg_at(&h->policy, 4096, sizeof *le * 16);
+  uint32_t i = p->listen_high;
+  le[i] = (struct abi_listen_entry){.gen = 2,
+                                    .live = 1,
+                                    .worker_id = h->number,
+                                    .slot = slot,
+                                    .slot_gen = gen,
+                                    .listener_id = i + 1,
+                                    .backlog = 8,
+                                    .proto = proto,
+                                    .addr = {.family = (uint8_t)family, .port = be16_from(port)}};
+  __atomic_store_n(&p->listen_high, i + 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&p->policy_gen, p->policy_gen + 1, __ATOMIC_RELEASE);
+  if (h->alive)
+    assert_true(mailbox_post(&h->w.mail, rig_refresh, NULL) >= 0);
 }
 
 void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint16_t port, int family) {
@@ -371,11 +405,6 @@ void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint3
 void rig_arm(struct rig_host *h, uint32_t slot) {
   __atomic_store_n(&worker_view_app(&h->view, slot)->listen_armed, 1, __ATOMIC_RELEASE);
   rig_hint(h, slot);
-}
-
-static void rig_refresh(struct worker *w, void *arg) {
-  (void)arg;
-  (void)listen_refresh(w);
 }
 
 void rig_listen(struct rig_host *h, uint32_t slot, uint16_t port, int family, int armed) {

@@ -86,6 +86,13 @@ void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t
 /** The same to host `number`, which may be h itself. */
 void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t number, uint16_t port,
                     int family);
+/** Both fifo handles of a slot, its app half zeroed. */
+void rig_sess_open(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen);
+struct abi_endpoint rig_endpoint(uint8_t number, uint16_t port, int family);
+/** An app opens a session of datagrams of transport `proto`; with a policy entry of the slot it has that one's port. */
+void rig_open_dgram(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t proto, int family);
+/** What the broker does for bind(): an entry for every address of the family, 6: of both. */
+void rig_policy(struct rig_host *h, uint32_t slot, uint32_t gen, uint8_t proto, uint16_t port, int family);
 /** Take the session offered to listener `slot`: 1 if there was one. */
 int rig_accept(struct rig_host *h, uint32_t listener, struct rig_sess *s);
 uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len);

@@ -211,6 +211,8 @@ static int may_be_missed(const char *name) {
                                       "frame.ack",
                                       "frame.seen",
                                       "session.adopt.parked",
+                                      "session.request", /* datagrams: sim_udp.c */
+                                      "session.request.error",
                                       "session.adopt.ended",
                                       "session.adopt.timewait",
                                       "tcb.secret",

@@ -290,6 +290,8 @@ static int udp_one(struct worker *w, struct session *s, uint32_t used) {
     udp_drop(s, &o, -rc);
     return 0;
   }
+  if (!w->link.up && !ip_is_local(w->ip, &o.dst)) /* nor could the neighbour be asked */
+    return 1;
   rc = udp_wait(w, s, &o);
   if (rc)
     return rc > 0 ? 2 : 0;
