@@ -17,11 +17,14 @@
 #include "base/bits.h"
 #include "base/err.h"
 
+#include <sched.h>
+
 #define ARENA_MAGIC  0x616e657261304e31ull
 #define ARENA_ORDERS 10u /* 2 KB … 1 MB */
 #define ARENA_STASH  8u
 #define ARENA_TOP    (ARENA_ORDERS - 1)
 #define ARENA_LIMIT  (1ull << 40) /* bytes */
+#define ARENA_SPINS  256u
 
 #define ARENA_INSIDE 0x00u /* state[]: no block begins here */
 #define ARENA_FREE   0x10u /* | order: in a free list */
@@ -40,6 +43,7 @@ struct arena {
   uint64_t free_bytes;
   uint32_t n_units;
   uint32_t first_unit;
+  uint32_t shared, lock;       /* arena_share */
   uint32_t n_made;             /* units [0, n_made) have book-keeping; the rest is free and was never touched */
   uint32_t head[ARENA_ORDERS]; /* free lists */
   uint32_t stash_n[ARENA_ORDERS];
@@ -150,7 +154,26 @@ static uint32_t arena_split(struct arena *a, uint32_t order) {
   return u;
 }
 
-uint32_t arena_get(struct arena *a, uint32_t len) {
+void arena_share(struct arena *a) {
+  a->shared = 1;
+}
+
+static inline void arena_lock(struct arena *a) {
+  if (HS_LIKELY(!a->shared))
+    return;
+  for (uint32_t spins = 1; __atomic_exchange_n(&a->lock, 1u, __ATOMIC_ACQUIRE) != 0; spins++)
+    if (spins % ARENA_SPINS == 0)
+      (void)sched_yield(); /* its holder was interrupted */
+    else
+      __builtin_ia32_pause();
+}
+
+static inline void arena_unlock(struct arena *a) {
+  if (HS_UNLIKELY(a->shared))
+    __atomic_store_n(&a->lock, 0u, __ATOMIC_RELEASE);
+}
+
+static uint32_t arena_take(struct arena *a, uint32_t len) {
   uint32_t order = arena_order(len);
   uint32_t u;
   if (order == ARENA_ORDERS)
@@ -171,7 +194,14 @@ uint32_t arena_get(struct arena *a, uint32_t len) {
   return a->first_unit + u;
 }
 
-void arena_put(struct arena *a, uint32_t unit, uint32_t len) {
+uint32_t arena_get(struct arena *a, uint32_t len) {
+  arena_lock(a);
+  uint32_t unit = arena_take(a, len);
+  arena_unlock(a);
+  return unit;
+}
+
+static void arena_give(struct arena *a, uint32_t unit, uint32_t len) {
   uint32_t order = arena_order(len);
   uint32_t u = unit - a->first_unit;
   /* What was not handed out in this shape is ignored: the library must not abort its host over it. */
@@ -186,6 +216,12 @@ void arena_put(struct arena *a, uint32_t unit, uint32_t len) {
   stash[a->stash_n[order]++] = u;
   arena_state(a)[u] = (uint8_t)(ARENA_STASHD | order);
   a->free_bytes += len;
+}
+
+void arena_put(struct arena *a, uint32_t unit, uint32_t len) {
+  arena_lock(a);
+  arena_give(a, unit, len);
+  arena_unlock(a);
 }
 
 int arena_claim(struct arena *a, uint32_t unit, uint32_t len) {

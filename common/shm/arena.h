@@ -18,6 +18,9 @@ uint64_t arena_meta_size(uint64_t size);
 /** Make an empty (all free) arena in `meta`. `first_unit` is arena_off / ABI_CHUNK_UNIT. Returns it, or NULL on a bad
  * size. */
 struct arena *arena_init(void *meta, uint64_t meta_size, uint32_t first_unit, uint64_t size);
+/** From now on several threads of this process use it: calls take a spinning lock of a few dozen instructions. Not for
+ * memory that another process writes: its death would leave the lock taken. */
+void arena_share(struct arena *a);
 /** Get a chunk of exactly `len` bytes (ABI_CHUNK_UNIT × 2^k ≤ ABI_CHUNK_MAX). Returns its unit number or ABI_SEG_NONE.
  * Last freed, first used: warm memory. */
 uint32_t arena_get(struct arena *a, uint32_t len);

@@ -13,6 +13,8 @@
 #include "svc/idle.h"
 #include <stddef.h>
 
+#define CONFIG_ENGINE_WORKERS_MAX 8 /* ABI_LINKS_MAX, ABI_LANES_MAX */
+
 #define CONFIG_PORTS_MAX  8
 #define CONFIG_ADDRS_MAX  16
 #define CONFIG_ROUTES_MAX 64

@@ -314,10 +314,7 @@ static void config_number_allowed(const struct config_key *k, char *buf, size_t 
   const char *extra = (k->flags & CONFIG_POW2) != 0  ? ", a power of two"
                       : (k->flags & CONFIG_MIB) != 0 ? ", a multiple of 1M"
                                                      : "";
-  if (k->lo == k->hi)
-    snprintf(buf, len, "%s: this version runs one engine worker", lo); /* engine.workers is the only such key */
-  else
-    snprintf(buf, len, "%s%s to %s%s", (k->flags & CONFIG_OR_ZERO) != 0 ? "0, " : "", lo, hi, extra);
+  snprintf(buf, len, "%s%s to %s%s", (k->flags & CONFIG_OR_ZERO) != 0 ? "0, " : "", lo, hi, extra);
 }
 
 const char *config_value_allowed(const struct config_key *k, char *buf, size_t len) {

@@ -12,6 +12,7 @@
 #include "control.pb-c.h"
 #include "ip/ip_counters.h"
 #include "tcp/tcp_conn.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -70,12 +71,23 @@ static char *text_endpoint(const struct abi_endpoint *ep) {
   return out;
 }
 
+/* Engine worker that has the connection. */
+static uint32_t session_worker(const struct engine *e, const struct abi_tcb *d) {
+  struct ip_addr local, remote;
+  memcpy(&local, d->local.ip, sizeof local);
+  memcpy(&remote, d->remote.ip, sizeof remote);
+  return flow_worker(&local, be16_get(d->local.port), &remote, be16_get(d->remote.port), e->group.n);
+}
+
 /* Record halves of a worker that the control thread may look at; NULL when it is gone. */
 static const struct app_worker *session_app(const struct engine *e, uint64_t worker_id) {
-  for (uint32_t i = 0; i < e->worker.n_apps && i < WORKER_APPS_MAX; i++) {
-    const struct app_worker *a = __atomic_load_n(&e->worker.app[i], __ATOMIC_ACQUIRE);
-    if (a && a->id == worker_id)
-      return a; /* freed by this very thread only */
+  for (uint32_t k = 0; e->running && k < e->group.n; k++) {
+    const struct worker *w = e->group.w[k];
+    for (uint32_t i = 0; i < w->n_apps && i < WORKER_APPS_MAX; i++) {
+      const struct app_worker *a = __atomic_load_n(&w->app[i], __ATOMIC_ACQUIRE);
+      if (a && a->id == worker_id)
+        return a; /* freed by this very thread only */
+    }
   }
   return NULL;
 }
@@ -183,6 +195,7 @@ static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t
   row->cc = strdup(tcp_cc_name(d->cc));
   row->worker_id = d->worker_id;
   row->slot = d->slot;
+  row->engine_worker = session_worker(e, d);
   row->snd_wnd = d->snd_wnd;
   row->mss = d->mss;
   if (verbose)
@@ -258,9 +271,10 @@ static Hoststack__Control__Counter *counter_row(const char *name, uint64_t value
   return c;
 }
 
-static int fill_counters(const struct engine *e, const char *prefix, Hoststack__Control__Counter ***rows, size_t *n) {
+static int fill_counters(struct engine *e, const char *prefix, Hoststack__Control__Counter ***rows, size_t *n) {
   uint32_t count;
   const struct abi_stat_desc *desc = engine_counter_list(&count);
+  engine_count(e);
   *rows = calloc(count, sizeof **rows);
   if (!*rows)
     return -ENOMEM;
@@ -282,7 +296,8 @@ static int fill_states(const struct engine *e, Hoststack__Control__Tcp *t) {
   for (uint32_t i = 0; i < high && i < e->worker.tcbs.geom.n; i++)
     if (e->worker.tcbs.tcb[i].life == ABI_TCB_USED && e->worker.tcbs.tcb[i].state < 12)
       by_state[e->worker.tcbs.tcb[i].state]++;
-  by_state[ABI_TCP_TIME_WAIT] += __atomic_load_n(&e->worker.timewait.used, __ATOMIC_RELAXED);
+  for (uint32_t k = 0; e->running && k < e->group.n; k++)
+    by_state[ABI_TCP_TIME_WAIT] += __atomic_load_n(&e->group.w[k]->timewait.used, __ATOMIC_RELAXED);
   t->connections_by_state = calloc(12, sizeof *t->connections_by_state);
   if (!t->connections_by_state)
     return -ENOMEM;

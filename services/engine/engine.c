@@ -9,12 +9,34 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define ENGINE_COUNT_US 100000u /* several workers: how often their counters are added up */
 
 void engine_nop(struct worker *w, void *arg) {
   (void)w;
   (void)arg;
+}
+
+int engine_post(struct engine *e, mail_fn fn, void *arg) {
+  int rc = 0;
+  for (uint32_t k = 0; k < e->group.n; k++) {
+    int one = mailbox_post(&e->group.w[k]->mail, fn, arg);
+    rc = rc ? rc : one;
+  }
+  return rc;
+}
+
+int engine_post_copy(struct engine *e, mail_fn fn, const void *note, size_t size) {
+  int rc = 0;
+  for (uint32_t k = 0; k < e->group.n; k++) {
+    int one = mailbox_post_copy(&e->group.w[k]->mail, fn, note, size);
+    rc = rc ? rc : one;
+  }
+  return rc;
 }
 
 static int item_dup(const struct custody_item *it) {
@@ -70,22 +92,28 @@ struct lied_note {
   const char *why;
 };
 
+/* Another worker found it out, perhaps. */
+static void mail_lied_too(struct worker *w, void *arg) {
+  const struct lied_note *note = arg;
+  struct app_worker *a = worker_app(w, note->worker_id);
+  if (a)
+    app_let_go(w, a, note->why);
+}
+
 static void mail_lied(struct worker *w, void *arg) {
-  struct lied_note *note = arg;
+  const struct lied_note *note = arg;
   (void)w;
   log_warn("engine.app.lied", "worker %llu detached: %s", (unsigned long long)note->worker_id, note->why);
   (void)custody_worker_lied(note->e->custody, note->worker_id, note->why);
-  free(note);
+  if (note->e->group.n > 1)
+    (void)engine_post_copy(note->e, mail_lied_too, note, sizeof *note);
 }
 
 static void on_lied(void *control, uint64_t worker_id, const char *why) {
   struct engine *e = control;
-  struct lied_note *note = malloc(sizeof *note);
-  if (!note)
-    return; /* the worker stays detached; only the broker's note is missing */
-  *note = (struct lied_note){.e = e, .worker_id = worker_id, .why = why};
-  if (mailbox_post(&e->back, mail_lied, note))
-    free(note);
+  struct lied_note note = {.e = e, .worker_id = worker_id, .why = why};
+  (void)mailbox_post_copy(&e->back, mail_lied, &note, sizeof note); /* else it stays detached; only the broker's note is
+                                                                     * missing */
 }
 
 struct drained_note {
@@ -93,23 +121,19 @@ struct drained_note {
   struct app_worker *a;
 };
 
+/* One engine worker has let go of it; the last one's word is the engine's. */
 static void mail_drained(struct worker *w, void *arg) {
-  struct drained_note *note = arg;
+  const struct drained_note *note = arg;
   (void)w;
   uint64_t id = note->a->id;
-  app_free(note->a);
-  (void)custody_worker_drained(note->e->custody, id);
-  free(note);
+  if (app_free(note->a))
+    (void)custody_worker_drained(note->e->custody, id);
 }
 
 static void on_drained(void *control, struct app_worker *a) {
   struct engine *e = control;
-  struct drained_note *note = malloc(sizeof *note);
-  if (!note)
-    return;
-  *note = (struct drained_note){.e = e, .a = a};
-  if (mailbox_post(&e->back, mail_drained, note))
-    free(note);
+  struct drained_note note = {.e = e, .a = a};
+  (void)mailbox_post_copy(&e->back, mail_drained, &note, sizeof note);
 }
 
 static const struct worker_control control_ops = {.drained = on_drained, .lied = on_lied};
@@ -117,13 +141,14 @@ const struct worker_control *worker_control = &control_ops;
 
 /* --- app workers --- */
 
-/* Make an app worker of its four fds. NULL while something is missing (it comes later) or after a refusal. */
-static struct app_worker *make_app(struct engine *e, uint64_t worker_id) {
+/* Make an app worker of its four fds, with a lane for each of our workers. 0; -ENOENT while something is missing (it
+ * comes later) or after a refusal. */
+static int make_app(struct engine *e, uint64_t worker_id, struct app_worker **lane) {
   const struct custody_item *seg_e = custody_find(e->custody, ABI_ITEM_SEG, ABI_SEG_ENGINE, worker_id);
   const struct custody_item *seg_a = custody_find(e->custody, ABI_ITEM_SEG, ABI_SEG_APP, worker_id);
   const struct abi_reg_worker *reg = engine_reg_worker(e, worker_id);
   if (!seg_e || !seg_a || !reg)
-    return NULL;
+    return -ENOENT;
   int bell = find_dup(e, ABI_ITEM_BELL, 0, reg->proc_id);
   int doorbell = find_dup(e, ABI_ITEM_DOORBELL, 0, reg->proc_id);
   if (bell < 0 || doorbell < 0) {
@@ -131,16 +156,20 @@ static struct app_worker *make_app(struct engine *e, uint64_t worker_id) {
               (unsigned long long)reg->proc_id);
     if (bell >= 0)
       close(bell);
-    return NULL;
+    return -ENOENT;
   }
-  struct app_worker *a = NULL;
   const char *why = "";
-  int rc = app_new(&a, worker_id, item_dup(seg_e), item_dup(seg_a), bell, doorbell, &why);
-  if (rc == 0)
-    return a;
+  int rc = app_new(&lane[0], worker_id, item_dup(seg_e), item_dup(seg_a), bell, doorbell, &why);
+  if (rc == 0) {
+    rc = app_lanes(lane, e->group.n);
+    if (rc == 0)
+      return 0;
+    (void)app_free(lane[0]);
+    why = "no lanes for our workers";
+  }
   log_warn("engine.app.refused", "worker %llu: %s (%s)", (unsigned long long)worker_id, why, strerror(-rc));
   (void)custody_worker_lied(e->custody, worker_id, why);
-  return NULL;
+  return -ENOENT;
 }
 
 struct dead_note {
@@ -149,21 +178,47 @@ struct dead_note {
 };
 
 static void mail_unknown_drained(struct worker *w, void *arg) {
-  struct dead_note *note = arg;
+  const struct dead_note *note = arg;
   (void)w;
   (void)custody_worker_drained(note->e->custody, note->worker_id);
-  free(note);
+}
+
+/* What all workers do, and the last one to do it answers for. */
+struct round {
+  struct engine *e;
+  uint64_t worker_id;
+  uint32_t left;  /* atomic: workers that have not done it yet */
+  uint32_t known; /* atomic: some of them knew the app worker */
+  uint32_t gen;   /* atomic: oldest policy that any of them serves */
+};
+
+/* Starts a round. 0 or -ENOMEM. */
+static int engine_round(struct engine *e, mail_fn fn, uint64_t worker_id) {
+  struct round *rd = malloc(sizeof *rd);
+  if (!rd)
+    return -ENOMEM;
+  *rd = (struct round){.e = e, .worker_id = worker_id, .left = e->group.n};
+  for (uint32_t k = 0; k < e->group.n; k++)
+    if (mailbox_post(&e->group.w[k]->mail, fn, rd) == -ENOMEM &&
+        __atomic_sub_fetch(&rd->left, 1, __ATOMIC_ACQ_REL) == 0)
+      free(rd);
+  return 0;
 }
 
 /* A worker that we never took (refused), or let go of before the broker heard it, is drained as it stands. */
 static void mail_app_dead(struct worker *w, void *arg) {
-  struct dead_note *note = arg;
-  struct app_worker *a = worker_app(w, note->worker_id);
-  if (a)
+  struct round *rd = arg;
+  struct app_worker *a = worker_app(w, rd->worker_id);
+  if (a) {
+    __atomic_store_n(&rd->known, 1, __ATOMIC_RELAXED);
     app_dead(w, a);
-  else if (mailbox_post(&note->e->back, mail_unknown_drained, note) == 0)
+  }
+  if (__atomic_sub_fetch(&rd->left, 1, __ATOMIC_ACQ_REL) != 0)
     return;
-  free(note);
+  struct dead_note note = {.e = rd->e, .worker_id = rd->worker_id};
+  if (!rd->known)
+    (void)mailbox_post_copy(&rd->e->back, mail_unknown_drained, &note, sizeof note);
+  free(rd);
 }
 
 static void mail_app_add(struct worker *w, void *arg) {
@@ -173,26 +228,35 @@ static void mail_app_add(struct worker *w, void *arg) {
     worker_control->drained(w->control, a);
     return;
   }
-  app_adopt(w, a);
+  if (w->index == 0)
+    app_again(w, a);
+  else
+    app_rescan_due(w, a);
 }
+
+struct policy_note {
+  struct engine *e;
+  uint32_t gen;
+};
 
 static void mail_policy_seen(struct worker *w, void *arg) {
-  struct drained_note *note = arg; /* e only */
+  const struct policy_note *note = arg;
   (void)w;
-  uint32_t gen = (uint32_t)(uintptr_t)note->a;
-  (void)custody_policy_seen(note->e->custody, gen);
-  free(note);
+  (void)custody_policy_seen(note->e->custody, note->gen);
 }
 
+/* The broker hears of the oldest policy that is in force. */
 static void mail_policy(struct worker *w, void *arg) {
-  struct engine *e = arg;
-  uint32_t gen = listen_refresh(w);
-  struct drained_note *note = malloc(sizeof *note);
-  if (!note)
-    return; /* the broker's next change asks again */
-  *note = (struct drained_note){.e = e, .a = (struct app_worker *)(uintptr_t)gen};
-  if (mailbox_post(&e->back, mail_policy_seen, note))
-    free(note);
+  struct round *rd = arg;
+  uint32_t gen = listen_refresh(w), was = __atomic_load_n(&rd->gen, __ATOMIC_RELAXED);
+  while ((was == 0 || (int32_t)(gen - was) < 0) &&
+         !__atomic_compare_exchange_n(&rd->gen, &was, gen, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    ;
+  if (__atomic_sub_fetch(&rd->left, 1, __ATOMIC_ACQ_REL) != 0)
+    return;
+  struct policy_note note = {.e = rd->e, .gen = rd->gen};
+  (void)mailbox_post_copy(&rd->e->back, mail_policy_seen, &note, sizeof note); /* else the broker's next change asks */
+  free(rd);
 }
 
 /* --- custody --- */
@@ -201,13 +265,14 @@ static void on_item(void *ctx, const struct custody_item *it) {
   struct engine *e = ctx;
   if (!e->running || it->kind != ABI_ITEM_SEG || it->seg_kind != ABI_SEG_APP)
     return; /* before the start everything is looked up by engine_ready; an A segment is what completes a worker */
-  struct app_worker *a = make_app(e, it->owner);
-  if (!a)
+  struct app_worker *lane[ABI_LINKS_MAX];
+  if (make_app(e, it->owner, lane))
     return;
-  if (mailbox_post(&e->worker.mail, mail_app_add, a)) {
-    app_free(a);
-    return;
-  }
+  for (uint32_t k = 0; k < e->group.n; k++)
+    if (mailbox_post(&e->group.w[k]->mail, mail_app_add, lane[k]) == -ENOMEM) {
+      log_error("engine.app.memory", "worker %llu: no memory to hand it over", (unsigned long long)it->owner);
+      (void)app_free(lane[k]);
+    }
   (void)custody_worker_live(e->custody, it->owner);
 }
 
@@ -220,19 +285,13 @@ static void on_policy(void *ctx, uint32_t gen) {
   struct engine *e = ctx;
   (void)gen;
   if (e->running)
-    (void)mailbox_post(&e->worker.mail, mail_policy, e);
+    (void)engine_round(e, mail_policy, 0);
 }
 
 static void on_worker_dead(void *ctx, uint64_t worker_id) {
   struct engine *e = ctx;
-  struct dead_note *note = malloc(sizeof *note);
-  if (!note || !e->running) {
-    free(note);
-    return;
-  }
-  *note = (struct dead_note){.e = e, .worker_id = worker_id};
-  if (mailbox_post(&e->worker.mail, mail_app_dead, note))
-    free(note);
+  if (e->running)
+    (void)engine_round(e, mail_app_dead, worker_id);
 }
 
 const struct custody_ops engine_custody_ops = {
@@ -255,6 +314,54 @@ static int open_stats(struct engine *e) {
   return e->counters ? 0 : -EPROTO;
 }
 
+/* Counters of one worker among several, private; before the first one's: what the page said when we started. */
+static uint64_t *worker_counters(struct engine *e, uint32_t k) {
+  uint32_t n;
+  (void)engine_counter_list(&n);
+  return e->group.n == 1 ? e->counters : e->before + (size_t)n * (1 + k);
+}
+
+void engine_count(struct engine *e) {
+  uint32_t n;
+  (void)engine_counter_list(&n);
+  for (uint32_t i = 0; e->before && i < n; i++) {
+    uint64_t sum = e->before[i];
+    for (uint32_t k = 0; k < e->group.n; k++)
+      sum += __atomic_load_n(&worker_counters(e, k)[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&e->counters[i], sum, __ATOMIC_RELAXED);
+  }
+}
+
+static void on_count(void *ctx) {
+  engine_count(ctx);
+}
+
+/* The workers but for their segments. */
+static int make_workers(struct engine *e) {
+  uint32_t n;
+  (void)engine_counter_list(&n);
+  e->group.n = e->svc.cfg.engine_workers;
+  if (e->group.n > 1) {
+    e->before = calloc((size_t)n * (1 + e->group.n), sizeof *e->before);
+    if (!e->before)
+      return -ENOMEM;
+    memcpy(e->before, e->counters, n * sizeof *e->before);
+    int timer = loop_add_timer(e->svc.loop, ENGINE_COUNT_US, ENGINE_COUNT_US, on_count, e);
+    if (timer < 0)
+      return timer;
+  }
+  int rc = 0;
+  for (uint32_t k = 0; k < e->group.n && rc == 0; k++) {
+    struct worker *w = k == 0 ? &e->worker : calloc(1, sizeof *w);
+    if (!w)
+      return -ENOMEM;
+    e->group.w[k] = w;
+    rc = worker_init(w, &e->svc.cfg, k, worker_counters(e, k), e, NULL);
+    w->group = &e->group;
+  }
+  return rc;
+}
+
 static int open_segments(struct engine *e) {
   struct worker *w = &e->worker;
   const char *why = "";
@@ -262,7 +369,7 @@ static int open_segments(struct engine *e) {
   if (rc == 0)
     rc = open_stats(e);
   if (rc == 0)
-    rc = worker_init(w, &e->svc.cfg, e->counters, e, NULL);
+    rc = make_workers(e);
   if (rc == 0)
     rc = worker_set_tcbs(w, find_dup(e, ABI_ITEM_SEG, ABI_SEG_TCB, 0));
   if (rc == 0)
@@ -270,28 +377,62 @@ static int open_segments(struct engine *e) {
   if (rc == 0)
     rc = worker_set_packet(w, find_dup(e, ABI_ITEM_SEG, ABI_SEG_PACKET, 0), find_dup(e, ABI_ITEM_LINK_BELL, 0, 0),
                            find_dup(e, ABI_ITEM_LINK_BELL, 0, 1));
+  for (uint32_t k = 1; k < e->group.n && rc == 0; k++)
+    rc = worker_join(e->group.w[k], &e->group, k, find_dup(e, ABI_ITEM_LINK_BELL, 0, 0),
+                     find_dup(e, ABI_ITEM_LINK_BELL, 0, 1 + k));
   return rc;
 }
 
 static void take_worker(void *ctx, const struct custody_item *it) {
   struct engine *e = ctx;
-  if (it->kind != ABI_ITEM_SEG || it->seg_kind != ABI_SEG_APP)
+  struct app_worker *lane[ABI_LINKS_MAX];
+  if (it->kind != ABI_ITEM_SEG || it->seg_kind != ABI_SEG_APP || make_app(e, it->owner, lane))
     return;
-  struct app_worker *a = make_app(e, it->owner);
-  if (a && worker_add_app(&e->worker, a)) {
-    log_error("engine.app.limit", "more than %u app workers", WORKER_APPS_MAX);
-    app_free(a);
-  }
+  for (uint32_t k = 0; k < e->group.n; k++)
+    if (worker_add_app(e->group.w[k], lane[k])) {
+      log_error("engine.app.limit", "more than %u app workers", WORKER_APPS_MAX);
+      (void)app_free(lane[k]);
+    }
 }
 
 static void *engine_thread(void *arg) {
-  struct engine *e = arg;
-  usec_t began = clock_now_us();
-  int n = worker_adopt(&e->worker);
-  log_info("engine.adopt", "%d connections and %u app workers taken over in %llu us", n, e->worker.n_apps,
-           (unsigned long long)(clock_now_us() - began));
-  worker_run(&e->worker);
+  struct worker *w = arg;
+  struct engine *e = w->control;
+  if (w->index == 0) {
+    usec_t began = clock_now_us();
+    int n = worker_adopt(w);
+    log_info("engine.adopt", "%d connections and %u app workers taken over by %u workers in %llu us", n, w->n_apps,
+             e->group.n, (unsigned long long)(clock_now_us() - began));
+  }
+  if (e->group.n > 1)
+    (void)pthread_barrier_wait(&e->adopted);
+  worker_run(w);
   return NULL;
+}
+
+/* engine.cpu is the first worker's, the others follow. */
+static void engine_pin(struct engine *e, uint32_t k) {
+  cpu_set_t set;
+  unsigned cpu = (unsigned)e->svc.cfg.engine_cpu + k;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  int rc = pthread_setaffinity_np(e->thread[k], sizeof set, &set);
+  if (rc)
+    log_warn("engine.pin", "worker %u, cpu %u: %s", k, cpu, strerror(rc));
+}
+
+static int start_threads(struct engine *e) {
+  int rc = -pthread_barrier_init(&e->adopted, NULL, e->group.n);
+  for (uint32_t k = 0; k < e->group.n && rc == 0; k++) {
+    char name[16];
+    rc = -pthread_create(&e->thread[k], NULL, engine_thread, e->group.w[k]);
+    snprintf(name, sizeof name, "engine-%u", (uint8_t)k);
+    if (rc == 0)
+      (void)pthread_setname_np(e->thread[k], name);
+    if (rc == 0 && e->svc.cfg.engine_cpu >= 0)
+      engine_pin(e, k);
+  }
+  return rc;
 }
 
 /* Dead processes whose news came while no engine ran. */
@@ -307,7 +448,7 @@ void engine_ready(void *ctx, uint32_t broker_epoch) {
   struct engine *e = ctx;
   log_info("engine.ready", "broker epoch %u", broker_epoch);
   if (e->running) { /* a broker that came back: it wants to hear again where we are */
-    (void)mailbox_post(&e->worker.mail, mail_policy, e);
+    (void)engine_round(e, mail_policy, 0);
     return;
   }
   int rc = open_segments(e);
@@ -317,9 +458,9 @@ void engine_ready(void *ctx, uint32_t broker_epoch) {
     return;
   }
   custody_each(e->custody, take_worker, e);
-  rc = pthread_create(&e->thread, NULL, engine_thread, e);
-  if (rc) {
-    log_error("engine.thread", "cannot start the worker: %s", strerror(rc));
+  rc = start_threads(e);
+  if (rc) { /* those that were started wait for the others, and end with the process */
+    log_error("engine.thread", "cannot start the workers: %s", strerror(-rc));
     loop_stop(e->svc.loop);
     return;
   }
@@ -327,6 +468,6 @@ void engine_ready(void *ctx, uint32_t broker_epoch) {
   for (uint32_t i = 0; i < e->worker.n_apps; i++)
     (void)custody_worker_live(e->custody, e->worker.app[i]->id);
   bury_dead(e);
-  (void)mailbox_post(&e->worker.mail, mail_policy, e);
+  (void)engine_round(e, mail_policy, 0);
   svc_ready(&e->svc);
 }

@@ -1,5 +1,5 @@
 /*
- * The engine process: a control thread (custody, control messages) around the worker thread that carries the data.
+ * The engine process: a control thread (custody, control messages) around the worker threads that carry the data.
  */
 #ifndef HS_ENGINE_ENGINE_H
 #define HS_ENGINE_ENGINE_H
@@ -15,13 +15,16 @@
 struct engine {
   struct svc svc;
   struct custody *custody;
-  struct worker worker;
-  pthread_t thread;
-  int running;         /* the worker thread was started */
-  struct mailbox back; /* worker → control thread */
+  struct worker worker; /* the first of `group`, and the one that owns what they share */
+  struct worker_group group;
+  pthread_t thread[ABI_LINKS_MAX];
+  pthread_barrier_t adopted; /* the others begin when the first has taken everything back */
+  int running;               /* the worker threads were started */
+  struct mailbox back;       /* worker → control thread */
   struct seg stats;
   struct seg registry; /* which process a worker belongs to, names of apps */
-  uint64_t *counters;  /* in the stats page, or private if there is none */
+  uint64_t *counters;  /* in the stats page: the workers' added up (engine_count), or the only worker's own */
+  uint64_t *before;    /* several workers: what the page said when we started, then each worker's counters */
 };
 
 /** Does nothing; wakes the worker to look at `stop`. */
@@ -39,10 +42,12 @@ int engine_show_interface(struct engine *e, struct Hoststack__Control__Reply *r)
 static inline struct abi_tunables *engine_tunables(struct engine *e) {
   return &e->worker.tcbs.block->tune;
 }
-/** Have `fn` run by the worker. 0 or -errno. */
-static inline int engine_post(struct engine *e, mail_fn fn, void *arg) {
-  return mailbox_post(&e->worker.mail, fn, arg);
-}
+/** Have `fn` run by every worker, with the same arg. 0 or -errno. */
+int engine_post(struct engine *e, mail_fn fn, void *arg);
+/** The same with a copy of `size` bytes at note for each. */
+int engine_post_copy(struct engine *e, mail_fn fn, const void *note, size_t size);
+/** Adds the workers' counters up in the page. */
+void engine_count(struct engine *e);
 /** Descriptions of all counters in their order in the page; fills `n`. */
 const struct abi_stat_desc *engine_counter_list(uint32_t *n);
 /** Names from the registry. */

@@ -1,10 +1,11 @@
 /*
- * hs-engine: TCP engine. Starts the control thread's loop; the worker starts when the broker has given everything.
+ * hs-engine: TCP engine. Starts the control thread's loop; the workers start when the broker has given everything.
  */
 #include "engine.h"
 
 #include "base/log.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -37,10 +38,18 @@ int main(int argc, char **argv) {
   }
   rc = loop_run(e.svc.loop);
   if (e.running) {
-    __atomic_store_n(&e.worker.stop, 1, __ATOMIC_RELAXED);
-    (void)mailbox_post(&e.worker.mail, engine_nop, NULL);
-    pthread_join(e.thread, NULL);
-    worker_fini(&e.worker);
+    for (uint32_t k = 0; k < e.group.n; k++)
+      __atomic_store_n(&e.group.w[k]->stop, 1, __ATOMIC_RELAXED);
+    (void)engine_post(&e, engine_nop, NULL);
+    for (uint32_t k = 0; k < e.group.n; k++)
+      pthread_join(e.thread[k], NULL);
+    engine_count(&e);
+    for (uint32_t k = e.group.n; k > 0; k--) {
+      worker_fini(e.group.w[k - 1]);
+      if (k > 1)
+        free(e.group.w[k - 1]);
+    }
+    free(e.before);
   }
   custody_free(e.custody);
   seg_detach(&e.stats);

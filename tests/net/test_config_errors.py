@@ -29,7 +29,7 @@ CASES = [
     ("interface: hs0", "interface: hs7", 9, ("hs7",)),
     ("10.77.0.1/24", "10.77.0.256/24", 10, ("address", "10.77.0.256/24")),
     ("10.77.0.1/24", "10.77.0.1/33", 10, ("address", "10.77.0.1/33")),
-    ("engine:\n", "engine:\n  workers: 2\n", 8, ("engine.workers", "2", "1")),
+    ("engine:\n", "engine:\n  workers: 9\n", 8, ("engine.workers", "9", "1 to 8")),
     ("engine:\n", "engine:\n  fifo: {{ rx-max: 17x }}\n", 8, ("rx-max", "17x")),
     ("nicio:\n", "nicio:\n  rx-slots: 1000\n", 3, ("rx-slots", "1000")),
     ("run-dir: {run}", "run-dir: relative/path", 1, ("run-dir", "relative/path")),

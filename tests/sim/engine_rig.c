@@ -115,7 +115,7 @@ static void rig_app_open(struct rig_host *h) {
 void rig_engine_start(struct rig_host *h) {
   struct app_worker *a = NULL;
   const char *why = "";
-  assert_int_equal(worker_init(&h->w, &h->cfg, h->counters, h, rig_now), 0);
+  assert_int_equal(worker_init(&h->w, &h->cfg, 0, h->counters, h, rig_now), 0);
   assert_int_equal(worker_set_tcbs(&h->w, rig_dup(h->tcb.fd)), 0);
   assert_int_equal(listen_open(&h->w.listeners, rig_dup(h->policy.fd)), 0);
   assert_int_equal(worker_set_packet(&h->w, rig_dup(h->packet.fd), rig_dup(h->link_bell[0]), rig_dup(h->link_bell[1])),

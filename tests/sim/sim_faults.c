@@ -117,15 +117,15 @@ static void check_empty(struct rig_host *h, const char *name) {
   struct app_worker *a = w->app[0];
   if (w->timewait.used)
     fail_msg("%s, died at %s: host %u keeps %u TIME_WAITs", name, plan.where, h->number, w->timewait.used);
-  if (a->n_sessions || w->sessions.n_used || w->tcbs.n_free != w->tcbs.high)
+  if (a->n_sessions || w->sessions.n_used || tcb_n_used(&w->tcbs))
     fail_msg("%s, died at %s: host %u keeps %u records, %u sessions, %u TCBs", name, plan.where, h->number,
-             a->n_sessions, w->sessions.n_used, w->tcbs.high - w->tcbs.n_free);
+             a->n_sessions, w->sessions.n_used, tcb_n_used(&w->tcbs));
   if (arena_free_bytes(a->arena) != a->v.ge.arena_size)
     fail_msg("%s, died at %s: host %u keeps %llu bytes of chunks", name, plan.where, h->number,
              (unsigned long long)(a->v.ge.arena_size - arena_free_bytes(a->arena)));
-  if (a->n_free != a->slots_high - (uint32_t)a->v.ge.n_slots_app)
+  if (app_slots_used(a))
     fail_msg("%s, died at %s: host %u keeps %u slots", name, plan.where, h->number,
-             a->slots_high - (uint32_t)a->v.ge.n_slots_app - a->n_free);
+             app_slots_used(a));
   for (uint32_t i = 0; i < w->listeners.high; i++)
     if (w->listeners.l[i].pending)
       fail_msg("%s, died at %s: host %u counts %u waiting", name, plan.where, h->number, w->listeners.l[i].pending);

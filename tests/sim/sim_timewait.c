@@ -72,14 +72,14 @@ static void test_record_takes_the_place(void **state) {
     short_life(i, 1);
   assert_int_equal(w->timewait.used, 5);
   assert_int_equal(w->sessions.n_used, 0);
-  assert_int_equal(w->tcbs.n_free, w->tcbs.high);
+  assert_int_equal(tcb_n_used(&w->tcbs), 0);
   assert_int_equal(tcp_count(0, TCP_C_state_time_wait), 5);
   for (int i = 0; i < 30; i++)
     rig_step(&r, 100000); /* 2 s and a bucket's length */
   assert_int_equal(w->timewait.used, 0);
   assert_int_equal(tcp_count(0, TCP_C_state_time_wait), 0);
   short_life(0, 2); /* a freed record is used again */
-  assert_int_equal(w->timewait.high, 5);
+  assert_int_equal(w->tcbs.block->tw_high, 5);
   rig_close(&r);
 }
 

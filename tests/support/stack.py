@@ -30,6 +30,7 @@ PEER4, PEER6 = "10.77.0.2", "fd00:77::2"
 KERNEL4, KERNEL_PEER4 = "10.78.0.1", "10.78.0.2"
 INTERFACE = "hs0"
 APP_UID = int(os.environ.get("HS_APP_UID", "65534"))
+WORKERS = int(os.environ.get("HS_TEST_WORKERS", "1"))  # engine workers, unless a test has its own wish
 SERVICE_ENV = {**os.environ, "LSAN_OPTIONS": "print_suppressions=0:suppressions=" +
                os.path.join(HERE, "lsan.supp")}
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer")
@@ -39,12 +40,13 @@ SHIM_NAMES = ("vcl/ldp/libvcl_ldpreload.so", "vcl/libvcl_ldpreload.so", "lib/lib
 
 def config_text(run_dir, interfaces, extra="", number=1):
     ports = "\n".join(f"    - {{{line}}}" for line in interfaces)
+    workers = f"  workers: {WORKERS}\n" if WORKERS != 1 and "workers:" not in extra else ""
     return f"""run-dir: {run_dir}
 nicio:
   interfaces:
 {ports}
 engine:
-  addresses:
+{workers}  addresses:
     - {{interface: {INTERFACE}, address: {stack4(number)}/24}}
     - {{interface: {INTERFACE}, address: "fd00:77::{stack4(number).rpartition('.')[2]}/64"}}
 {extra}"""

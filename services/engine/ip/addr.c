@@ -247,6 +247,11 @@ int addr_is_group(const struct ip_stack *s, uint32_t port, const struct ip_addr 
 /* One step of an address's announcement; returns when the next is due, 0: done. */
 static usec_t addr_step(struct ip_stack *s, struct ip_local *l, usec_t now) {
   int err;
+  if (s->quiet) { /* a sister says it all; what it hears against it, ip_learn tells */
+    if (!ip_addr_is4(&l->addr) && l->step != 0)
+      l->state = LOCAL_PREFERRED;
+    return !ip_addr_is4(&l->addr) && ++l->step == 1 ? now + ADDR_DAD_US : 0;
+  }
   if (ip_addr_is4(&l->addr)) {
     err = arp_announce(s, l);
     if (err < 0)

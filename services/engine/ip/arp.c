@@ -56,6 +56,8 @@ int arp_announce(struct ip_stack *s, const struct ip_local *l) {
 
 /* Another station says that our address is its own: tell everybody once per interval (RFC 5227 2.4 b). */
 static void arp_defend(struct ip_stack *s, struct ip_local *l, usec_t now) {
+  if (s->quiet)
+    return;
   addr_conflict(s, l, now);
   if (l->defended != 0 && now - l->defended < ARP_DEFEND_US)
     return;
@@ -98,7 +100,7 @@ void arp_input(struct ip_stack *s, const struct pkt *p, const struct ip_view *v,
     return;
   }
   int to_us = addr_on_port(s, port, &a.tpa) != NULL;
-  if (a.op == ARP_REQUEST && to_us)
+  if (a.op == ARP_REQUEST && to_us && !s->quiet)
     arp_reply(s, port, &a);
   if (!ip_addr_is_any(&a.spa)) /* else a probe (RFC 5227 2.1.1), which says nothing of its sender */
     arp_learn(s, port, &a, to_us && !mac_addr_is_multicast(&v->eth.dst), now);

@@ -85,6 +85,38 @@ struct ip_port_row {
 /** A port or VLAN, zeros if there is none yet. */
 void ip_port_get(const struct ip_stack *s, uint32_t port, struct ip_port_row *out);
 
+/* --- several stacks of one host (learned.c) --- */
+
+#define IP_LEARNED_ADDRS  64u
+#define IP_LEARNED_ROUTES 128u
+#define IP_LEARNED_PORTS  24u
+
+/** What a stack has learned, for its sisters. Bytes that mean nothing are 0, so that two can be compared. */
+struct ip_learned {
+  uint32_t n_addrs, n_routes;
+  struct {
+    struct ip_addr addr;
+    uint8_t port, prefix, by, deprecated, duplicate;
+  } addr[IP_LEARNED_ADDRS];
+  struct {
+    struct ip_addr prefix, via;
+    uint8_t bits, port, has_via;
+  } route[IP_LEARNED_ROUTES];
+  struct {
+    uint32_t mtu4, mtu6, hop_limit;
+  } port[IP_LEARNED_PORTS];
+};
+
+/** This stack is a sister of one that answers ARP, ND and echo, announces, detects duplicates and learns: it only asks
+ * for neighbours that it needs. Before anything else. */
+void ip_quiet(struct ip_stack *s);
+/** Addresses, routes and values that came from the network. */
+void ip_learned(const struct ip_stack *s, struct ip_learned *out);
+/** Take over what a sister has learned, and forget what it no longer knows. */
+void ip_learn(struct ip_stack *s, const struct ip_learned *in, usec_t now);
+/** Changes whenever something that ip_learned tells may have changed, and at times without. */
+uint32_t ip_gen(const struct ip_stack *s);
+
 /* --- data path --- */
 /** A frame from the link: parses, answers ARP/ND/ICMP, delivers. Never keeps pointers into p. */
 void ip_input(struct ip_stack *s, struct pkt *p, usec_t now);

@@ -117,6 +117,7 @@ struct ip_stack {
   uint32_t gen; /* of routes, addresses, ports and neighbours: struct ip_path */
   uint16_t ip_id;
   uint8_t clock_on, announce_due;
+  uint8_t quiet; /* ip_quiet */
   struct ip_port port[STACK_PORTS_MAX];
   struct ip_local local[STACK_ADDRS_MAX];
   uint16_t local_bucket[STACK_ADDRS_MAX]; /* 1 + index, 0 empty */

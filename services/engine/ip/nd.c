@@ -98,7 +98,7 @@ static int nd_ns_in(struct ip_stack *s, const struct pkt *p, const struct ip_vie
   int dad = ip_addr_is_any(&p->ip.src);
   if (dad && (m->present & ND_HAS_SLLA || p->to_us)) /* RFC 4861 7.1.1 */
     return -EBADMSG;
-  if (l == NULL || l->state == LOCAL_DUPLICATE)
+  if (l == NULL || l->state == LOCAL_DUPLICATE || (dad && s->quiet))
     return 0;
   if (dad && l->state == LOCAL_OPTIMISTIC) {
     addr_conflict(s, l, now); /* RFC 4862 5.4.3: two stations ask at once, neither gets it */
@@ -114,6 +114,8 @@ static int nd_ns_in(struct ip_stack *s, const struct pkt *p, const struct ip_vie
   struct neigh *e = neigh_find(s, p->port, &p->ip.src);
   if (e != NULL && m->present & ND_HAS_SLLA)
     neigh_heard(s, e, m->slla.b, NEIGH_SAID_OVERRIDE, now);
+  if (s->quiet)
+    return 0;
   nd_say(s, l, ND_NA_SOLICITED, &out);
   const uint8_t *mac = m->present & ND_HAS_SLLA ? m->slla.b : v->eth.src.b;
   if (nd_send(s, p->port, &out, &l->addr, &p->ip.src, mac) == 0)
@@ -126,7 +128,8 @@ static int nd_na_in(struct ip_stack *s, const struct pkt *p, const struct nd_msg
     return -EBADMSG;
   struct ip_local *l = addr_on_port(s, p->port, &m->target);
   if (l != NULL) {
-    addr_conflict(s, l, now); /* RFC 4862 5.4.4 */
+    if (!s->quiet)
+      addr_conflict(s, l, now); /* RFC 4862 5.4.4 */
     return 0;
   }
   struct neigh *e = neigh_find(s, p->port, &m->target);

@@ -1,15 +1,18 @@
 /*
  * Adoption: a new engine takes every connection back from the durable table and the session records.
  *
- * Worker thread, before the first frame is received. Rules (ARCHITECTURE section 3): a TCB whose record does not belong
- * to it is aborted; a record without a TCB is reset, or set back when its SYN had not left yet; chunks are claimed from
- * the tables that live; everything else (hashes, free lists, timers) is recounted.
+ * Worker 0's thread, before the first frame is received and before the other workers run; a connection goes to the
+ * worker that its packets will come to, whichever had it before and however many there were. Rules (ARCHITECTURE
+ * section 3): a TCB whose record does not belong to it is aborted; a record without a TCB is reset, or set back when
+ * its SYN had not left yet; chunks are claimed from the tables that live; everything else (hashes, free lists, timers)
+ * is recounted.
  */
 #include "worker.h"
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "transport_tcp.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 
@@ -136,6 +139,12 @@ static int adopt_is_record(struct worker *w, struct abi_tcb *d) {
   return 1;
 }
 
+/* The worker of the group that the packets of `d` will come to. */
+static struct worker *adopt_owner(struct worker *w, const struct abi_tcb *d) {
+  struct ip_addr local = addr_of(&d->local), remote = addr_of(&d->remote);
+  return w->group->w[flow_worker(&local, be16_get(d->local.port), &remote, be16_get(d->remote.port), w->group->n)];
+}
+
 static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   struct abi_tcb *d = &w->tcbs.tcb[n];
   if (adopt_is_record(w, d))
@@ -188,10 +197,10 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
 
 int tcp_transport_adopt(struct worker *w, usec_t now) {
   int n = 0;
-  for (uint32_t i = 0; i < w->tcbs.high; i++) {
+  for (uint32_t i = 0, high = tcb_high(&w->tcbs); i < high; i++) {
     if (__atomic_load_n(&w->tcbs.tcb[i].life, __ATOMIC_ACQUIRE) != ABI_TCB_USED)
       continue;
-    if (adopt_one(w, i, now))
+    if (adopt_one(adopt_owner(w, &w->tcbs.tcb[i]), i, now))
       worker_count(w, EC_SESS_ADOPT_BAD, 1);
     else
       n++;
@@ -200,15 +209,17 @@ int tcp_transport_adopt(struct worker *w, usec_t now) {
   return n;
 }
 
-/* A closed session whose app still reads: its rx chunks stay claimed. */
-static void adopt_closed(struct worker *w, struct app_worker *a, uint32_t slot, struct abi_sess_engine *e) {
+/* A closed session whose app still reads: its rx chunks stay claimed. It has no flow: the slot's owner takes it. */
+static void adopt_closed(struct worker *first, struct app_worker *a, uint32_t slot, struct abi_sess_engine *e) {
+  struct worker *w = first->group->w[app_owner(a, slot)];
+  struct app_worker *mine = worker_app(w, a->id);
   const struct abi_sess_app *half = worker_view_app(&a->v, slot);
   int holds = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) == e->gen &&
               !(__atomic_load_n(&half->want, __ATOMIC_ACQUIRE) & (ABI_WANT_CLOSE | ABI_WANT_ABORT));
   if (!holds || __atomic_load_n(&half->op, __ATOMIC_ACQUIRE) == ABI_OP_LISTEN || e->rx.tail == 0)
     return;
   struct session *s = session_new(w);
-  if (s && session_bind_record(w, s, a, slot, e->gen, 1))
+  if (s && session_bind_record(w, s, mine, slot, e->gen, 1))
     session_free(w, s);
 }
 

@@ -162,6 +162,8 @@ static void frame_io_frame(struct worker *w, const struct abi_frame_desc *d, uin
   }
   worker_count(w, EC_RX_FRAMES, 1);
   worker_count(w, EC_RX_BYTES, p.len);
+  if (w->group->n > 1 && w->index == 0)
+    pass_neighbour(w, &p);
   ip_input(w->ip, &p, w->now);
 }
 

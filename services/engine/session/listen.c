@@ -10,6 +10,15 @@ static uint32_t listen_bucket(uint16_t port) {
   return (port * 2654435761u) % LISTEN_BUCKETS;
 }
 
+static int listen_alloc(struct listen_table *t) {
+  t->l = calloc(t->geom.n_listen, sizeof *t->l);
+  for (uint64_t i = 0; t->l && i < t->geom.n_listen; i++) {
+    list_init(&t->l[i].waiting);
+    t->l[i].total = &t->total[i];
+  }
+  return t->l ? 0 : -ENOMEM;
+}
+
 int listen_open(struct listen_table *t, int fd) {
   const char *why = "";
   int rc = seg_attach(&t->seg, fd, ABI_SEG_POLICY, SEG_RDONLY, &why);
@@ -19,18 +28,25 @@ int listen_open(struct listen_table *t, int fd) {
   uint64_t bytes = t->geom.n_listen * sizeof(struct abi_listen_entry);
   t->policy = seg_at(&t->seg, t->geom.block_off, sizeof *t->policy);
   t->entries = t->geom.n_listen <= 1u << 20 ? seg_at(&t->seg, t->geom.listen_off, bytes) : NULL;
-  t->l = t->entries ? calloc(t->geom.n_listen, sizeof *t->l) : NULL;
-  for (uint64_t i = 0; t->l && i < t->geom.n_listen; i++)
-    list_init(&t->l[i].waiting);
-  if (t->policy && t->l)
+  t->total = t->entries ? calloc(t->geom.n_listen, sizeof *t->total) : NULL;
+  if (t->policy && t->total && listen_alloc(t) == 0)
     return 0;
   listen_close(t);
   return -EPROTO;
 }
 
+int listen_borrow(struct listen_table *t, const struct listen_table *of) {
+  *t = *of;
+  t->borrowed = 1;
+  return listen_alloc(t);
+}
+
 void listen_close(struct listen_table *t) {
   free(t->l);
-  seg_detach(&t->seg);
+  if (!t->borrowed) {
+    free(t->total);
+    seg_detach(&t->seg);
+  }
   *t = (struct listen_table){.seg = {.fd = -1}};
 }
 
@@ -64,7 +80,8 @@ static uint8_t listen_is_armed(struct worker *w, const struct abi_listen_entry *
 /* Tell the app that its listener is served; state LISTENING is what listen() of the library may look at. */
 static void listen_publish(struct worker *w, const struct abi_listen_entry *e) {
   for (uint32_t i = 0; i < w->n_apps; i++) {
-    if (w->app[i]->id != e->worker_id || w->app[i]->life != APP_LIVE || e->slot >= w->app[i]->v.ge.n_slots_app)
+    if (w->app[i]->id != e->worker_id || w->app[i]->life != APP_LIVE || e->slot >= w->app[i]->v.ge.n_slots_app ||
+        app_owner(w->app[i], e->slot) != w->index)
       continue;
     struct abi_sess_engine *half = worker_view_engine(&w->app[i]->v, e->slot);
     if (!half || w->app[i]->by_slot[e->slot] != APP_NO_SESSION)
@@ -104,7 +121,7 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
     l->session = 0;
     list_splice_tail(&heirless, &l->waiting);
     list_init(&l->waiting);
-    l->pending = l->half = 0;
+    listen_count(l, -(int)l->pending, -(int)l->half);
   }
   l->seen_gen = gen;
   l->live = copy.live == 1;
@@ -242,16 +259,36 @@ struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t s
   return NULL;
 }
 
-void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed) {
-  struct listener *l = listen_by_slot(w, worker_id, slot, gen);
-  if (!l)
-    return;
+static void listen_set_armed(struct worker *w, struct listener *l, uint8_t armed) {
   uint8_t was = l->armed;
-  l->armed = armed == 1;
+  l->armed = armed;
   if (l->armed && !was)
     w->offers_due = 1; /* at the end of the turn, so that an app that toggles it costs one look per turn */
   if (!l->armed && was)
     offer_disarmed(w, l);
+}
+
+struct listen_note {
+  uint64_t worker_id;
+  uint32_t slot, gen;
+};
+
+/* Another worker's hint: the word is read here, so that a later one is never undone by an earlier one's mail. */
+static void mail_listen(struct worker *w, void *arg) {
+  const struct listen_note *note = arg;
+  struct listener *l = listen_by_slot(w, note->worker_id, note->slot, note->gen);
+  if (l)
+    listen_set_armed(w, l, listen_is_armed(w, &l->entry));
+}
+
+void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed) {
+  struct listen_note note = {.worker_id = worker_id, .slot = slot, .gen = gen};
+  struct listener *l = listen_by_slot(w, worker_id, slot, gen);
+  for (uint32_t i = 0; i < w->group->n; i++) /* also when it is not in our table yet: it may be in theirs */
+    if (i != w->index)
+      (void)mailbox_post_copy(&w->group->w[i]->mail, mail_listen, &note, sizeof note);
+  if (l)
+    listen_set_armed(w, l, armed == 1);
 }
 
 int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port) {

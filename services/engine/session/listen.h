@@ -22,17 +22,28 @@ struct listener {
   uint8_t armed; /* its process takes offers; datagrams: its session takes what nobody is connected for */
   struct abi_listen_entry entry; /* the copy */
   uint32_t session;              /* datagrams: 1 + index of the session that has this port; 0 = not opened yet */
-  uint32_t pending;              /* handshakes and offers not yet taken */
-  uint32_t half;                 /* of these, handshakes that wait for their last ACK */
+  uint32_t pending;              /* handshakes and offers not yet taken, of this worker … */
+  uint32_t half;                 /* … of these, handshakes that wait for their last ACK */
+  uint64_t *total;               /* the same of all workers: pending << 32 | half; atomic */
   struct list waiting;           /* those sessions */
   uint32_t next;                 /* chain of one port; index + 1 */
 };
 
 #define LISTEN_BUCKETS 1024u
 
-/** Its accept queue: complete connections that no app has taken. */
+static inline void listen_count(struct listener *l, int pending, int half) {
+  l->pending += (uint32_t)pending;
+  l->half += (uint32_t)half;
+  (void)__atomic_add_fetch(l->total, ((uint64_t)(int64_t)pending << 32) + (uint64_t)(int64_t)half, __ATOMIC_RELAXED);
+}
+/** Half-open connections, of all workers. */
+static inline uint32_t listen_half(const struct listener *l) {
+  return (uint32_t)__atomic_load_n(l->total, __ATOMIC_RELAXED);
+}
+/** Its accept queue: complete connections that no app has taken, of all workers. */
 static inline uint32_t listen_ready(const struct listener *l) {
-  return l->pending - l->half;
+  uint64_t total = __atomic_load_n(l->total, __ATOMIC_RELAXED);
+  return (uint32_t)(total >> 32) - (uint32_t)total;
 }
 
 struct listen_table {
@@ -41,12 +52,16 @@ struct listen_table {
   const struct abi_policy *policy;
   const struct abi_listen_entry *entries;
   struct listener *l;              /* n_listen */
+  uint64_t *total;                 /* n_listen, shared by the workers of an engine */
+  int borrowed;                    /* another worker's mapping and totals */
   uint32_t bucket[LISTEN_BUCKETS]; /* by port: index + 1 */
   uint32_t high;
 };
 
 /** Map the policy segment (fd taken over). */
 int listen_open(struct listen_table *t, int fd);
+/** The table of another worker, which outlives us, with a state of our own. 0 or -ENOMEM. */
+int listen_borrow(struct listen_table *t, const struct listen_table *of);
 void listen_close(struct listen_table *t);
 /** Read what changed. Returns the policy generation now served. */
 uint32_t listen_refresh(struct worker *w);
@@ -64,7 +79,7 @@ struct listener *listen_share(struct worker *w, struct listener *l, uint32_t has
 struct listener *listen_heir(struct worker *w, const struct abi_listen_entry *of);
 /** An app worker is dead or detached: its shares take no offers. */
 void listen_gone(struct worker *w, uint64_t worker_id);
-/** The app half of a listener's slot was hinted: armed may have changed. */
+/** The app half of a listener's slot was hinted: armed may have changed. Every worker is told. */
 void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed);
 struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen);
 /** 1 if some listener uses this port (ephemeral ports avoid it). */

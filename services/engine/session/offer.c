@@ -26,8 +26,7 @@ void offer_leave(struct session *s) {
   if (s->listener) {
     list_del(&s->waiting);
     list_init(&s->waiting);
-    s->listener->pending--;
-    s->listener->half -= s->half_open;
+    listen_count(s->listener, -1, -(int)s->half_open);
   }
   s->listener = NULL;
 }
@@ -39,11 +38,11 @@ void offer_half_open(struct worker *w, struct session *s, int half) {
   if (half) {
     w->n_half_open++;
     if (s->listener)
-      s->listener->half++;
+      listen_count(s->listener, 0, 1);
   } else {
     w->n_half_open--;
     if (s->listener)
-      s->listener->half--;
+      listen_count(s->listener, 0, -1);
   }
 }
 
@@ -53,12 +52,10 @@ void offer_wait(struct worker *w, struct session *s, struct listener *l) {
     return;
   if (s->listener) {
     list_del(&s->waiting);
-    s->listener->pending--;
-    s->listener->half -= s->half_open;
+    listen_count(s->listener, -1, -(int)s->half_open);
   }
   list_add_tail(&l->waiting, &s->waiting);
-  l->pending++;
-  l->half += s->half_open;
+  listen_count(l, 1, s->half_open);
   s->listener = l;
   d->listener_slot = l->entry.slot;
   d->listener_gen = l->entry.slot_gen;

@@ -9,6 +9,7 @@
 #include "base/bug.h"
 #include "base/fault.h"
 #include "transport.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 
@@ -66,6 +67,8 @@ int session_bind_record(struct worker *w, struct session *s, struct app_worker *
   s->gen = gen;
   if (!resume)
     session_clear_words(e, w->cfg->tx_fifo_max);
+  app_give(a, slot, w->index); /* ours already, but for adoption */
+  __atomic_store_n(&e->lane, w->index, __ATOMIC_RELEASE);
   const uint32_t *head = &session_zero_word;
   fifo_cons_init(&s->tx, &session_zero_prod, half->tx_chunk, &e->tx_head, a->v.seg_a.base, a->v.ga.arena_off,
                  a->v.ga.arena_size, ABI_CHUNK_UNIT);
@@ -224,7 +227,7 @@ void session_orphan(struct worker *w, struct session *s) {
     return;
   }
   int lingers = s->ops->lingers && s->ops->lingers(w, s);
-  if (lingers && w->n_orphans >= w->tcp.cfg.orphans_max) { /* as Linux (tcp_max_orphans): memory before manners */
+  if (lingers && w->n_orphans >= w->tcp.cfg.orphans_max / w->group->n) { /* as Linux: memory before manners */
     worker_count(w, EC_ORPHAN_LIMIT, 1);
     if (!s->shut_wr && s->ops->shutdown)
       s->ops->shutdown(w, s, w->now); /* what it has read so far was all: a FIN in front of the RST */
@@ -316,6 +319,22 @@ static void session_look_live(struct worker *w, struct session *s) {
   session_dirty(w, s);
 }
 
+/* Engine worker that a request belongs to: where the answers will come. With a port of our choice it is ours. */
+static uint32_t session_home(struct worker *w, const struct abi_request *req) {
+  struct ip_addr local = {{0}}, remote;
+  if (w->group->n == 1)
+    return 0;
+  if (req->proto != transport_tcp.proto)
+    return 0; /* what is not TCP is worker 0's: wire/flow.h */
+  if (req->local.family == 0 || be16_get(req->local.port) == 0)
+    return w->index;
+  memcpy(&remote, req->remote.ip, sizeof remote);
+  memcpy(&local, req->local.ip, sizeof local);
+  if (ip_addr_is_any(&local) && ip_source(w->ip, &remote, &local))
+    return w->index; /* which tells the app why */
+  return flow_worker(&local, be16_get(req->local.port), &remote, be16_get(req->remote.port), w->group->n);
+}
+
 /* A slot without a session: a listener, a connect that was not begun yet, or one that the app has let go of. */
 static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t slot, const struct abi_sess_app *half,
                               uint32_t gen) {
@@ -335,7 +354,13 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   if ((op != ABI_OP_CONNECT && op != ABI_OP_OPEN) || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
     return;
   struct abi_request req = half->req;
-  session_begin(w, a, slot, gen, op, &req);
+  uint32_t to = session_home(w, &req);
+  if (to == w->index) {
+    session_begin(w, a, slot, gen, op, &req);
+    return;
+  }
+  app_give(a, slot, to);
+  app_pass(w, a, slot);
 }
 
 void session_look(struct worker *w, struct app_worker *a, uint32_t slot) {

@@ -26,7 +26,7 @@ static int syn_rate_ok(struct worker *w, const struct ip_addr *src, usec_t now) 
     worker_count(w, EC_SYN_RATE, 1);
     return 0;
   }
-  *next = at + 1000000u / rate;
+  *next = at + 1000000ull * w->group->n / rate; /* its SYNs come to all workers alike */
   return 1;
 }
 
@@ -108,7 +108,7 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
     worker_count(w, EC_SYN_ACCEPT_FULL, 1);
     return 0;
   }
-  int full = l->half >= l->entry.backlog || w->n_half_open >= cfg->half_open_max;
+  int full = listen_half(l) >= l->entry.backlog || w->n_half_open >= cfg->half_open_max / w->group->n;
   if (full && cfg->syncookies == 0) {
     worker_count(w, EC_SYN_BACKLOG, 1);
     return 0;

@@ -36,12 +36,13 @@ int tcb_open(struct tcb_table *t, int fd) {
   if (!t->block || !t->tcb)
     goto fail;
   rc = -ENOMEM;
-  t->free = malloc(t->geom.n * sizeof *t->free);
-  if (!t->free)
+  t->sh = malloc(sizeof *t->sh + t->geom.n * sizeof t->sh->next[0]);
+  if (!t->sh)
     goto fail;
   rc = tcb_draw_secret(t->block);
   if (rc)
     goto fail;
+  t->sh->drawing = 0;
   tcb_recount(t);
   return 0;
 fail:
@@ -49,30 +50,42 @@ fail:
   return rc;
 }
 
+void tcb_borrow(struct tcb_table *t, const struct tcb_table *of) {
+  *t = *of;
+  t->borrowed = 1;
+}
+
 void tcb_close(struct tcb_table *t) {
-  free(t->free);
-  seg_detach(&t->seg);
+  if (!t->borrowed) {
+    free(t->sh);
+    seg_detach(&t->seg);
+  }
   *t = (struct tcb_table){.seg = {.fd = -1}};
 }
 
 void tcb_recount(struct tcb_table *t) {
-  uint32_t high = __atomic_load_n(&t->block->high, __ATOMIC_ACQUIRE);
-  t->high = high < t->geom.n ? high : (uint32_t)t->geom.n;
-  t->n_free = 0;
-  for (uint32_t i = t->high; i > 0; i--)
+  freelist_init(&t->sh->free, t->sh->next);
+  for (uint32_t i = tcb_high(t); i > 0; i--)
     if (__atomic_load_n(&t->tcb[i - 1].life, __ATOMIC_ACQUIRE) == ABI_TCB_FREE)
-      t->free[t->n_free++] = i - 1;
+      freelist_put(&t->sh->free, i - 1);
+}
+
+/* A record that was never used, ABI_SEG_NONE when there is none. */
+static uint32_t tcb_raise(struct tcb_table *t) {
+  uint32_t high = tcb_high(t);
+  do {
+    if (high >= t->geom.n)
+      return ABI_SEG_NONE;
+  } while (!__atomic_compare_exchange_n(&t->block->high, &high, high + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+  return high;
 }
 
 struct abi_tcb *tcb_get(struct tcb_table *t, uint32_t *n) {
-  if (t->n_free) {
-    *n = t->free[--t->n_free];
-  } else {
-    if (t->high >= t->geom.n)
-      return NULL;
-    *n = t->high++;
-    __atomic_store_n(&t->block->high, t->high, __ATOMIC_RELEASE);
-  }
+  *n = freelist_get(&t->sh->free);
+  if (*n == FREELIST_NONE)
+    *n = tcb_raise(t);
+  if (*n == ABI_SEG_NONE)
+    return NULL;
   struct abi_tcb *d = &t->tcb[*n];
   uint32_t gen = d->gen;
   memset(d, 0, sizeof *d); /* life stays FREE */
@@ -81,18 +94,25 @@ struct abi_tcb *tcb_get(struct tcb_table *t, uint32_t *n) {
 }
 
 void tcb_put(struct tcb_table *t, uint32_t n) {
-  t->free[t->n_free++] = n;
+  freelist_put(&t->sh->free, n);
 }
 
 int tcb_cookie_key(struct tcb_table *t, usec_t now) {
   struct abi_cookie *k = &t->block->cookie;
   if (k->gen != 0 && now - k->drawn_at < COOKIE_KEY_US)
     return 0;
-  int rc = rng_secure(k->key[(k->gen + 1) & 1], sizeof k->key[0]);
+  if (__atomic_exchange_n(&t->sh->drawing, 1, __ATOMIC_ACQUIRE)) /* another worker is at it: the last one does */
+    return __atomic_load_n(&k->gen, __ATOMIC_ACQUIRE) != 0 ? 0 : -EAGAIN;
+  int rc = 0;
+  if (k->gen != 0 && now - k->drawn_at < COOKIE_KEY_US)
+    goto out; /* it has been done meanwhile */
+  rc = rng_secure(k->key[(k->gen + 1) & 1], sizeof k->key[0]);
   if (rc)
-    return rc;
+    goto out;
   k->drawn_at = now;
   FAULT_POINT("tcb.cookie_key"); /* prefix: the last but one key is gone; what it made is over anyway */
   __atomic_store_n(&k->gen, k->gen + 1, __ATOMIC_RELEASE);
-  return 0;
+out:
+  __atomic_store_n(&t->sh->drawing, 0, __ATOMIC_RELEASE);
+  return rc;
 }

@@ -15,6 +15,7 @@
 #include "base/bits.h"
 #include "base/fault.h"
 #include "tcp/tcp_tw.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,13 +42,29 @@ int timewait_open(struct worker *w) {
     return -EPROTO;
   t->n = (uint32_t)g->n_tw;
   t->link = calloc(t->n, sizeof *t->link); /* touched as records are used */
-  if (!t->link)
+  t->free = malloc(sizeof *t->free + t->n * sizeof *t->free->next);
+  if (!t->link || !t->free)
     return -ENOMEM;
+  freelist_init(t->free, (uint32_t *)(t->free + 1));
   return hash_tab_init(&t->index, 1024);
 }
 
+int timewait_borrow(struct worker *w, const struct timewait *of) {
+  struct timewait *t = &w->timewait;
+  memset(t, 0, sizeof *t);
+  t->tw = of->tw;
+  t->n = of->n;
+  t->link = of->link;
+  t->free = of->free;
+  t->borrowed = 1;
+  return t->tw ? hash_tab_init(&t->index, 1024) : 0;
+}
+
 void timewait_close(struct timewait *t) {
-  free(t->link);
+  if (!t->borrowed) {
+    free(t->link);
+    free(t->free);
+  }
   hash_tab_fini(&t->index);
   memset(t, 0, sizeof *t);
 }
@@ -110,8 +127,7 @@ static int timewait_enter(struct worker *w, uint32_t i) {
 }
 
 static void timewait_free(struct timewait *t, uint32_t i) {
-  t->link[i].next = t->free;
-  t->free = i + 1;
+  freelist_put(t->free, i);
 }
 
 void timewait_end(struct worker *w, uint32_t i) {
@@ -124,7 +140,7 @@ void timewait_end(struct worker *w, uint32_t i) {
   timewait_free(t, i);
 }
 
-/* Full: the record that ends first goes. */
+/* Full: the one of our records that ends first goes. */
 static void timewait_evict(struct worker *w) {
   struct timewait *t = &w->timewait;
   for (uint32_t k = 0; k < TIMEWAIT_BUCKETS; k++) {
@@ -137,18 +153,19 @@ static void timewait_evict(struct worker *w) {
   }
 }
 
+/* A free record, or one that was never used; TIMEWAIT_NONE: the other workers have them all. */
 static uint32_t timewait_get(struct worker *w) {
   struct timewait *t = &w->timewait;
-  if (!t->free && t->high == t->n)
-    timewait_evict(w);
-  if (t->free) {
-    uint32_t i = t->free - 1;
-    t->free = t->link[i].next;
+  uint32_t *word = &w->tcbs.block->tw_high;
+  uint32_t i = freelist_get(t->free), high = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+  if (i != FREELIST_NONE)
     return i;
-  }
-  uint32_t i = t->high++;
-  __atomic_store_n(&w->tcbs.block->tw_high, t->high, __ATOMIC_RELEASE);
-  return i;
+  while (high < t->n)
+    if (__atomic_compare_exchange_n(word, &high, high + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+      return high;
+  timewait_evict(w);
+  i = freelist_get(t->free);
+  return i == FREELIST_NONE ? TIMEWAIT_NONE : i;
 }
 
 int timewait_take(struct worker *w, struct session *s) {
@@ -157,6 +174,8 @@ int timewait_take(struct worker *w, struct session *s) {
   if (!t->tw || d->vrf != 0)
     return 0;
   uint32_t i = timewait_get(w);
+  if (i == TIMEWAIT_NONE)
+    return 0;
   struct abi_tw *tw = &t->tw[i];
   tcp_tw_make(&w->tcp, tcp_of(s), tw);
   FAULT_POINT("timewait.filled"); /* prefix: a free record, the TCB waits */
@@ -233,20 +252,28 @@ uint32_t timewait_expire(struct worker *w) {
   return n;
 }
 
+/* The worker that segments for a record will come to. */
+static struct worker *timewait_owner(struct worker *w, const struct abi_tw *tw) {
+  struct ip_addr local, remote;
+  memcpy(&local, tw->local, sizeof local);
+  memcpy(&remote, tw->remote, sizeof remote);
+  return w->group->w[flow_worker(&local, tw->lport, &remote, tw->rport, w->group->n)];
+}
+
 uint32_t timewait_adopt(struct worker *w) {
   struct timewait *t = &w->timewait;
   uint32_t n = 0;
   if (!t->tw)
     return 0;
-  uint32_t high = __atomic_load_n(&w->tcbs.block->tw_high, __ATOMIC_ACQUIRE);
-  t->high = HS_MIN(high, t->n);
-  t->swept = w->now >> TIMEWAIT_SHIFT;
-  for (uint32_t i = t->high; i > 0; i--) {
+  uint32_t high = HS_MIN(__atomic_load_n(&w->tcbs.block->tw_high, __ATOMIC_ACQUIRE), t->n);
+  for (uint32_t k = 0; k < w->group->n; k++)
+    w->group->w[k]->timewait.swept = w->now >> TIMEWAIT_SHIFT;
+  for (uint32_t i = high; i > 0; i--) {
     struct abi_tw *tw = &t->tw[i - 1];
     int used = __atomic_load_n(&tw->life, __ATOMIC_ACQUIRE) == ABI_TW_USED;
     if (used && tw->end > w->now + w->tcp.cfg.time_wait)
       tw->end = w->now + w->tcp.cfg.time_wait; /* the setting was lowered, or the record is nonsense */
-    if (used && tw->end > w->now && timewait_enter(w, i - 1) == 0) {
+    if (used && tw->end > w->now && timewait_enter(timewait_owner(w, tw), i - 1) == 0) {
       n++;
       continue;
     }

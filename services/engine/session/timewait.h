@@ -9,6 +9,7 @@
 #define HS_ENGINE_TIMEWAIT_H
 
 #include "abi/timewait.h"
+#include "base/freelist.h"
 #include "base/hash.h"
 #include "pkt.h"
 #include "tcp/tcp.h"
@@ -26,11 +27,12 @@ struct timewait_link {
 };
 
 struct timewait {
-  struct abi_tw *tw; /* in the TCB segment; NULL: this segment has none, full TCBs wait instead */
-  uint32_t n, high;  /* records, and how many were ever used */
-  uint32_t used;
-  uint32_t free; /* list of free records below high */
-  struct timewait_link *link;
+  struct abi_tw *tw;          /* in the TCB segment; NULL: this segment has none, full TCBs wait instead */
+  uint32_t n;                 /* records */
+  uint32_t used;              /* by this worker */
+  struct freelist *free;      /* records below tw_high; shared by the workers of an engine … */
+  struct timewait_link *link; /* … as is this: a link belongs to the worker that has the record */
+  int borrowed;
   struct hash_tab index;
   uint64_t swept; /* number of the bucket that is looked at next */
   uint32_t bucket[TIMEWAIT_BUCKETS];
@@ -38,8 +40,10 @@ struct timewait {
 
 /** The table behind the TCBs of `w`, if there is one. 0 or -ENOMEM/-EPROTO. */
 int timewait_open(struct worker *w);
+/** The table of the first worker, for another: records of the same memory, found by each for itself. 0 or -ENOMEM. */
+int timewait_borrow(struct worker *w, const struct timewait *of);
 void timewait_close(struct timewait *t);
-/** Take back what a predecessor left. Returns the number. */
+/** Take back what a predecessor left, for all workers of the group. Returns the number. */
 uint32_t timewait_adopt(struct worker *w);
 /** `s` is in TIME_WAIT and nobody owns it: leave a record. 1 = done, `s` and its TCB are gone; 0 = no table. */
 int timewait_take(struct worker *w, struct session *s);

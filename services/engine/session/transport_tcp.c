@@ -12,6 +12,7 @@
 #include "transport_tcp.h"
 #include "tunables.h"
 #include "wire/cksum.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 
@@ -380,6 +381,8 @@ static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
     stride++;
   for (uint32_t i = 0; i < n; i++) {
     uint16_t port = (uint16_t)(lo + (start + (uint64_t)(*moves + i) * stride) % n);
+    if (flow_worker(&s->local, port, &s->remote, s->rport, w->group->n) != w->index)
+      continue; /* its answers would come to another worker */
     if (flow_find(w, transport_tcp.proto, &s->local, port, &s->remote, s->rport) ||
         listen_has_port(w, transport_tcp.proto, port))
       continue;
@@ -640,6 +643,11 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
   }
   if (s) {
     input_session(w, s, &seg, now);
+    return 0;
+  }
+  uint32_t to = flow_worker(&p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport, w->group->n);
+  if (HS_UNLIKELY(to != w->index)) { /* it was in fragments, or behind headers that nicio does not follow */
+    pass_packet(w, p, to);
     return 0;
   }
   if (timewait_input(w, p, &seg, &isn_floor, now))

@@ -11,6 +11,7 @@
 #include "shm/bell.h"
 #include "shm/fence.h"
 #include "transport.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -60,9 +61,23 @@ static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint
                      usec_t now) {
   struct worker *w = ctx;
   const struct transport_ops *ops = transport_of_ip(w, proto);
+  uint32_t to = proto == transport_tcp.ip_proto ? flow_worker(local, lport, remote, rport, w->group->n) : 0;
+  if (to != w->index) {
+    struct pass_error e = {.local = *local, .remote = *remote, .lport = lport, .rport = rport, .proto = proto};
+    e.seq = seq;
+    e.mtu = mtu;
+    e.kind = kind;
+    e.err = err;
+    pass_error(w, to, &e);
+    return;
+  }
   struct session *s = ops ? flow_find(w, ops->proto, local, lport, remote, rport) : NULL;
   if (s && s->ops && s->ops->icmp)
     s->ops->icmp(w, s, kind, err, mtu, seq, now);
+}
+
+void worker_icmp(struct worker *w, const struct pass_error *e) {
+  ip_error(w, e->proto, &e->local, e->lport, &e->remote, e->rport, e->seq, e->kind, e->err, e->mtu, w->now);
 }
 
 static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
@@ -89,6 +104,8 @@ static uint32_t worker_port(const struct worker *w, const char *name) {
 static int worker_config_addr(struct worker *w, uint32_t port, const struct config_addr *c) {
   struct ip_addr a;
   memcpy(a.b, c->ip, 16);
+  if (w->index != 0 && c->how != CONFIG_ADDR_GIVEN)
+    return 0; /* worker 0 learns it, and tells us */
   switch ((enum config_addr_how)c->how) {
   case CONFIG_ADDR_AUTO:
     return ip_auto6(w->ip, port, 1);
@@ -126,13 +143,17 @@ static int worker_config_ip(struct worker *w) {
   return 0;
 }
 
-int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control, usec_t (*clock)(void)) {
+int worker_init(struct worker *w, const struct config *cfg, uint32_t index, uint64_t *counters, void *control,
+                usec_t (*clock)(void)) {
   memset(w, 0, sizeof *w);
+  w->index = index;
   w->clock = clock ? clock : clock_now_us;
   w->cfg = cfg;
   w->counters = counters;
   w->tcp.counters = counters + EC_N;
   w->control = control;
+  w->group = &w->alone;
+  w->alone = (struct worker_group){.n = 1, .w = {w}};
   w->link_bell = w->link_bell_mine = -1;
   w->packet_seg.fd = w->tcbs.seg.fd = w->listeners.seg.fd = -1;
   w->now = w->clock();
@@ -162,6 +183,8 @@ int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, 
     rc = hash_tab_init(&w->flows, 1024);
   if (rc == 0)
     rc = ip_new(&w->ip, &worker_ip_ops, w, counters + EC_N + TCP_N_COUNTERS);
+  if (rc == 0 && index != 0)
+    ip_quiet(w->ip);
   for (uint32_t p = 0; rc == 0 && p < cfg->n_ports; p++) {
     static const uint8_t no_mac[6];
     rc = ip_port_set(w->ip, p, no_mac, cfg->port[p].mtu ? cfg->port[p].mtu : 1500, 0);
@@ -177,7 +200,9 @@ void worker_fini(struct worker *w) {
   listen_close(&w->listeners);
   timewait_close(&w->timewait);
   tcb_close(&w->tcbs);
-  seg_detach(&w->packet_seg);
+  if (w->index == 0)
+    seg_detach(&w->packet_seg);
+  pass_fini(&w->pass);
   ip_free(w->ip);
   mailbox_fini(&w->mail);
   free(w->tx_free);
@@ -193,18 +218,11 @@ void worker_fini(struct worker *w) {
     close(w->epfd);
 }
 
-int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
-  const char *why = "";
+/* Our share of the TX slots, and our link. */
+static int worker_open_link(struct worker *w, int bell_peer, int bell_mine) {
   w->link_bell = bell_peer;
   w->link_bell_mine = bell_mine;
-  int rc = seg_attach(&w->packet_seg, fd, ABI_SEG_PACKET, SEG_RDWR, &why);
-  if (rc == 0)
-    rc = frame_seg_open(&w->frames, &w->packet_seg, &why);
-  if (rc) {
-    log_error("engine.packet", "packet segment refused: %s (%s)", why, strerror(-rc));
-    return rc;
-  }
-  w->n_tx = (uint32_t)w->frames.geom.n_tx;
+  w->n_tx = (uint32_t)w->frames.geom.n_tx / w->group->n;
   w->tx_first = w->index * w->n_tx;
   w->tx_free = calloc(w->n_tx, sizeof *w->tx_free);
   w->tx_home = calloc(w->n_tx, 1);
@@ -214,17 +232,27 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
   struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
   if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, bell_mine, &ev))
     return -errno;
-  frame_boot(&w->frames, 1);
-  rc = frame_link_open(&w->link, &w->frames, w->index, FRAME_ENGINE);
+  int rc = frame_link_open(&w->link, &w->frames, w->index, FRAME_ENGINE);
   w->link_open = rc == 0;
   w->wake_peer = 1;
   return rc;
 }
 
-int worker_set_tcbs(struct worker *w, int fd) {
-  int rc = tcb_open(&w->tcbs, fd);
+int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
+  const char *why = "";
+  int rc = seg_attach(&w->packet_seg, fd, ABI_SEG_PACKET, SEG_RDWR, &why);
   if (rc == 0)
-    rc = timewait_open(w);
+    rc = frame_seg_open(&w->frames, &w->packet_seg, &why);
+  if (rc) {
+    log_error("engine.packet", "packet segment refused: %s (%s)", why, strerror(-rc));
+    return rc;
+  }
+  frame_boot(&w->frames, w->group->n);
+  return worker_open_link(w, bell_peer, bell_mine);
+}
+
+static int worker_transports(struct worker *w) {
+  int rc = 0;
   w->tcp_logs = calloc(WORKER_TCP_LOGS, TCP_SENT_LOG_SIZE); /* pages that no connection needs are never touched */
   if (!w->tcp_logs)
     return -ENOMEM;
@@ -233,6 +261,28 @@ int worker_set_tcbs(struct worker *w, int fd) {
     if (w->transport[i] && w->transport[i]->init)
       rc = w->transport[i]->init(w);
   return rc;
+}
+
+int worker_set_tcbs(struct worker *w, int fd) {
+  int rc = tcb_open(&w->tcbs, fd);
+  if (rc == 0)
+    rc = timewait_open(w);
+  return rc ? rc : worker_transports(w);
+}
+
+int worker_join(struct worker *w, struct worker_group *g, uint32_t index, int bell_peer, int bell_mine) {
+  const struct worker *first = g->w[0];
+  BUG_ON(w->index != index);
+  w->group = g;
+  w->frames = first->frames;
+  w->packet_seg = first->packet_seg;
+  tcb_borrow(&w->tcbs, &first->tcbs);
+  int rc = timewait_borrow(w, &first->timewait);
+  if (rc == 0)
+    rc = worker_transports(w);
+  if (rc == 0)
+    rc = listen_borrow(&w->listeners, &first->listeners);
+  return rc ? rc : worker_open_link(w, bell_peer, bell_mine);
 }
 
 int worker_add_app(struct worker *w, struct app_worker *a) {
@@ -248,22 +298,27 @@ int worker_add_app(struct worker *w, struct app_worker *a) {
 /* A connection taken over names the address that the last engine had by DHCP: it is asked for again, without the detour
  * by DISCOVER. With several such ports the server refuses what is not of its net, and the port begins anew. */
 static void worker_hint_dhcp(struct worker *w) {
-  const struct session *s = NULL;
-  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
-    s = pool_ref(&w->sessions, i);
-    if (ip_addr_is4(&s->local) && !ip_addr_is_any(&s->local) && !ip_is_local(w->ip, &s->local))
-      break;
-    s = NULL;
+  struct ip_addr had;
+  uint32_t found = 0;
+  for (uint32_t k = 0; k < w->group->n && !found; k++) {
+    const struct worker *o = w->group->w[k];
+    for (uint32_t i = pool_next(&o->sessions, 0); i != POOL_NONE && !found; i = pool_next(&o->sessions, i + 1)) {
+      had = ((const struct session *)pool_ref(&o->sessions, i))->local;
+      found = ip_addr_is4(&had) && !ip_addr_is_any(&had) && !ip_is_local(w->ip, &had);
+    }
   }
-  for (uint32_t i = 0; s != NULL && i < w->cfg->n_addrs; i++)
+  for (uint32_t i = 0; found && i < w->cfg->n_addrs; i++)
     if (w->cfg->addr[i].how == CONFIG_ADDR_DHCP)
-      (void)ip_dhcp4(w->ip, worker_port(w, w->cfg->addr[i].port), &s->local);
+      (void)ip_dhcp4(w->ip, worker_port(w, w->cfg->addr[i].port), &had);
 }
 
 int worker_adopt(struct worker *w) {
-  w->now = w->clock();
+  struct worker_group *g = w->group;
   __atomic_store_n(&w->tcbs.block->epoch, w->tcbs.block->epoch + 1, __ATOMIC_RELEASE);
-  (void)listen_refresh(w);
+  for (uint32_t k = 0; k < g->n; k++) {
+    g->w[k]->now = w->clock();
+    (void)listen_refresh(g->w[k]);
+  }
   (void)timewait_adopt(w);
   int n = 0;
   for (uint32_t i = 0; i < TRANSPORTS_MAX; i++)
@@ -272,13 +327,19 @@ int worker_adopt(struct worker *w) {
   tcb_recount(&w->tcbs);
   for (uint32_t i = 0; i < w->n_apps; i++) {
     adopt_records(w, w->app[i]);
-    app_adopt(w, w->app[i]);
+    app_recount(w->app[i]);
+    app_again(w, w->app[i]);
   }
-  offer_adopted(w);
-  session_bury(w);
+  for (uint32_t k = 0; k < g->n; k++) {
+    struct worker *o = g->w[k];
+    for (uint32_t i = 0; k != 0 && i < o->n_apps; i++)
+      app_rescan_due(o, o->app[i]);
+    offer_adopted(o);
+    session_bury(o);
+    o->offers_due = 1; /* whoever was armed all the time does not arm again */
+    o->adopted = 1;
+  }
   worker_hint_dhcp(w);
-  w->offers_due = 1; /* whoever was armed all the time does not arm again */
-  w->adopted = 1;
   return n;
 }
 
@@ -290,11 +351,21 @@ void worker_path_back(struct worker *w) {
   }
 }
 
-void worker_reset_rings(struct worker *w) {
+static void mail_reset_rings(struct worker *w, void *arg) {
+  (void)arg;
   frame_link_reset(&w->link);
   w->wake_peer = 1;
   for (uint32_t i = 0; i < w->n_apps; i++)
-    app_adopt(w, w->app[i]);
+    app_rescan_due(w, w->app[i]);
+}
+
+void worker_reset_rings(struct worker *w) {
+  for (uint32_t i = 0; i < w->n_apps; i++)
+    app_again(w, w->app[i]); /* the epoch, then everybody's rescan */
+  mail_reset_rings(w, NULL);
+  for (uint32_t k = 0; k < w->group->n; k++)
+    if (k != w->index)
+      (void)mailbox_post(&w->group->w[k]->mail, mail_reset_rings, NULL);
 }
 
 /* --- one turn --- */
@@ -319,7 +390,8 @@ static void worker_look_ports(struct worker *w) {
     (void)ip_port_set(w->ip, p, mac, mtu, (int)up);
     if (!up)
       continue;
-    ip_announce(w->ip, p, w->now);
+    if (w->index == 0)
+      ip_announce(w->ip, p, w->now);
     worker_path_back(w);
   }
 }
@@ -389,6 +461,7 @@ uint32_t worker_turn(struct worker *w) {
   for (uint32_t i = 0; i < w->n_apps; i++)
     work += app_poll(w, w->app[i]);
   work += worker_timers(w);
+  pass_learned(w);
   work += offer_due(w);
   work += session_output_due(w);
   for (uint32_t round = 0; round < WORKER_LOOP_ROUNDS && w->loop_head != w->loop_tail; round++) {

@@ -1,6 +1,7 @@
 /*
  * The engine worker: one thread that owns its connections, its IP stack, its side of one frame link and one lane of
- * every app worker. Nothing here is shared with another thread but the mailbox.
+ * every app worker. Nothing here is shared with another thread but the mailbox, and the free lists of durable records
+ * and session slots. Worker 0 alone answers ARP, ND and pings and learns addresses; the others are told (pass.h).
  */
 #ifndef HS_ENGINE_WORKER_H
 #define HS_ENGINE_WORKER_H
@@ -15,6 +16,7 @@
 #include "listen.h"
 #include "mailbox.h"
 #include "offer.h"
+#include "pass.h"
 #include "session.h"
 #include "shm/frame.h"
 #include "svc/config.h"
@@ -34,9 +36,18 @@
 #define WORKER_TX_INLINE  512u   /* payload up to this is copied behind the headers instead of referred to */
 #define WORKER_TCP_LOGS   16384u /* connections that may have much out at once; more recover more slowly */
 
+/** The workers of one engine. Set before they run; w[i]->index is i. */
+struct worker_group {
+  uint32_t n;
+  struct worker *w[ABI_LINKS_MAX];
+};
+
 struct worker {
   const struct config *cfg;
   uint32_t index;
+  struct worker_group *group; /* of one, `alone`, until worker_join */
+  struct worker_group alone;
+  struct pass pass;
   usec_t now;
   usec_t (*clock)(void); /* clock_now_us, or a simulator's */
   /* frames */
@@ -105,18 +116,26 @@ struct worker_control {
 extern const struct worker_control *worker_control;
 
 /** `counters`: EC_N + TCP_N_COUNTERS + IPC_N + UDP_N_COUNTERS values. `clock` NULL = CLOCK_MONOTONIC. 0 or -errno. */
-int worker_init(struct worker *w, const struct config *cfg, uint64_t *counters, void *control, usec_t (*clock)(void));
+int worker_init(struct worker *w, const struct config *cfg, uint32_t index, uint64_t *counters, void *control,
+                usec_t (*clock)(void));
+/** An ICMP error for one of our connections that another worker heard. */
+void worker_icmp(struct worker *w, const struct pass_error *e);
 void worker_fini(struct worker *w);
+/** `w` is worker `index` of a group of several, after worker_init: the first has its segments already, and lends them;
+ * bell_mine wakes this one. Every worker of the group is in it by now. 0 or -errno. */
+int worker_join(struct worker *w, struct worker_group *g, uint32_t index, int bell_peer, int bell_mine);
 /** Take over fds of the packet and TCB segments and the link bells. 0 or -errno/-EPROTO. */
 int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine);
 int worker_set_tcbs(struct worker *w, int fd);
 /** An app worker from the control thread. 0, -ENOSPC, -errno; on failure it stays the caller's. */
 int worker_add_app(struct worker *w, struct app_worker *a);
 struct app_worker *worker_app(struct worker *w, uint64_t id);
-/** Everything was given: take all connections back, then begin. Returns the number adopted. */
+/** Everything was given: take all connections back, for every worker of the group, then begin. By worker 0, before the
+ * others run. Returns the number adopted. */
 int worker_adopt(struct worker *w);
 /** adopt.c: records of `a` that no TCB claimed. */
 void adopt_records(struct worker *w, struct app_worker *a);
+/** Number of connections taken back, each by the worker of the group that its packets will come to. */
 int tcp_transport_adopt(struct worker *w, usec_t now);
 /** Loop until stop; the thread's main function. */
 void worker_run(struct worker *w);
@@ -124,7 +143,8 @@ void worker_run(struct worker *w);
 uint32_t worker_turn(struct worker *w);
 /** The way to the wire is whole again: handshakes do not wait for their RTO. */
 void worker_path_back(struct worker *w);
-/** Throw away everything in flight with nicio and have every app rescan: nobody notices. */
+/** Throw away everything in flight with nicio and have every app rescan: nobody notices. On worker 0's thread, which
+ * has the others do the same. */
 void worker_reset_rings(struct worker *w);
 
 /* figures.c: what is told about sessions in their records */

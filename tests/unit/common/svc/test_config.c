@@ -139,7 +139,7 @@ static const struct {
 } refusals[] = {
     {"colour: red\n", "F:1: colour: found an unknown key, allowed run-dir, log-level, nicio, engine, broker, api\n"},
     {"\nnicio:\n  rx-slot: 1\n", "F:3: nicio.rx-slot: found an unknown key"},
-    {"engine: {workers: 2}\n", "F:1: engine.workers: found 2, allowed 1: this version runs one engine worker\n"},
+    {"engine: {workers: 9}\n", "F:1: engine.workers: found 9, allowed 1 to 8\n"},
     {"nicio: {rx-slots: 1000}\n", "F:1: nicio.rx-slots: found 1000, allowed 256 to 65536, a power of two\n"},
     {"nicio: {rx-slots: [1]}\n", "found a list, allowed 256"},
     {"nicio: {rx-slots: 0x200, tx-slots: 512k}\n", "nicio.tx-slots: found 512k"},
