@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define WAITER_SPIN_POLLS  50
+#define WAITER_PAIR_POLLS  300 /* the other side of a pair answers within microseconds, or not soon */
 #define WAITER_YIELD_SLOW  300 /* µs: a yield that takes longer says that others need the core */
 #define WAITER_YIELD_PAUSE 20000
 #define WAITER_SLOW_YIELDS 2  /* in a row: a single one may be the host's doing */
@@ -274,7 +275,8 @@ int waiter_spin(struct waiter *wt) {
   if (w->home != NULL)
     home_flush(w->home);
   cut_flush(w);
-  for (int i = 0; i < WAITER_SPIN_POLLS; i++) {
+  int polls = cut_n_pairs(w) != 0 ? WAITER_PAIR_POLLS : WAITER_SPIN_POLLS;
+  for (int i = 0; i < polls; i++) {
     if (waiter_has_news(w)) {
       (void)worker_pump(w);
       if (waiter_spin_paid(wt))

@@ -259,6 +259,46 @@ class Bench:
                     getattr(p50, column).append(got["p50_us"])
             self.done(rate, p50)
 
+    # --- cut-through ---
+
+    def cut(self):
+        """Two programs of one host: under the shim on the stack's own address, and on the kernel's loopback."""
+        places = (("app", STACK4, "ours"), ("kernel", KERNEL4, "kernel"))
+        straight = os.path.join(self.build, "tests/bench/straight")
+        with Lab(self.build) as lab:
+            lab.start()
+            rate = self.figure("bulk between two programs, cut-through", "Gbit/s", "more", goal=5)
+            for _ in range(self.rounds):
+                for where, address, column in places:
+                    getattr(rate, column).append(programs.iperf3(lab, where, where, self.seconds, self.next_port(),
+                                                                 address=address))
+            self.done(rate)
+            for mode, goal, word in (("poll", 10, "both polling"), ("sleep", 5, "both sleeping")):
+                p50 = self.figure(f"64-byte ping-pong between two programs, {word}: p50", "µs", "less", goal=goal)
+                p99 = self.figure(f"64-byte ping-pong between two programs, {word}: p99", "µs", "less")
+                for _ in range(self.rounds):
+                    for where, address, column in places:
+                        got = self.straight(lab, straight, where, address, mode, "ask", 64, self.seconds, mode)
+                        getattr(p50, column).append(got["p50_us"])
+                        getattr(p99, column).append(got["p99_us"])
+                self.done(p50, p99)
+            connects = self.figure("connects between two programs, each closed at once", "k/s", "more")
+            for _ in range(self.rounds):
+                for where, address, column in places:
+                    got = self.straight(lab, straight, where, address, "sleep", "connect", self.seconds)
+                    getattr(connects, column).append(got["rate"] / 1e3)
+            connects.notes.append("goal ≥ 20: " + ("met" if statistics.median(connects.ours) >= 20 else "**missed**"))
+            self.done(connects)
+
+    def straight(self, lab, program, where, address, mode, what, *numbers):
+        port = self.next_port()
+        server = lab.spawn(where, [program, "serve", address, port, 64, mode])
+        programs.wait_listening(lab, where, port)
+        try:
+            return json.loads(lab.run(where, [program, what, address, port, *numbers], self.seconds + 20).stdout)
+        finally:
+            server.stop()
+
     # --- at rest and at the start ---
 
     def idle(self):
@@ -299,7 +339,7 @@ def link_packets(ns, interface):
     return link["rx"]["packets"] + link["tx"]["packets"]
 
 
-SECTIONS = ("startup", "idle", "bulk1500", "bulk9000", "requests", "connections", "packets", "af_xdp", "memif")
+SECTIONS = ("startup", "idle", "bulk1500", "bulk9000", "requests", "connections", "packets", "af_xdp", "memif", "cut")
 
 
 def interrupted(number, _frame):

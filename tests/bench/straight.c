@@ -1,0 +1,139 @@
+/*
+ * Two programs of one machine over one connection, for the cut-through figures of tests/bench: natively on the kernel's
+ * loopback or under the preload shim on the stack's own address.
+ *
+ *   straight serve ADDRESS PORT SIZE poll|sleep     echoes messages of SIZE bytes, one connection after the other; a
+ *                                                   connection that ends at once is only accepted and closed
+ *   straight ask ADDRESS PORT SIZE SECONDS poll|sleep
+ *   straight connect ADDRESS PORT SECONDS           connects and closes, over and over
+ *
+ * poll: recv never sleeps, both sides look again and again; sleep: blocking calls. Prints one JSON line.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SAMPLES_MAX (1u << 22)
+#define NS          1000000000ull
+
+static uint8_t buf[65536];
+static uint32_t *sample;
+
+static void die(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static uint64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
+}
+
+/** A message of n bytes. 0 at the end of the connection. */
+static int take(int fd, size_t n, int flags) {
+  size_t got = 0;
+  while (got < n) {
+    ssize_t k = recv(fd, buf + got, n - got, flags);
+    if (k < 0 && (errno == EAGAIN || errno == EINTR))
+      continue;
+    if (k <= 0)
+      return 0;
+    got += (size_t)k;
+  }
+  return 1;
+}
+
+static struct sockaddr_in address(char **argv) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[3]))};
+  if (inet_pton(AF_INET, argv[2], &a.sin_addr) != 1)
+    die("address");
+  return a;
+}
+
+static int dial(const struct sockaddr_in *a) {
+  int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (fd < 0 || connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0)
+    die("connect");
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  return fd;
+}
+
+static void serve(char **argv) {
+  struct sockaddr_in a = address(argv);
+  size_t size = (size_t)atoi(argv[4]);
+  int flags = strcmp(argv[5], "poll") == 0 ? MSG_DONTWAIT : 0, one = 1;
+  int l = socket(AF_INET, SOCK_STREAM, 0);
+  setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (size == 0 || size > sizeof(buf) || bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 512) < 0)
+    die("listen");
+  for (;;) {
+    int fd = accept(l, NULL, NULL);
+    if (fd < 0)
+      die("accept");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    while (take(fd, size, flags))
+      if (send(fd, buf, size, MSG_NOSIGNAL) != (ssize_t)size)
+        break;
+    close(fd);
+  }
+}
+
+static int by_size(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void ask(char **argv) {
+  struct sockaddr_in a = address(argv);
+  size_t size = (size_t)atoi(argv[4]);
+  uint64_t seconds = (uint64_t)atoi(argv[5]), n = 0;
+  int flags = strcmp(argv[6], "poll") == 0 ? MSG_DONTWAIT : 0;
+  int fd = dial(&a);
+  uint64_t start = now_ns(), last = start, now = start;
+  sample = calloc(SAMPLES_MAX, sizeof(*sample));
+  if (sample == NULL || size == 0 || size > sizeof(buf))
+    die("memory");
+  while (now - start < seconds * NS) {
+    if (send(fd, buf, size, 0) != (ssize_t)size || !take(fd, size, flags))
+      die("ask");
+    now = now_ns();
+    sample[n++ % SAMPLES_MAX] = (uint32_t)(now - last);
+    last = now;
+  }
+  uint32_t kept = (uint32_t)(n < SAMPLES_MAX ? n : SAMPLES_MAX);
+  qsort(sample, kept, sizeof(*sample), by_size);
+  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)n,
+         (double)n * 1e9 / (double)(now - start), sample[kept / 2] / 1e3, sample[kept / 100 * 99] / 1e3);
+}
+
+static void connects(char **argv) {
+  struct sockaddr_in a = address(argv);
+  struct linger reset = {1, 0}; /* the kernel would run out of ports: TIME_WAIT */
+  uint64_t seconds = (uint64_t)atoi(argv[4]), n = 0, start = now_ns(), now = start;
+  for (; now - start < seconds * NS; now = now_ns(), n++) {
+    int fd = dial(&a);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(fd);
+  }
+  printf("{\"connects\": %llu, \"rate\": %.0f}\n", (unsigned long long)n, (double)n * 1e9 / (double)(now - start));
+}
+
+int main(int argc, char **argv) {
+  if (argc == 6 && strcmp(argv[1], "serve") == 0)
+    serve(argv);
+  else if (argc == 7 && strcmp(argv[1], "ask") == 0)
+    ask(argv);
+  else if (argc == 5 && strcmp(argv[1], "connect") == 0)
+    connects(argv);
+  else
+    return 2;
+  return 0;
+}
