@@ -4,6 +4,12 @@
  */
 #include "tcp_int.h"
 
+/* Bytes held for lost and not sent again; after a timeout that is all behind snd_nxt, but what was SACKed. */
+static uint32_t figures_lost(const struct tcp_conn *c) {
+  uint32_t behind = c->d->snd_max - c->snd_nxt, sacked = c->board.n > 0 ? tcp_sack_above(c, c->snd_nxt) : 0;
+  return c->lost + (behind > sacked ? behind - sacked : 0);
+}
+
 void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out) {
   (void)e;
   *out = (struct abi_tcp_figures){
@@ -18,7 +24,7 @@ void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_t
       .rcv_wnd = tcp_wnd_current(c),
       .in_flight = tcp_loss_pipe(c),
       .retrans_total = c->retrans_total,
-      .lost = c->lost,
+      .lost = figures_lost(c),
       .pmtu = c->d->pmtu,
       .pacing_kbps = 0,
       .tcp_state = tcp_state(c),
@@ -62,7 +68,7 @@ void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *c, struct 
       .wscale = (uint8_t)((d->snd_wscale & 15u) | (uint32_t)d->rcv_wscale << 4),
       .advmss = d->rcv_mss,
       .ato_us = (uint32_t)e->cfg.delack,
-      .unacked = tcp_flight(c),
+      .unacked = c->d->snd_max - c->snd_una,
       .sacked = c->board.bytes,
       .rexmit = figures_rexmit(c),
       .rcv_rtt_us = c->rcv_rtt,
