@@ -477,3 +477,31 @@ uint32_t rig_state(const struct rig_sess *s) {
 int rig_eof(const struct rig_sess *s) {
   return (__atomic_load_n(&s->e->flags, __ATOMIC_ACQUIRE) & ABI_SE_PEER_FIN) && s->rx.head == s->e->fin_pos;
 }
+
+void rig_turns(struct rig *r, int turns) {
+  for (int i = 0; i < turns; i++)
+    rig_step(r, 100);
+}
+
+void rig_until(struct rig *r, struct rig_sess *s, uint32_t state) {
+  for (int i = 0; i < 60000 && rig_state(s) != state; i++)
+    rig_step(r, 100);
+  assert_int_equal(rig_state(s), state);
+}
+
+void rig_accept_at(struct rig *r, uint32_t listener, struct rig_sess *s) {
+  for (int i = 0; i < 60000; i++) {
+    if (rig_accept(&r->host[1], listener, s))
+      return;
+    rig_step(r, 100);
+  }
+  fail_msg("nothing was offered to listener %u", listener);
+}
+
+void rig_meet(struct rig *r, uint64_t seed, struct rig_sess *client) {
+  rig_open(r, seed);
+  rig_listen(&r->host[1], 0, 80, 4, 1);
+  rig_turns(r, 2);
+  rig_connect(&r->host[0], client, 0, 1, 80, 4);
+  rig_until(r, client, ABI_SESS_READY);
+}

@@ -103,4 +103,13 @@ void rig_want(struct rig_sess *s, uint32_t bits);
 uint32_t rig_state(const struct rig_sess *s);
 int rig_eof(const struct rig_sess *s);
 
+/** Time goes on by so many turns of 100 µs. */
+void rig_turns(struct rig *r, int turns);
+/** Turns until a session of either host is in this state (enum abi_sess_state); fails the test after 6 s. */
+void rig_until(struct rig *r, struct rig_sess *s, uint32_t state);
+/** Turns until host 1 is offered a connection at this listener, and takes it; fails the test after 6 s. */
+void rig_accept_at(struct rig *r, uint32_t listener, struct rig_sess *s);
+/** Opens the rig; host 1 listens at slot 0, port 80, armed; host 0 has connected to it from slot 0. */
+void rig_meet(struct rig *r, uint64_t seed, struct rig_sess *client);
+
 #endif

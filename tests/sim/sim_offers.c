@@ -13,26 +13,6 @@
 
 static struct rig r;
 
-static void run(int turns) {
-  for (int i = 0; i < turns; i++)
-    rig_step(&r, 100);
-}
-
-static void until_state(struct rig_sess *s, uint32_t state) {
-  for (int i = 0; i < 30000 && rig_state(s) != state; i++)
-    rig_step(&r, 100);
-  assert_int_equal(rig_state(s), state);
-}
-
-static void accept_at(uint32_t listener, struct rig_sess *s) {
-  for (int i = 0; i < 3000; i++) {
-    if (rig_accept(&r.host[1], listener, s))
-      return;
-    rig_step(&r, 100);
-  }
-  fail_msg("nothing was offered to listener %u", listener);
-}
-
 static struct abi_listen_entry *entry(uint32_t i) {
   return (struct abi_listen_entry *)seg_at(&r.host[1].policy, 4096, 16 * sizeof(struct abi_listen_entry)) + i;
 }
@@ -62,19 +42,15 @@ static void read_exactly(struct rig_sess *s, const char *what) {
 static void test_listener_goes_other_share(void **state) {
   (void)state;
   struct rig_sess c, s;
-  rig_open(&r, 1);
-  rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
-  rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
+  rig_meet(&r, 1, &c);
   assert_int_equal(rig_write(&c, "hello", 5), 5);
-  run(50);
+  rig_turns(&r, 50);
   rig_listen(&r.host[1], 1, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   unlisten(0, 0, 0);
   assert_int_equal(r.host[1].w.listeners.l[0].pending, 0);
   assert_int_equal(r.host[1].w.listeners.l[1].pending, 1);
-  accept_at(1, &s);
+  rig_accept_at(&r, 1, &s);
   read_exactly(&s, "hello");
   assert_int_equal(rig_write(&c, " world", 6), 6);
   read_exactly(&s, " world");
@@ -102,15 +78,11 @@ static void test_move_cut_off(void **state) {
                                        "session.listener"};
   for (volatile size_t i = 0; i < sizeof points / sizeof *points; i++) {
     static struct rig_sess c, s;
-    rig_open(&r, 9);
-    rig_listen(&r.host[1], 0, 80, 4, 1);
-    run(2);
-    rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-    until_state(&c, ABI_SESS_READY);
+    rig_meet(&r, 9, &c);
     assert_int_equal(rig_write(&c, "hello", 5), 5);
-    run(50);
+    rig_turns(&r, 50);
     rig_listen(&r.host[1], 1, 80, 4, 1);
-    run(2);
+    rig_turns(&r, 2);
     fault_set_hook(die_here, NULL);
     assert_int_equal(fault_arm(points[i], 1, FAULT_HOOK), 0);
     if (setjmp(died) == 0) {
@@ -120,7 +92,7 @@ static void test_move_cut_off(void **state) {
     fault_disarm();
     rig_engine_kill(&r.host[1]);
     rig_engine_start(&r.host[1]);
-    accept_at(1, &s);
+    rig_accept_at(&r, 1, &s);
     read_exactly(&s, "hello");
     assert_int_equal(rig_accept(&r.host[1], 0, &s), 0);
     assert_int_equal(r.host[1].w.app[0]->n_sessions, 1);
@@ -134,19 +106,15 @@ static void test_move_cut_off(void **state) {
 static void test_disarmed(void **state) {
   (void)state;
   struct rig_sess c, s;
-  rig_open(&r, 2);
-  rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
-  rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  run(20);
+  rig_meet(&r, 2, &c);
+  rig_turns(&r, 20);
   rig_listen(&r.host[1], 1, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   __atomic_store_n(&worker_view_app(&r.host[1].view, 0)->listen_armed, 0, __ATOMIC_RELEASE);
   rig_hint(&r.host[1], 0);
-  run(5);
+  rig_turns(&r, 5);
   assert_int_equal(rig_accept(&r.host[1], 0, &s), 0);
-  accept_at(1, &s);
+  rig_accept_at(&r, 1, &s);
   assert_int_equal(rig_write(&c, "x", 1), 1);
   read_exactly(&s, "x");
   rig_close(&r);
@@ -159,20 +127,20 @@ static void test_listener_goes_alone(void **state) {
     struct rig_sess c, s;
     rig_open(&r, 3);
     rig_listen(&r.host[1], 0, 80, 4, armed);
-    run(2);
+    rig_turns(&r, 2);
     rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-    until_state(&c, ABI_SESS_READY);
-    run(20);
+    rig_until(&r, &c, ABI_SESS_READY);
+    rig_turns(&r, 20);
     struct abi_sess_app *a = worker_view_app(&r.host[1].view, 1);
     a->gen = 1;
     a->listen_armed = 1;
     __atomic_store_n(&a->op, ABI_OP_LISTEN, __ATOMIC_RELEASE);
     r.host[1].view.app->slots_high = 2;
     unlisten(0, 1, 81); /* the entry is another listener's now */
-    run(20);
+    rig_turns(&r, 20);
     assert_int_equal(rig_accept(&r.host[1], 1, &s), 0);
     assert_int_equal(r.host[1].w.listeners.l[0].pending, 0);
-    until_state(&c, ABI_SESS_CLOSED);
+    rig_until(&r, &c, ABI_SESS_CLOSED);
     assert_int_equal(c.e->error, 104); /* ECONNRESET */
     rig_close(&r);
   }
@@ -184,24 +152,24 @@ static void test_slot_becomes_free(void **state) {
   static struct rig_sess c[33], s[33];
   rig_open(&r, 4);
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   for (uint32_t i = 0; i < 33; i++) { /* the rig's geometry has 32 engine slots */
     if (i == 32) {                    /* its app slots are as many: one is used anew */
       rig_want(&c[0], ABI_WANT_CLOSE | ABI_WANT_ABORT);
-      run(5);
+      rig_turns(&r, 5);
       rig_connect(&r.host[0], &c[32], 0, 2, 80, 4);
     } else {
       rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
     }
-    until_state(&c[i], ABI_SESS_READY);
+    rig_until(&r, &c[i], ABI_SESS_READY);
     if (i < 32)
-      accept_at(0, &s[i]);
+      rig_accept_at(&r, 0, &s[i]);
   }
-  run(500);
+  rig_turns(&r, 500);
   assert_true(r.host[1].counters[EC_ACCEPT_NO_SLOT] > 0);
   assert_int_equal(rig_accept(&r.host[1], 0, &s[32]), 0);
   rig_want(&s[0], ABI_WANT_CLOSE | ABI_WANT_FREED);
-  accept_at(0, &s[32]);
+  rig_accept_at(&r, 0, &s[32]);
   rig_close(&r);
 }
 
@@ -217,21 +185,21 @@ static void test_silent_client(void **state) {
     static struct rig_sess c, s;
     rig_open(&r, 5);
     rig_listen(&r.host[1], 0, 80, 4, 1);
-    run(2);
+    rig_turns(&r, 2);
     rig_connect(&r.host[0], &c, 0, 1, 80, 4);
     fault_set_hook(die_here, NULL);
     assert_int_equal(fault_arm(points[i], 1, FAULT_HOOK), 0);
     if (setjmp(died) == 0) {
-      run(1000);
+      rig_turns(&r, 1000);
       fail_msg("%s was never passed", points[i]);
     }
     fault_disarm();
     rig_engine_kill(&r.host[1]);
     rig_engine_start(&r.host[1]);
-    until_state(&c, ABI_SESS_READY);
-    accept_at(0, &s);
+    rig_until(&r, &c, ABI_SESS_READY);
+    rig_accept_at(&r, 0, &s);
     assert_int_equal(r.host[1].w.listeners.l[0].pending, 1);
-    run(5);
+    rig_turns(&r, 5);
     assert_int_equal(r.host[1].w.listeners.l[0].pending, 0);
     rig_close(&r);
   }
@@ -241,16 +209,12 @@ static void test_silent_client(void **state) {
 static void test_accepted_while_down(void **state) {
   (void)state;
   struct rig_sess c, s;
-  rig_open(&r, 6);
-  rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
-  rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  run(20);
+  rig_meet(&r, 6, &c);
+  rig_turns(&r, 20);
   rig_engine_kill(&r.host[1]);
   assert_int_equal(rig_accept(&r.host[1], 0, &s), 1);
   rig_engine_start(&r.host[1]);
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(rig_state(&s), ABI_SESS_READY);
   assert_int_equal(r.host[1].w.listeners.l[0].pending, 0);
   rig_close(&r);
@@ -262,13 +226,13 @@ static void test_orphan_limit(void **state) {
   rig_open(&r, 7);
   r.host[0].cfg.tcp.orphans_max = r.host[0].w.tcp.cfg.orphans_max = 2;
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   for (uint32_t i = 0; i < 3; i++) {
     rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
-    until_state(&c[i], ABI_SESS_READY);
-    accept_at(0, &s[i]);
+    rig_until(&r, &c[i], ABI_SESS_READY);
+    rig_accept_at(&r, 0, &s[i]);
     rig_want(&c[i], ABI_WANT_CLOSE); /* the server does not close: FIN_WAIT_2 */
-    run(50);
+    rig_turns(&r, 50);
     assert_int_equal(r.host[0].w.n_orphans, i < 2 ? i + 1 : 2);
   }
   assert_true(rig_eof(&s[0]) && rig_eof(&s[1]) && s[0].e->error == 0);
@@ -277,7 +241,7 @@ static void test_orphan_limit(void **state) {
   rig_engine_start(&r.host[0]);
   assert_int_equal(r.host[0].w.n_orphans, 2);
   rig_want(&s[0], ABI_WANT_CLOSE); /* TIME_WAIT is no orphan */
-  run(50);
+  rig_turns(&r, 50);
   assert_int_equal(r.host[0].w.n_orphans, 1);
   rig_close(&r);
 }
@@ -289,18 +253,18 @@ static void test_lie_frees_all(void **state) {
   rig_open(&r, 8);
   r.host[0].may_lie = 1;
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   assert_int_equal(rig_write(&s, "unread", 6), 6);
-  run(50);
+  rig_turns(&r, 50);
   rig_want(&s, ABI_WANT_CLOSE | ABI_WANT_ABORT);
-  until_state(&c, ABI_SESS_CLOSED);
+  rig_until(&r, &c, ABI_SESS_CLOSED);
   assert_int_equal(r.host[0].w.sessions.n_used, 1);
   r.host[0].view.app->lane[0].to_engine.tail += 1u << 20;
   assert_int_equal(bell_ring_service(r.host[0].doorbell), 0);
-  run(50);
+  rig_turns(&r, 50);
   assert_non_null(r.host[0].lied);
   assert_int_equal(r.host[0].w.sessions.n_used, 0);
   rig_close(&r);

@@ -12,26 +12,6 @@
 
 static struct rig r;
 
-static void run(int turns) {
-  for (int i = 0; i < turns; i++)
-    rig_step(&r, 100);
-}
-
-static void until_state(struct rig_sess *s, uint32_t state) {
-  for (int i = 0; i < 60000 && rig_state(s) != state; i++)
-    rig_step(&r, 100);
-  assert_int_equal(rig_state(s), state);
-}
-
-static void accept_at(uint32_t listener, struct rig_sess *s) {
-  for (int i = 0; i < 60000; i++) {
-    if (rig_accept(&r.host[1], listener, s))
-      return;
-    rig_step(&r, 100);
-  }
-  fail_msg("nothing was offered to listener %u", listener);
-}
-
 static uint64_t count(int host, enum engine_counter c) {
   return r.host[host].counters[c];
 }
@@ -43,7 +23,7 @@ static uint64_t tcp_count(int host, enum tcp_counter c) {
 static void open_server(uint64_t seed, uint32_t backlog) {
   rig_open(&r, seed);
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   struct abi_listen_entry *le = seg_at(&r.host[1].policy, 4096, sizeof *le);
   le->gen += 1;
   le->backlog = backlog;
@@ -97,8 +77,8 @@ static void test_cookie_connects(void **state) {
   open_server(1, 8);
   server()->syncookies = 2;
   rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   assert_int_equal(tcp_count(1, TCP_C_cookies_sent), 1);
   assert_int_equal(tcp_count(1, TCP_C_cookies_ok), 1);
   const struct abi_tcb *d = &r.host[1].w.tcbs.tcb[s.e->tcb];
@@ -116,19 +96,19 @@ static void test_cookie_outlives_engine(void **state) {
   struct rig_sess c, s;
   open_server(2, 8);
   rig_connect(&r.host[0], &c, 1, 1, 80, 4); /* neighbours get known */
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
-  run(20);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
+  rig_turns(&r, 20);
   server()->syncookies = 2;
   rig_connect(&r.host[0], &c, 0, 1, 80, 4);
   for (int i = 0; i < 1000 && tcp_count(1, TCP_C_cookies_sent) == 0; i++)
     rig_step(&r, 100);
   assert_int_equal(r.host[1].w.sessions.n_used, 1);
   rig_engine_kill(&r.host[1]);
-  run(20);
+  rig_turns(&r, 20);
   rig_engine_start(&r.host[1]);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   talk(&c, &s, "there");
   talk(&s, &c, "and back");
   assert_int_equal(tcp_count(1, TCP_C_cookies_ok), 1);
@@ -141,14 +121,14 @@ static void test_flood(void **state) {
   struct rig_sess c, s, c2, s2;
   open_server(3, 8);
   rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   for (uint16_t i = 0; i < 300; i++) {
     forge((uint8_t)(100 + i % 50), (uint16_t)(2000 + i));
     if (i % 20 == 0)
-      run(1);
+      rig_turns(&r, 1);
   }
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(listener()->half, 8);
   assert_int_equal(listener()->pending, 8);
   assert_int_equal(r.host[1].w.n_half_open, 8);
@@ -156,8 +136,8 @@ static void test_flood(void **state) {
   talk(&c, &s, "unharmed");
   talk(&s, &c, "both ways");
   rig_connect(&r.host[0], &c2, 1, 1, 80, 4);
-  until_state(&c2, ABI_SESS_READY);
-  accept_at(0, &s2);
+  rig_until(&r, &c2, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s2);
   talk(&c2, &s2, "came in by a cookie");
   assert_int_equal(tcp_count(1, TCP_C_cookies_ok), 1);
   r.host[1].w.tcp.cfg.synack_retries = 1;
@@ -174,7 +154,7 @@ static void test_flood_without_cookies(void **state) {
   server()->syncookies = 0;
   for (uint16_t i = 0; i < 30; i++)
     forge(100, (uint16_t)(2000 + i));
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(count(1, EC_SYN_BACKLOG), 22);
   assert_int_equal(tcp_count(1, TCP_C_cookies_sent), 0);
   rig_close(&r);
@@ -186,7 +166,7 @@ static void test_half_open_limit_of_all(void **state) {
   server()->half_open_max = 5;
   for (uint16_t i = 0; i < 20; i++)
     forge(100, (uint16_t)(2000 + i));
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(r.host[1].w.n_half_open, 5);
   assert_int_equal(tcp_count(1, TCP_C_cookies_sent), 15);
   rig_close(&r);
@@ -199,14 +179,14 @@ static void test_rate_per_source(void **state) {
   for (uint16_t i = 0; i < 40; i++)
     forge(100, (uint16_t)(2000 + i));
   forge(101, 2000); /* somebody else */
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(count(1, EC_SYN_RATE), 29); /* a second's worth at once, and the one that fills it */
   assert_int_equal(r.host[1].w.n_half_open, 12);
   for (int i = 0; i < 10; i++)
     rig_step(&r, 100000); /* a second: ten more */
   for (uint16_t i = 0; i < 20; i++)
     forge(100, (uint16_t)(3000 + i));
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(count(1, EC_SYN_RATE), 39);
   rig_close(&r);
 }
@@ -218,19 +198,19 @@ static void test_accept_queue(void **state) {
   open_server(7, 2);
   for (uint32_t i = 0; i < 3; i++) {
     rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
-    until_state(&c[i], ABI_SESS_READY);
-    run(20);
+    rig_until(&r, &c[i], ABI_SESS_READY);
+    rig_turns(&r, 20);
   }
   assert_int_equal(listen_ready(listener()), 3);
   rig_connect(&r.host[0], &c[3], 3, 1, 80, 4);
-  run(2000);
+  rig_turns(&r, 2000);
   assert_int_equal(rig_state(&c[3]), ABI_SESS_CONNECTING);
   assert_int_equal(count(1, EC_SYN_ACCEPT_FULL), 1);
-  accept_at(0, &s[0]);
-  until_state(&c[3], ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s[0]);
+  rig_until(&r, &c[3], ABI_SESS_READY);
   for (uint32_t i = 1; i < 4; i++)
-    accept_at(0, &s[i]);
-  run(20);
+    rig_accept_at(&r, 0, &s[i]);
+  rig_turns(&r, 20);
   assert_int_equal(listener()->pending, 0);
   rig_close(&r);
 }
@@ -243,11 +223,11 @@ static void overflow(uint8_t reset) {
   server()->abort_on_overflow = reset;
   struct rig_sess first;
   rig_connect(&r.host[0], &first, 10, 1, 80, 4); /* neighbours get known */
-  until_state(&first, ABI_SESS_READY);
-  accept_at(0, &s[0]);
+  rig_until(&r, &first, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s[0]);
   for (uint32_t i = 0; i < 6; i++)
     rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
-  run(100);
+  rig_turns(&r, 100);
   assert_int_equal(listen_ready(listener()), 3);
   assert_true(count(1, EC_ACCEPT_OVERFLOW) >= 3);
   uint32_t alive = 0;
@@ -258,7 +238,7 @@ static void overflow(uint8_t reset) {
     if (rig_state(&c[i]) == ABI_SESS_READY)
       assert_int_equal(rig_write(&c[i], "x", 1), 1);
   for (uint32_t i = 0; i < alive; i++)
-    accept_at(0, &s[i]);
+    rig_accept_at(&r, 0, &s[i]);
   char b[2];
   for (uint32_t i = 0; i < alive; i++) {
     int turns = 0;
@@ -285,7 +265,7 @@ static void test_counts_adopted(void **state) {
   open_server(9, 8);
   for (uint16_t i = 0; i < 5; i++)
     forge(100, (uint16_t)(2000 + i));
-  run(20);
+  rig_turns(&r, 20);
   assert_int_equal(listener()->half, 5);
   rig_engine_kill(&r.host[1]);
   rig_engine_start(&r.host[1]);

@@ -10,26 +10,6 @@
 
 static struct rig r;
 
-static void run(int turns) {
-  for (int i = 0; i < turns; i++)
-    rig_step(&r, 100);
-}
-
-static void until_state(struct rig_sess *s, uint32_t state) {
-  for (int i = 0; i < 60000 && rig_state(s) != state; i++)
-    rig_step(&r, 100);
-  assert_int_equal(rig_state(s), state);
-}
-
-static void accept_at(uint32_t listener, struct rig_sess *s) {
-  for (int i = 0; i < 3000; i++) {
-    if (rig_accept(&r.host[1], listener, s))
-      return;
-    rig_step(&r, 100);
-  }
-  fail_msg("nothing was offered to listener %u", listener);
-}
-
 static void let_go(struct rig_sess *s) {
   rig_want(s, ABI_WANT_CLOSE | ABI_WANT_FREED);
 }
@@ -38,22 +18,22 @@ static void let_go(struct rig_sess *s) {
 static void short_life(uint32_t slot, uint32_t gen) {
   struct rig_sess c, s;
   rig_connect(&r.host[0], &c, slot, gen, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   rig_want(&c, ABI_WANT_CLOSE);
   for (int i = 0; i < 3000 && !rig_eof(&s); i++)
     rig_step(&r, 100);
   let_go(&s);
-  until_state(&c, ABI_SESS_CLOSED);
-  until_state(&s, ABI_SESS_CLOSED);
-  run(20);
+  rig_until(&r, &c, ABI_SESS_CLOSED);
+  rig_until(&r, &s, ABI_SESS_CLOSED);
+  rig_turns(&r, 20);
 }
 
 static void open_with_listener(uint64_t seed) {
   rig_time_waits = 16;
   rig_open(&r, seed);
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
 }
 
 static uint64_t count(int host, enum engine_counter c) {
@@ -104,13 +84,13 @@ static void test_full_oldest_goes(void **state) {
   rig_time_waits = 4;
   rig_open(&r, 3);
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   uint16_t first = 0;
   for (uint32_t i = 0; i < 6; i++) {
     short_life(i, 1);
     if (i == 0)
       first = r.host[0].w.timewait.tw[0].lport;
-    run(6000); /* another bucket */
+    rig_turns(&r, 6000); /* another bucket */
     if (i < 4)
       continue;
     assert_true(r.host[0].w.timewait.used <= 4);
@@ -125,7 +105,7 @@ static void test_full_counts(void **state) {
   rig_time_waits = 3;
   rig_open(&r, 4);
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   for (uint32_t i = 0; i < 5; i++)
     short_life(i, 1);
   assert_int_equal(r.host[0].w.timewait.used, 3);
@@ -140,18 +120,18 @@ static void test_connect_takes_over(void **state) {
   rig_open(&r, 5);
   r.host[0].cfg.port_lo = r.host[0].cfg.port_hi = 40000;
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   short_life(0, 1);
   struct rig_sess c, s;
   seq32_t old = r.host[0].w.timewait.tw[0].snd_nxt;
   rig_connect(&r.host[0], &c, 1, 1, 80, 4);
-  until_state(&c, ABI_SESS_CLOSED);
+  rig_until(&r, &c, ABI_SESS_CLOSED);
   assert_int_equal(c.e->error, 99); /* EADDRNOTAVAIL */
   for (int i = 0; i < 11; i++)
     rig_step(&r, 100000);
   rig_connect(&r.host[0], &c, 2, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   assert_int_equal(count(0, EC_TW_REUSED), 1);
   assert_int_equal(r.host[0].w.timewait.used, 0);
   assert_true(seq_gt(r.host[0].w.tcbs.tcb[c.e->tcb].iss, old));
@@ -165,22 +145,22 @@ static void test_syn_takes_over(void **state) {
   rig_open(&r, 6);
   r.host[0].cfg.port_lo = r.host[0].cfg.port_hi = 40000;
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   struct rig_sess c, s;
   rig_connect(&r.host[0], &c, 0, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   let_go(&s);
   for (int i = 0; i < 3000 && !rig_eof(&c); i++)
     rig_step(&r, 100);
   rig_want(&c, ABI_WANT_CLOSE);
-  until_state(&c, ABI_SESS_CLOSED);
-  run(50);
+  rig_until(&r, &c, ABI_SESS_CLOSED);
+  rig_turns(&r, 50);
   assert_int_equal(r.host[1].w.timewait.used, 1);
   seq32_t old = r.host[1].w.timewait.tw[0].snd_nxt;
   rig_connect(&r.host[0], &c, 1, 1, 80, 4);
-  until_state(&c, ABI_SESS_READY);
-  accept_at(0, &s);
+  rig_until(&r, &c, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s);
   assert_int_equal(count(1, EC_TW_REUSED), 1);
   assert_int_equal(r.host[1].w.timewait.used, 0);
   assert_true(seq_gt(r.host[1].w.tcbs.tcb[s.e->tcb].iss, old));
@@ -194,12 +174,12 @@ static void test_ports_all_used(void **state) {
   r.host[0].cfg.port_lo = 50000;
   r.host[0].cfg.port_hi = 50007;
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  run(2);
+  rig_turns(&r, 2);
   static struct rig_sess c[9];
   uint32_t seen = 0;
   for (uint32_t i = 0; i < 9; i++) {
     rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
-    until_state(&c[i], i < 8 ? ABI_SESS_READY : ABI_SESS_CLOSED);
+    rig_until(&r, &c[i], i < 8 ? ABI_SESS_READY : ABI_SESS_CLOSED);
     if (i < 8)
       seen |= 1u << (be16_get(c[i].e->local.port) - 50000);
   }
@@ -218,12 +198,12 @@ static void test_connect_while_nicio_dies(void **state) {
   short_life(0, 1);
   r.loss = 1;
   rig_connect(&r.host[0], &c, 1, 1, 80, 4);
-  run(5);
+  rig_turns(&r, 5);
   assert_int_equal(rig_state(&c), ABI_SESS_CONNECTING);
   r.loss = 0;
   rig_nicio_restart(&r.host[0]);
   usec_t began = rig_now();
-  until_state(&c, ABI_SESS_READY);
+  rig_until(&r, &c, ABI_SESS_READY);
   assert_true(rig_now() - began < 20000);
   rig_close(&r);
 }
@@ -235,17 +215,17 @@ static void test_connect_without_frame(void **state) {
   short_life(0, 1);
   struct rig_sess c;
   struct worker *w = &r.host[0].w;
-  run(50); /* all are home */
+  rig_turns(&r, 50); /* all are home */
   uint32_t frames = w->n_tx_free;
   w->n_tx_free = 0;
   rig_connect(&r.host[0], &c, 1, 1, 80, 4);
-  run(2);
+  rig_turns(&r, 2);
   assert_true(tcp_count(0, TCP_C_send_failed) > 0);
   assert_int_equal(rig_state(&c), ABI_SESS_CONNECTING);
   w->n_tx_free = frames;
   session_unstarve(w);
   usec_t began = rig_now();
-  until_state(&c, ABI_SESS_READY);
+  rig_until(&r, &c, ABI_SESS_READY);
   assert_true(rig_now() - began < 20000);
   rig_close(&r);
 }
