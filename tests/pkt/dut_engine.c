@@ -337,7 +337,7 @@ static int engine_state(uint16_t dut_port, uint16_t peer_port) {
   struct worker *w = &rig->host[0].w;
   const struct tcb_table *t = &w->tcbs;
   struct ip_addr local, remote;
-  for (uint32_t i = 0; i < t->high; i++) {
+  for (uint32_t i = 0; i < tcb_high(t); i++) {
     const struct abi_tcb *d = &t->tcb[i];
     if (d->life == ABI_TCB_USED && d->remote.port.raw == be16_from(peer_port).raw &&
         d->local.port.raw == be16_from(dut_port).raw)
