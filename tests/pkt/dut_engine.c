@@ -5,7 +5,7 @@
  */
 #include "pkt.h"
 
-#include "engine_rig.h"
+#include "sim/engine_rig.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 #define DUT_QUEUE    256u
 #define LISTEN_SLOT  1u
 #define CONNECT_SLOT 8u
+#define LONG_WAIT    60000000u /* µs */
 
 struct out_frame {
   uint8_t *bytes;
@@ -178,7 +179,9 @@ static void engine_inject(const uint8_t *f, uint32_t len) {
 static void advance(usec_t until) {
   const struct worker *w = &rig->host[0].w;
   usec_t now = rig_now(), to = timer_next(&w->wheel);
-  if (w->ip_next && w->ip_next < to)
+  if (until - now > LONG_WAIT) /* hours of silence: the IP room's housekeeping may be late */
+    to = to < now + LONG_WAIT ? to : now + LONG_WAIT;
+  else if (w->ip_next && w->ip_next < to)
     to = w->ip_next;
   if (to <= now)
     to = now + 100;

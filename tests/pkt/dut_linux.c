@@ -14,10 +14,12 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,6 +75,16 @@ static const struct {
     {NULL, "ipv4/tcp_challenge_ack_limit", "2147483647"},
 };
 
+/* A command line, to its end. 0, or -EIO. */
+static int command(const char *line) {
+  char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)line, NULL};
+  pid_t pid;
+  int status = 0, rc = posix_spawnp(&pid, "sh", NULL, NULL, argv, environ);
+  if (rc)
+    return -rc;
+  return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -EIO;
+}
+
 static int linux_set(const char *key, const char *val) {
   char text[64];
   if (!strcmp(key, "rmem")) {
@@ -80,7 +92,7 @@ static int linux_set(const char *key, const char *val) {
     return sysctl_write("ipv4/tcp_rmem", text);
   }
   if (!strcmp(key, "mtu")) {
-    struct ifreq ifr = {.ifr_name = "tap0", .ifr_mtu = atoi(val)};
+    struct ifreq ifr = {.ifr_name = "tap0", .ifr_mtu = (int)strtol(val, NULL, 10)};
     int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = ioctl(s, SIOCSIFMTU, &ifr);
     close(s);
     return rc;
@@ -89,8 +101,10 @@ static int linux_set(const char *key, const char *val) {
     cc_name = strcmp(val, "newreno") ? val : "reno";
     return 0;
   }
+  if (!strcmp(key, "ecn")) /* ours: 0 off, 1 passive, 2 on; Linux: 0, 2, 1 */
+    val = *val == '1' ? "2" : *val == '2' ? "1" : "0";
   if (!strcmp(key, "fin_wait2")) {
-    snprintf(text, sizeof text, "%d", atoi(val) / 1000);
+    snprintf(text, sizeof text, "%d", (int)strtol(val, NULL, 10) / 1000);
     val = text;
   }
   for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -114,11 +128,10 @@ static int make_net(void) {
   (void)sysctl_write("ipv6/conf/tap0/accept_dad", "0");
   (void)sysctl_write("ipv6/conf/tap0/router_solicitations", "0");
   (void)sysctl_write("ipv6/conf/tap0/addr_gen_mode", "1");
-  int rc = system("ip link set lo up && ip link set tap0 address 02:00:00:00:00:01 && ip addr add 10.0.0.1/24 dev tap0 "
-                  "&& ip -6 addr add fd00::1/64 dev tap0 nodad && ip link set tap0 up && "
-                  "ip neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev tap0 nud permanent && "
-                  "ip -6 neigh replace fd00::2 lladdr 02:00:00:00:00:02 dev tap0 nud permanent");
-  return rc ? -EIO : 0;
+  return command("ip link set lo up && ip link set tap0 address 02:00:00:00:00:01 && ip addr add 10.0.0.1/24 dev tap0 "
+                 "&& ip -6 addr add fd00::1/64 dev tap0 nodad && ip link set tap0 up && "
+                 "ip neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev tap0 nud permanent && "
+                 "ip -6 neigh replace fd00::2 lladdr 02:00:00:00:00:02 dev tap0 nud permanent");
 }
 
 static int linux_open(const struct pkt_case *c, const struct pkt_addr *a) {
@@ -135,8 +148,6 @@ static int linux_open(const struct pkt_case *c, const struct pkt_addr *a) {
       fprintf(stderr, "sysctl %s: refused\n", keys[i].path);
   if (rc == 0)
     rc = linux_set("mtu", "1500");
-  if (rc == 0) /* what ICMP taught the case before */
-    (void)!system("ip route flush cache 2>/dev/null; ip -6 route flush cache 2>/dev/null");
   for (unsigned i = 0; rc == 0 && i < c->n_sets; i++) {
     rc = linux_set(c->set[i].key, c->set[i].val);
     if (rc)
@@ -157,6 +168,11 @@ static void linux_close(void) {
     close(listener);
   while (read(tap, f, sizeof f) > 0)
     ;
+  int icmp = 0; /* what it taught the routes is forgotten before the next case */
+  for (unsigned i = 0; i < cur->n; i++)
+    icmp |= cur->line[i].verb == PKT_ICMP;
+  if (icmp)
+    (void)command("ip route flush cache; ip -6 route flush cache");
 }
 
 static void linux_inject(const uint8_t *f, uint32_t len) {

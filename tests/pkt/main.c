@@ -205,7 +205,7 @@ static int options(int argc, char **argv) {
     else if (!strcmp(argv[i], "--only") && i + 1 < argc)
       cli.only = argv[++i];
     else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
-      cli.jobs = atoi(argv[++i]);
+      cli.jobs = (int)strtol(argv[++i], NULL, 10);
     else
       return -1;
   }

@@ -253,7 +253,7 @@ static int word_of(struct reader *r, struct pkt_line *l) {
   const char *w = next(r);
   if (!w || strlen(w) >= sizeof l->word)
     return bad(r, "a word is missing");
-  strcpy(l->word, w);
+  snprintf(l->word, sizeof l->word, "%s", w);
   return 0;
 }
 
@@ -392,8 +392,8 @@ static int case_word(struct reader *r) {
     c->set[c->n_sets % PKT_SETS].linux_only = w[3] == '_';
     if (r->n != 3 || c->n_sets == PKT_SETS || strlen(r->tok[1]) > 23 || strlen(r->tok[2]) > 23)
       return bad(r, "set KEY VALUE, set_linux KEY VALUE");
-    strcpy(c->set[c->n_sets].key, r->tok[1]);
-    strcpy(c->set[c->n_sets++].val, r->tok[2]);
+    snprintf(c->set[c->n_sets].key, sizeof c->set[0].key, "%s", r->tok[1]);
+    snprintf(c->set[c->n_sets++].val, sizeof c->set[0].val, "%s", r->tok[2]);
   } else if (!strcmp(w, "peer")) {
     r->at = 1;
     while (r->at < r->n)
