@@ -29,6 +29,8 @@ enum peer_op {
   PEER_UNLISTEN,
   PEER_LISTEN6, /* as LISTEN and CONNECT, over IPv6 */
   PEER_CONNECT6,
+  PEER_UDP,      /* a socket of datagrams at the peer's address → port */
+  PEER_UDP_ECHO, /* arg: that many datagrams go back where they came from → length of the last one */
   PEER_QUIT,
 };
 
@@ -77,6 +79,7 @@ int subject_poll(int fd, short events, int timeout_ms);
 
 void check_options(void);
 void check_life(void);
+void check_dgram(void);
 void check_connect(void);
 void check_data(void);
 void check_calls(void);

@@ -120,9 +120,9 @@ static const struct {
   const char *name;
   void (*run)(void);
 } main_groups[] = {
-    {"options", check_options}, {"life", check_life},       {"connect", check_connect},
-    {"data", check_data},       {"calls", check_calls},     {"poll", check_poll},
-    {"epoll", check_epoll},     {"process", check_process}, {"six", check_six},
+    {"options", check_options}, {"life", check_life},   {"connect", check_connect}, {"data", check_data},
+    {"calls", check_calls},     {"poll", check_poll},   {"epoll", check_epoll},     {"process", check_process},
+    {"six", check_six},         {"dgram", check_dgram},
 };
 
 int main(int argc, char **argv) {

@@ -114,6 +114,34 @@ static int64_t peer_reset(void) {
   return 0;
 }
 
+static int peer_udp = -1;
+
+static int64_t peer_udp_open(void) {
+  struct sockaddr_in a = conform.peer_ip;
+  struct timeval tv = {10, 0};
+  socklen_t len = sizeof(a);
+  peer_drop(&peer_udp);
+  peer_udp = socket(AF_INET, SOCK_DGRAM, 0);
+  if (peer_udp < 0 || bind(peer_udp, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+      getsockname(peer_udp, (struct sockaddr *)&a, &len) < 0)
+    return -errno;
+  setsockopt(peer_udp, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+  return ntohs(a.sin_port);
+}
+
+static int64_t peer_udp_echo(int64_t n) {
+  static char buf[65536];
+  ssize_t got = 0;
+  while (n-- > 0) {
+    struct sockaddr_in from;
+    socklen_t len = sizeof(from);
+    got = recvfrom(peer_udp, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+    if (got < 0 || sendto(peer_udp, buf, (size_t)got, 0, (struct sockaddr *)&from, len) != got)
+      return -errno;
+  }
+  return got;
+}
+
 static int64_t peer_step(const struct peer_msg *m) {
   switch (m->op) {
   case PEER_LISTEN:
@@ -142,6 +170,10 @@ static int64_t peer_step(const struct peer_msg *m) {
   case PEER_UNLISTEN:
     peer_drop(&peer_listener);
     return 0;
+  case PEER_UDP:
+    return peer_udp_open();
+  case PEER_UDP_ECHO:
+    return peer_udp_echo(m->arg);
   default:
     return -EINVAL;
   }

@@ -56,6 +56,9 @@ class Conformance(netcase.NetCase):
     def test_calls(self):
         self.group("calls")
 
+    def test_dgram(self):
+        self.group("dgram")
+
     def test_poll(self):
         self.group("poll")
 

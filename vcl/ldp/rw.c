@@ -34,7 +34,7 @@ ssize_t ldp_read(int fd, void *buf, size_t n) {
   struct sock *s = sock_get(fd);
   if (!s)
     return real.read(fd, buf, n);
-  if (n == 0 && !sock_is_dgram(s)) { /* a read of nothing never waits; a recv of nothing does */
+  if (n == 0) { /* a read of nothing never waits; a recv of nothing does */
     sock_put(s);
     return 0;
   }
@@ -93,7 +93,7 @@ ssize_t ldp___recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags, 
 
 static ssize_t rw_readv(struct sock *s, const struct iovec *iov, int n, int flags) {
   ssize_t rc = n < 0 || n > IOV_MAX ? -EINVAL : io_total(iov, (size_t)n);
-  if (rc > 0 || (rc == 0 && sock_is_dgram(s)))
+  if (rc > 0)
     rc = io_recv(s, iov, (size_t)n, flags);
   sock_put(s);
   return ldp_result_long(rc);
