@@ -75,7 +75,7 @@ struct cut {
   struct cut_grant *grant;         /* counted as pending there */
   uint8_t client, accepted;
   uint8_t seen; /* the program looked, and saw that it is connected */
-  int error; /* errno of its end, as we told it ourselves */
+  int error;    /* errno of its end, as we told it ourselves */
 };
 
 /* cut.c: what the worker's loop calls; cheap without pairs */

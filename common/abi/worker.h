@@ -4,6 +4,9 @@
  * Each app worker (a process, or a thread that registered) has one A segment, which only the app writes, and one E
  * segment, which only the engine writes (the app's fd is read-only). Both begin with abi_seg_hdr; hdr.geom is a
  * struct abi_worker_geom, the same numbers in both. The lanes: one pair of hint rings per engine worker.
+ *
+ * A pair segment (cut-through) is laid out as an A segment with one lane; the other app, not the engine, reads it. Its
+ * block's epoch_seen counts the listeners that went, pid is 0 until its app has it.
  */
 #ifndef HS_ABI_WORKER_H
 #define HS_ABI_WORKER_H

@@ -31,6 +31,14 @@ static void die(const char *what) {
   exit(1);
 }
 
+static uint64_t number(const char *text, uint64_t max) {
+  char *end;
+  uint64_t v = strtoull(text, &end, 10);
+  if (*end != '\0' || v == 0 || v > max)
+    die(text);
+  return v;
+}
+
 static uint64_t now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -52,7 +60,7 @@ static int take(int fd, size_t n, int flags) {
 }
 
 static struct sockaddr_in address(char **argv) {
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[3]))};
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)number(argv[3], 65535))};
   if (inet_pton(AF_INET, argv[2], &a.sin_addr) != 1)
     die("address");
   return a;
@@ -68,11 +76,11 @@ static int dial(const struct sockaddr_in *a) {
 
 static void serve(char **argv) {
   struct sockaddr_in a = address(argv);
-  size_t size = (size_t)atoi(argv[4]);
+  size_t size = (size_t)number(argv[4], sizeof(buf));
   int flags = strcmp(argv[5], "poll") == 0 ? MSG_DONTWAIT : 0, one = 1;
   int l = socket(AF_INET, SOCK_STREAM, 0);
   setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  if (size == 0 || size > sizeof(buf) || bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 512) < 0)
+  if (bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 512) < 0)
     die("listen");
   for (;;) {
     int fd = accept(l, NULL, NULL);
@@ -93,13 +101,13 @@ static int by_size(const void *a, const void *b) {
 
 static void ask(char **argv) {
   struct sockaddr_in a = address(argv);
-  size_t size = (size_t)atoi(argv[4]);
-  uint64_t seconds = (uint64_t)atoi(argv[5]), n = 0;
+  size_t size = (size_t)number(argv[4], sizeof(buf));
+  uint64_t seconds = number(argv[5], 1000), n = 0;
   int flags = strcmp(argv[6], "poll") == 0 ? MSG_DONTWAIT : 0;
   int fd = dial(&a);
   uint64_t start = now_ns(), last = start, now = start;
   sample = calloc(SAMPLES_MAX, sizeof(*sample));
-  if (sample == NULL || size == 0 || size > sizeof(buf))
+  if (sample == NULL)
     die("memory");
   while (now - start < seconds * NS) {
     if (send(fd, buf, size, 0) != (ssize_t)size || !take(fd, size, flags))
@@ -117,7 +125,7 @@ static void ask(char **argv) {
 static void connects(char **argv) {
   struct sockaddr_in a = address(argv);
   struct linger reset = {1, 0}; /* the kernel would run out of ports: TIME_WAIT */
-  uint64_t seconds = (uint64_t)atoi(argv[4]), n = 0, start = now_ns(), now = start;
+  uint64_t seconds = number(argv[4], 1000), n = 0, start = now_ns(), now = start;
   for (; now - start < seconds * NS; now = now_ns(), n++) {
     int fd = dial(&a);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));

@@ -22,7 +22,7 @@ SIZE = 20_000_000
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
 GROUPS = ("options", "life", "connect", "data", "calls", "poll", "epoll", "six")  # process: its parent never accepts
 SENDER = """
-import hashlib, os, socket, sys, time
+import hashlib, os, select, socket, sys, time
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 block, digest = os.urandom(1 << 16), hashlib.sha256()
 until = time.monotonic() + float(sys.argv[3])
@@ -31,7 +31,7 @@ while time.monotonic() < until:
     s.sendall(block)
     digest.update(block)
     n += len(block)
-    time.sleep(0.0005)
+    select.select([], [], [], 0.0005)  # so that it lasts
 s.shutdown(socket.SHUT_WR)
 print(n, digest.hexdigest(), s.recv(200).decode())
 """
@@ -294,11 +294,33 @@ class Semantics(CutCase):
                             self.lab.wait_service("broker", pid)
 
     def test_fork(self):
-        """A child serves a connection that its parent accepted, and closes it; the parent has closed its own."""
+        """A child serves a connection that its parent accepted; the parent has closed its own descriptor."""
         a, b, _ = self.pair()
         self.accept(a)
-        a("pid = os.fork()\nif pid == 0: c.sendall(c.recv(100).upper()); c.recv(1); c.close(); os._exit(0)"
-          .replace("\n", "; ").replace("; if", "\nif"))
+        a("def child(): c.sendall(c.recv(100).upper()); c.sendall(b'%d' % len(c.recv(100))); c.close(); os._exit(0)")
+        a("pid = os.fork() or child()")
+        a("c.close()")
+        b("s.sendall(b'small')")
+        self.assertEqual(b("s.recv(100)"), b"SMALL")
+        b("s.sendall(b'1234567')")
+        self.assertEqual(b("s.recv(100)"), b"7")
+        self.assertEqual(b("s.recv(100)"), b"")
+        self.assertEqual(a("os.waitpid(pid, 0)[1]"), 0)
+
+    def test_fork_client(self):
+        """A child goes on with a connection that its parent made, the parent with another one."""
+        a, b, port = self.pair()
+        self.accept(a)
+        b(f"t = socket.create_connection(('{STACK4}', {port}), timeout=20)")
+        a("select.select([l], [], [], 20)")
+        a("d = l.accept()[0]")
+        b("def child(): s.sendall(b'from the child'); s.recv(1); os._exit(0)")
+        b("pid = os.fork() or child()")
+        self.assertEqual(a("c.recv(100)"), b"from the child")
+        b("t.sendall(b'from the parent')")
+        self.assertEqual(a("d.recv(100)"), b"from the parent")
+        a("c.sendall(b'x')")
+        self.assertEqual(b("os.waitpid(pid, 0)[1]"), 0)
 
     def test_own_listener(self):
         """A program that connects to itself goes by TCP."""

@@ -98,7 +98,7 @@ struct fake {
   int n_hello, n_add_worker, n_bind, n_listen, n_unbind;
   int forget_mapped; /* so many WorkerMapped are answered by ENOENT */
   int refuse;        /* errno for the next request, then 0 */
-  int cut; /* Pair is granted, between any two workers */
+  int cut;           /* Pair is granted, between any two workers */
   int n_pair_asked, n_pair_gone, n_pair_lied;
   uint32_t n_pairs;
   struct fake_pair pair[FAKE_PROCS];
