@@ -3,6 +3,7 @@
  * ring reset).
  */
 #include "api.h"
+#include "drops.h"
 
 #include "base/log.h"
 #include "control.pb-c.h"
@@ -147,13 +148,12 @@ out:
 
 /* Rows move from `more` behind those of `all`. */
 static void merge_sessions(Hoststack__Control__Sessions *all, Hoststack__Control__Sessions *more) {
-  if (more->n_session == 0)
-    return; /* its array is NULL then */
   Hoststack__Control__Session **rows = realloc(all->session, (all->n_session + more->n_session + 1) * sizeof *rows);
   if (!rows)
     return;
   all->session = rows;
-  memcpy(rows + all->n_session, more->session, more->n_session * sizeof(Hoststack__Control__Session *));
+  if (more->n_session) /* else its array is NULL */
+    memcpy(rows + all->n_session, more->session, more->n_session * sizeof(Hoststack__Control__Session *));
   all->n_session += more->n_session;
   all->total += more->total;
   more->n_session = 0;
@@ -241,6 +241,34 @@ out:
   return rc;
 }
 
+static int show_drops(struct api *a, uint8_t **reply, size_t *n) {
+  Hoststack__Control__Reply all = HOSTSTACK__CONTROL__REPLY__INIT;
+  Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
+  Hoststack__Control__ShowStats stats = HOSTSTACK__CONTROL__SHOW_STATS__INIT;
+  Hoststack__Control__ShowInterface ports = HOSTSTACK__CONTROL__SHOW_INTERFACE__INIT;
+  Hoststack__Control__Stats *rows = calloc(1, sizeof *rows);
+  if (!rows)
+    return svc_error_reply(ENOMEM, NULL, reply, n);
+  hoststack__control__stats__init(rows);
+  q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS;
+  q.show_stats = &stats;
+  Hoststack__Control__Reply *r = api_ask(a, API_ENGINE, &q);
+  drops_engine(rows, r);
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
+  q.show_interface = &ports;
+  r = api_ask(a, API_NICIO, &q);
+  drops_nicio(rows, r);
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+  all.body_case = HOSTSTACK__CONTROL__REPLY__BODY_STATS;
+  all.stats = rows;
+  int rc = svc_pack_reply(&all, reply, n);
+  hoststack__control__stats__free_unpacked(rows, NULL);
+  return rc;
+}
+
 /* The engine raises its epoch, then nicio its own: both directions start anew, one after the other. */
 static int reset_rings(struct api *a, const uint8_t *req, size_t len, uint8_t **reply, size_t *n) {
   int rc = api_forward(a, API_ENGINE, req, len, reply, n);
@@ -278,6 +306,8 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG:
   case HOSTSTACK__CONTROL__REQUEST__BODY_SET_TCP:
     return api_forward(a, API_ENGINE, req, req_len, reply, reply_len);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_DROPS:
+    return show_drops(a, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     return show_app(a, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:

@@ -157,7 +157,7 @@ static void print_text(const Hoststack__Control__Reply *r) {
     print_versions(r->versions);
     break;
   case HOSTSTACK__CONTROL__REPLY__BODY_STATS:
-    print_counters(r->stats->counter, r->stats->n_counter, 1);
+    print_counters(r->stats->counter, r->stats->n_counter, show_all);
     break;
   default:
     printf("done\n");
@@ -194,6 +194,8 @@ static const struct show_word show_words[] = {
     {"app", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP},
     {"version", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION},
     {"stats", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS},
+    {"drops", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_DROPS},
+    {"drops", "all", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_DROPS},
 };
 
 static int show_wrong(int argc, char **argv) {
@@ -216,6 +218,7 @@ int cmd_show(const struct hsctl *h, int argc, char **argv) {
   Hoststack__Control__ShowApp app = HOSTSTACK__CONTROL__SHOW_APP__INIT;
   Hoststack__Control__ShowVersion version = HOSTSTACK__CONTROL__SHOW_VERSION__INIT;
   Hoststack__Control__ShowStats stats = HOSTSTACK__CONTROL__SHOW_STATS__INIT;
+  Hoststack__Control__ShowDrops drops = HOSTSTACK__CONTROL__SHOW_DROPS__INIT;
   const char *what = argc > 1 ? argv[1] : "", *detail = argc > 2 ? argv[2] : NULL;
   for (size_t i = 0; i < sizeof show_words / sizeof *show_words && argc < 4; i++) {
     const struct show_word *w = &show_words[i];
@@ -245,10 +248,13 @@ int cmd_show(const struct hsctl *h, int argc, char **argv) {
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
     q.show_stats = &stats;
     break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_DROPS:
+    q.show_drops = &drops;
+    break;
   default:
     return show_wrong(argc, argv);
   }
-  show_all = detail != NULL;
+  show_all = detail != NULL || q.body_case == HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS;
   return hsctl_ask(h, &q);
 }
 
