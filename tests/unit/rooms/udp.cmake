@@ -1,0 +1,1 @@
+hs_test(unit_udp services/engine/udp/test_udp.c DEPS hs_engine_udp)
