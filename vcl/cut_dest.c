@@ -105,7 +105,8 @@ static void cut_dest_learn(struct worker *w, struct cut_dest *d, const struct br
     return;
   }
   d->shares = HS_MIN(bp->shares, CUT_SHARES);
-  d->until = clock_now_us() + CUT_DEST_LEASE_US;
+  if (d->asked == 0)
+    d->until = clock_now_us() + CUT_DEST_LEASE_US;
   for (uint32_t k = 0; k < d->n; k++)
     if (d->grant[k] == g)
       return;
@@ -158,7 +159,10 @@ static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d) 
   /* Of a pair that nobody has fetched yet only the broker knows whether anybody listens still. */
   int fresh =
       d->n != 0 && __atomic_load_n(&d->grant[d->turn % d->n]->pair->home.view.partner->pid, __ATOMIC_RELAXED) == 0;
-  if (fresh || clock_now_us() >= d->until || (d->n != 0 && d->n < d->shares))
+  int more = d->n != 0 && d->n < d->shares && d->asked < 2 * d->shares;
+  int due = clock_now_us() >= d->until;
+  d->asked = due ? 0 : d->asked + (more != 0);
+  if (fresh || due || more)
     cut_dest_ask(s, d);
   while (d->n != 0) {
     struct cut_grant *g = d->grant[d->turn++ % d->n];

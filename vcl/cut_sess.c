@@ -139,7 +139,9 @@ struct session_facts cut_sess_facts(const struct session *s) {
   int died;
   uint32_t want = cut_sess_want(s, &died);
   uint32_t mine = __atomic_load_n(&s->a->want, __ATOMIC_RELAXED);
-  if ((want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) != 0)
+  int unread = (want & ABI_WANT_CLOSE) != 0 && cut_sess_unread(s);
+  int no_fin = (want & ABI_WANT_ABORT) != 0 || (died && unread); /* a RST and nothing before it */
+  if ((want & ABI_WANT_SHUT_WR) != 0 || ((want & ABI_WANT_CLOSE) != 0 && !no_fin))
     f.flags |= ABI_SE_PEER_FIN;
   if ((mine & ABI_WANT_SHUT_WR) != 0)
     f.flags |= ABI_SE_FIN_ACKED; /* it lies where the other side looks */
@@ -147,7 +149,7 @@ struct session_facts cut_sess_facts(const struct session *s) {
     f.error = (uint32_t)c->error;
   else if ((want & ABI_WANT_ABORT) != 0)
     f.error = ECONNRESET;
-  else if ((want & ABI_WANT_CLOSE) != 0 && cut_sess_unread(s))
+  else if (unread)
     f.error = died ? ECONNRESET : EPIPE; /* a RST after a FIN is EPIPE on Linux */
   if (f.error != 0) {
     f.flags |= ABI_SE_RESET;

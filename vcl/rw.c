@@ -21,6 +21,8 @@
 
 /** What a read that finds nothing returns; -EAGAIN: more may come. */
 static int rw_empty(struct session *s, const struct session_facts *f) {
+  if ((f->flags & ABI_SE_PEER_FIN) != 0 && s->broken == 0)
+    return 0; /* as Linux: the end of the stream, whatever came after it; an error stays for others to see */
   int err = session_take_error(s);
   if (err != 0)
     return -err;

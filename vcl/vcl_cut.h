@@ -45,6 +45,7 @@ struct cut_dest {
   struct abi_endpoint to;
   usec_t until; /* ask the broker again after this */
   uint32_t n, turn, shares;
+  uint32_t asked; /* times, for the sake of further shares, since `until` was set anew */
   struct cut_grant *grant[CUT_SHARES];
 };
 

@@ -90,6 +90,22 @@ class Programs(CutCase):
             self.assertEqual(programs.sha256(got), self.sha)
         self.assertEqual(self.tcp_rows(port), [])
 
+    def test_nginx_reload(self):
+        """Three workers, reloaded again and again: connections go over pairs with each, and none fails."""
+        port = self.next_port()
+        server = programs.nginx(self.lab, "app", self.root, port, workers=3)
+        load = self.lab.spawn("app", ["ab", "-q", "-t", 4, "-n", 1000000, "-c", 8, f"http://{STACK4}:{port}/hello"])
+        for _ in range(3):
+            old = {pid for local, pid in self.lab.listeners() if local.endswith(f":{port}")}
+            server.popen.send_signal(signal.SIGHUP)
+            wait_for(lambda: {p for l, p in self.lab.listeners() if l.endswith(f":{port}")} - old or not load.alive(), 20,
+                     "new workers")
+        self.assertEqual(load.wait(60), 0, load.output())
+        text = load.output()
+        self.assertRegex(text, r"Failed requests: +0\n")
+        self.assertNotIn("Non-2xx", text)
+        print(" ".join(line for line in text.splitlines() if "per second" in line or "Complete" in line))
+
     def test_redis(self):
         port = self.next_port()
         self.lab.spawn("app", ["redis-server", "--port", port, "--save", "", "--appendonly", "no", "--protected-mode",
