@@ -657,6 +657,8 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
       reply_closed(w, p, &seg);
     return 0;
   }
+  if (!(seg.hdr.flags & (TCP_ACK | TCP_RST)) && listen_find(w, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, 0))
+    return 0; /* RFC 9293 3.10.7.2 fourth: LISTEN drops what has neither SYN nor ACK */
   int drop;
   s = syn_cookie_ack(w, p, &seg, &drop, now);
   if (s)
