@@ -86,7 +86,8 @@ struct abi_options {
   uint8_t pad;
   uint32_t lowat; /* SO_RCVLOWAT */
   uint32_t vrf;
-  uint32_t reserved[4];
+  uint32_t fastopen; /* listener: TCP_FASTOPEN, handshakes under way whose data was taken already; 0 = none */
+  uint32_t reserved[3];
 };
 _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_LINGER    0x01u
@@ -96,6 +97,7 @@ _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_QUICKACK  0x10u
 #define ABI_OPT_OOBINLINE 0x20u
 #define ABI_OPT_BROADCAST 0x40u
+#define ABI_OPT_FASTOPEN  0x80u /* active open: what lies in the tx fifo may ride on the SYN (RFC 7413) */
 
 /** The app's half. 512 bytes; one writer, the app worker's process(es). */
 struct abi_sess_app {

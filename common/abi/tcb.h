@@ -37,6 +37,7 @@ enum abi_tcp_state {
 #define ABI_TCB_WSCALE  0x04u
 #define ABI_TCB_ECN     0x08u
 #define ABI_TCB_PASSIVE 0x10u /* opened by a listener */
+#define ABI_TCB_TFO     0x20u /* Fast Open: our SYN may have carried data, or the peer's did and was taken */
 
 /* abi_tcb.fin: bits only ever added */
 #define ABI_TCB_FIN_SENT  0x1u /* our FIN was sent at snd_max - 1 at least once */

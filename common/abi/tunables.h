@@ -14,8 +14,6 @@
 
 /* X(field, "name", kind, "unit", least, greatest, default, "default as written", reach, "words", "help")
  * kind: BOOL, NUM, MS (field in µs), SEC (field in µs), SIZE (bytes), CHOICE (number of a word).
- * What a choice's words do not name does not exist yet: fastopen is to become "off client server
- * both" (numbers 0 … 3), by whoever builds it.
  * reach: NEW = connections opened from now on, ALL = every connection from its next use of the value on. */
 #define ABI_TUNABLES(X)                                                                                                \
   X(sack, "sack", BOOL, "", 0, 1, 1, "true", NEW, "", "selective acknowledgement (RFC 2018)")                          \
@@ -51,7 +49,8 @@
     "give up data unacknowledged for so long unless TCP_USER_TIMEOUT (RFC 5482); 0 = data-retries decide")             \
   X(ecn, "ecn", CHOICE, "", 0, 2, 1, "passive", NEW, "off passive on",                                                 \
     "explicit congestion notification (RFC 3168); passive: when the peer asks for it")                                 \
-  X(fastopen, "fastopen", CHOICE, "", 0, 0, 0, "off", NEW, "off", "data in SYNs (RFC 7413)")                           \
+  X(fastopen, "fastopen", CHOICE, "", 0, 3, 3, "both", NEW, "off client server both",                                  \
+    "data in SYNs, where programs ask for it (RFC 7413)")                                                              \
   X(rcv_buf_min, "receive-buffer-min", SIZE, "bytes", 4096, 14680064, 4096, "4k", NEW, "",                             \
     "least that SO_RCVBUF sets")                                                                                       \
   X(rcv_buf, "receive-buffer", SIZE, "bytes", 16384, 14680064, 262144, "256k", NEW, "",                                \

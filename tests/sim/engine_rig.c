@@ -402,6 +402,19 @@ void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint3
   rig_hint(h, slot);
 }
 
+void rig_connect_fast(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
+                      uint32_t len) {
+  rig_high(h, slot);
+  rig_sess_open(h, s, slot, 1);
+  s->a->req = (struct abi_request){.id = 1, .remote = rig_endpoint((uint8_t)(3 - h->number), port, 4)};
+  s->a->opt.flags = ABI_OPT_FASTOPEN;
+  s->a->opt_gen = 2;
+  assert_int_equal(fifo_prod_write(&s->tx, data, len), len);
+  __atomic_store_n(&s->a->gen, 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&s->a->op, ABI_OP_CONNECT, __ATOMIC_RELEASE);
+  rig_hint(h, slot);
+}
+
 void rig_arm(struct rig_host *h, uint32_t slot) {
   __atomic_store_n(&worker_view_app(&h->view, slot)->listen_armed, 1, __ATOMIC_RELEASE);
   rig_hint(h, slot);

@@ -45,7 +45,7 @@ static void adopt_listener(struct worker *w, struct session *s, const struct abi
   struct listener *l = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
   if (!l) /* it went while no engine ran: whoever listens there now */
     l = listen_find(w, transport_tcp.proto, &s->local, s->lport, 0);
-  offer_half_open(w, s, d->state == ABI_TCP_SYN_RECEIVED && d->accept != ABI_ACCEPT_PARKED);
+  offer_half_open(w, s, d->state == ABI_TCP_SYN_RECEIVED && d->accept == ABI_ACCEPT_NONE);
   if (l)
     offer_wait(w, s, l);
   if (d->accept == ABI_ACCEPT_PARKED)
@@ -75,6 +75,10 @@ static int adopt_record(struct worker *w, struct session *s, struct abi_tcb *d) 
   if (d->state == ABI_TCP_TIME_WAIT && d->worker_id == 0)
     return 0;
   int belongs = record_belongs(w, d, &a);
+  if (is_unoffered(d) && (d->nego & ABI_TCB_TFO) && (!belongs || d->accept < ABI_ACCEPT_OFFERED)) {
+    __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_NONE, __ATOMIC_RELEASE); /* as if the SYN had had no data */
+    d->nego &= (uint8_t)~ABI_TCB_TFO;
+  }
   if (is_unoffered(d) && (!belongs || d->accept < ABI_ACCEPT_OFFERED)) {
     if (d->accept >= ABI_ACCEPT_OFFERED) /* the offer did not get as far as the record: it is made again */
       __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);

@@ -96,6 +96,35 @@ static void syn_undo(struct worker *w, struct session *s) {
   session_free(w, s);
 }
 
+void syn_fast_done(struct worker *w, struct session *s) {
+  w->n_fast -= s->fast;
+  s->fast = 0;
+}
+
+/* TCP_FASTOPEN of a listener: how many may be pending. Several listeners share what is pending. */
+static uint32_t syn_fast_limit(struct worker *w, const struct listener *l) {
+  struct app_worker *a = worker_app(w, l->entry.worker_id);
+  const struct abi_sess_app *half = a && a->life == APP_LIVE ? worker_view_app(&a->v, l->entry.slot) : NULL;
+  if (!half || __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) != l->entry.slot_gen)
+    return 0;
+  return __atomic_load_n(&half->opt.fastopen, __ATOMIC_RELAXED);
+}
+
+/* What Fast Open makes of a SYN: TCP_TFO_* bits. Beyond the limit it is a SYN like others (RFC 7413 5.1). */
+static unsigned syn_fast(struct worker *w, struct listener *l, uint32_t hash, const struct abi_tcb *d,
+                         const struct tcp_seg_in *seg) {
+  if (!(seg->hdr.opts.present & TCP_OPT_HAS_TFO))
+    return 0;
+  uint32_t limit = syn_fast_limit(w, l);
+  unsigned tfo = limit ? tcp_tfo_check(&w->tcp, &d->remote, seg) : 0;
+  if (!(tfo & TCP_TFO_DATA))
+    return tfo;
+  struct listener *to = listen_share(w, l, hash);
+  struct app_worker *a = to ? worker_app(w, to->entry.worker_id) : NULL;
+  int room = a && a->life == APP_LIVE && w->n_fast < limit && seg->len > 0;
+  return room ? TCP_TFO_DATA : 0;
+}
+
 int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor, usec_t now) {
   uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   struct listener *l = listen_find(w, transport_tcp.proto, &p->ip.dst, seg->hdr.dport, hash);
@@ -121,9 +150,13 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
     return 0;
   struct abi_tcb *d = &w->tcbs.tcb[s->tcb];
   d->iss = isn_floor;
-  if (tcp_passive_open(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, now)) {
+  if (tcp_passive_fast(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, syn_fast(w, l, hash, d, seg), now)) {
     syn_undo(w, s);
     return -ENOENT;
+  }
+  if (d->nego & ABI_TCB_TFO) {
+    s->fast = 1;
+    w->n_fast++;
   }
   session_dirty(w, s); /* a SYN-ACK that found no frame */
   return 0;

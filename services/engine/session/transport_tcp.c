@@ -257,13 +257,16 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
   struct abi_tcb *d = session_tcb(w, s);
   struct listener *l = s->listener && s->listener->live ? listen_share(w, s->listener, s->flow_hash) : NULL;
   struct app_worker *a = l ? worker_app(w, l->entry.worker_id) : NULL;
+  int fast = (tcp_of(s)->tfo & TCP_TFO_DATA) != 0; /* the handshake is not complete: nothing to park */
   if (s->half_open && s->listener && listen_ready(s->listener) > s->listener->entry.backlog) {
     worker_count(w, EC_ACCEPT_OVERFLOW, 1);
     return w->tcp.cfg.abort_on_overflow ? -ECONNRESET : -EAGAIN;
   }
-  offer_half_open(w, s, 0);
-  __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
-  offer_park(w, s);
+  if (!fast) {
+    offer_half_open(w, s, 0);
+    __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
+    offer_park(w, s);
+  }
   if (!a || a->life != APP_LIVE) {
     worker_count(w, EC_ACCEPT_PARKED, 1);
     return 0;
@@ -282,6 +285,7 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
   op_rx_limit(w, c, c->rcv_fifo);
   __atomic_store_n(&e->tx_limit, w->tcp.cfg.snd_buf, __ATOMIC_RELAXED);
   offer_unpark(s);
+  offer_half_open(w, s, 0);
   offer_wait(w, s, l);
   e->local = d->local;
   e->remote = d->remote;
@@ -347,6 +351,7 @@ static int tcp_transport_init(struct worker *w) {
   tunables_apply(w);
   w->tcp.ops = &transport_tcp_ops;
   w->tcp.ctx = w;
+  w->tcp.tfo = &w->tfo;
   w->tcp.cookie = &w->tcbs.block->cookie;
   memcpy(w->tcp.secret, w->tcbs.block->secret, sizeof w->tcp.secret);
   return 0;
@@ -617,6 +622,8 @@ static void input_session(struct worker *w, struct session *s, const struct tcp_
   tcp_input(&w->tcp, tcp_of(s), seg, now);
   if (s->dead || !s->ops)
     return;
+  if (s->fast && tcp_state(tcp_of(s)) != ABI_TCP_SYN_RECEIVED)
+    syn_fast_done(w, s);
   ip_confirm(w->ip, &s->path, now);
   session_dirty(w, s);
   tcp_settle(w, s);

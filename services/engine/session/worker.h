@@ -25,6 +25,7 @@
 #include "tcb.h"
 #include "tcp/tcp.h"
 #include "tcp/tcp_counters.h"
+#include "tcp/tcp_tfo.h"
 #include "timewait.h"
 #include "transport.h"
 #include "udp/udp.h"
@@ -84,6 +85,8 @@ struct worker {
   struct timewait timewait;
   struct syn_gate syn_gate;
   uint32_t n_half_open;
+  uint32_t n_fast; /* Fast Opens whose last ACK has not come */
+  struct tcp_tfo tfo;
   struct timer_wheel wheel;
   usec_t ip_next;
   const struct transport_ops *transport[TRANSPORTS_MAX];

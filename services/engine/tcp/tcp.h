@@ -161,6 +161,7 @@ struct tcp_env {
   uint8_t *sent_mem;
   size_t sent_left;
   struct tcp_rate rate;            /* of the ACK at hand */
+  struct tcp_tfo *tfo;             /* cookies of servers for Fast Open; NULL = no client side */
   const struct abi_cookie *cookie; /* keys of SYN cookies, from abi_tcb_block; NULL = none are made or believed */
 };
 
@@ -179,6 +180,10 @@ int tcp_connect(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32
  * tcp_reply_closed). */
 int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
                      uint32_t mtu, usec_t now);
+/** The same with Fast Open (RFC 7413): `tfo` = TCP_TFO_* of tcp_tfo.h. With TCP_TFO_DATA the connection is offered at
+ * once (ops->offer must not park it then) and the SYN's data published. */
+int tcp_passive_fast(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
+                     uint32_t mtu, unsigned tfo, usec_t now);
 /** A process takes offers now: a parked connection becomes ESTABLISHED and is offered (ops->offer). */
 void tcp_accept_ready(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 /** The way out was interrupted and is whole again: the SYN or SYN-ACK of a handshake that may have been lost with it

@@ -50,8 +50,16 @@ static int adopt_sequences(struct tcp_env *e, struct tcp_conn *c, uint32_t tx_he
   uint32_t state = tcp_state(c);
   if (state == ABI_TCP_SYN_SENT || state == ABI_TCP_SYN_RECEIVED) {
     c->snd_una = c->snd_nxt = d->iss; /* snd_nxt at iss: tcp_output sends the SYN again */
-    c->rcv_nxt = state == ABI_TCP_SYN_RECEIVED ? d->irs + 1 : 0;
-    if (tx_head != 0 || rx_tail != 0 || seq_lt(d->snd_max, d->iss) || seq_gt(d->snd_max, d->iss + 1))
+    c->rcv_nxt = state == ABI_TCP_SYN_RECEIVED ? d->irs + 1 + rx_tail : 0;
+    uint32_t more = 0;
+    if (d->nego & ABI_TCB_TFO) { /* data rode on the SYN, or was sent before the handshake was complete */
+      more = e->ops->tx_used(e->ctx, c);
+      if (state == ABI_TCP_SYN_RECEIVED && d->accept >= ABI_ACCEPT_OFFERED)
+        c->snd_una = d->iss + 1;
+    } else if (rx_tail != 0) {
+      return -EPROTO;
+    }
+    if (tx_head != 0 || seq_lt(d->snd_max, d->iss) || seq_gt(d->snd_max, d->iss + 1 + more))
       return -EPROTO;
     return 0;
   }
@@ -125,7 +133,8 @@ static void adopt_settle(struct tcp_conn *c) {
     if (state == ABI_TCP_SYN_RECEIVED)
       c->shut_wr = 1;
   }
-  if (state == ABI_TCP_SYN_RECEIVED && d->accept >= ABI_ACCEPT_OFFERED) {
+  /* with Fast Open the offer comes before the handshake's end, which our SYN-ACK brings about again */
+  if (state == ABI_TCP_SYN_RECEIVED && d->accept >= ABI_ACCEPT_OFFERED && !(d->nego & ABI_TCB_TFO)) {
     if (d->worker_id != 0)
       state = ABI_TCP_ESTABLISHED;
     else /* the session layer found that the offer's record was not finished: to be offered again */

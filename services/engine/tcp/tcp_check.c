@@ -4,10 +4,13 @@
  */
 #include "tcp_int.h"
 
-static int check_handshake(const struct tcp_conn *c) {
-  if (c->snd_una != c->d->iss)
+static int check_handshake(const struct tcp_env *e, const struct tcp_conn *c) {
+  uint32_t max = 1;
+  if (c->d->nego & ABI_TCB_TFO)
+    max += e->ops->tx_used(e->ctx, (struct tcp_conn *)(uintptr_t)c);
+  if (c->snd_una != c->d->iss && !((c->d->nego & ABI_TCB_TFO) && c->snd_una == c->d->iss + 1))
     return __LINE__;
-  if (c->snd_nxt - c->d->iss > 1 || c->d->snd_max - c->d->iss > 1)
+  if (c->snd_nxt - c->d->iss > max || c->d->snd_max - c->d->iss > max)
     return __LINE__;
   if (c->d->fin & (ABI_TCB_FIN_SENT | ABI_TCB_FIN_ACKED | ABI_TCB_FIN_RCVD))
     return __LINE__;
@@ -75,7 +78,7 @@ int tcp_conn_check(const struct tcp_env *e, const struct tcp_conn *c) {
   if (c->cwnd < 1 || c->mss < 88 || d->rcv_wscale > TCP_WSCALE_MAX || d->snd_wscale > TCP_WSCALE_MAX)
     return __LINE__;
   if (!tcp_synchronized(state))
-    return check_handshake(c);
+    return check_handshake(e, c);
   if ((r = check_sequences(e, c)) != 0 || (r = check_fin(c)) != 0 || (r = check_timers(c)) != 0)
     return r;
   if ((r = tcp_ooo_check(c)) != 0)

@@ -30,6 +30,10 @@
   X(cookies_sent, warn, "SYNs answered by a SYN cookie (RFC 4987)")                                                    \
   X(cookies_ok, info, "connections that came of a SYN cookie")                                                         \
   X(cookies_bad, warn, "ACKs for no connection that carried no SYN cookie of ours")                                    \
+  X(fastopen_in, info, "SYNs with data that was taken at once (RFC 7413)")                                             \
+  X(fastopen_out, info, "SYNs sent with data (RFC 7413)")                                                              \
+  X(fastopen_bad, warn, "SYNs with a Fast Open cookie that is not ours: a new one was given")                          \
+  X(fastopen_fallback, warn, "servers whose Fast Open is given up for an hour as SYNs with it got lost")               \
   X(established, info, "handshakes completed")                                                                         \
   X(parked, info, "handshakes completed while nobody took offers")                                                     \
   X(adopted, info, "connections taken over from a predecessor")                                                        \

@@ -125,7 +125,10 @@ static void input_rst(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   TCP_COUNT(e, rst_in);
   switch (state) {
   case ABI_TCP_SYN_RECEIVED: /* passive: back to LISTEN, nobody is told; active: refused */
-    tcp_close_fail(e, c, c->d->nego & ABI_TCB_PASSIVE ? 0 : ECONNREFUSED);
+    tcp_close_fail(e, c,
+                   c->d->accept >= ABI_ACCEPT_OFFERED ? ECONNRESET /* Fast Open: an app has it */
+                   : c->d->nego & ABI_TCB_PASSIVE     ? 0
+                                                      : ECONNREFUSED);
     break;
   case ABI_TCP_CLOSING:
   case ABI_TCP_LAST_ACK:
@@ -142,7 +145,7 @@ static void input_rst(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
 
 /* Fourth: RFC 5961 4.2. */
 static void input_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  if (tcp_state(c) == ABI_TCP_SYN_RECEIVED && (c->d->nego & ABI_TCB_PASSIVE)) {
+  if (tcp_state(c) == ABI_TCP_SYN_RECEIVED && (c->d->nego & ABI_TCB_PASSIVE) && c->d->accept < ABI_ACCEPT_OFFERED) {
     tcp_close_fail(e, c, 0); /* RFC 9293 3.10.7.4: back to LISTEN; the client's next SYN finds the listener */
     return;
   }

@@ -172,6 +172,13 @@ void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_open_syn_sent(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
+/* tcp_tfo.c */
+void tcp_tfo_syn_ack(const struct tcp_env *e, const struct tcp_conn *c, struct tcp_opts *o);
+void tcp_tfo_syn(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_out *out, int again, usec_t now);
+void tcp_tfo_learn(struct tcp_env *e, const struct tcp_conn *c, const struct tcp_seg_in *seg);
+int tcp_tfo_may_send(const struct tcp_env *e, struct tcp_conn *c);
+void tcp_tfo_accept(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg);
+
 /* tcp_close.c */
 void tcp_close_fail(struct tcp_env *e, struct tcp_conn *c, int err);
 void tcp_close_fin_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now);

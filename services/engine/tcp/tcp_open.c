@@ -8,6 +8,7 @@
 #include "tcp_int.h"
 
 #include "base/hash.h"
+#include "tcp_tfo.h"
 
 #define MS           1000ull
 #define SEC          1000000ull
@@ -96,6 +97,8 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
   d->rcv_wscale = tcp_wnd_scale_for(tcp_rbuf_greatest(e, d));
   d->nego = (uint8_t)((e->cfg.sack ? ABI_TCB_SACK : 0) | (e->cfg.timestamps ? ABI_TCB_TS : 0) |
                       (e->cfg.wscale ? ABI_TCB_WSCALE : 0) | (e->cfg.ecn == TCP_ECN_ON ? ABI_TCB_ECN : 0));
+  if ((d->opt.flags & ABI_OPT_FASTOPEN) && (e->cfg.fastopen & TCP_TFO_CLIENT))
+    d->nego |= ABI_TCB_TFO;
   d->cc = d->opt.cc != 0 && d->opt.cc <= tcp_cc_count ? (uint8_t)(d->opt.cc - 1)
           : e->cfg.cc < tcp_cc_count                  ? e->cfg.cc
                                                       : 0;
@@ -107,7 +110,7 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
  * nego only loses bits. */
 static void open_agree(struct abi_tcb *d, const struct tcp_seg_in *seg, usec_t now) {
   const struct tcp_opts *o = &seg->hdr.opts;
-  uint8_t keep = (uint8_t)(ABI_TCB_PASSIVE | (tcp_ecn_offered(seg) ? ABI_TCB_ECN : 0));
+  uint8_t keep = (uint8_t)(ABI_TCB_PASSIVE | ABI_TCB_TFO | (tcp_ecn_offered(seg) ? ABI_TCB_ECN : 0));
   d->irs = seg->hdr.seq;
   d->mss = o->present & TCP_OPT_HAS_MSS ? o->mss : 0;
   d->rcv_up = d->last_ack_sent = seg->hdr.seq + 1;
@@ -157,8 +160,15 @@ int tcp_open_passive(struct tcp_env *e, struct abi_tcb *d, const struct tcp_seg_
 
 int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
                      uint32_t mtu, usec_t now) {
+  return tcp_passive_fast(e, c, d, seg, mtu, 0, now);
+}
+
+int tcp_passive_fast(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, const struct tcp_seg_in *seg,
+                     uint32_t mtu, unsigned tfo, usec_t now) {
   if (tcp_open_passive(e, d, seg, mtu, now) < 0)
     return -EINVAL;
+  if (tfo & TCP_TFO_DATA)
+    d->nego |= ABI_TCB_TFO; /* before there are bytes: adoption believes an rx tail in SYN_RECEIVED only so */
   tcp_open_soft(e, c, d, now);
   c->rcv_nxt = d->irs + 1;
   d->rcv_adv = c->rcv_nxt + tcp_wnd_syn(e, c);
@@ -167,6 +177,9 @@ int tcp_passive_open(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, c
   __atomic_store_n(&d->life, ABI_TCB_USED, __ATOMIC_RELEASE);
   FAULT_POINT("tcp.passive.durable"); /* prefix: SYN_RECEIVED, nothing sent; adoption sends the SYN-ACK */
   TCP_COUNT(e, passive_opens);
+  c->tfo = (uint8_t)tfo;
+  if (tfo & TCP_TFO_DATA)
+    tcp_tfo_accept(e, c, seg);
   (void)tcp_output_syn(e, c, now); /* its loss is repaired by its timer */
   tcp_done(e, c);
   return 0;
@@ -298,9 +311,13 @@ void tcp_open_syn_sent(struct tcp_env *e, struct tcp_conn *c, const struct tcp_s
   FAULT_POINT("tcp.syn_sent.edges");
   tcp_state_set(e, c, TCP_FSM_ESTABLISH);
   FAULT_POINT("tcp.syn_sent.established");
+  tcp_tfo_learn(e, c, seg);
+  c->snd_nxt = h->ack; /* data of our SYN that was not taken goes out again, now (RFC 7413 4.2.1) */
   tcp_open_established(e, c, now);
   if (tcp_state(c) == ABI_TCP_CLOSED)
     return;
+  if (seq_gt(h->ack, c->snd_una))
+    (void)tcp_ack(e, c, seg, now);
   c->ack_now = 1;
   if (seg->len > 0 || (h->flags & TCP_FIN))
     tcp_recv(e, c, seg, now);

@@ -128,12 +128,16 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     out.opts.ts_ecr = passive ? d->ts_recent : 0;
   }
   int again = d->snd_max != d->iss;
+  if (passive)
+    tcp_tfo_syn_ack(e, c, &out.opts);
+  else
+    tcp_tfo_syn(e, c, &out, again, now);
   out.flags |= (uint16_t)tcp_ecn_syn_flags(e, c, passive, again);
-  output_promise_max(d, d->iss + 1);
+  output_promise_max(d, d->iss + 1 + out.len);
   tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
   c->rtt_at = again ? 0 : now; /* Karn */
   c->rtt_seq = d->iss + 1;
-  c->snd_nxt = d->iss + 1;
+  c->snd_nxt = d->iss + 1 + out.len;
   int r = e->ops->send(e->ctx, c, &out);
   FAULT_POINT("tcp.output.syn_sent");
   TCP_COUNT(e, segs_out);
@@ -424,13 +428,16 @@ static int output_may_send(uint32_t state) {
 
 int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   uint32_t state = tcp_state(c);
+  int fast = 0; /* an answer before the handshake is complete (RFC 7413 4.2.2) */
   c->blocked = 0;
   if (state == ABI_TCP_SYN_SENT || state == ABI_TCP_SYN_RECEIVED) {
     if (c->snd_nxt == c->d->iss && c->d->accept != ABI_ACCEPT_PARKED)
       c->blocked = tcp_output_syn(e, c, now) == -ENOBUFS;
-    return c->blocked;
+    if (c->blocked || !tcp_tfo_may_send(e, c))
+      return c->blocked;
+    fast = 1;
   }
-  if (output_may_send(state) && !(c->d->fin & ABI_TCB_FIN_ACKED)) {
+  if ((output_may_send(state) || fast) && !(c->d->fin & ABI_TCB_FIN_ACKED)) {
     struct output_plan p;
     output_plan(e, c, &p, now);
     if (e->cfg.idle_restart && c->snd_nxt == c->snd_una && c->recovery == TCP_OPEN && c->last_tx != 0 &&
@@ -445,6 +452,8 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     if (!c->blocked)
       c->force = TCP_FORCE_NONE;
     output_timers(e, c, &p, c->snd_nxt != before);
+    if (fast) /* the SYN-ACK's timer sees to it all */
+      tcp_timer_stop(c, TCP_T_REO);
   }
   if (c->ack_now && !c->blocked && tcp_synchronized(state))
     tcp_output_ack(e, c, now);

@@ -1,4 +1,4 @@
-foreach(name cookie)
+foreach(name cookie tfo)
   hs_test(unit_tcp_${name} ${PROJECT_SOURCE_DIR}/tests/unit/services/engine/tcp/test_${name}.c
     ${PROJECT_SOURCE_DIR}/tests/unit/services/engine/tcp/tcp_rig.c DEPS hs_engine_tcp)
 endforeach()

@@ -1,0 +1,38 @@
+/*
+ * TCP Fast Open (RFC 7413): data in the SYN, both sides. A server gives cookies that prove an address, and takes data
+ * from whoever shows one; a client keeps the cookies it was given. Worker's thread.
+ */
+#ifndef HS_ENGINE_TCP_TFO_H
+#define HS_ENGINE_TCP_TFO_H
+
+#include "tcp.h"
+
+#define TCP_TFO_SLOTS 256u /* servers whose cookies are kept; two that share a slot push each other out */
+
+/* tcp_config.fastopen */
+#define TCP_TFO_CLIENT 1u
+#define TCP_TFO_SERVER 2u
+
+/* What a SYN may have, tcp_passive_fast. */
+#define TCP_TFO_COOKIE 1u /* a cookie in the SYN-ACK: it asked, or showed a wrong one */
+#define TCP_TFO_DATA   2u /* its data is taken now: the cookie is good */
+
+/** A server as a client knows it, RFC 7413 4.1.3. */
+struct tcp_tfo_entry {
+  uint8_t remote[16];
+  uint8_t cookie[TCP_TFO_MAX];
+  uint8_t len; /* of the cookie, 0 = none known */
+  uint8_t pad;
+  uint16_t mss;
+  uint32_t pad2;
+  usec_t bad_until; /* a SYN with the option got no answer: without it until then (RFC 7413 4.1.3.1) */
+};
+
+struct tcp_tfo {
+  struct tcp_tfo_entry e[TCP_TFO_SLOTS];
+};
+
+/** What a SYN for a listener with Fast Open may have: TCP_TFO_* bits. */
+unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_endpoint *remote, const struct tcp_seg_in *seg);
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * Fast Open between whole engines: the second connect brings its request on the SYN and has the answer a round trip
+ * later; limits; and the server's engine dying at every step of it.
+ */
+#include "base/fault.h"
+#include "engine_rig.h"
+#include "test.h"
+
+#include <setjmp.h>
+#include <string.h>
+
+static struct rig r;
+
+static void run(int turns) {
+  for (int i = 0; i < turns; i++)
+    rig_step(&r, 100);
+}
+
+static void until_state(struct rig_sess *s, uint32_t state) {
+  for (int i = 0; i < 60000 && rig_state(s) != state; i++)
+    rig_step(&r, 100);
+  assert_int_equal(rig_state(s), state);
+}
+
+static void accept_one(struct rig_sess *s) {
+  for (int i = 0; i < 60000; i++) {
+    if (rig_accept(&r.host[1], 0, s))
+      return;
+    rig_step(&r, 100);
+  }
+  fail_msg("nothing was offered");
+}
+
+static void expect(struct rig_sess *s, const char *what) {
+  char buf[64] = "";
+  uint32_t got = 0, len = (uint32_t)strlen(what);
+  for (int i = 0; i < 60000 && got < len; i++) {
+    got += rig_read(s, buf + got, len - got);
+    rig_step(&r, 100);
+  }
+  assert_string_equal(buf, what);
+}
+
+static uint64_t tcp_count(int host, enum tcp_counter c) {
+  return r.host[host].counters[EC_N + c];
+}
+
+/* A server with TCP_FASTOPEN = qlen, and a client that has its cookie. */
+static void open_pair(uint64_t seed, uint32_t qlen) {
+  struct rig_sess c, s;
+  rig_open(&r, seed);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  worker_view_app(&r.host[1].view, 0)->opt.fastopen = qlen;
+  run(2);
+  rig_connect_fast(&r.host[0], &c, 0, 80, "first", 5);
+  until_state(&c, ABI_SESS_READY);
+  accept_one(&s);
+  expect(&s, "first");
+  assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 0);
+}
+
+static void test_request_on_the_syn(void **state) {
+  (void)state;
+  struct rig_sess c, s;
+  open_pair(1, 8);
+  usec_t began = rig_now();
+  rig_connect_fast(&r.host[0], &c, 1, 80, "request", 7);
+  for (int i = 0; i < 100 && !rig_accept(&r.host[1], 0, &s); i++)
+    rig_step(&r, 50);
+  assert_true(rig_now() - began < 600); /* the wire takes 200 µs one way: no third segment was waited for */
+  char buf[16] = "";
+  assert_int_equal(rig_read(&s, buf, sizeof buf), 7);
+  assert_string_equal(buf, "request");
+  assert_int_equal(rig_write(&s, "answer", 6), 6);
+  expect(&c, "answer");
+  assert_int_equal(rig_state(&c), ABI_SESS_READY);
+  assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 1);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), 1);
+  run(20);
+  assert_int_equal(r.host[1].w.n_fast, 0);
+  assert_int_equal(rig_write(&c, "more", 4), 4);
+  expect(&s, "more");
+  rig_close(&r);
+}
+
+static void test_limit(void **state) {
+  (void)state;
+  struct rig_sess c[2], s;
+  open_pair(2, 1);
+  r.host[1].w.n_fast = 1; /* one is pending for ever */
+  rig_connect_fast(&r.host[0], &c[0], 1, 80, "request", 7);
+  until_state(&c[0], ABI_SESS_READY);
+  accept_one(&s);
+  expect(&s, "request"); /* by the usual way */
+  assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 1);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), 0);
+  rig_close(&r);
+}
+
+static void test_listener_without(void **state) {
+  (void)state;
+  struct rig_sess c, s;
+  rig_open(&r, 3);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  run(2);
+  for (uint32_t i = 0; i < 2; i++) {
+    rig_connect_fast(&r.host[0], &c, i, 80, "request", 7);
+    until_state(&c, ABI_SESS_READY);
+    accept_one(&s);
+    expect(&s, "request");
+  }
+  assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 0); /* no cookie was given */
+  rig_close(&r);
+}
+
+static jmp_buf died;
+static int armed, lives;
+static void die_here(const char *name, void *ctx) {
+  (void)name;
+  (void)ctx;
+  if (!armed || lives == 0)
+    return;
+  armed = 0;
+  lives = 0;
+  longjmp(died, 1);
+}
+
+/* One turn of everybody; host 1's engine may die in its own. */
+static void step_mortal(void) {
+  r.host[1].alive = 0;
+  rig_step(&r, 100);
+  r.host[1].alive = 1;
+  if (setjmp(died) == 0) {
+    armed = 1;
+    (void)worker_turn(&r.host[1].w);
+    armed = 0;
+    return;
+  }
+  rig_engine_kill(&r.host[1]);
+  rig_engine_start(&r.host[1]);
+}
+
+static void test_server_dies(void **state) {
+  (void)state;
+#ifndef HS_FAULT_POINTS
+  skip(); /* this build has none */
+#endif
+  static const char *const points[] = {"tcp.passive.durable", "session.clear",          "session.offer.record",
+                                       "session.offer.owner", "session.offer.state",    "tcp.tfo.offered",
+                                       "tcp.tfo.placed",      "tcp.tfo.published",      "tcp.output.syn_sent",
+                                       "tcp.open.offered",    "tcp.open.accept_stored", "tcp.open.established"};
+  for (volatile size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    static struct rig_sess c, s;
+    open_pair(10 + i, 8);
+    run(20);
+    rig_connect_fast(&r.host[0], &c, 1, 80, "request", 7);
+    fault_set_hook(die_here, NULL);
+    lives = 1;
+    assert_int_equal(fault_arm(points[i], 1, FAULT_HOOK), 0);
+    volatile int got = 0;
+    for (volatile int k = 0; k < 60000 && !got; k++) {
+      step_mortal();
+      got = rig_accept(&r.host[1], 0, &s);
+    }
+    if (!got)
+      fail_msg("%s: nothing was offered", points[i]);
+    for (volatile int k = 0; k < 20; k++)
+      step_mortal();
+    fault_disarm();
+    if (lives)
+      fail_msg("%s was never passed", points[i]);
+    expect(&s, "request");
+    assert_int_equal(rig_write(&s, "answer", 6), 6);
+    expect(&c, "answer");
+    until_state(&c, ABI_SESS_READY);
+    assert_int_equal(c.e->error, 0);
+    assert_int_equal(s.e->error, 0);
+    rig_close(&r);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_request_on_the_syn),
+      cmocka_unit_test(test_limit),
+      cmocka_unit_test(test_listener_without),
+      cmocka_unit_test(test_server_dies),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
