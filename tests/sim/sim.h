@@ -32,6 +32,8 @@ struct sim_case {
   uint32_t mark_ce;    /* chance that a packet that may be marked is */
   uint32_t mark_queue; /* with rate: packets that find more bytes than this in the queue are marked; 0 = none */
   uint8_t close_first; /* 0 = both at their end, 1 = the client closes as soon as all is read, … 2 = simultaneously */
+  uint32_t delack;     /* µs by which an ACK may be delayed; 0 = the default */
+  uint8_t patient;     /* apps close only when their FIN is acknowledged: an orphan gives up after eight retries */
   uint8_t simultaneous_open;
   uint8_t parked;     /* the server's app takes offers only after a while */
   uint32_t bytes[2];  /* client → server, server → client */
@@ -40,6 +42,7 @@ struct sim_case {
   uint32_t read_max;
   uint32_t delay, jitter;
   uint32_t loss, dup, corrupt;
+  uint32_t burst;       /* mean number of packets that a loss takes (Gilbert), 20 ms at most; 0 = each on its own */
   uint8_t data_only;    /* what is lost goes from client to server */
   uint32_t lose_every;  /* each n-th packet with data from client to server is lost; 0 = none */
   uint32_t mark;        /* the server notes when it has read so much */
@@ -115,6 +118,7 @@ struct sim {
   usec_t line_own[2], *line_free; /* when each direction's line is free: line_own, or one shared with other sims */
   usec_t queue_max;               /* longest wait for the line from client to server, µs */
   uint64_t marked;
+  usec_t bad[2]; /* direction in a burst of losses since then; 0 = not */
   struct ip_addr addr[2];
   jmp_buf crashed;
   int victim;

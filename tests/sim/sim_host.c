@@ -177,6 +177,8 @@ static void host_env(struct sim_host *h) {
   if (c->newreno || c->cc != NULL)
     h->env.cfg.cc = (uint8_t)tcp_cc_find(c->cc != NULL ? c->cc : "newreno");
   h->env.cfg.pacing = !c->no_pacing;
+  if (c->delack)
+    h->env.cfg.delack = c->delack;
   h->env.cfg.ecn = c->ecn;
   h->env.cfg.wscale = !c->no_wscale;
   h->env.cfg.rcv_buf_max = c->fifo[h->id];
@@ -411,7 +413,8 @@ static void app_end(struct sim *s, int id) {
   int closes_early = s->cfg.close_first == 2 || (s->cfg.close_first == 1 && id == 0);
   if (all_written && !closes_early)
     h->want_shut = 1;
-  if (all_written && all_read && (closes_early || h->saw_eof))
+  int heard = !s->cfg.patient || h->ended || (h->tcb.fin & ABI_TCB_FIN_ACKED);
+  if (all_written && all_read && heard && (closes_early || h->saw_eof))
     h->want_close = 1;
   int was_abort = h->want_abort;
   if (s->cfg.abort_at && id == 0 && h->read >= s->cfg.abort_at)

@@ -64,6 +64,18 @@ static void path_mark(struct sim *s, uint8_t *ip) {
   s->marked++;
 }
 
+/* Gilbert's model: `loss` of all packets, in bursts of `burst` on average. */
+static int path_loses(struct sim *s, int to) {
+  const struct sim_case *c = &s->cfg;
+  if (c->burst <= 1)
+    return rng_chance_ppm(&s->rng, c->loss);
+  if (s->bad[to] != 0 && (s->now > s->bad[to] + 20000 || rng_chance_ppm(&s->rng, 1000000 / c->burst)))
+    s->bad[to] = 0;
+  else if (s->bad[to] == 0 && rng_chance_ppm(&s->rng, c->loss / c->burst))
+    s->bad[to] = s->now;
+  return s->bad[to] != 0;
+}
+
 static void path_emit(struct sim *s, int to, uint8_t *bytes, uint32_t len, uint32_t gso) {
   const struct sim_case *c = &s->cfg;
   if (to == 1 && len > 120 && c->lose_every != 0 && ++s->client_data % c->lose_every == 0) {
@@ -90,7 +102,7 @@ static void path_emit(struct sim *s, int to, uint8_t *bytes, uint32_t len, uint3
     at += rng_below(&s->rng, c->jitter);
   if (rng_chance_ppm(&s->rng, c->late))
     at += c->late_by;
-  if (!(c->data_only && to == 0) && rng_chance_ppm(&s->rng, c->loss)) {
+  if (!(c->data_only && to == 0) && path_loses(s, to)) {
     s->lost++;
     return;
   }

@@ -114,10 +114,10 @@ struct tcp_config {
   uint32_t orphans_max;                       /* the session layer's */
   uint32_t rcv_buf_min, rcv_buf, rcv_buf_max; /* bytes; the greatest gives the window scale we offer */
   uint32_t snd_buf_min, snd_buf, snd_buf_max;
-  uint8_t rcv_auto;    /* receive buffers grow with the path */
-  uint8_t mtu_probing; /* enum tcp_mtu_probing */
-  uint32_t mtu_base;   /* bytes: what black holes are thought to take */
-  usec_t pmtu_life;    /* after which a larger path MTU is tried */
+  uint8_t rcv_auto;                      /* receive buffers grow with the path */
+  uint8_t mtu_probing;                   /* enum tcp_mtu_probing */
+  uint32_t mtu_base;                     /* bytes: what black holes are thought to take */
+  usec_t pmtu_life;                      /* after which a larger path MTU is tried */
   uint32_t half_open_max, syn_rate;      /* the session layer's, as the next two */
   uint8_t syncookies, abort_on_overflow; /* 0 off, 1 auto, 2 always */
 };
@@ -161,6 +161,7 @@ struct tcp_env {
   uint8_t *sent_mem;
   size_t sent_left;
   struct tcp_rate rate;            /* of the ACK at hand */
+  seq32_t fack;                    /* end of the highest that was known to have arrived before the ACK at hand */
   struct tcp_tfo *tfo;             /* cookies of servers for Fast Open; NULL = no client side */
   const struct abi_cookie *cookie; /* keys of SYN cookies, from abi_tcb_block; NULL = none are made or believed */
 };

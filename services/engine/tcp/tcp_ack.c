@@ -128,6 +128,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
             c->snd_nxt != c->snd_una; /* RFC 5681 2 */
   uint32_t sacked = c->board.bytes;
   e->rate.valid = 0;
+  e->fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
   tcp_sack_update(e, c, seg, ack_ecr(c, seg), &news, now);
   if (acked > 0) {
     tcp_ack_advance(e, c, seg, &news, now);

@@ -228,6 +228,7 @@ static int input_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
     c->dupacks = 0;
     struct tcp_sack_news news = {0};
     e->rate.valid = 0;
+    e->fack = c->snd_una;
     uint32_t acked = h->ack - c->snd_una;
     tcp_ack_advance(e, c, seg, &news, now);
     if (c->cc->sample != NULL)

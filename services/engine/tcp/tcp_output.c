@@ -8,7 +8,8 @@
  */
 #include "tcp_int.h"
 
-#define CORK_MAX 200000ull /* µs: a corked partial segment goes out then */
+#define DEFER_WINDOW_MIN 20u       /* segments: of a small window a third is too much to leave unused */
+#define CORK_MAX         200000ull /* µs: a corked partial segment goes out then */
 
 static uint32_t output_opt_len(const struct tcp_opts *o) {
   int n = tcp_hdr_size(o);
@@ -291,7 +292,8 @@ static int output_small_ok(const struct tcp_env *e, const struct tcp_conn *c, co
 /* Room for a small burst now would be room for a whole one soon: wait for the next ACK, unless a third of what may be
  * out is free. Never with so little out that the peer might delay its ACK. */
 static int output_defer(const struct tcp_conn *c, const struct output_plan *p, uint32_t len, uint32_t pipe) {
-  if (c->recovery != TCP_OPEN || c->force != TCP_FORCE_NONE || pipe <= 2 * p->payload)
+  if (c->recovery != TCP_OPEN || c->force != TCP_FORCE_NONE || c->cwnd < DEFER_WINDOW_MIN * p->payload ||
+      pipe <= 2 * p->payload)
     return 0;
   return len < p->burst && len < HS_MIN(c->cwnd, c->d->snd_wnd) / 3;
 }

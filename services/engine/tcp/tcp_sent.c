@@ -166,7 +166,7 @@ static void sent_rate(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
 /** [l, r) has arrived, and was not known to. `ts_ecr` of the ACK, 0 = none. Returns 1 if it came behind what was sent
  * after it although it was sent but once: the path reorders (RFC 8985 6.2 step 3). */
 int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr, usec_t now) {
-  seq32_t fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
+  seq32_t fack = e->fack;
   uint32_t low = seq_lt(l, fack) ? (seq_lt(r, fack) ? r : fack) - l : 0, again = 0, once = 0, kept = 0, n = c->n_sent;
   struct tcp_sent *list = tcp_sent_list(c);
   c->delivered += r - l;

@@ -107,7 +107,7 @@ void rig_init(struct rig *r) {
   memset(r, 0, sizeof *r);
   tcp_config_defaults(&r->env.cfg);
   r->env.cfg.cc = (uint8_t)tcp_cc_find("newreno"); /* plain numbers; test_cc.c has the others */
-  r->env.cfg.pacing = 0; /* test_pace.c has it */
+  r->env.cfg.pacing = 0;                           /* test_pace.c has it */
   r->env.ops = &rig_ops;
   r->env.ctx = r;
   r->env.counters = r->counters;

@@ -338,6 +338,20 @@ static void test_reordering_is_learnt(void **state) {
   NOTHING(r);
 }
 
+/* An ACK that moves on and brings the first SACK with it tells of a hole, not of reordering. */
+static void test_ack_with_sack_is_no_reordering(void **state) {
+  struct rig *r = *state;
+  ten_out(r, RIG_SACK);
+  sack(r, 3, 4);
+  rig_in(r, TCP_ACK, 1, at(r, 2), 0);
+  assert_int_equal(COUNTER(r, reordering), 0);
+  sack(r, 6, 7);
+  sack(r, 3, 5); /* what is new lies below what is new too, and above what was known */
+  rig_in(r, TCP_ACK, 1, at(r, 2), 0);
+  assert_int_equal(COUNTER(r, reordering), 0);
+  assert_int_equal(r->conn.reo_seen, 0);
+}
+
 static void test_undo_by_dsack(void **state) {
   struct rig *r = *state;
   ten_out(r, RIG_SACK);
@@ -626,6 +640,7 @@ int main(void) {
       RIG_TEST(test_rto_spares_what_was_sacked),
       RIG_TEST(test_early_retransmit),
       RIG_TEST(test_reordering_is_learnt),
+      RIG_TEST(test_ack_with_sack_is_no_reordering),
       RIG_TEST(test_undo_by_dsack),
       RIG_TEST(test_limited_transmit),
       RIG_TEST(test_prr_is_proportional),
