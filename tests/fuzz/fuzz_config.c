@@ -18,7 +18,8 @@ static void need(int cond) {
 
 static void check(const struct config *c) {
   need(c->n_ports <= CONFIG_PORTS_MAX && c->n_addrs <= CONFIG_ADDRS_MAX && c->n_routes <= CONFIG_ROUTES_MAX);
-  need(c->n_ns <= CONFIG_NS_MAX && c->n_api_listen <= 4 && c->engine_workers >= 1 && c->engine_workers <= CONFIG_ENGINE_WORKERS_MAX);
+  need(c->n_ns <= CONFIG_NS_MAX && c->n_api_listen <= 4 && c->engine_workers >= 1 &&
+       c->engine_workers <= CONFIG_ENGINE_WORKERS_MAX);
   need(c->run_dir[0] == '/' && strnlen(c->run_dir, sizeof c->run_dir) < sizeof c->run_dir);
   need(c->attach[0] == '/' && strnlen(c->attach, sizeof c->attach) < sizeof c->attach);
   need((c->rx_slots & (c->rx_slots - 1)) == 0 && c->rx_slots >= 256);

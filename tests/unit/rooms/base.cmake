@@ -1,3 +1,3 @@
-foreach(name small log pool hash timer fault trace)
+foreach(name small log pool hash timer fault trace freelist)
   hs_test(unit_base_${name} ${PROJECT_SOURCE_DIR}/tests/unit/base/test_${name}.c DEPS hs_base Threads::Threads)
 endforeach()

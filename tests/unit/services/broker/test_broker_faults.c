@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CORE_ITEMS 10u
+#define CORE_ITEMS 17u
 #define RUNS_MAX   2000u
 
 static unsigned app_hellos;

@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include "link.h"
+#include "rss.h"
 #include "txq.h"
 
 #include "abi/worker.h"
@@ -46,6 +47,23 @@ static int set_up(void **state) {
   slots_init(&slots, stack, N_RX, 0);
   assert_int_equal(link_open(&links, &fs, &slots, book, purge, NULL), 0);
   assert_int_equal(frame_link_open(&engine, &fs, 0, FRAME_ENGINE), 0);
+  purged = 0;
+  return 0;
+}
+
+/** The same with room for several links. */
+static int set_up_many(void **state) {
+  struct abi_packet_geom g;
+  uint64_t geom[16];
+  const char *why;
+
+  (void)state;
+  uint64_t size = frame_geom_make(&g, ABI_LINKS_MAX, N_RX, N_TX);
+  memcpy(geom, &g, sizeof geom);
+  assert_int_equal(seg_create(&packet, "t", ABI_SEG_PACKET, 5, size, geom), 0);
+  assert_int_equal(frame_seg_open(&fs, &packet, &why), 0);
+  slots_init(&slots, stack, N_RX, 0);
+  assert_int_equal(link_open(&links, &fs, &slots, book, purge, NULL), 0);
   purged = 0;
   return 0;
 }
@@ -390,6 +408,78 @@ static void test_queue(void **state) {
   assert_int_equal(before, after); /* no descriptor left behind */
 }
 
+/* A TCP frame of flow `f`, the number in its sequence number, into the book. */
+static void lend_flow(uint32_t f, uint32_t number) {
+  uint8_t *p;
+  struct abi_frame_desc d = {.slot = slots_get(&slots), .len = 54};
+
+  d.off = frame_rx_off(&fs, d.slot);
+  p = packet.base + d.off;
+  memset(p, 0, 54);
+  store_be16(p + 12, 0x0800);
+  p[14] = 0x45;
+  store_be16(p + 16, 40);
+  p[23] = 6;
+  store_be32(p + 26, 0x0a000001);
+  store_be32(p + 30, 0x0a000002);
+  store_be16(p + 34, (uint16_t)(1000 + f));
+  store_be16(p + 36, 80);
+  store_be32(p + 38, number);
+  p[46] = 0x50;
+  link_rx_lend(&links, rss_link(p, 54, links.n), &d, 1);
+}
+
+/* An engine with n workers; all links come up. */
+static void engine_starts(struct frame_link *e, uint32_t n) {
+  frame_boot(&fs, n);
+  for (uint32_t i = 0; i < n; i++)
+    assert_int_equal(frame_link_open(&e[i], &fs, i, FRAME_ENGINE), 0);
+  for (int turn = 0; turn < 4; turn++) {
+    link_turn(&links);
+    for (uint32_t i = 0; i < n; i++)
+      if (frame_link_poll(&e[i]) == FRAME_PEER_NEW)
+        frame_link_ack(&e[i]);
+  }
+  assert_int_equal(links.n, n);
+  assert_true(link_rx_ready(&links));
+}
+
+/** Engines come and go with different numbers of workers: each gets all frames that had not come home, each flow's in
+ * order and at the worker that the hash names. */
+static void test_other_numbers(void **state) {
+  static const uint32_t numbers[] = {2, 4, 1, 8, 3};
+  struct frame_link e[ABI_LINKS_MAX];
+  uint32_t lent = 0;
+
+  (void)state;
+  assert_false(link_rx_ready(&links));
+  for (uint32_t k = 0; k < ARRAY_LEN(numbers); k++) {
+    uint32_t n = numbers[k], last[5] = {0}, got = 0;
+    engine_starts(e, n);
+    assert_true(k == 0 || purged >= ABI_LINKS_MAX);
+    for (uint32_t i = 0; i < 5; i++)
+      lend_flow(lent % 5, lent + 1), lent++;
+    assert_int_equal(lend_check(&links.lend), 0);
+    uint32_t ring = link_flush(&links);
+    assert_int_equal(ring >> n, 0);
+    for (uint32_t i = 0; i < n; i++) {
+      struct abi_frame_desc d[64];
+      int taken = frame_take(&e[i], d, 64);
+      assert_true(taken >= 0);
+      for (int j = 0; j < taken; j++, got++) {
+        const uint8_t *p = packet.base + d[j].off;
+        uint32_t f = load_be16(p + 34) - 1000u, number = load_be32(p + 38);
+        assert_int_equal(rss_link(p, 54, n), i);
+        assert_true(number > last[f]);
+        last[f] = number;
+      }
+    }
+    assert_int_equal(got, lent); /* none has come home yet */
+    purged = 0;
+  }
+  assert_int_equal(slots.n_free, N_RX - lent);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
@@ -399,6 +489,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_random, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_queue, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_other_numbers, set_up_many, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

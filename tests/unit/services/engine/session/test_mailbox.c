@@ -4,6 +4,7 @@
 #include "session/mailbox.h"
 #include "test.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -50,6 +51,32 @@ static void test_two_threads(void **state) {
   mailbox_fini(&m);
 }
 
+static void copied(struct worker *w, void *arg) {
+  (void)w;
+  tally.next += *(const uint32_t *)arg;
+}
+
+/* The note is the mail's own; only so many may wait. */
+static void test_copies(void **state) {
+  (void)state;
+  struct mailbox m;
+  uint32_t note = 5;
+  tally = (struct tally){0};
+  assert_int_equal(mailbox_init(&m), 0);
+  assert_int_equal(mailbox_post_copy(&m, copied, &note, sizeof note), 0);
+  note = 7;
+  assert_int_equal(mailbox_post_copy(&m, copied, &note, sizeof note), 0);
+  note = 0;
+  assert_int_equal(mailbox_run(&m, NULL), 2);
+  assert_int_equal(tally.next, 12);
+  for (uint32_t i = 0; i < MAILBOX_COPIES; i++)
+    assert_int_equal(mailbox_post_copy(&m, copied, &note, sizeof note), 0);
+  assert_int_equal(mailbox_post_copy(&m, copied, &note, sizeof note), -ENOBUFS);
+  assert_int_equal(mailbox_run(&m, NULL), MAILBOX_COPIES);
+  assert_int_equal(mailbox_post_copy(&m, copied, &note, sizeof note), 0);
+  mailbox_fini(&m);
+}
+
 static void test_fini_frees_unread(void **state) {
   (void)state;
   struct mailbox m;
@@ -59,6 +86,7 @@ static void test_fini_frees_unread(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_two_threads), cmocka_unit_test(test_fini_frees_unread)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_two_threads), cmocka_unit_test(test_copies),
+                                     cmocka_unit_test(test_fini_frees_unread)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
