@@ -352,7 +352,7 @@ int waiter_wait(struct waiter *wt, usec_t deadline) {
   int bell_rang, late;
   int rc = waiter_poll(wt, deadline, &bell_rang, &late);
   int err = errno;
-  if (late && w->home != NULL && !w->home->detached && home_pending(w->home))
+  if (late && w->home != NULL && !w->home->detached && (home_pending(w->home) || cut_pending(w)))
     w->home->from[0].mine->late_wakeup++;
   waiter_sleep_end(wt, bell_rang);
   if (waiter_take_pending(wt))

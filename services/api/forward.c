@@ -137,6 +137,12 @@ static int show_app(struct api *a, const uint8_t *req, size_t len, uint8_t **rep
     if (!more)
       break;
   }
+  page.offset = 0; /* those by cut-through */
+  Hoststack__Control__Reply *cut = api_ask(a, API_BROKER, &q);
+  if (cut && cut->body_case == HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS)
+    count_sessions(r->apps, cut->sessions);
+  if (cut)
+    hoststack__control__reply__free_unpacked(cut, NULL);
   free(*reply);
   *reply = NULL;
   rc = svc_pack_reply(r, reply, n);
