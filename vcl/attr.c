@@ -311,6 +311,14 @@ static int attr_set_app_err(struct session *s, void *buf, uint32_t *len) {
   return attr_take(buf, len, &s->app_err);
 }
 
+/** Whether recvfrom says where a datagram was sent to. */
+static int attr_get_pktinfo(struct session *s, void *buf, uint32_t *len) {
+  return session_is_dgram(s) ? attr_give(buf, len, s->pktinfo) : -EOPNOTSUPP;
+}
+static int attr_set_pktinfo(struct session *s, void *buf, uint32_t *len) {
+  return session_is_dgram(s) ? attr_set_bit(buf, len, &s->pktinfo, 1) : -EOPNOTSUPP;
+}
+
 static attr_fn *const attr_table[] = {
     [VPPCOM_ATTR_GET_NREAD] = attr_nread,
     [VPPCOM_ATTR_GET_NWRITE] = attr_nwrite,
@@ -353,8 +361,8 @@ static attr_fn *const attr_table[] = {
     [VPPCOM_ATTR_GET_DOMAIN] = attr_domain,
     [VPPCOM_ATTR_SET_ENDPT_EXT_CFG] = attr_unsupported, /* TLS, QUIC */
     [VPPCOM_ATTR_SET_DSCP] = attr_set_dscp,
-    [VPPCOM_ATTR_SET_IP_PKTINFO] = attr_unsupported, /* UDP */
-    [VPPCOM_ATTR_GET_IP_PKTINFO] = attr_unsupported,
+    [VPPCOM_ATTR_SET_IP_PKTINFO] = attr_set_pktinfo,
+    [VPPCOM_ATTR_GET_IP_PKTINFO] = attr_get_pktinfo,
     [VPPCOM_ATTR_GET_ORIGINAL_DST] = attr_unsupported, /* no address translation here */
     [VPPCOM_ATTR_GET_NWRITEQ] = attr_nwriteq,
     [VPPCOM_ATTR_GET_EXT_ENDPT] = attr_unsupported,

@@ -43,6 +43,7 @@ struct session {
   uint8_t bound; /* the broker holds a reservation for it */
   uint8_t v6only, reuse, domain;
   uint8_t connected;         /* datagrams: it has a peer */
+  uint8_t pktinfo;           /* datagrams: recvfrom tells where they were sent to */
   uint8_t asking;            /* datagrams: a thread waits for the answer to a request */
   uint8_t n_groups, regroup; /* groups joined; of them, those that a new engine is still to be told */
   struct vcl_dgram *groups;

@@ -222,7 +222,7 @@ void ports_free(struct broker *b);
  * -EADDRINUSE. */
 int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int listening, uint32_t skip);
 /** Is the address ours or a wildcard? 0 or -EADDRNOTAVAIL. */
-int ports_address_ok(const struct broker *b, const uint8_t ip[16]);
+int ports_address_ok(const struct broker *b, uint8_t proto, const uint8_t ip[16]);
 /** A free ephemeral port for `n`, or -EADDRINUSE. */
 int ports_pick(struct broker *b, const struct abi_reg_bind *n);
 uint32_t ports_add(struct broker *b, const struct abi_reg_bind *n);

@@ -97,8 +97,13 @@ int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int lis
   return 0;
 }
 
-int ports_address_ok(const struct broker *b, const uint8_t ip[16]) {
-  if (ports_is_wild(ip))
+/** Whether datagrams may be received at a group or at the broadcast address (bind(2) of a multicast receiver). */
+static int ports_is_group(const uint8_t ip[16]) {
+  return ports_is_v4(ip) ? (ip[12] & 0xf0) == 0xe0 || memcmp(ip + 12, "\xff\xff\xff\xff", 4) == 0 : ip[0] == 0xff;
+}
+
+int ports_address_ok(const struct broker *b, uint8_t proto, const uint8_t ip[16]) {
+  if (ports_is_wild(ip) || (proto == 1 && ports_is_group(ip)))
     return 0;
   for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++)
     if (memcmp(b->svc.cfg.addr[i].ip, ip, 16) == 0)

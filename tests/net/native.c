@@ -160,6 +160,71 @@ static int talk(const char *address, uint16_t port, size_t size, int count) {
   return 0;
 }
 
+static int udp_expect(uint32_t h, const uint8_t *what, uint32_t len, const vppcom_endpt_t *peer, vppcom_endpt_t *from) {
+  static uint8_t in[65536];
+  int n = vppcom_session_recvfrom(h, in, sizeof in, 0, from);
+  if (n != (int)len || memcmp(in, what, len) != 0 || from->port != peer->port)
+    return fail("a datagram that was not sent", n);
+  return 0;
+}
+
+/* Datagrams against an echo server: unconnected with segments and the local address told, then connected in a set. */
+static int udp(const char *address, uint16_t port) {
+  static uint8_t out[3000];
+  uint8_t ip[16], heard[16];
+  uint32_t room[2 + 4]; /* one tlv with up to 16 bytes */
+  uint32_t seg_tlv[3] = {VCL_UDP_SEGMENT, sizeof(uint16_t), 0}, on = 1, len = sizeof on;
+  uint16_t seg = 1000;
+  vppcom_endpt_t ep = {.is_ip4 = strchr(address, ':') == NULL, .ip = ip, .port = htons(port)};
+  vppcom_endpt_t from = {.ip = heard, .app_tlvs = (vppcom_endpt_tlv_t *)(void *)room, .app_tlv_len = sizeof room};
+  if (inet_pton(ep.is_ip4 ? AF_INET : AF_INET6, address, ip) != 1)
+    return fail("address", VPPCOM_EINVAL);
+  for (size_t i = 0; i < sizeof out; i++)
+    out[i] = pattern(i);
+  uint32_t h = (uint32_t)vppcom_session_create(VPPCOM_PROTO_UDP, 0);
+  int rc = vppcom_session_listen(h, 1);
+  if (rc != -EOPNOTSUPP)
+    return fail("listen", rc);
+  rc = vppcom_session_attr(h, VPPCOM_ATTR_SET_IP_PKTINFO, &on, &len);
+  if (rc != 0)
+    return fail("pktinfo", rc);
+  memcpy(&seg_tlv[2], &seg, sizeof seg);
+  ep.app_tlvs = (vppcom_endpt_tlv_t *)(void *)seg_tlv;
+  ep.app_tlv_len = 2 * sizeof(uint32_t) + sizeof seg;
+  rc = vppcom_session_sendto(h, out, 2500, 0, &ep);
+  if (rc != 2500)
+    return fail("sendto with segments", rc);
+  for (uint32_t off = 0; off < 2500; off += 1000) {
+    from.app_tlv_len = sizeof room;
+    if (udp_expect(h, out + off, off == 2000 ? 500 : 1000, &ep, &from) != 0)
+      return 1;
+    if (room[0] != VCL_IP_PKTINFO || room[1] != (ep.is_ip4 ? 4u : 16u))
+      return fail("where it was sent to", 0);
+  }
+  ep.app_tlvs = NULL;
+  rc = vppcom_session_connect(h, &ep);
+  if (rc != 0)
+    return fail("connect", rc);
+  int set = vppcom_epoll_create();
+  struct epoll_event ev = {.events = EPOLLIN, .data.u64 = 42};
+  rc = vppcom_epoll_ctl((uint32_t)set, EPOLL_CTL_ADD, h, &ev);
+  for (uint32_t n = 0; rc == 0 && n < sizeof out; n += 1499) {
+    rc = vppcom_session_write(h, out, n) == (int)n ? 0 : fail("write", (int)n);
+    if (rc == 0 && (vppcom_epoll_wait((uint32_t)set, &ev, 1, 5.0) != 1 || ev.data.u64 != 42))
+      return fail("epoll", 0);
+    if (rc == 0 && vppcom_session_attr(h, VPPCOM_ATTR_GET_NREAD, NULL, NULL) != (int)n)
+      return fail("the next datagram's length", 0);
+    rc = rc == 0 ? udp_expect(h, out, n, &ep, &from) : rc;
+  }
+  if (rc != 0)
+    return fail("connected", rc);
+  (void)vppcom_session_close((uint32_t)set);
+  if (vppcom_session_close(h) != 0)
+    return fail("close", 0);
+  printf("equal\n");
+  return 0;
+}
+
 int main(int argc, char **argv) {
   int rc = vppcom_app_create("native");
   if (rc < 0)
@@ -169,6 +234,8 @@ int main(int argc, char **argv) {
   else if (argc == 6 && strcmp(argv[1], "talk") == 0)
     rc =
         talk(argv[2], (uint16_t)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10), (int)strtol(argv[5], NULL, 10));
+  else if (argc == 4 && strcmp(argv[1], "udp") == 0)
+    rc = udp(argv[2], (uint16_t)strtoul(argv[3], NULL, 10));
   else
     rc = 2;
   vppcom_app_destroy();

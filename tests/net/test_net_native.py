@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from stack import PEER4, PEER6, STACK4  # noqa: E402
+from wait import wait_for  # noqa: E402
 
 ECHO = os.path.join(sys.path[0], "echo.py")
 
@@ -50,6 +51,16 @@ class Native(netcase.NetCase):
             for size, count in ((1, 20), (1000, 50), (5_000_000, 3)):
                 done = self.lab.run("app", self.native("talk", address, port, size, count), 60)
                 self.assertIn(b"equal", done.stdout)
+
+    def test_datagrams(self):
+        tool = os.path.join(self.lab.world.app_dir, "udp_tool.py")
+        shutil.copy(os.path.join(sys.path[0], "udp_tool.py"), tool)
+        for address in (PEER4, PEER6):
+            port = self.next_port()
+            echo = self.lab.spawn("peer", [programs.PYTHON, "-u", tool, "echo", address, port])
+            wait_for(lambda e=echo: "up" in e.output(), 20, "the echo")
+            done = self.lab.run("app", self.native("udp", address, port), 60)
+            self.assertIn(b"equal", done.stdout)
 
     def test_refused(self):
         done = self.lab.run("app", self.native("talk", PEER4, 9, 1, 1), 20, check=False)

@@ -420,8 +420,10 @@ static void udp_put(struct worker *w, struct session *s, const struct pkt *p, co
 static struct session *udp_behind(struct worker *w, struct listener *l) {
   if (l->session == 0) {
     struct app_worker *a = worker_app(w, l->entry.worker_id);
-    if (a && a->life == APP_LIVE && l->entry.slot < a->v.ga.n_slots_app && a->by_slot[l->entry.slot] == APP_NO_SESSION)
-      session_look(w, a, l->entry.slot);
+    uint32_t slot = l->entry.slot;
+    if (a && a->life == APP_LIVE && slot < a->v.ga.n_slots_app && app_owner(a, slot) == w->index &&
+        a->by_slot[slot] == APP_NO_SESSION)
+      session_look(w, a, slot);
   }
   return l->session ? pool_ref(&w->sessions, l->session - 1) : NULL;
 }
