@@ -148,7 +148,7 @@ enum abi_sess_state { /* abi_sess_engine.state */
 struct abi_tcp_figures {
   uint32_t srtt_us, rttvar_us, rto_us, cwnd; /* cwnd in bytes */
   uint32_t ssthresh, snd_mss, rcv_mss, snd_wnd;
-  uint32_t rcv_wnd, in_flight, retrans_total, lost; /* lost: bytes not yet sent again */
+  uint32_t rcv_wnd, in_flight, retrans_total, lost;  /* lost: bytes not yet sent again */
   uint32_t pmtu, pacing_kbps, tcp_state, reordering; /* tcp_state: Linux numbers, TCP_ESTABLISHED = 1 … */
 };
 _Static_assert(sizeof(struct abi_tcp_figures) == 64, "figures");

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PREFIX "engine.tcp."
@@ -28,6 +29,14 @@ static const struct tune_row tune_rows[ABI_TUNE_N] = {ABI_TUNABLES(ROW)};
 
 static const struct config_key *tune_key(uint32_t id) {
   return &config_keys[config_key_find(tune_rows[id].key)];
+}
+
+int config_fastopen_key(const char *text, uint8_t key[16]) {
+  if (strlen(text) != 32 || strspn(text, "0123456789abcdefABCDEF") != 32)
+    return -EINVAL;
+  for (unsigned i = 0; i < 16; i++)
+    key[i] = (uint8_t)strtoul((const char[]){text[2 * i], text[2 * i + 1], 0}, NULL, 16);
+  return 0;
 }
 
 int config_tunable_find(const char *name) {

@@ -31,6 +31,26 @@ static Hoststack__Control__TcpTunable *tunable_row(const struct config *cfg, con
   return row;
 }
 
+#define KEY_NAME "fastopen-key"
+
+/* A key is told to nobody: only where it comes from. */
+static Hoststack__Control__TcpTunable *key_row(const struct config *cfg, const struct abi_tunables *t) {
+  Hoststack__Control__TcpTunable *row = malloc(sizeof *row);
+  if (!row)
+    return NULL;
+  hoststack__control__tcp_tunable__init(row);
+  row->set = __atomic_load_n(&t->fastopen_key_set, __ATOMIC_ACQUIRE) != 0;
+  row->name = strdup(KEY_NAME);
+  row->configured = strdup(cfg->fastopen_key[0] ? "given" : "drawn");
+  row->value = strdup(row->set ? "given" : row->configured);
+  row->default_value = strdup("drawn");
+  row->unit = strdup("");
+  row->allowed = strdup("32 hex digits");
+  row->help = strdup("key of Fast Open cookies (RFC 7413 4.1.2); it is never shown");
+  row->reach = strdup("new");
+  return row;
+}
+
 int ctl_show_tcp_config(struct engine *e, Hoststack__Control__Reply *r) {
   if (!e->running)
     return -EAGAIN;
@@ -43,7 +63,7 @@ int ctl_show_tcp_config(struct engine *e, Hoststack__Control__Reply *r) {
   hoststack__control__tcp_config__init(m);
   r->body_case = HOSTSTACK__CONTROL__REPLY__BODY_TCP_CONFIG;
   r->tcp_config = m;
-  m->tunable = calloc(ABI_TUNE_N, sizeof(Hoststack__Control__TcpTunable *));
+  m->tunable = calloc(ABI_TUNE_N + 1, sizeof(Hoststack__Control__TcpTunable *));
   if (!m->tunable)
     return -ENOMEM;
   uint64_t set = __atomic_load_n(&t->set, __ATOMIC_ACQUIRE);
@@ -53,6 +73,10 @@ int ctl_show_tcp_config(struct engine *e, Hoststack__Control__Reply *r) {
       return -ENOMEM;
     m->n_tunable++;
   }
+  m->tunable[m->n_tunable] = key_row(&e->svc.cfg, t);
+  if (!m->tunable[m->n_tunable])
+    return -ENOMEM;
+  m->n_tunable++;
   return 0;
 }
 
@@ -73,11 +97,23 @@ static void mail_tunables(struct worker *w, void *arg) {
   tunables_apply(w);
 }
 
+static int set_key(struct engine *e, const char *value, Hoststack__Control__Reply *r) {
+  uint8_t key[16];
+  int clear = strcmp(value, "default") == 0;
+  if (!clear && config_fastopen_key(value, key))
+    return refuse(r, -EINVAL, KEY_NAME ": found %zu characters, allowed 32 hex digits", strlen(value));
+  tunables_set_key(engine_tunables(e), clear ? NULL : key);
+  log_info("engine.set_tcp", KEY_NAME " %s", clear ? "as configured" : "changed");
+  return engine_post(e, mail_tunables, NULL);
+}
+
 int ctl_set_tcp(struct engine *e, const Hoststack__Control__SetTcp *q, Hoststack__Control__Reply *r) {
   char allowed[160], now[64];
   uint32_t value = 0, lower = 0, higher = 0;
   if (!e->running)
     return -EAGAIN;
+  if (strcmp(q->name, KEY_NAME) == 0)
+    return set_key(e, q->value, r);
   int id = config_tunable_find(q->name);
   if (id < 0)
     return refuse(r, -ENOENT, "tcp has no tunable %.64s; hsctl show tcp config lists them", q->name);

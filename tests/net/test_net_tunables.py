@@ -14,7 +14,7 @@ ECHO = os.path.join(sys.path[0], "echo.py")
 # name, value, and a word of the refusal; the api server's answer, status 1
 REFUSED = [("nonsense", "1", "no tunable"), ("rto-min-ms", "0", "5 to 60000"), ("rto-min-ms", "x", "5 to 60000"),
            ("rto-min-ms", "2000", "must not be above rto-initial-ms"), ("sack", "maybe", "true, false"),
-           ("congestion-control", "magic", "cubic")]
+           ("congestion-control", "magic", "cubic"), ("fastopen-key", "12", "32 hex digits")]
 
 
 class Tunables(netcase.NetCase):
@@ -47,6 +47,8 @@ class Tunables(netcase.NetCase):
         self.assertEqual(self.cc_of_a_new_connection(), "cubic")
         self.lab.hsctl("set", "tcp", "congestion-control", "newreno")
         self.lab.hsctl("set", "tcp", "rto-min-ms", "321")
+        self.lab.hsctl("set", "tcp", "fastopen-key", "00112233445566778899aabbccddeeff")
+        self.assertNotIn("00112233", self.lab.hsctl("--json", "show", "tcp", "config").stdout.decode())
         self.assertEqual(self.cc_of_a_new_connection(), "newreno")
         pid = self.lab.kill_service("engine")
         self.lab.wait_service("engine", pid)
@@ -54,7 +56,8 @@ class Tunables(netcase.NetCase):
         self.assertEqual((rows["rto-min-ms"]["value"], rows["rto-min-ms"]["set"]), ("321", True))
         self.assertEqual(rows["congestion-control"]["value"], "newreno")
         self.assertEqual(self.cc_of_a_new_connection(), "newreno")
-        for name in ("congestion-control", "rto-min-ms"):
+        self.assertEqual((rows["fastopen-key"]["value"], rows["fastopen-key"]["set"]), ("given", True))
+        for name in ("congestion-control", "rto-min-ms", "fastopen-key"):
             self.lab.hsctl("set", "tcp", name, "default")
         self.assertFalse(any(t["set"] for t in self.config().values()))
         self.assertEqual(self.cc_of_a_new_connection(), "cubic")

@@ -13,6 +13,11 @@
 static void tunables_merge(struct tcp_config *out, const struct config *cfg, const struct abi_tunables *t,
                            uint64_t set) {
   tcp_config_defaults(out);
+  out->fastopen_key_set = config_fastopen_key(cfg->fastopen_key, out->fastopen_key) == 0;
+  if (__atomic_load_n(&t->fastopen_key_set, __ATOMIC_ACQUIRE)) {
+    memcpy(out->fastopen_key, t->fastopen_key, sizeof out->fastopen_key);
+    out->fastopen_key_set = 1;
+  }
   for (uint32_t i = 0; i < ABI_TUNE_N; i++) {
     (void)tcp_tunable_put(out, i, config_tunable_value(cfg, i));
     if (set >> i & 1)
@@ -62,4 +67,14 @@ int tunables_clear(struct abi_tunables *t, const struct config *cfg, uint32_t id
     return -ERANGE;
   __atomic_store_n(&t->set, set, __ATOMIC_RELEASE);
   return 0;
+}
+
+void tunables_set_key(struct abi_tunables *t, const uint8_t key[16]) {
+  __atomic_store_n(&t->fastopen_key_set, 0, __ATOMIC_RELEASE);
+  FAULT_POINT("tunables.key"); /* prefix: the configured or drawn key counts; cookies of another one are refused */
+  if (key == NULL)
+    return;
+  memcpy(t->fastopen_key, key, sizeof t->fastopen_key);
+  FAULT_POINT("tunables.key.bytes");
+  __atomic_store_n(&t->fastopen_key_set, 1, __ATOMIC_RELEASE);
 }

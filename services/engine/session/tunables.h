@@ -22,5 +22,7 @@ int tunables_set(struct abi_tunables *t, const struct config *cfg, uint32_t id, 
                  uint32_t *higher);
 /** The configuration's value counts again. As tunables_set. */
 int tunables_clear(struct abi_tunables *t, const struct config *cfg, uint32_t id, uint32_t *lower, uint32_t *higher);
+/** Another key of Fast Open cookies; NULL: the configuration's counts again. */
+void tunables_set_key(struct abi_tunables *t, const uint8_t key[16]);
 
 #endif
