@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Buffers grow with the path: over 100 ms of round trip, made by nicio, a transfer with nothing set reaches the path's
-rate in both directions; a receive buffer that is fixed stays so."""
+rate in both directions; buffers that may not grow do not. And large segments pass whole both ways."""
 import os
 import sys
 
@@ -52,6 +52,32 @@ class Buffers(netcase.NetCase):
 
     def grown(self):
         return {c["name"]: c["value"] for c in self.lab.show("tcp")["tcp"]["counter"]}["tcp.rcv_buf_grown"]
+
+
+class Segments(netcase.NetCase):
+    """Nothing is cut or merged in the wrong place: towards a kernel with default offloads segments of many times the MTU
+    leave whole, and what comes merged, or above the interface's MTU, is taken whole."""
+
+    def per_frame(self, direction, server, client):
+        """Bytes per frame of a transfer."""
+        before = self.counters()
+        programs.iperf3(self.lab, server, client, 1)
+        after = self.counters()
+        frames = after[direction + ".frames"] - before[direction + ".frames"]
+        return (after[direction + ".bytes"] - before[direction + ".bytes"]) / frames
+
+    def counters(self):
+        one, = self.lab.show("interface")["interfaces"]["interface"]
+        return {c["name"]: c["value"] for c in one["counter"]}
+
+    def test_large_segments(self):
+        out, come = self.per_frame("tx", "peer", "app"), self.per_frame("rx", "app", "peer")
+        print(f"bytes per frame: out {out:.0f}, in {come:.0f}", flush=True)
+        self.assertGreater(out, 4 * 1514)
+        self.assertGreater(come, 2 * 1514)
+        drops = {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}
+        for name in ("ip.rx.bad_length", "engine.rx.bad_l4_cksum", "hs0.rx.error", "hs0.tx.error", "hs0.tx.bad_desc"):
+            self.assertEqual(drops[name], 0, name)
 
 
 if __name__ == "__main__":
