@@ -5,6 +5,7 @@
 #ifndef HS_TESTS_BROKER_RIG_H
 #define HS_TESTS_BROKER_RIG_H
 
+#include "abi/frame.h"
 #include "abi/policy.h"
 #include "attach.pb-c.h"
 #include "shm/session.h"
@@ -14,6 +15,8 @@
 #include <sys/types.h>
 
 #define RIG_WAIT_MS 10000
+#define RIG_CORE_ITEMS                                                                                                 \
+  (9u + ABI_LINKS_MAX) /* registry, policy, packet, tcb, 4 stats pages, a bell per link and nicio's */
 
 /** Double of a service. */
 struct rig_svc {

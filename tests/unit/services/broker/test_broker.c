@@ -21,8 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CORE_ITEMS 17u /* registry, policy, packet, tcb, 4 stats pages, 9 link bells */
-
 static int setup_keys(void **state, const char *keys) {
   struct broker_rig *r = calloc(1, sizeof *r);
   rig_open(r, keys);
@@ -60,8 +58,8 @@ static void app_up(struct rig_app *a, struct broker_rig *r) {
 
 static void test_fresh(void **state) {
   struct broker_rig *r = *state;
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS);
-  assert_int_equal(rig_items(&r->nicio), CORE_ITEMS);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS);
+  assert_int_equal(rig_items(&r->nicio), RIG_CORE_ITEMS);
   rig_service_start(&r->api, CUSTODY_API);
   rig_until(r, &r->api.ready, 1);
   assert_int_equal(rig_items(&r->api), 5); /* TCB table and stats pages */
@@ -90,7 +88,7 @@ static void test_service_comes_again(void **state) {
   r->engine.ready = 0;
   rig_service_start(&r->engine, CUSTODY_ENGINE);
   rig_until(r, &r->engine.ready, 1);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS);
   assert_int_equal(r->engine.epoch, 1);
 }
 
@@ -102,7 +100,7 @@ static void test_hello(void **state) {
   assert_int_equal(rig_app_add_worker(&a), -EPROTO); /* Hello comes first */
   assert_int_equal(rig_app_hello(&a), 0);
   assert_int_equal(rig_app_hello(&a), -EALREADY);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS + 2);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS + 2);
   const struct custody_item *bell = custody_find(r->engine.cust, ABI_ITEM_BELL, 0, a.proc_id);
   assert_non_null(bell);
   assert_int_equal(bell_drain(a.bell), 0);
@@ -146,9 +144,9 @@ static void test_worker(void **state) {
   a.worker_id = 4711;
   assert_int_equal(rig_app_map(&a), -ENOENT);
   assert_int_equal(rig_app_add_worker(&a), 0);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS + 3); /* bell, doorbell, E; A only when it is sealed */
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS + 3); /* bell, doorbell, E; A only when it is sealed */
   assert_int_equal(rig_app_map(&a), 0);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS + 4);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS + 4);
   assert_int_equal(r->engine.a_before_sealed, 0);
   const struct custody_item *seg_a = custody_find(r->engine.cust, ABI_ITEM_SEG, ABI_SEG_APP, a.worker_id);
   assert_non_null(seg_a);
@@ -365,11 +363,11 @@ static void test_death(void **state) {
   rig_until(r, &r->engine.n_dead, 1);
   assert_int_equal(r->engine.dead[0], worker);
   assert_int_equal(entries_of(r, id, NULL), 0);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS + 4); /* its orphans still need them */
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS + 4); /* its orphans still need them */
   assert_int_equal(custody_worker_drained(r->engine.cust, worker), 0);
   rig_until(r, &r->engine.drops, 4);
   rig_until(r, &r->nicio.drops, 4);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS);
   struct rig_app b; /* the port is free again */
   app_up(&b, r);
   assert_int_equal(rig_app_bind(&b, 0, 1, "0.0.0.0", 80, 0, NULL), 0);
@@ -408,7 +406,7 @@ static void test_restart(void **state) {
   rig_until(r, &r->engine.n_dead, 1);
   assert_int_equal(r->engine.dead[0], gone);
   rig_until(r, &r->engine.drops, 4);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS + 4);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS + 4);
   assert_int_equal(entries_of(r, id, &after), 1);
   assert_memory_equal(&before, &after, sizeof before);
   /* The app comes back with its token; what it says again changes nothing. */
@@ -440,7 +438,7 @@ static void test_restart_with_engine(void **state) {
   rig_start(r, NULL);
   rig_service_start(&r->engine, CUSTODY_ENGINE);
   rig_until(r, &r->engine.ready, 1);
-  assert_int_equal(rig_items(&r->engine), CORE_ITEMS + 4);
+  assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS + 4);
   assert_int_equal(entries_of(r, id, NULL), 1);
   assert_int_equal(rig_app_connect(&a), 0);
   assert_int_equal(rig_app_hello(&a), 0);
@@ -453,8 +451,8 @@ static void test_deposit(void **state) {
   assert_true(fd >= 0);
   assert_int_equal(custody_deposit(r->nicio.cust, ABI_ITEM_PORT, 0, fd), 0);
   close(fd);
-  rig_until(r, &r->engine.items, CORE_ITEMS + 1);
-  rig_until(r, &r->nicio.items, CORE_ITEMS + 1);
+  rig_until(r, &r->engine.items, RIG_CORE_ITEMS + 1);
+  rig_until(r, &r->nicio.items, RIG_CORE_ITEMS + 1);
   rig_kill(r, SIGKILL);
   rig_service_stop(&r->nicio);
   r->nicio.ready = 0;

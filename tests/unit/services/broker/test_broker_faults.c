@@ -17,8 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CORE_ITEMS 17u
-#define RUNS_MAX   2000u
+#define RUNS_MAX 2000u
 
 static unsigned app_hellos;
 
@@ -111,8 +110,8 @@ static unsigned registry_left(struct broker_rig *r) {
   const struct abi_reg_bind *bind = seg_at(&s, g.binds_off, g.n_binds * sizeof *bind);
   for (uint64_t i = 0; i < g.n_items; i++)
     n += item[i].state != ABI_ITEM_FREE;
-  assert_true(n >= CORE_ITEMS);
-  n -= CORE_ITEMS;
+  assert_true(n >= RIG_CORE_ITEMS);
+  n -= RIG_CORE_ITEMS;
   for (uint64_t i = 0; i < g.n_apps; i++)
     n += app[i].used != 0;
   for (uint64_t i = 0; i < g.n_procs; i++)
@@ -149,10 +148,10 @@ static unsigned scenario(unsigned nth) {
   app_unbind(&a, 1, 1);
   assert_int_equal(policy_live(&r, other), 0);
   app_bind(&a, 1, 2, 81); /* free again, the slot's next life */
-  until_items(&r, CORE_ITEMS + 4);
+  until_items(&r, RIG_CORE_ITEMS + 4);
   assert_int_equal(r.engine.a_before_sealed, 0);
   rig_app_die(&a);
-  until_items(&r, CORE_ITEMS);
+  until_items(&r, RIG_CORE_ITEMS);
   usec_t end = clock_now_us() + RIG_WAIT_MS * CLOCK_US_PER_MS;
   while (registry_left(&r) != 0) {
     assert_true(clock_now_us() < end);
