@@ -79,7 +79,7 @@ def resolve(path, here, target):
     own = ROOMS[here]["own"] or [here]
     starts = ["common", *own, os.path.dirname(path)]
     if here.startswith("tests"):
-        starts += ["tests/support", "tests", "."] + [r for r in ROOMS if r.startswith("services") or r == "vcl"]
+        starts += ["tests/support", "tests/sim", "tests", "."] + [r for r in ROOMS if r.startswith("services") or r == "vcl"]
     for start in starts:
         landing = os.path.normpath(os.path.join(start, target))
         if os.path.isfile(os.path.join(TOP, landing)):

@@ -59,7 +59,7 @@ for line in sys.stdin:
                 pass
             note(most)
         while info()["unacked"]:
-            time.sleep(0.005)
+            select.select([], [], [], 0.005)
             note(most)
     elif word == "receive":
         c.send(b"x")

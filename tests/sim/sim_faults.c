@@ -124,8 +124,7 @@ static void check_empty(struct rig_host *h, const char *name) {
     fail_msg("%s, died at %s: host %u keeps %llu bytes of chunks", name, plan.where, h->number,
              (unsigned long long)(a->v.ge.arena_size - arena_free_bytes(a->arena)));
   if (app_slots_used(a))
-    fail_msg("%s, died at %s: host %u keeps %u slots", name, plan.where, h->number,
-             app_slots_used(a));
+    fail_msg("%s, died at %s: host %u keeps %u slots", name, plan.where, h->number, app_slots_used(a));
   for (uint32_t i = 0; i < w->listeners.high; i++)
     if (w->listeners.l[i].pending)
       fail_msg("%s, died at %s: host %u counts %u waiting", name, plan.where, h->number, w->listeners.l[i].pending);

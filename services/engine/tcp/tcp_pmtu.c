@@ -37,7 +37,7 @@ static void pmtu_store(struct tcp_conn *c, uint32_t mtu) {
   tcp_open_mss(c);
 }
 
-/* d->pmtu is good for now: others may know it; look again when it is old. */
+/* d->pmtu is good: others may know it; look again when it is old. */
 static void pmtu_settled(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->mtu_hi = 0;
   c->mtu_at = c->d->pmtu < pmtu_limit(e, c) ? pmtu_clock(now + e->cfg.pmtu_life) : 0;
