@@ -4,7 +4,8 @@
 usage: mutants.py [--sample N] [--seed N] [--jobs N] [--work DIR] [--report FILE]     (make mutants SAMPLE=200)
 
 A mutant is one token changed: a comparison (< and <=, seq_lt and seq_leq …), a sign (+ and -, += and -=, ++ and --) or
-a constant (n becomes n + 1). Tests are the unit tests of the room and tests/pkt on the engine; a mutant is killed when
+a constant (n becomes n + 1). Tests are the unit tests of the room, tests/pkt on the engine, and the simulations of the
+congestion controls; a mutant is killed when
 one of them fails, crashes or needs more than LIMIT seconds. Mutants that do not compile are left out. Each worker has a
 copy of the tree and a build tree of its own below DIR, where only the changed object and the programs are built anew.
 Results are kept in DIR/results.jsonl by the text of the file that was changed, so that a run that was stopped goes on,
@@ -28,6 +29,7 @@ import threading
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ROOM = "services/engine/tcp"
 LIMIT = 60
+SLOW = ["pkt_run", "sim_tcp_cc"]  # behind the unit tests: they take seconds
 TOKEN = re.compile(r"\bseq_(?:lt|leq|gt|geq)\b|->|<<=|>>=|<<|>>|<=|>=|==|!=|\+\+|--|\+=|-=|<|>|\+|-|"
                    r"\b(?:0x[0-9a-fA-F]+|\d+)(?:[uUlL]*)\b")
 SWAP = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "++": "--", "--": "++", "+=": "-=",
@@ -95,7 +97,7 @@ class Worker(threading.Thread):
         self.todo, self.done = todo, done
         self.tests = []
         self.link, self.compile, self.archive = {}, {}, ""
-        self.kills = collections.Counter()  # those that found most go first; the packet suite last, it takes seconds
+        self.kills = collections.Counter()  # those that found most go first; the slow ones last
 
     def prepare(self):
         if os.path.isdir(self.src):
@@ -106,8 +108,8 @@ class Worker(threading.Thread):
         tar.wait()
         cmd = ["cmake", "-G", "Ninja", "-S", self.src, "-B", self.out, "-DCMAKE_BUILD_TYPE=Debug", "-DHS_SANITIZE="]
         status, text = run(cmd, self.base, 120)
-        names = sorted(set(re.findall(r"unit_tcp_\w+", open(os.path.join(self.out, "build.ninja")).read())))
-        self.targets = [n for n in names if not n.endswith(("_dir", "_Debug"))] + ["pkt_run"]
+        names = sorted(set(re.findall(r"unit_tcp_\w+", self.ninja_text())))
+        self.targets = [n for n in names if not n.endswith(("_dir", "_Debug"))] + SLOW
         self.targets = [t for t in self.targets if re.search(rf"^build {t}: phony", self.ninja_text(), re.M)]
         status, text = run(["ninja", "-j1"] + self.targets, self.out, 1800)
         if status != 0:
@@ -155,7 +157,7 @@ class Worker(threading.Thread):
             if mutant["file"] not in self.compile or not self.shell(self.compile[mutant["file"]]):
                 return "not built", ""
             self.shell(self.archive)
-            for t in sorted(self.tests, key=lambda t: (t[0] == "pkt_run", -self.kills[t[0]])):
+            for t in sorted(self.tests, key=lambda t: (t[0] in SLOW, -self.kills[t[0]])):
                 if not self.shell(self.link[t[0]]):
                     raise RuntimeError(f"{t[0]} does not link")
                 status, _ = run(t[1:], self.out, LIMIT)

@@ -217,6 +217,7 @@ static void apply_opts(unsigned conn) {
 static int engine_listen(void) {
   rig_listen(&rig->host[0], LISTEN_SLOT, cur->port, cur_addr->family, 1);
   settle();
+  worker_view_app(&rig->host[0].view, LISTEN_SLOT)->opt.fastopen = opts.fastopen;
   rig_arm(&rig->host[0], LISTEN_SLOT); /* accept() is about to be called */
   settle();
   return 0;
@@ -303,6 +304,8 @@ static int opt_set(const char *name, int64_t val) {
     opts.keepcnt = (uint32_t)val;
   else if (!strcmp(name, "user_timeout"))
     opts.user_timeout_ms = (uint32_t)val;
+  else if (!strcmp(name, "fastopen"))
+    opts.fastopen = (uint32_t)val;
   else if (!strcmp(name, "mss"))
     opts.mss = (uint32_t)val;
   else if (!strcmp(name, "tos"))

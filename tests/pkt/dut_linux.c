@@ -201,11 +201,17 @@ static int opt_apply(int fd, const char *name, int64_t val) {
     const char *name;
     int level, opt;
   } known[] = {
-      {"nodelay", IPPROTO_TCP, TCP_NODELAY},   {"cork", IPPROTO_TCP, TCP_CORK},
-      {"quickack", IPPROTO_TCP, TCP_QUICKACK}, {"keepalive", SOL_SOCKET, SO_KEEPALIVE},
-      {"keepidle", IPPROTO_TCP, TCP_KEEPIDLE}, {"keepintvl", IPPROTO_TCP, TCP_KEEPINTVL},
-      {"keepcnt", IPPROTO_TCP, TCP_KEEPCNT},   {"user_timeout", IPPROTO_TCP, TCP_USER_TIMEOUT},
-      {"mss", IPPROTO_TCP, TCP_MAXSEG},        {"tos", IPPROTO_IP, IP_TOS},
+      {"nodelay", IPPROTO_TCP, TCP_NODELAY},
+      {"cork", IPPROTO_TCP, TCP_CORK},
+      {"quickack", IPPROTO_TCP, TCP_QUICKACK},
+      {"keepalive", SOL_SOCKET, SO_KEEPALIVE},
+      {"keepidle", IPPROTO_TCP, TCP_KEEPIDLE},
+      {"keepintvl", IPPROTO_TCP, TCP_KEEPINTVL},
+      {"keepcnt", IPPROTO_TCP, TCP_KEEPCNT},
+      {"user_timeout", IPPROTO_TCP, TCP_USER_TIMEOUT},
+      {"fastopen", IPPROTO_TCP, TCP_FASTOPEN},
+      {"mss", IPPROTO_TCP, TCP_MAXSEG},
+      {"tos", IPPROTO_IP, IP_TOS},
   };
   int v = (int)val;
   if (!strcmp(name, "linger")) {

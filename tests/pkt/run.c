@@ -37,6 +37,8 @@ struct run {
   struct pkt_addr a;
   struct conn conn[PKT_CONNS];
   uint32_t tsval;
+  unsigned n_cookie; /* the last Fast Open cookie that was given out */
+  uint8_t cookie[16];
   uint64_t last; /* when the last line was done */
   const struct pkt_line *line;
   int trace;
@@ -203,6 +205,12 @@ static uint32_t build_options(const struct run *r, struct conn *k, const struct 
       n += opt_put32(o + n, k->dut_isn + (uint32_t)s->sack[i][1]);
     }
   }
+  if (s->has & PKT_HAS_COOKIE) { /* RFC 7413 4.1.1 */
+    o[n++] = 34;
+    o[n++] = (uint8_t)(2 + r->n_cookie);
+    memcpy(o + n, r->cookie, r->n_cookie);
+    n += r->n_cookie;
+  }
   if (s->has & PKT_HAS_RAW) {
     memcpy(o + n, s->raw, s->n_raw);
     n += s->n_raw;
@@ -289,6 +297,10 @@ static void learn(struct run *r, struct conn *k, const struct pkt_wire *w, const
     k->dut_ws = w->has & PKT_HAS_WS ? w->ws : 0;
     k->dut_ts = (w->has & PKT_HAS_TS) != 0;
     k->dut_mss = w->mss;
+    if (w->has & PKT_HAS_COOKIE) {
+      r->n_cookie = w->n_cookie;
+      memcpy(r->cookie, w->cookie, w->n_cookie);
+    }
   }
 }
 
