@@ -30,8 +30,8 @@ static void print_interfaces(const Hoststack__Control__Interfaces *m) {
 static void print_session_verbose(const Hoststack__Control__Session *s) {
   char app[96];
   printf("%s %s -> %s  %s  (number %u)\n", s->proto, s->local, s->remote, s->state, s->index);
-  printf("  app %s pid %" PRIu64 ", worker %" PRIu64 " slot %u, %s%s, age %.3f s\n",
-         table_plain(app, sizeof app, s->app), s->proc_pid, s->worker_id, s->slot, s->accept,
+  printf("  app %s pid %" PRIu64 ", worker %" PRIu64 " slot %u, engine worker %u, %s%s, age %.3f s\n",
+         table_plain(app, sizeof app, s->app), s->proc_pid, s->worker_id, s->slot, s->engine_worker, s->accept,
          s->orphan ? ", orphan" : "", (double)s->age_ms / 1000);
   printf("  send: mss %u, pmtu %u, cwnd %u, ssthresh %u, window %u (scale %u), in flight %u, unacked %u, sacked %u, "
          "lost %u, sent again %u\n",
