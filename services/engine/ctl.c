@@ -238,6 +238,45 @@ static int show_timewait(const struct engine *e, Hoststack__Control__Sessions *s
   return rc;
 }
 
+/* Sessions of datagrams of one app worker: their records are all there is. */
+static int show_app_datagrams(const struct engine *e, const struct app_worker *a, Hoststack__Control__Sessions *s,
+                              const Hoststack__Control__ShowSession *q, uint32_t limit) {
+  uint32_t n = (uint32_t)a->v.ga.n_slots_app, high = __atomic_load_n(&a->v.app->slots_high, __ATOMIC_ACQUIRE);
+  int rc = 0;
+  for (uint32_t slot = 0; slot < n && slot < high && rc == 0; slot++) {
+    const struct abi_sess_engine *eng = worker_view_engine(&a->v, slot);
+    if (eng->proto != transport_udp.proto || __atomic_load_n(&eng->state, __ATOMIC_ACQUIRE) != ABI_SESS_READY)
+      continue;
+    struct abi_tcb d = {
+        .local = eng->local, .remote = eng->remote, .worker_id = a->id, .slot = slot, .slot_gen = eng->gen};
+    uint32_t before = (uint32_t)s->n_session;
+    rc = session_add(e, s, q, limit, slot, &d);
+    if (rc || s->n_session == before)
+      continue;
+    Hoststack__Control__Session *row = s->session[before];
+    free(row->proto);
+    free(row->state);
+    free(row->cc);
+    row->proto = strdup("udp");
+    row->state = strdup(eng->remote.family ? "CONNECTED" : "OPEN");
+    row->cc = strdup("-");
+    row->engine_worker = 0; /* wire/flow.h */
+    row->lost = eng->figures.lost;
+  }
+  return rc;
+}
+
+static int show_datagrams(const struct engine *e, Hoststack__Control__Sessions *s,
+                          const Hoststack__Control__ShowSession *q, uint32_t limit) {
+  int rc = 0;
+  for (uint32_t i = 0; e->running && i < e->worker.n_apps && i < WORKER_APPS_MAX && rc == 0; i++) {
+    const struct app_worker *a = __atomic_load_n(&e->worker.app[i], __ATOMIC_ACQUIRE);
+    if (a) /* freed by this very thread only */
+      rc = show_app_datagrams(e, a, s, q, limit);
+  }
+  return rc;
+}
+
 static int show_session(struct engine *e, const Hoststack__Control__ShowSession *q, Hoststack__Control__Reply *r) {
   Hoststack__Control__Sessions *s = calloc(1, sizeof *s);
   uint32_t limit = q->limit && q->limit < SHOW_SESSION_MAX ? q->limit : SHOW_SESSION_MAX;
@@ -256,7 +295,8 @@ static int show_session(struct engine *e, const Hoststack__Control__ShowSession 
     if (d.life == ABI_TCB_USED)
       rc = session_add(e, s, q, limit, i, &d);
   }
-  return rc ? rc : show_timewait(e, s, q, limit);
+  rc = rc ? rc : show_timewait(e, s, q, limit);
+  return rc ? rc : show_datagrams(e, s, q, limit);
 }
 
 static Hoststack__Control__Counter *counter_row(const char *name, uint64_t value, const char *help, uint32_t sev) {

@@ -104,6 +104,12 @@ class Udp(netcase.NetCase):
         self.assertEqual(kernel, stack)
         self.assertEqual(stack["segments"], [100, 100, 50])
 
+    def test_shown(self):
+        port = self.next_port()
+        self.start("app", "echo", STACK4, port)
+        rows = [r for r in self.lab.sessions() if r["proto"] == "udp" and r["local"] == f"{STACK4}:{port}"]
+        self.assertEqual([r["state"] for r in rows], ["OPEN"])
+
     def test_refused(self):
         for address in ADDRESS["peer"]:
             heard = self.tell("app", "refused", address, self.next_port())["heard"]
