@@ -14,8 +14,8 @@ from wait import wait_for  # noqa: E402
 
 ECHO = os.path.join(sys.path[0], "echo.py")
 PING = os.path.join(sys.path[0], "ping.py")
-SHOW = (("interface",), ("session",), ("session", "verbose"), ("tcp",), ("tcp", "statistics"), ("tcp", "config"), ("drops", "all"), ("app",),
-        ("version",), ("stats",))
+SHOW = (("interface",), ("session",), ("session", "verbose"), ("tcp",), ("tcp", "statistics"), ("tcp", "config"), ("drops", "all"),
+        ("app",), ("version",), ("stats",))
 # arguments and a word of the refusal; all are refused with exit status 2, none reaches a service
 WRONG = [
     ((), "usage"), (("nonsense",), "nonsense"), (("show",), "allowed"), (("show", "nonsense"), "nonsense"),
@@ -42,6 +42,13 @@ class Down(netcase.NetCase):
         done = self.lab.hsctl("show", "session", check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"engine", done.stderr)
+        for args in (("show", "tcp", "config"), ("set", "tcp", "sack", "false")):
+            done = self.lab.hsctl(*args, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"engine", done.stderr)
+        drops = {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}
+        self.assertEqual(drops["engine.away"], 1)  # the others' rows are there
+        self.assertIn("hs0.rx.error", drops)
 
 
 class Ctl(netcase.NetCase):
