@@ -6,7 +6,7 @@ usage: mutants.py [--sample N] [--seed N] [--jobs N] [--work DIR] [--report FILE
 A mutant is one token changed: a comparison (< and <=, seq_lt and seq_leq …), a sign (+ and -, += and -=, ++ and --) or
 a constant (n becomes n + 1). Tests are the unit tests of the room, tests/pkt on the engine, and the simulations of the
 congestion controls; a mutant is killed when
-one of them fails, crashes or needs more than LIMIT seconds. Mutants that do not compile are left out. Each worker has a
+one of them fails, crashes or goes round in circles. Mutants that do not compile are left out. Each worker has a
 copy of the tree and a build tree of its own below DIR, where only the changed object and the programs are built anew.
 Results are kept in DIR/results.jsonl by the text of the file that was changed, so that a run that was stopped goes on,
 and a larger sample repeats nothing. Ends with the share of killed ones; survivors go to the report.
@@ -20,6 +20,7 @@ import os
 import queue
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,8 @@ import threading
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ROOM = "services/engine/tcp"
-LIMIT = 60
+CPU_LIMIT = 60   # seconds of processor time of a test process: what goes round in circles needs more
+WALL_LIMIT = 600 # on a busy machine a test may wait long for its turn: that alone kills no mutant
 SLOW = ["pkt_run", "sim_tcp_cc"]  # behind the unit tests: they take seconds
 TOKEN = re.compile(r"\bseq_(?:lt|leq|gt|geq)\b|->|<<=|>>=|<<|>>|<=|>=|==|!=|\+\+|--|\+=|-=|<|>|\+|-|"
                    r"\b(?:0x[0-9a-fA-F]+|\d+)(?:[uUlL]*)\b")
@@ -76,17 +78,42 @@ def kind(mutant):
     return "sign" if mutant["old"][0] in "+-" else "comparison"
 
 
+_running = set()
+
+
+def limits():
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT + 1))
+
+
+def end_group(pid):
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def stopped(*_):
+    """TERM and ^C: nothing is left running; what was judged is in the file already."""
+    for pid in list(_running):
+        end_group(pid)
+    os._exit(130)
+
+
 def run(cmd, cwd, limit):
     """(status, output); the whole process group is ended at the limit."""
+    env = {**os.environ, "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 25)}
     proc = subprocess.Popen(cmd, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            start_new_session=True, text=True, errors="replace")
+                            start_new_session=True, text=True, errors="replace", env=env, preexec_fn=limits)
+    _running.add(proc.pid)
     try:
         out, _ = proc.communicate(timeout=limit)
         return proc.returncode, out
     except subprocess.TimeoutExpired:
-        os.killpg(proc.pid, signal.SIGKILL)
+        end_group(proc.pid)
         proc.communicate()
         return "timeout", ""
+    finally:
+        _running.discard(proc.pid)
 
 
 class Worker(threading.Thread):
@@ -111,7 +138,7 @@ class Worker(threading.Thread):
         names = sorted(set(re.findall(r"unit_tcp_\w+", self.ninja_text())))
         self.targets = [n for n in names if not n.endswith(("_dir", "_Debug"))] + SLOW
         self.targets = [t for t in self.targets if re.search(rf"^build {t}: phony", self.ninja_text(), re.M)]
-        status, text = run(["ninja", "-j1"] + self.targets, self.out, 1800)
+        status, text = run(["ninja", "-j1"] + self.targets, self.out, 3 * WALL_LIMIT)
         if status != 0:
             raise RuntimeError(f"the tree does not build: {text[-2000:]}")
         cases = sorted(glob.glob(os.path.join(self.src, "tests/pkt/cases/*.pkt")))
@@ -121,7 +148,7 @@ class Worker(threading.Thread):
                      and os.path.isfile(p)]
             self.tests.append([t, found[0]] + (["--engine", "--stop", "--jobs", "1"] + cases if t == "pkt_run" else []))
         for t in self.tests:
-            status, text = run(t[1:], self.out, 300)
+            status, text = run(t[1:], self.out, WALL_LIMIT)
             if status != 0:
                 raise RuntimeError(f"{t[0]} fails without any mutant: {text[-2000:]}")
 
@@ -160,7 +187,9 @@ class Worker(threading.Thread):
             for t in sorted(self.tests, key=lambda t: (t[0] in SLOW, -self.kills[t[0]])):
                 if not self.shell(self.link[t[0]]):
                     raise RuntimeError(f"{t[0]} does not link")
-                status, _ = run(t[1:], self.out, LIMIT)
+                status, _ = run(t[1:], self.out, WALL_LIMIT)
+                if status == "timeout":
+                    raise RuntimeError(f"{t[0]} did not end in {WALL_LIMIT} s: the machine is too busy")
                 if status != 0:
                     self.kills[t[0]] += 1
                     return "killed", t[0]
@@ -233,6 +262,8 @@ def main():
     parser.add_argument("--work", default=os.path.join(TOP, "build", "mutants"))
     parser.add_argument("--report", default=os.path.join(TOP, "docs", "mutants", "REPORT.md"))
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, stopped)
+    signal.signal(signal.SIGINT, stopped)
     os.makedirs(args.work, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, check=True, capture_output=True,
                             text=True).stdout.strip()
