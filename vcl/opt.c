@@ -182,6 +182,14 @@ static int opt_user_timeout_set(struct session *s, const void *buf, uint32_t len
   return opt_range_set(s, &s->opt.user_timeout_ms, 0, INT32_MAX, buf, len);
 }
 
+static int opt_fastopen_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.fastopen);
+}
+
+static int opt_fastopen_set(struct session *s, const void *buf, uint32_t len) {
+  return opt_range_set(s, &s->opt.fastopen, 0, INT32_MAX, buf, len);
+}
+
 static int opt_congestion_get(struct session *s, void *buf, uint32_t *len) {
   char name[16] = {0};
   uint32_t cc = s->opt.cc;
@@ -348,6 +356,7 @@ static const struct {
     [VCL_OPT_ERROR] = {opt_error_get, NULL},
     [VCL_OPT_KEEPCNT] = {opt_keepcnt_get, opt_keepcnt_set},
     [VCL_OPT_USER_TIMEOUT] = {opt_user_timeout_get, opt_user_timeout_set},
+    [VCL_OPT_FASTOPEN] = {opt_fastopen_get, opt_fastopen_set},
     [VCL_OPT_CORK] = {opt_cork_get, opt_cork_set},
     [VCL_OPT_QUICKACK] = {opt_quickack_get, opt_quickack_set},
     [VCL_OPT_CONGESTION] = {opt_congestion_get, opt_congestion_set},

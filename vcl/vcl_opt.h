@@ -29,6 +29,7 @@ enum vcl_opt {
   VCL_OPT_OUTQNSD,      /* int, get only: bytes not yet sent (SIOCOUTQNSD) */
   VCL_OPT_STATE,        /* int, get only: enum vcl_state */
   VCL_OPT_PEEK_ERROR,   /* int, get only: as VCL_OPT_ERROR but stays */
+  VCL_OPT_FASTOPEN,     /* int ≥ 0: listener, Fast Opens (RFC 7413) that may be pending; 0 = none */
   VCL_OPT_N,
 };
 

@@ -129,6 +129,7 @@ static void test_options(void **state) {
       {VCL_OPT_RCVLOWAT, 1, 1, 0, 0},
       {VCL_OPT_KEEPCNT, 9, 3, 128, -EINVAL},
       {VCL_OPT_USER_TIMEOUT, 0, 5000, -1, -EINVAL},
+      {VCL_OPT_FASTOPEN, 0, 16, -1, -EINVAL},
       {VCL_OPT_CORK, 0, 1, 0, 0},
       {VCL_OPT_QUICKACK, 0, 1, 0, 0},
       {VCL_OPT_TOS, 0, 16, 256, -EINVAL},
