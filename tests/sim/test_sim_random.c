@@ -59,6 +59,12 @@ static struct sim_case draw(uint64_t seed) {
   c.lose_ooo = one_in(&g, 2, 300000);
   c.down = some(&g, 100000);
   c.newreno = (uint8_t)one_in(&g, 3, 1);
+  if (some(&g, 4) == 0)
+    c.cc = "bbr";
+  c.no_logs = (uint8_t)one_in(&g, 6, 1);
+  c.ecn = (uint8_t)some(&g, 3);
+  c.mark_ce = one_in(&g, 3, 20000);
+  c.burst = one_in(&g, 4, 4);
   return c;
 }
 

@@ -138,7 +138,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
   uint32_t arrived = acked + c->board.bytes;
   news.delivered = arrived > sacked ? arrived - sacked : 0;
   tcp_ack_window(c, seg);
-  if (c->snd_una != c->d->snd_max || c->recovery != TCP_OPEN || c->undo)
+  if (c->snd_una != c->d->snd_max || c->recovery != TCP_OPEN || c->undo || c->tail != TCP_TAIL_NONE)
     tcp_loss_on_ack(e, c, acked, dup, &news, ack_ecr(c, seg), now);
   if ((h->flags & TCP_ECE) && (c->d->nego & ABI_TCB_ECN))
     tcp_ecn_echoed(e, c, now);

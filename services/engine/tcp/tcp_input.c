@@ -213,7 +213,7 @@ static int input_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   const struct tcp_hdr *h = &seg->hdr;
   struct abi_tcb *d = c->d;
   if (tcp_state(c) != ABI_TCP_ESTABLISHED || (h->flags & ~(uint32_t)TCP_PSH) != TCP_ACK || h->seq != c->rcv_nxt ||
-      c->recovery != TCP_OPEN || c->board.n > 0 || c->peer_fin || seg->ce)
+      c->recovery != TCP_OPEN || c->board.n > 0 || c->peer_fin || seg->ce || c->tail != TCP_TAIL_NONE)
     return 0;
   uint32_t ts = d->nego & ABI_TCB_TS ? TCP_OPT_HAS_TS : 0;
   if (h->opts.present != ts || (ts && (int32_t)(h->opts.ts_val - d->ts_recent) < 0))
