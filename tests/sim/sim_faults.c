@@ -215,6 +215,9 @@ static int may_be_missed(const char *name) {
                                       "session.adopt.ended",
                                       "session.adopt.timewait",
                                       "tcb.secret",
+                                      "tcp.tfo.offered", /* these three: sim_tfo.c */
+                                      "tcp.tfo.placed",
+                                      "tcp.tfo.published",
                                       "session.move.owner",
                                       "session.move.record",
                                       "tcp.syn_sent.crossed",
