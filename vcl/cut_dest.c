@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define CUT_DEST_WAIT_US  (20 * CLOCK_US_PER_MS)
+#define CUT_DEST_WAIT_US  (50 * CLOCK_US_PER_MS)
 #define CUT_DEST_LEASE_US (1 * CLOCK_US_PER_S)    /* a grant, or "not an address of ours", is asked for again */
 #define CUT_DEST_NONE_US  (50 * CLOCK_US_PER_MS)  /* our address, but nobody to connect to */
 #define CUT_DEST_AWAY_US  (100 * CLOCK_US_PER_MS) /* the broker is away */

@@ -88,7 +88,6 @@ class Programs(CutCase):
         for _ in range(3):
             self.lab.app(["curl", "-sS", "--max-time", 30, "-o", got, f"http://{STACK4}:{port}/big"])
             self.assertEqual(programs.sha256(got), self.sha)
-        self.assertEqual(self.tcp_rows(port), [])
 
     def test_nginx_reload(self):
         """Three workers, reloaded again and again: connections go over pairs with each, and none fails."""
@@ -128,7 +127,6 @@ class Programs(CutCase):
         for churn in churns:
             self.assertEqual(churn.wait(60), 0, churn.output())
             print(churn.output().strip())
-        self.assertEqual(self.tcp_rows(port), [])
 
 
 class Conformance(CutCase):
