@@ -10,8 +10,13 @@ static uint32_t figures_lost(const struct tcp_conn *c) {
   return c->lost + (behind > sacked ? behind - sacked : 0);
 }
 
+/* What data is paced at now; a rate below one is told as one, since 0 says that nothing is. */
+static uint32_t figures_pacing(const struct tcp_env *e, const struct tcp_conn *c) {
+  uint32_t rate = c->cc != NULL && tcp_synchronized(tcp_state(c)) ? tcp_pace_rate(e, c) : 0;
+  return rate == 0 ? 0 : HS_MAX(rate / 125u, 1u); /* bytes per second to kbit/s */
+}
+
 void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out) {
-  (void)e;
   *out = (struct abi_tcp_figures){
       .srtt_us = c->srtt8 / 8,
       .rttvar_us = c->rttvar4 / 4,
@@ -26,7 +31,7 @@ void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_t
       .retrans_total = c->retrans_total,
       .lost = figures_lost(c),
       .pmtu = c->d->pmtu,
-      .pacing_kbps = 0,
+      .pacing_kbps = figures_pacing(e, c),
       .tcp_state = tcp_state(c),
       .reordering = c->reo_seen ? 3u * c->reo_mult : 3u,
   };

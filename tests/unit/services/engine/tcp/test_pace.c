@@ -47,6 +47,23 @@ static void test_rate(void **state) {
   assert_int_equal(tcp_pace_rate(&r->env, &r->conn), 0);
 }
 
+/* What TCP_INFO and hsctl show is that rate, and nothing where nothing is paced. */
+static void test_figures(void **state) {
+  struct rig *r = *state;
+  struct abi_tcp_figures f;
+  paced(r, 100000, 100);
+  tcp_figures(&r->env, &r->conn, &f);
+  assert_int_equal(f.pacing_kbps, 100u * RIG_MSS * 12 / 125);
+  r->conn.cwnd = 11;
+  r->conn.mss = 1;
+  r->conn.srtt8 = 8 * 440000; /* 400 bits per second: one kbit/s is the least that is told */
+  tcp_figures(&r->env, &r->conn, &f);
+  assert_int_equal(f.pacing_kbps, 1);
+  r->env.cfg.pacing = 0;
+  tcp_figures(&r->env, &r->conn, &f);
+  assert_int_equal(f.pacing_kbps, 0);
+}
+
 /* A window of 100 per 100 ms leaves in bursts of two, at 1.2 times that. */
 static void test_spread(void **state) {
   struct rig *r = *state;
@@ -106,11 +123,9 @@ static void test_idle_has_no_order(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {RIG_TEST(test_not_paced),
-                                     RIG_TEST(test_rate),
-                                     RIG_TEST(test_spread),
-                                     RIG_TEST(test_late_wheel),
-                                     RIG_TEST(test_retransmission_is_not_held),
+  const struct CMUnitTest tests[] = {RIG_TEST(test_not_paced),        RIG_TEST(test_rate),
+                                     RIG_TEST(test_figures),          RIG_TEST(test_spread),
+                                     RIG_TEST(test_late_wheel),       RIG_TEST(test_retransmission_is_not_held),
                                      RIG_TEST(test_idle_has_no_order)};
   return cmocka_run_group_tests_name("tcp_pace", tests, NULL, NULL);
 }
