@@ -62,9 +62,13 @@ static void listen_fill_request(struct session *s) {
   rq->id = s->listener_id;
 }
 
+uint8_t listen_reuse(const struct session *s) {
+  return (uint8_t)(s->reuse | (app_state.lock_mode ? 0u : BROKER_APP_SHARE));
+}
+
 static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   struct abi_endpoint ep = *want;
-  struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = s->reuse};
+  struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = listen_reuse(s)};
   int nowait = s->nonblock;
   struct worker *w = s->w;
   struct broker_slot slot = listen_ask_begin(s);

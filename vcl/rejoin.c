@@ -290,7 +290,7 @@ static int rejoin_share(struct worker *w, struct session *s, const struct broker
 /** Binds and registers one session anew. 0 or -errno. */
 static int rejoin_listener(struct worker *w, struct session *s) {
   struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
-  struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = s->reuse};
+  struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = listen_reuse(s)};
   struct abi_endpoint ep = s->local;
   uint32_t id = 0;
   int rc = rejoin_share(w, s, &slot, &id);

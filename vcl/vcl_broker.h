@@ -48,6 +48,8 @@ void broker_fini(struct broker *b);
 /** AddWorker and WorkerMapped; *v is open afterwards. */
 int broker_add_worker(struct broker *b, struct worker_view *v, uint64_t *worker_id);
 void broker_remove_worker(struct broker *b, uint64_t worker_id);
+/** In abi_request.reuse as broker_bind takes it: this app's other workers may hold the same address and port. */
+#define BROKER_APP_SHARE 0x4u
 /** nowait: -EAGAIN at once when no broker answers. *ep in: wish, out: what was got. */
 int broker_bind(struct broker *b, const struct broker_slot *s, const struct abi_request *rq, struct abi_endpoint *ep,
                 int nowait);

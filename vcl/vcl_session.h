@@ -152,6 +152,8 @@ void session_unpin(struct session *s);
 
 /* listen.c, connect.c */
 int listen_arm(struct session *s);
+/** What broker_bind is told of sharing: the program's options; without lock mode workers share, too (VCL-CONTRACT). */
+uint8_t listen_reuse(const struct session *s);
 /** The broker has it as listener `id`: the engine is told. */
 void listen_registered(struct session *s, uint32_t id, uint32_t backlog);
 void listen_drop_offers(struct session *s);

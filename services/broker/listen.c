@@ -70,7 +70,7 @@ static int listen_want(const struct broker *b, const struct conn *c, const Hosts
   want->port = (uint16_t)ep->port;
   want->scope = ep->scope;
   want->flags = (m->reuseaddr ? ABI_BIND_REUSEADDR : 0u) | (m->reuseport ? ABI_BIND_REUSEPORT : 0u) |
-                (m->v6only ? ABI_BIND_V6ONLY : 0u);
+                (m->v6only ? ABI_BIND_V6ONLY : 0u) | (m->app_share && m->proto == 0 ? ABI_BIND_APP_SHARE : 0u);
   if (ep->ip.len == 16)
     memcpy(want->ip, ep->ip.data, 16);
   else if (ep->family == 4)
@@ -100,7 +100,7 @@ static uint32_t listen_publish(struct broker *b, uint32_t idx, uint32_t backlog,
   e.addr.port = be16_from(r->port);
   e.addr.family = r->family;
   e.addr.scope = r->scope;
-  e.flags = ((r->flags & ABI_BIND_REUSEPORT) != 0 ? ABI_LISTEN_REUSEPORT : 0u) |
+  e.flags = ((r->flags & (ABI_BIND_REUSEPORT | ABI_BIND_APP_SHARE)) != 0 ? ABI_LISTEN_REUSEPORT : 0u) |
             ((r->flags & ABI_BIND_V6ONLY) != 0 ? ABI_LISTEN_V6ONLY : 0u);
   return policy_add(b, &e);
 }

@@ -76,12 +76,21 @@ static int ports_overlap(const struct abi_reg_bind *a, const struct abi_reg_bind
   return ports_is_wild(six->ip) && (six->flags & ABI_BIND_V6ONLY) == 0;
 }
 
+/** Whether both are of workers of one application. */
+static int ports_one_app(const struct broker *b, const struct abi_reg_bind *n, const struct abi_reg_bind *e) {
+  uint32_t wn = registry_worker_find(&b->reg, n->worker_id), we = registry_worker_find(&b->reg, e->worker_id);
+  return wn != REGISTRY_NONE && we != REGISTRY_NONE && b->reg.worker[wn].app_id == b->reg.worker[we].app_id;
+}
+
 /** Whether two that overlap may be held together. */
-static int ports_may_share(const struct abi_reg_bind *n, const struct abi_reg_bind *e, int listening) {
+static int ports_may_share(const struct broker *b, const struct abi_reg_bind *n, const struct abi_reg_bind *e,
+                           int listening) {
   uint32_t both = n->flags & e->flags;
   if (n->listener_id != 0 && n->listener_id == e->listener_id)
     return 1; /* two processes of one listener */
   if ((both & ABI_BIND_REUSEPORT) != 0 && n->uid == e->uid)
+    return 1;
+  if ((both & ABI_BIND_APP_SHARE) != 0 && n->worker_id != e->worker_id && ports_one_app(b, n, e))
     return 1;
   if ((both & ABI_BIND_REUSEADDR) == 0)
     return n->proto == 0 && listening && e->listener_id == 0; /* both passed bind() once: only listeners matter now */
@@ -91,7 +100,7 @@ static int ports_may_share(const struct abi_reg_bind *n, const struct abi_reg_bi
 int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int listening, uint32_t skip) {
   for (uint32_t i = b->port_head[n->proto & 1][n->port]; i != REGISTRY_NONE; i = b->bind[i].next) {
     const struct abi_reg_bind *e = &b->reg.bind[i];
-    if (i != skip && e->vrf == n->vrf && ports_overlap(n, e) && !ports_may_share(n, e, listening))
+    if (i != skip && e->vrf == n->vrf && ports_overlap(n, e) && !ports_may_share(b, n, e, listening))
       return -EADDRINUSE;
   }
   return 0;

@@ -349,6 +349,7 @@ int rig_app_bind(struct rig_app *a, uint32_t slot, uint32_t gen, const char *ip,
   m.reuseaddr = (flags & ABI_BIND_REUSEADDR) != 0;
   m.reuseport = (flags & ABI_BIND_REUSEPORT) != 0;
   m.v6only = (flags & ABI_BIND_V6ONLY) != 0;
+  m.app_share = (flags & ABI_BIND_APP_SHARE) != 0;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_BIND;
   rq.bind = &m;
   int rc = rig_app_call(a, &rq, &r, NULL, NULL);

@@ -92,7 +92,7 @@ int rig_app_unbind(struct rig_app *a, uint32_t slot, uint32_t gen);
 /** Its process ends: all descriptors close. */
 void rig_app_die(struct rig_app *a);
 
-#define RIG_UDP       0x10u /* flags of rig_app_bind besides ABI_BIND_* */
-#define RIG_NO_FAMILY 0x20u
+#define RIG_UDP       0x100u /* flags of rig_app_bind besides ABI_BIND_* */
+#define RIG_NO_FAMILY 0x200u
 
 #endif

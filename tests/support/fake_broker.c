@@ -138,10 +138,13 @@ static struct fake_listener *broker_new(struct fake *f, struct fake_worker *w, u
   return NULL;
 }
 
-static int broker_port_taken(struct fake *f, uint16_t port, uint8_t reuse) {
-  for (int i = 0; i < FAKE_LISTENERS; i++)
-    if (f->listener[i].used && f->listener[i].port == port && !(f->listener[i].reuse && reuse))
+static int broker_port_taken(struct fake *f, const struct fake_worker *w, uint16_t port,
+                             const Hoststack__Attach__Bind *b) {
+  for (int i = 0; i < FAKE_LISTENERS; i++) {
+    const struct fake_listener *l = &f->listener[i];
+    if (l->used && l->port == port && !(l->reuse && b->reuseport) && !(l->app_share && b->app_share && l->w != w))
       return 1;
+  }
   return 0;
 }
 
@@ -153,7 +156,7 @@ static void broker_bind(struct fake *f, struct fake_proc *p, const request *rq) 
   struct fake_worker *w = broker_worker(f, b->worker_id);
   f->n_bind++;
   uint16_t port = (uint16_t)b->local->port;
-  while (port == 0 || broker_port_taken(f, port, b->reuseport != 0)) {
+  while (port == 0 || broker_port_taken(f, w, port, b)) {
     if (b->local->port != 0) {
       r.rc = EADDRINUSE;
       break;
@@ -164,6 +167,7 @@ static void broker_bind(struct fake *f, struct fake_proc *p, const request *rq) 
   if (l != NULL) {
     l->port = port;
     l->reuse = b->reuseport != 0;
+    l->app_share = b->app_share != 0;
     l->id = (uint32_t)f->next_id++;
     r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_BIND;
     r.bind = &br;

@@ -57,7 +57,7 @@ struct fake_listener {
   struct fake_worker *w;
   uint32_t slot, gen, id, backlog;
   uint16_t port;
-  uint8_t reuse;
+  uint8_t reuse, app_share;
   uint32_t turn;
 };
 

@@ -127,14 +127,15 @@ struct worker_arg {
 /** One of several workers that listen on the same port. */
 static void *share_worker(void *p) {
   struct worker_arg *a = p;
-  uint32_t on = 1, len = sizeof on;
   uint8_t ip[16];
   vppcom_endpt_t ep = rig_ep(ip, 0, 7305);
   assert_int_equal(vppcom_worker_register(), 0);
   uint32_t l = rig_session(1);
-  assert_int_equal(vppcom_session_attr(l, VPPCOM_ATTR_SET_REUSEPORT, &on, &len), 0);
-  assert_int_equal(vppcom_session_bind(l, &ep), 0);
+  assert_int_equal(vppcom_session_bind(l, &ep), 0); /* no option: workers of one app share */
   assert_int_equal(vppcom_session_listen(l, 8), 0);
+  uint32_t again = rig_session(0);
+  assert_int_equal(vppcom_session_bind(again, &ep), VPPCOM_EADDRINUSE); /* but not a worker with itself */
+  vppcom_session_close(again);
   assert_int_equal(vppcom_session_accept(l, NULL, 0), VPPCOM_EAGAIN);
   (void)pthread_barrier_wait(a->barrier); /* all listen */
   (void)pthread_barrier_wait(a->barrier); /* all are connected */

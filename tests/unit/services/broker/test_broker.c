@@ -220,22 +220,6 @@ static void test_bind(void **state) {
   rig_app_die(&a);
 }
 
-static void test_ephemeral(void **state) {
-  struct broker_rig *r = *state;
-  struct rig_app a;
-  unsigned seen = 0;
-  app_up(&a, r);
-  for (uint32_t i = 0; i < 4; i++) {
-    uint16_t port = 0;
-    assert_int_equal(rig_app_bind(&a, i, 1, "0.0.0.0", 0, ABI_BIND_REUSEADDR, &port), 0);
-    assert_in_range(port, 40000, 40003);
-    seen |= 1u << (port - 40000);
-  }
-  assert_int_equal(seen, 0xf);
-  assert_int_equal(rig_app_bind(&a, 5, 1, "0.0.0.0", 0, ABI_BIND_REUSEADDR, NULL), -EADDRINUSE);
-  rig_app_die(&a);
-}
-
 /** The one live entry of a listener, copied. */
 static unsigned entries_of(struct broker_rig *r, uint32_t id, struct abi_listen_entry *out) {
   struct seg s;
@@ -250,6 +234,58 @@ static unsigned entries_of(struct broker_rig *r, uint32_t id, struct abi_listen_
   }
   seg_detach(&s);
   return n;
+}
+
+/* Workers of one app that say so hold one address and port together; nobody else does. */
+static void test_bind_of_one_app(void **state) {
+  struct broker_rig *r = *state;
+  struct rig_app a, b;
+  struct abi_listen_entry e;
+  uint32_t id[2];
+  app_up(&a, r);
+  app_up(&b, r);
+  uint64_t first = a.worker_id;
+  assert_int_equal(rig_app_add_worker(&a), 0);
+  assert_int_equal(rig_app_map(&a), 0);
+  uint64_t second = a.worker_id;
+  assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 95, ABI_BIND_APP_SHARE, NULL), 0);
+  assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, &id[1]), 0);
+  assert_int_equal(rig_app_bind(&a, 1, 1, "10.1.0.1", 95, ABI_BIND_APP_SHARE, NULL), -EADDRINUSE);
+  assert_int_equal(rig_app_bind(&b, 1, 1, "10.1.0.1", 95, ABI_BIND_APP_SHARE, NULL), -EADDRINUSE);
+  a.worker_id = first;
+  assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 95, 0, NULL), -EADDRINUSE);
+  assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 95, ABI_BIND_APP_SHARE, NULL), 0);
+  assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, &id[0]), 0);
+  assert_int_not_equal(id[0], id[1]);
+  assert_int_equal(entries_of(r, id[0], &e), 1);
+  assert_int_equal(e.worker_id, first);
+  assert_int_equal(e.flags, ABI_LISTEN_REUSEPORT); /* the engine spreads */
+  assert_int_equal(rig_app_unbind(&a, 0, 1), 0);   /* one goes, the other stays */
+  assert_int_equal(entries_of(r, id[0], NULL), 0);
+  assert_int_equal(entries_of(r, id[1], &e), 1);
+  assert_int_equal(e.worker_id, second);
+  /* Datagrams have no accept to share: SO_REUSEPORT is theirs. */
+  assert_int_equal(rig_app_bind(&a, 2, 1, "10.1.0.1", 96, RIG_UDP | ABI_BIND_APP_SHARE, NULL), 0);
+  a.worker_id = second;
+  assert_int_equal(rig_app_bind(&a, 2, 1, "10.1.0.1", 96, RIG_UDP | ABI_BIND_APP_SHARE, NULL), -EADDRINUSE);
+  rig_app_die(&b);
+  rig_app_die(&a);
+}
+
+static void test_ephemeral(void **state) {
+  struct broker_rig *r = *state;
+  struct rig_app a;
+  unsigned seen = 0;
+  app_up(&a, r);
+  for (uint32_t i = 0; i < 4; i++) {
+    uint16_t port = 0;
+    assert_int_equal(rig_app_bind(&a, i, 1, "0.0.0.0", 0, ABI_BIND_REUSEADDR, &port), 0);
+    assert_in_range(port, 40000, 40003);
+    seen |= 1u << (port - 40000);
+  }
+  assert_int_equal(seen, 0xf);
+  assert_int_equal(rig_app_bind(&a, 5, 1, "0.0.0.0", 0, ABI_BIND_REUSEADDR, NULL), -EADDRINUSE);
+  rig_app_die(&a);
 }
 
 static void test_listen(void **state) {
@@ -546,6 +582,7 @@ int main(void) {
       T(test_worker, setup),
       T(test_limits, setup),
       T(test_bind, setup),
+      T(test_bind_of_one_app, setup),
       T(test_ephemeral, setup),
       T(test_listen, setup),
       T(test_share, setup),
