@@ -65,9 +65,15 @@ struct config_route {
   int has_via;
   char port[32]; /* empty = found through via */
 };
+struct config_limit { /* 0 = none */
+  uint32_t sessions;  /* slots of all workers */
+  uint32_t listeners; /* TCP, forked shares count once */
+  uint64_t memory;    /* bytes of the workers' segments */
+};
 struct config_ns {
   char id[64];
   uint64_t secret;
+  struct config_limit limit;
   char attach[108]; /* own attach socket path, empty = the common one */
 };
 
@@ -105,6 +111,7 @@ struct config {
   char attach[108];     /* attach socket of the default namespace */
   uint32_t attach_mode; /* permissions of the attach socket, octal in the file */
   uint32_t max_apps, max_workers, slots_per_worker, app_timeout_ms;
+  struct config_limit app_limit; /* of each app */
   uint64_t
       arena_bytes; /* address space of one direction's chunks per worker; memory is used only as sessions need it */
   struct config_ns ns[CONFIG_NS_MAX];

@@ -50,6 +50,15 @@
                  "rate limit, 0 = none; k, M, G are factors of 1000"),                                                 \
       IMPAIR_ROW(d, "seed", seed, CONFIG_U64, "", 0, UINT64_MAX, 0, "of the random numbers: equal seeds, equal runs")
 
+#define LIMIT_ROW(key, type, unit, lo, hi, where, help)                                                                \
+  { key, type, unit, lo, hi, "0", where, CONFIG_OR_ZERO, "", help ", 0 = no limit" }
+#define LIMIT(path, S, f, of)                                                                                          \
+  LIMIT_ROW(path "sessions", CONFIG_U32, "sessions", 16, 16777216, S(f.sessions),                                      \
+            "slots for sessions that all workers of " of " have together"),                                            \
+      LIMIT_ROW(path "listeners", CONFIG_U32, "listeners", 1, 65536, S(f.listeners), "TCP listeners of " of),          \
+      LIMIT_ROW(path "memory", CONFIG_SIZE, "bytes", MI(1), GI(1024), S(f.memory),                                     \
+                "memory of " of " beyond which no worker or listener is added")
+
 const struct config_key config_keys[] = {
     {"run-dir", CONFIG_PATH, "", 1, 79, "/run/hoststack", C(run_dir), NO, "sockets and pid files; made if missing"},
     {"log-level", CONFIG_CHOICE, "", 0, 0, "info", C(log_level), 0, "error warn info debug", "least severe record"},
@@ -129,11 +138,13 @@ const struct config_key config_keys[] = {
      "a request waits at most so long"},
     {"broker.arena-size", CONFIG_SIZE, "bytes", MI(1), GI(1024), "4G", C(arena_bytes), CONFIG_MIB, "",
      "address space for one direction's bytes per worker; memory is used only as sessions need it"},
+    LIMIT("broker.app-limit.", C, app_limit, "an application"),
     {"broker.namespaces[].id", CONFIG_STR, "", 1, 63, "", N(id), CONFIG_REQUIRED, "", "name that programs give"},
     {"broker.namespaces[].secret", CONFIG_U64, "", 0, UINT64_MAX, "0", N(secret), NO,
      "number that programs must show, 0 = none"},
     {"broker.namespaces[].attach", CONFIG_PATH, "", 0, 107, "", N(attach), NO,
      "attach socket of its own; default: the common one"},
+    LIMIT("broker.namespaces[].limit.", N, limit, "the namespace"),
 
     {"api.listen[]", CONFIG_URL, "", 1, 127, "ipc://RUN-DIR/api.sock", 0, 128, NO,
      "where clients reach the API server"},

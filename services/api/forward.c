@@ -316,6 +316,8 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
     return show_drops(a, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     return show_app(a, req, req_len, reply, reply_len);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NAMESPACE:
+    return api_forward(a, API_BROKER, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:
     return show_version(a, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS:

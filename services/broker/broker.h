@@ -14,7 +14,8 @@
 #include "svc/svc.h"
 
 #define BROKER_LISTEN_MAX 16384u
-#define BROKER_SERVICES   5u /* indices are enum custody_service */
+#define BROKER_SLOTS_MIN  16u /* a worker's sessions at least */
+#define BROKER_SERVICES   5u  /* indices are enum custody_service */
 
 /* Counters of the broker's stats page: id, help, severity. */
 #define BROKER_STATS(X)                                                                                                \
@@ -29,7 +30,10 @@
   X(TIMEOUTS, "broker.timeouts", "requests that waited too long for the engine", 1)                                    \
   X(LISTENS, "broker.listens", "listeners made", 0)                                                                    \
   X(PAIRS, "broker.pairs", "pairs of workers made for cut-through", 0)                                                 \
-  X(PAIR_LIED, "broker.pair-lied", "pairs ended for what the other side wrote", 2)
+  X(PAIR_LIED, "broker.pair-lied", "pairs ended for what the other side wrote", 2)                                     \
+  X(LIMIT_SESSIONS, "broker.limit-sessions", "workers refused: limit of sessions of an app or namespace", 1)           \
+  X(LIMIT_LISTENERS, "broker.limit-listeners", "listeners refused: limit of listeners of an app or namespace", 1)      \
+  X(LIMIT_MEMORY, "broker.limit-memory", "workers, listeners refused: limit of memory of an app or namespace", 1)
 enum broker_stat {
 #define X(id, name, help, sev) BROKER_STAT_##id,
   BROKER_STATS(X)
@@ -93,7 +97,8 @@ struct proc_rt {
   struct broker *b;
 };
 struct worker_rt {
-  int live; /* the present engine serves it */
+  int live;       /* the present engine serves it */
+  uint32_t slots; /* limit.c: of its segments, 0 = not looked at yet */
 };
 struct bind_rt {
   uint32_t next;   /* of the same port */
@@ -214,6 +219,29 @@ uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t 
 /** Namespace number for a Hello on socket `sock_ns`, 0 = default. Returns it or -errno. */
 int ns_check(const struct broker *b, uint32_t sock_ns, const char *id, uint64_t secret, const char **text);
 const char *ns_name(const struct broker *b, uint32_t ns);
+
+/** Of an app, 0 if there is no such app. */
+uint32_t ns_of_app(const struct broker *b, uint64_t app_id);
+uint32_t ns_of_worker(const struct broker *b, uint64_t worker_id);
+
+/* limit.c: what apps and namespaces use and may use */
+struct limit_use {
+  uint32_t apps, workers;
+  uint64_t sessions; /* slots of workers that are not draining */
+  uint32_t listeners;
+  uint64_t memory; /* bytes of all segments, also of those that drain */
+};
+/** Use of one app, or with app_id 0 of namespace `ns`. */
+void limit_use(const struct broker *b, uint64_t app_id, uint32_t ns, struct limit_use *u);
+/** The configured limit of a namespace; NULL: the default one has none. */
+const struct config_limit *limit_of_ns(const struct broker *b, uint32_t ns);
+/** A new worker of the app: `*slots` is lowered to what is left. 0, -EMFILE (app's sessions), -ENFILE (namespace's),
+ * -ENOMEM. */
+int limit_worker(struct broker *b, uint64_t app_id, uint32_t *slots, const char **text);
+/** A new listener of the app, shares excepted. 0 or -ENOBUFS. */
+int limit_listener(struct broker *b, uint64_t app_id, const char **text);
+/** Bytes of memory that a segment has, 0 if it is not here. */
+uint64_t limit_seg_memory(const struct broker *b, uint64_t seg_id);
 
 /* ports.c: who holds which local address and port */
 int ports_tables(struct broker *b);

@@ -1,6 +1,6 @@
 /*
- * Control requests of hsctl and api: ShowApp, ShowSession (of cut-through), ShowStats, ShowVersion. Generated structs
- * stop here.
+ * Control requests of hsctl and api: ShowApp, ShowNamespace, ShowSession (of cut-through), ShowStats, ShowVersion.
+ * Generated structs stop here.
  *
  * Handler of the service's control socket, main thread. A request that is not the broker's is answered with ENOTSUP.
  */
@@ -11,7 +11,6 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 /** Everything one reply is built of, freed in one go. */
 struct ctl_arena {
@@ -31,14 +30,6 @@ static void ctl_free(struct ctl_arena *a) {
     free(a->blocks[--a->n]);
 }
 
-static uint64_t ctl_memory(const struct broker *b, uint64_t seg_id) {
-  struct stat st;
-  uint32_t idx = vault_by_id(b, seg_id);
-  if (idx == REGISTRY_NONE || b->item[idx].fd < 0 || fstat(b->item[idx].fd, &st) < 0)
-    return 0;
-  return (uint64_t)st.st_blocks * 512;
-}
-
 static void ctl_worker(const struct broker *b, uint32_t i, Hoststack__Control__Worker *w) {
   const struct abi_reg_worker *r = &b->reg.worker[i];
   uint32_t proc = registry_proc_find(&b->reg, r->proc_id);
@@ -46,7 +37,7 @@ static void ctl_worker(const struct broker *b, uint32_t i, Hoststack__Control__W
   w->worker_id = r->id;
   w->pid = proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0;
   w->state = (char *)(uintptr_t)(r->used == REG_DYING ? "draining" : b->worker[i].live ? "live" : "starting");
-  w->memory_bytes = ctl_memory(b, r->seg_e) + ctl_memory(b, r->seg_a);
+  w->memory_bytes = limit_seg_memory(b, r->seg_e) + limit_seg_memory(b, r->seg_a);
   for (uint32_t k = 0; k < b->bind_high; k++)
     w->listeners += b->reg.bind[k].used != 0 && b->reg.bind[k].worker_id == r->id && b->bind[k].policy != REGISTRY_NONE;
 }
@@ -145,6 +136,42 @@ out:
   return rc;
 }
 
+static void ctl_limit(Hoststack__Control__Limit *l, Hoststack__Control__Limit **to, uint64_t used, uint64_t most) {
+  hoststack__control__limit__init(l);
+  l->used = used;
+  l->limit = most;
+  *to = l;
+}
+
+static int ctl_show_namespace(const struct broker *b, uint8_t **reply, size_t *reply_len) {
+  static const struct config_limit none;
+  Hoststack__Control__Namespace ns[1 + CONFIG_NS_MAX], *list[1 + CONFIG_NS_MAX];
+  Hoststack__Control__Limit limit[1 + CONFIG_NS_MAX][3];
+  Hoststack__Control__Namespaces all = HOSTSTACK__CONTROL__NAMESPACES__INIT;
+  Hoststack__Control__Reply r = HOSTSTACK__CONTROL__REPLY__INIT;
+  for (uint32_t i = 0; i <= b->svc.cfg.n_ns; i++) {
+    const struct config_ns *c = i > 0 ? &b->svc.cfg.ns[i - 1] : NULL;
+    const struct config_limit *most = limit_of_ns(b, i) != NULL ? limit_of_ns(b, i) : &none;
+    struct limit_use u;
+    limit_use(b, 0, i, &u);
+    hoststack__control__namespace__init(&ns[i]);
+    ns[i].namespace_id = (char *)(uintptr_t)ns_name(b, i);
+    ns[i].attach = (char *)(uintptr_t)(c != NULL && c->attach[0] != '\0' ? c->attach : b->svc.cfg.attach);
+    ns[i].secret = c != NULL && c->secret != 0;
+    ns[i].apps = u.apps;
+    ns[i].workers = u.workers;
+    ctl_limit(&limit[i][0], &ns[i].sessions, u.sessions, most->sessions);
+    ctl_limit(&limit[i][1], &ns[i].listeners, u.listeners, most->listeners);
+    ctl_limit(&limit[i][2], &ns[i].memory_bytes, u.memory, most->memory);
+    list[i] = &ns[i];
+  }
+  all.n_namespace_ = b->svc.cfg.n_ns + 1;
+  all.namespace_ = list;
+  r.body_case = HOSTSTACK__CONTROL__REPLY__BODY_NAMESPACES;
+  r.namespaces = &all;
+  return svc_pack_reply(&r, reply, reply_len);
+}
+
 static int ctl_show_stats(const struct broker *b, uint8_t **reply, size_t *reply_len) {
   static const char *const names[][2] = {
 #define X(id, name, help, sev) {name, help},
@@ -187,6 +214,10 @@ int broker_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     rc = up ? ctl_show_app(b, reply, reply_len)
+            : svc_error_reply(-EAGAIN, "the broker waits for engine and nicio", reply, reply_len);
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NAMESPACE:
+    rc = up ? ctl_show_namespace(b, reply, reply_len)
             : svc_error_reply(-EAGAIN, "the broker waits for engine and nicio", reply, reply_len);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:

@@ -113,6 +113,9 @@ static int listen_start(struct broker *b, const struct conn *c, uint32_t idx, ui
       *text = "listen: address in use";
       return -EADDRINUSE;
     }
+    int rc = r->proto == 0 ? limit_listener(b, b->reg.proc[c->proc].app_id, text) : 0;
+    if (rc < 0)
+      return rc;
     uint32_t id = (uint32_t)registry_id(&b->reg);
     __atomic_store_n(&r->listener_id, id, __ATOMIC_RELEASE);
   }

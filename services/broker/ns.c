@@ -43,6 +43,16 @@ int ns_check(const struct broker *b, uint32_t sock_ns, const char *id, uint64_t 
   return (int)ns;
 }
 
+uint32_t ns_of_app(const struct broker *b, uint64_t app_id) {
+  uint32_t app = registry_app_find(&b->reg, app_id);
+  return app != REGISTRY_NONE ? b->reg.app[app].ns : 0;
+}
+
+uint32_t ns_of_worker(const struct broker *b, uint64_t worker_id) {
+  uint32_t w = registry_worker_find(&b->reg, worker_id);
+  return w != REGISTRY_NONE ? ns_of_app(b, b->reg.worker[w].app_id) : 0;
+}
+
 const char *ns_name(const struct broker *b, uint32_t ns) {
   return ns == 0 || ns > b->svc.cfg.n_ns ? "default" : b->svc.cfg.ns[ns - 1].id;
 }

@@ -76,6 +76,11 @@ static int ports_overlap(const struct abi_reg_bind *a, const struct abi_reg_bind
   return ports_is_wild(six->ip) && (six->flags & ABI_BIND_V6ONLY) == 0;
 }
 
+/** Whether what comes for one may reach the other: only within a namespace. */
+static int ports_same_ns(const struct broker *b, const struct abi_reg_bind *n, const struct abi_reg_bind *e) {
+  return n->worker_id == e->worker_id || ns_of_worker(b, n->worker_id) == ns_of_worker(b, e->worker_id);
+}
+
 /** Whether both are of workers of one application. */
 static int ports_one_app(const struct broker *b, const struct abi_reg_bind *n, const struct abi_reg_bind *e) {
   uint32_t wn = registry_worker_find(&b->reg, n->worker_id), we = registry_worker_find(&b->reg, e->worker_id);
@@ -89,12 +94,12 @@ static int ports_may_share(const struct broker *b, const struct abi_reg_bind *n,
   if (n->listener_id != 0 && n->listener_id == e->listener_id)
     return 1; /* two processes of one listener */
   if ((both & ABI_BIND_REUSEPORT) != 0 && n->uid == e->uid)
-    return 1;
+    return ports_same_ns(b, n, e);
   if ((both & ABI_BIND_APP_SHARE) != 0 && n->worker_id != e->worker_id && ports_one_app(b, n, e))
     return 1;
   if ((both & ABI_BIND_REUSEADDR) == 0)
     return n->proto == 0 && listening && e->listener_id == 0; /* both passed bind() once: only listeners matter now */
-  return n->proto == 1 || e->listener_id == 0;
+  return n->proto == 1 ? ports_same_ns(b, n, e) : e->listener_id == 0;
 }
 
 int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int listening, uint32_t skip) {

@@ -15,8 +15,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define WORKER_SLOTS_MIN 16u
-#define WORKER_SEALS     (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+#define WORKER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
 uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id) {
   uint32_t w = registry_worker_find(&b->reg, worker_id);
@@ -54,7 +53,10 @@ int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststa
                    const char **text) {
   const struct abi_reg_proc *proc = &b->reg.proc[c->proc];
   uint32_t max = b->svc.cfg.slots_per_worker;
-  uint32_t slots = m->n_slots == 0 || m->n_slots > max ? max : HS_MAX(m->n_slots, WORKER_SLOTS_MIN);
+  uint32_t slots = m->n_slots == 0 || m->n_slots > max ? max : HS_MAX(m->n_slots, BROKER_SLOTS_MIN);
+  int rc = limit_worker(b, proc->app_id, &slots, text);
+  if (rc < 0)
+    return rc;
   uint64_t id = registry_id(&b->reg), id_e = registry_id(&b->reg), id_a = registry_id(&b->reg);
   workers_confirm_proc(b, c->proc);
   uint32_t w = registry_worker_new(&b->reg, id, proc->id, proc->app_id, id_e, id_a);
@@ -62,7 +64,7 @@ int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststa
     *text = "add worker: broker.max-workers workers exist";
     return -EUSERS;
   }
-  b->worker[w].live = 0;
+  b->worker[w] = (struct worker_rt){.slots = slots};
   int e = workers_seg(b, ABI_SEG_ENGINE, id_e, id, proc->app_id, slots, workers_arena(b, m->rx_arena));
   FAULT_POINT("broker.worker.e");
   int a = e < 0 ? e : workers_seg(b, ABI_SEG_APP, id_a, id, proc->app_id, slots, workers_arena(b, m->tx_arena));

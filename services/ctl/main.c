@@ -23,7 +23,7 @@ static const struct command commands[] = {
     {"up", "[--foreground]", "start the four services and keep them running; returns when they serve", cmd_up},
     {"down", "", "stop the services and their supervisor", cmd_down},
     {"run", "SERVICE", "supervise one service (nicio, engine, broker, api) in the foreground", cmd_run},
-    {"show", "interface|session|tcp|app|version|stats|drops", "print state; --json for programs", cmd_show},
+    {"show", "interface|session|tcp|app|namespace|version|stats|drops", "print state; --json for programs", cmd_show},
     {"show", "session verbose | tcp statistics|config | drops all", "all figures, all counters, all tunables",
      cmd_show},
     {"set", "tcp NAME VALUE | tcp NAME default", "change one of TCP's tunables, also for engines to come", cmd_set},

@@ -124,6 +124,30 @@ static void print_apps(const Hoststack__Control__Apps *m) {
   }
 }
 
+/* "3/100", or "3" without a limit. */
+static const char *of_limit(char *buf, size_t len, const Hoststack__Control__Limit *l) {
+  if (!l)
+    return "0";
+  if (l->limit)
+    snprintf(buf, len, "%" PRIu64 "/%" PRIu64, l->used, l->limit);
+  else
+    snprintf(buf, len, "%" PRIu64, l->used);
+  return buf;
+}
+
+static void print_namespaces(const Hoststack__Control__Namespaces *m) {
+  struct table t = {0};
+  char a[24], b[24], c[48], d[48], e[48];
+  table_row(&t, 8, "NAMESPACE", "APPS", "WORKERS", "SESSIONS", "LISTENERS", "MEMORY", "SECRET", "ATTACH");
+  for (size_t i = 0; i < m->n_namespace_; i++) {
+    const Hoststack__Control__Namespace *k = m->namespace_[i];
+    table_row(&t, 8, k->namespace_id, num(a, k->apps), num(b, k->workers), of_limit(c, sizeof c, k->sessions),
+              of_limit(d, sizeof d, k->listeners), of_limit(e, sizeof e, k->memory_bytes), k->secret ? "yes" : "no",
+              k->attach);
+  }
+  table_print(&t, stdout);
+}
+
 static void print_versions(const Hoststack__Control__Versions *m) {
   struct table t = {0};
   char a[24], b[24], c[24], abi[24];
@@ -152,6 +176,9 @@ static void print_text(const Hoststack__Control__Reply *r) {
     break;
   case HOSTSTACK__CONTROL__REPLY__BODY_APPS:
     print_apps(r->apps);
+    break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_NAMESPACES:
+    print_namespaces(r->namespaces);
     break;
   case HOSTSTACK__CONTROL__REPLY__BODY_VERSIONS:
     print_versions(r->versions);
@@ -192,6 +219,7 @@ static const struct show_word show_words[] = {
     {"tcp", "statistics", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP},
     {"tcp", "config", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG},
     {"app", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP},
+    {"namespace", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NAMESPACE},
     {"version", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION},
     {"stats", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS},
     {"drops", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_DROPS},
@@ -216,6 +244,7 @@ int cmd_show(const struct hsctl *h, int argc, char **argv) {
   Hoststack__Control__ShowTcp tcp = HOSTSTACK__CONTROL__SHOW_TCP__INIT;
   Hoststack__Control__ShowTcpConfig tcp_config = HOSTSTACK__CONTROL__SHOW_TCP_CONFIG__INIT;
   Hoststack__Control__ShowApp app = HOSTSTACK__CONTROL__SHOW_APP__INIT;
+  Hoststack__Control__ShowNamespace namespace = HOSTSTACK__CONTROL__SHOW_NAMESPACE__INIT;
   Hoststack__Control__ShowVersion version = HOSTSTACK__CONTROL__SHOW_VERSION__INIT;
   Hoststack__Control__ShowStats stats = HOSTSTACK__CONTROL__SHOW_STATS__INIT;
   Hoststack__Control__ShowDrops drops = HOSTSTACK__CONTROL__SHOW_DROPS__INIT;
@@ -241,6 +270,9 @@ int cmd_show(const struct hsctl *h, int argc, char **argv) {
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     q.show_app = &app;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NAMESPACE:
+    q.show_namespace = &namespace;
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:
     q.show_version = &version;

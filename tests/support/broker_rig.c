@@ -268,6 +268,8 @@ int rig_app_hello(struct rig_app *a) {
   int fds[ATTACH_FDS_MAX], n = 0;
   h.abi_major = ABI_MAJOR;
   h.app_name = (char *)(uintptr_t) "rig";
+  if (a->ns != NULL)
+    h.namespace_id = (char *)(uintptr_t)a->ns;
   if (a->have_token)
     h.token = (ProtobufCBinaryData){.data = a->token, .len = 16};
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_HELLO;

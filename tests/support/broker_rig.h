@@ -47,6 +47,7 @@ struct rig_app {
   uint64_t app_id, proc_id, worker_id;
   uint8_t token[16];
   int have_token;
+  const char *ns; /* namespace that it asks for, NULL = none; set after rig_app_init */
   uint32_t seq;
   struct worker_view view;
   int mapped;
