@@ -1,8 +1,9 @@
 /*
  * Out-of-order ranges of received data: durable, at most ABI_TCB_OOO, their bytes lie in the rx fifo beyond its tail.
  * Each change is one 8-byte store, or grows one range before another inside it is cleared: every prefix is valid, since
- * ranges may overlap and may lie below rcv_nxt (they are trimmed). Builds SACK (RFC 2018 4) and DSACK (RFC 2883)
- * options. Called by tcp_recv.c, tcp_output.c, tcp_adopt.c.
+ * ranges may overlap and may lie below rcv_nxt (they are trimmed). c->ooo_none spares a connection without any the look
+ * at all of them; false says nothing. Builds SACK (RFC 2018 4) and DSACK (RFC 2883) options.
+ * Called by tcp_recv.c, tcp_output.c, tcp_adopt.c.
  */
 #include "tcp_int.h"
 
@@ -18,6 +19,8 @@ static int ooo_used(const struct abi_seq_range *r) {
 }
 
 int tcp_ooo_empty(const struct tcp_conn *c) {
+  if (HS_LIKELY(c->ooo_none))
+    return 1;
   for (unsigned i = 0; i < ABI_TCB_OOO; i++)
     if (ooo_used(&c->d->ooo[i]))
       return 0;
@@ -52,6 +55,7 @@ static void ooo_swallow(struct tcp_conn *c, unsigned i) {
 int tcp_ooo_add(struct tcp_conn *c, seq32_t l, seq32_t r) {
   struct abi_seq_range *o = c->d->ooo;
   unsigned i, empty = ABI_TCB_OOO;
+  c->ooo_none = 0;
   for (i = 0; i < ABI_TCB_OOO; i++) {
     if (!ooo_used(&o[i])) {
       empty = i;
@@ -79,6 +83,8 @@ int tcp_ooo_add(struct tcp_conn *c, seq32_t l, seq32_t r) {
 /** Where in-order data ends when bytes up to `to` are here: behind every range that touches it. */
 seq32_t tcp_ooo_reach(const struct tcp_conn *c, seq32_t to) {
   const struct abi_seq_range *o = c->d->ooo;
+  if (HS_LIKELY(c->ooo_none))
+    return to;
   for (unsigned k = 0; k < ABI_TCB_OOO; k++)
     if (ooo_used(&o[k]) && seq_leq(o[k].l, to) && seq_gt(o[k].r, to)) {
       to = o[k].r;
@@ -90,11 +96,17 @@ seq32_t tcp_ooo_reach(const struct tcp_conn *c, seq32_t to) {
 /** Forget what lies at or below rcv_nxt. A crash between publish and this leaves ranges below rcv_nxt: trimmed here. */
 void tcp_ooo_trim(struct tcp_conn *c) {
   struct abi_seq_range *o = c->d->ooo;
+  unsigned left = 0;
+  if (HS_LIKELY(c->ooo_none))
+    return;
   for (unsigned k = 0; k < ABI_TCB_OOO; k++)
     if (ooo_used(&o[k]) && seq_leq(o[k].l, c->rcv_nxt)) {
       ooo_store(&o[k], 0, 0);
       FAULT_POINT("tcp.ooo.trimmed");
+    } else {
+      left += (unsigned)ooo_used(&o[k]);
     }
+  c->ooo_none = left == 0;
 }
 
 /** Forget them all: the stream ends at the peer's FIN, what a liar sent beyond it is nothing. */
@@ -102,6 +114,7 @@ void tcp_ooo_clear(struct tcp_conn *c) {
   for (unsigned k = 0; k < ABI_TCB_OOO; k++)
     if (ooo_used(&c->d->ooo[k]))
       ooo_store(&c->d->ooo[k], 0, 0);
+  c->ooo_none = 1;
 }
 
 int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r) {
@@ -127,7 +140,7 @@ void tcp_ooo_options(struct tcp_conn *c, struct tcp_opts *o) {
     o->sack[n++] = c->dsack;
     c->dsack = (struct tcp_sack){0, 0};
   }
-  for (unsigned k = 0; k < ABI_TCB_OOO && n < max; k++) {
+  for (unsigned k = 0; k < ABI_TCB_OOO && n < max && !c->ooo_none; k++) {
     const struct abi_seq_range *r = &d[c->ooo_order[k]];
     if (ooo_used(r) && seq_gt(r->l, c->rcv_nxt))
       o->sack[n++] = (struct tcp_sack){r->l, r->r};
@@ -147,7 +160,7 @@ int tcp_ooo_check(const struct tcp_conn *c) {
     seen |= 1u << c->ooo_order[k];
     if (!ooo_used(&o[k]))
       continue;
-    if (seq_leq(o[k].l, c->rcv_nxt) || seq_geq(o[k].l, o[k].r) || seq_gt(o[k].r, c->d->rcv_adv))
+    if (c->ooo_none || seq_leq(o[k].l, c->rcv_nxt) || seq_geq(o[k].l, o[k].r) || seq_gt(o[k].r, c->d->rcv_adv))
       return __LINE__;
     for (unsigned i = 0; i < k; i++)
       if (ooo_used(&o[i]) && seq_leq(o[i].l, o[k].r) && seq_geq(o[i].r, o[k].l))

@@ -72,6 +72,7 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->ordered = UINT64_MAX;
   for (unsigned i = 0; i < ABI_TCB_OOO; i++)
     c->ooo_order[i] = (uint8_t)i;
+  c->ooo_none = (uint8_t)tcp_ooo_empty(c);
   c->rcv_mss = MSS_DEFAULT4;
   c->quickack = QUICKACKS;
   c->reo_mult = 1;

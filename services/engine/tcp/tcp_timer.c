@@ -19,13 +19,12 @@ void tcp_timer_stop(struct tcp_conn *c, enum tcp_timer_id id) {
 
 /** Tell the session layer about the earliest deadline if its order comes too late. */
 void tcp_timer_order(struct tcp_env *e, struct tcp_conn *c) {
-  usec_t first = UINT64_MAX;
+  usec_t before = UINT64_MAX; /* one less than the earliest: so none, 0, is the latest of all */
   for (unsigned i = 0; i < TCP_T_N; i++)
-    if (c->due[i] != 0 && c->due[i] < first)
-      first = c->due[i];
-  if (first < c->ordered) {
-    c->ordered = first;
-    e->ops->timer(e->ctx, c, first);
+    before = HS_MIN(before, c->due[i] - 1);
+  if (before < c->ordered - 1) {
+    c->ordered = before + 1;
+    e->ops->timer(e->ctx, c, before + 1);
   }
 }
 
