@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench cost lint format install
+.PHONY: help deps build demo test cov bench cost soak lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -35,6 +35,9 @@ SAMPLE ?= 200
 SEED ?= 1
 mutants: deps ## small errors put into services/engine/tcp, SAMPLE of them: which do the tests find? docs/mutants/REPORT.md
 	@nice -n 19 python3 -B tests/mutants/mutants.py --sample $(SAMPLE) --seed $(SEED)
+
+soak: build ## nginx reloaded under load for a minute of each kind, 16 minutes (root)
+	@HS_RELOAD_S=60 python3 -B tests/net/test_net_shim_web.py --build build/$(PRESET) --deadline 1800 -k reload -k reuseport
 
 lint: deps ## the house rules only
 	@status=0; for lint in $(LINTS); do python3 -B $$lint || status=1; done; exit $$status

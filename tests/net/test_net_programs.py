@@ -11,6 +11,7 @@ import netcase  # noqa: E402
 import programs  # noqa: E402
 from netns import ProgramFailed  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
+from table import row  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 SIZE = 20_000_000
@@ -94,6 +95,7 @@ class Programs(netcase.NetCase):
                 for name, sha in self.small.items():
                     self.assertEqual(programs.sha256(os.path.join(self.root, f"{server}-{name}")), sha)
 
+    @row("nginx, curl -Z", "server", "32 connections at once to one worker, sha256")
     def test_nginx_parallel(self):
         """32 connections at once to one worker."""
         port = self.next_port()
@@ -123,6 +125,7 @@ class Programs(netcase.NetCase):
             wait_for(lambda: not any(l.endswith(f":{port}") for l, _ in self.lab.listeners()), 20, "the listener is gone")
             os.rename(server.home, f"{server.home}-{server.pid}")
 
+    @row("curl", "client", "20 MB put to python3 http.server, sha256")
     def test_curl_upload(self):
         for server, client in BOTH:
             port = self.next_port()
@@ -148,6 +151,7 @@ class Programs(netcase.NetCase):
         programs.wait_listening(self.lab, where, port)
         return server
 
+    @row("redis-server, redis-cli, redis-benchmark", "both", "20 connections, pipelined too; a value of 64 kB back")
     def test_redis(self):
         for server, client in BOTH:
             port, address = self.next_port(), programs.address_of(server, client)
@@ -173,6 +177,7 @@ class Programs(netcase.NetCase):
 
     # --- python ---
 
+    @row("python3 http.server, urllib", "both", "five files up to 20 MB, sha256")
     def test_python_http(self):
         for server, client in BOTH:
             port, address = self.next_port(), programs.address_of(server, client)

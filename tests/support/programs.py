@@ -28,7 +28,7 @@ http {{
   uwsgi_temp_path {dir}/uwsgi;
   scgi_temp_path {dir}/scgi;
   server {{
-    listen {address}:{port};
+    listen {address}:{port}{options};
     root {root};
     location = /hello {{ return 200 "hello\\n"; }}
   }}
@@ -99,14 +99,14 @@ def iperf3(lab, *args, **kw):
     return iperf3_report(lab, *args, **kw)["end"]["sum_received"]["bits_per_second"] / 1e9
 
 
-def nginx(lab, where, root, port=8080, uid=None, workers=1):
-    """Master and workers; serves the files of root."""
+def nginx(lab, where, root, port=8080, uid=None, workers=1, options=""):
+    """Master and workers; serves the files of root. options: more words of its listen line, each with a space before."""
     home = os.path.join(lab.world.app_dir, f"nginx-{where}-{port}")
     os.mkdir(home)
     os.chmod(home, 0o777)
     conf = os.path.join(home, "nginx.conf")
     with open(conf, "w", encoding="utf-8") as f:
-        f.write(NGINX.format(daemon="off", workers=workers, dir=home, root=root, port=port,
+        f.write(NGINX.format(daemon="off", workers=workers, dir=home, root=root, port=port, options=options,
                              address={"app": STACK4, "kernel": KERNEL4, "peer": "0.0.0.0"}[where]))
     kw = {"uid": uid} if where == "app" and uid is not None else {}
     server = lab.spawn(where, ["/usr/sbin/nginx", "-p", home, "-c", conf, "-e", home + "/error.log"], **kw)

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""The table of programs: servers with threads and forks, TLS, measuring tools, programs that end in the middle, and
+those that the shim cannot hold. Servers and clients against the kernel's, and both on the stack (cut-through)."""
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+import programs  # noqa: E402
+from netns import run  # noqa: E402
+from stack import STACK4  # noqa: E402
+from table import row  # noqa: E402
+from wait import wait_for  # noqa: E402
+
+SIZE = 5_000_000
+PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
+ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
+FORKING = """
+import socketserver, sys
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+class Server(socketserver.ForkingTCPServer):
+    allow_reuse_address = True
+    request_queue_size = 64
+Server((sys.argv[1], int(sys.argv[2])), Echo).serve_forever()
+"""
+HANDED = """
+import queue, socket, sys, threading
+waiting = queue.Queue()
+def serve():
+    while True:
+        conn = waiting.get()
+        while data := conn.recv(65536):
+            conn.sendall(data)
+        conn.close()
+for _ in range(3):
+    threading.Thread(target=serve, daemon=True).start()
+s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
+while True:
+    waiting.put(s.accept()[0])
+"""
+LEAVER = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+s.setblocking(False)
+data, at = open(sys.argv[3], "rb").read(), 0
+try:
+    while at < len(data):
+        at += s.send(data[at:])
+except BlockingIOError:
+    pass
+s.close()
+print(at)
+"""
+SLOW_READER = """
+import hashlib, socket, sys
+s = socket.create_server((sys.argv[1], int(sys.argv[2])))
+conn = s.accept()[0]
+sys.stdin.readline()
+digest, n = hashlib.sha256(), 0
+while data := conn.recv(65536):
+    digest.update(data)
+    n += len(data)
+print(n, digest.hexdigest(), flush=True)
+"""
+LOOPBACK_C = """
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(void) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t len = sizeof(a);
+  char got[6] = "";
+  int s = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(s, (void *)&a, len) || listen(s, 1) || getsockname(s, (void *)&a, &len) || connect(c, (void *)&a, len))
+    return 1;
+  int p = accept(s, 0, 0);
+  return write(c, "hello", 5) != 5 || read(p, got, 5) != 5 || strcmp(got, "hello") != 0;
+}
+"""
+LOOPBACK_JAVA = """
+import java.net.*;
+public class Loop {
+  public static void main(String[] a) throws Exception {
+    ServerSocket s = new ServerSocket(0, 5, InetAddress.getByName("127.0.0.1"));
+    Socket c = new Socket("127.0.0.1", s.getLocalPort());
+    Socket p = s.accept();
+    c.getOutputStream().write("hello".getBytes());
+    System.out.println(new String(p.getInputStream().readNBytes(5)));
+  }
+}
+"""
+
+
+class Shim(netcase.NetCase):
+    port = 10400
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.root = cls.lab.world.data_dir
+        cls.big = os.path.join(cls.root, "big")
+        cls.sha = programs.random_file(cls.big, SIZE)
+
+    def next_port(self):
+        type(self).port += 1
+        return self.port
+
+    def serve(self, where, client, *argv, port=None, address=None):
+        """Starts a server; argv holds ADDRESS and PORT as words to be replaced. Returns program, address, port."""
+        port, address = port or self.next_port(), address or programs.address_of(where, client)
+        words = [str(a).replace("ADDRESS", address).replace("PORT", str(port)) for a in argv]
+        program = self.lab.spawn(where, words)
+        programs.wait_listening(self.lab, where, port)
+        return program, address, port
+
+    def pairs(self, *argv):
+        for server, client in PAIRS:
+            yield (client, *self.serve(server, client, *argv))
+
+    def echo_checked(self, client, address, port):
+        """Five connections one after the other and three at once, every byte compared."""
+        argv = [programs.PYTHON, ECHO, "talk", address, port, 300000, 5]
+        talks = [self.lab.spawn(client, argv) for _ in range(3)]
+        for talk in talks:
+            self.assertEqual(talk.wait(60), 0, talk.output())
+            self.assertIn("equal", talk.output())
+
+    # --- servers with threads and children ---
+
+    @row("memcached -t 4", "both", "memccapable's protocol checks, memcslap with 8 threads")
+    def test_memcached(self):
+        for client, _, address, port in self.pairs("memcached", "-u", "nobody", "-t", 4, "-l", "ADDRESS", "-p", "PORT"):
+            done = self.lab.run(client, ["memccapable", "-h", address, "-p", port], 60)
+            self.assertNotIn(b"[FAIL]", done.stdout + done.stderr)
+            self.lab.run(client, ["memcslap", f"--servers={address}:{port}", "--concurrency=8", "--execute-number=100"], 60)
+
+    @row("redis-server with io-threads, redis-benchmark --threads", "both",
+         "20 connections, pipelined too; a value of 64 kB back")
+    def test_redis_threads(self):
+        for client, _, address, port in self.pairs(
+                "redis-server", "--port", "PORT", "--save", "", "--appendonly", "no", "--protected-mode", "no", "--io-threads",
+                3, "--io-threads-do-reads", "yes", "--dir", self.lab.world.app_dir, "--bind", "ADDRESS"):
+            cli = ["redis-cli", "-h", address, "-p", port]
+            value = hashlib.sha256(str(port).encode()).hexdigest() * 1000
+            self.assertEqual(self.lab.run(client, cli + ["set", "key", value]).stdout, b"OK\n")
+            self.assertEqual(self.lab.run(client, cli + ["get", "key"]).stdout.decode().strip(), value)
+            for more in ([], ["-P", 16]):
+                done = self.lab.run(client, ["redis-benchmark", "-h", address, "-p", port, "-t", "set,get", "-n", 3000, "-c", 20,
+                                             "--threads", 2, "-q", *more], 60)
+                self.assertIn(b"requests per second", done.stdout)
+
+    @row("python3 ForkingTCPServer", "server", "a child for each connection, 15 connections, 300 kB each echoed and compared")
+    def test_forking(self):
+        for client in ("peer", "app"):
+            _, address, port = self.serve("app", client, programs.PYTHON, "-c", FORKING, "ADDRESS", "PORT")
+            self.echo_checked(client, address, port)
+
+    @row("accept in one thread, serve in another", "server", "three serving threads, 15 connections echoed and compared")
+    def test_handed(self):
+        for client in ("peer", "app"):
+            _, address, port = self.serve("app", client, programs.PYTHON, "-c", HANDED, "ADDRESS", "PORT")
+            self.echo_checked(client, address, port)
+
+    @row("socat with fork", "both", "a child and a cat for each connection, echoed and compared; as client 5 MB, sha256")
+    def test_socat(self):
+        for client in ("peer", "app"):
+            _, address, port = self.serve("app", client, "socat", "TCP4-LISTEN:PORT,bind=ADDRESS,fork,reuseaddr", "EXEC:cat")
+            self.echo_checked(client, address, port)
+        got = os.path.join(self.lab.world.app_dir, "socat-got")
+        for server in ("peer", "app"):
+            receiver, address, port = self.serve(server, "app", "socat", "-u", "TCP4-LISTEN:PORT,bind=ADDRESS", f"CREATE:{got}")
+            self.lab.app(["socat", "-u", f"OPEN:{self.big}", f"TCP4:{address}:{port}"])
+            receiver.wait(20)
+            self.assertEqual(programs.sha256(got), self.sha)
+            os.unlink(got)
+
+    @row("netcat", "both", "5 MB, sha256")
+    def test_netcat(self):
+        for client, server, address, port in self.pairs("nc", "-l", "ADDRESS", "PORT"):
+            self.lab.run(client, ["sh", "-c", f"exec nc -N {address} {port} <{self.big}"])
+            server.wait(20)
+            self.assertEqual(programs.sha256(server.log), self.sha)
+
+    # --- TLS, ssh ---
+
+    @row("openssl s_server, s_client", "both", "a file of 5 MB by HTTP over TLS, sha256")
+    def test_openssl(self):
+        key = os.path.join(self.root, "key.pem")
+        run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", key, "-out", key + ".crt"])
+        os.chmod(key, 0o644)
+        with open(os.path.join(self.lab.world.app_dir, "tls-big"), "wb") as f, open(self.big, "rb") as big:
+            f.write(base64.encodebytes(big.read()))
+        want = programs.sha256(f.name)
+        for client, _, address, port in self.pairs("openssl", "s_server", "-quiet", "-key", key, "-cert", key + ".crt", "-WWW",
+                                                   "-accept", "ADDRESS:PORT"):
+            done = self.lab.run(client, ["sh", "-c", f"printf 'GET /tls-big HTTP/1.0\\r\\n\\r\\n' | "
+                                         f"openssl s_client -quiet -connect {address}:{port} 2>/dev/null"], check=False)
+            body = done.stdout.partition(b"\r\n\r\n")[2]
+            self.assertEqual(hashlib.sha256(body).hexdigest(), want)
+
+    def host_key(self):
+        path = os.path.join(self.lab.world.app_dir, "hostkey")
+        if not os.path.exists(path):
+            run(["dropbearkey", "-t", "ecdsa", "-f", path])
+            os.chmod(path, 0o644)
+        said = run(["dropbearkey", "-y", "-f", path]).stdout.decode()
+        return path, next(line.split()[1] for line in said.splitlines() if line.startswith("ecdsa"))
+
+    @row("dropbear, forking; ssh-keyscan", "both", "four key exchanges at once; the host key that comes is the server's")
+    def test_dropbear(self):
+        """By its bare name: by a full path it would exec itself in each child, and exec ends stack descriptors."""
+        path, want = self.host_key()
+        for client, _, address, port in self.pairs("dropbear", "-F", "-E", "-r", path, "-p", "ADDRESS:PORT", "-P", path + ".pid"):
+            scans = [self.lab.spawn(client, ["ssh-keyscan", "-T", 20, "-t", "ecdsa", "-p", port, address]) for _ in range(4)]
+            for scan in scans:
+                scan.wait(30)
+                self.assertIn(want, scan.output())
+
+    # --- measuring tools ---
+
+    @row("iperf3, also -R, --bidir, -P 16, -Z, -u", "both", "a second of each; bytes have to arrive")
+    def test_iperf3(self):
+        for more in (["-R"], ["--bidir"], ["-P", 16], ["-Z"], ["-u", "-b", "20M"]):
+            for client, server, address, port in self.pairs("iperf3", "-s", "-1", "-p", "PORT"):
+                with self.subTest(more=more):
+                    done = self.lab.run(client, ["iperf3", "-J", "-c", address, "-p", port, "-t", 1, *more], 60)
+                    server.wait(20)
+                    end = json.loads(done.stdout)["end"]
+                    for name in ("sum_received", "sum_received_bidir_reverse") if "--bidir" in more else ("sum_received",):
+                        self.assertGreater(end[name]["bytes"], 100000)
+
+    @row("sockperf", "both", "ping-pong over TCP and UDP: every message is answered")
+    def test_sockperf(self):
+        for more in (["--tcp"], []):
+            for server, client in PAIRS:
+                with self.subTest(server=server, client=client, more=more):
+                    port, address = self.next_port(), programs.address_of(server, client)
+                    self.lab.spawn(server, ["sockperf", "server", "-i", address, "-p", port, *more])
+                    if server == "app":
+                        self.lab.wait_listening(port)
+                    else:
+                        ports = ["cat", "/proc/net/tcp", "/proc/net/udp"]
+                        wait_for(lambda p=port: f":{p:04X} " in self.lab.peer(ports).stdout.decode(), 10, "sockperf")
+                    done = self.lab.run(client, ["sockperf", "ping-pong", "-i", address, "-p", port, "-t", 1, *more], 40)
+                    self.assertIn(b"Summary: Latency", done.stdout)
+                    self.assertIn(b"# dropped messages = 0; # duplicated messages = 0; # out-of-order messages = 0", done.stdout)
+
+    # --- programs that end in the middle ---
+
+    @row("one that writes, closes and exits", "client", "megabytes unsent at exit; all of them arrive, sha256")
+    def test_leaver(self):
+        path = os.path.join(self.root, "leave")
+        programs.random_file(path, 8_000_000)
+        for server in ("peer", "app"):
+            with self.subTest(server=server):
+                port, address = self.next_port(), programs.address_of(server, "app")
+                reader = self.lab.spawn(server, [programs.PYTHON, "-c", SLOW_READER, address, port], stdin=subprocess.PIPE)
+                programs.wait_listening(self.lab, server, port)
+                sent = int(self.lab.app([programs.PYTHON, "-c", LEAVER, address, port, path]).stdout)
+                self.assertGreater(sent, 100000)
+                reader.popen.stdin.write(b"go\n")
+                reader.popen.stdin.flush()
+                reader.wait(30)
+                with open(path, "rb") as f:
+                    want = hashlib.sha256(f.read(sent)).hexdigest()
+                print(f"left with {sent} bytes, server {server}")
+                self.assertEqual(reader.output().split(), [str(sent), want])
+
+    # --- those that the shim cannot hold ---
+
+    @row("a static program", "kernel", "runs on the kernel as without the shim; the broker never hears of it")
+    def test_static(self):
+        path = os.path.join(self.lab.world.app_dir, "loop")
+        with open(path + ".c", "w", encoding="ascii") as f:
+            f.write(LOOPBACK_C)
+        run(["gcc", "-static", "-O1", "-o", path, path + ".c"], 60)
+        self.lab.app([path], env={"LDP_DEBUG": "1"})
+        self.assertNotIn("loop", [app["name"] for app in self.lab.show("app")["apps"]["app"]])
+
+    @row("java", "kernel", "loopback sockets; LDP_DEBUG says that they are the kernel's; skipped without a JVM")
+    def test_java(self):
+        if not shutil.which("javac"):
+            self.skipTest("no JDK is installed")
+        source = os.path.join(self.lab.world.app_dir, "Loop.java")
+        with open(source, "w", encoding="ascii") as f:
+            f.write(LOOPBACK_JAVA)
+        run(["javac", "-J-XX:TieredStopAtLevel=1", source], 60)
+        done = self.lab.app(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", self.lab.world.app_dir, "Loop"], 60,
+                            env={"LDP_DEBUG": "1"})
+        self.assertEqual(done.stdout, b"hello\n")
+        self.assertRegex(done.stderr.decode(), r"ldp\[\d+\]: .*kernel")
+
+
+if __name__ == "__main__":
+    netcase.main()

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""The table of programs, web part: nginx reloaded under load, haproxy, wrk, ab, wget, asyncio, node. Servers and clients
+under the shim against the kernel's, and both on the stack (cut-through). @row: the README's rows."""
+import os
+import re
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+import programs  # noqa: E402
+from stack import STACK4  # noqa: E402
+from table import row  # noqa: E402
+from wait import hold  # noqa: E402
+
+SIZE = 5_000_000
+PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
+RELOAD_S = float(os.environ.get("HS_RELOAD_S", "1"))  # of each of 16 loads; `make soak`: 60
+HAPROXY = """global
+  nbthread 2
+defaults
+  mode http
+  timeout connect 10s
+  timeout client 30s
+  timeout server 30s
+frontend front
+  bind {address}:{port}
+  default_backend back
+backend back
+  server one {to}:{to_port}
+"""
+ASYNC_SERVER = """
+import asyncio, sys
+async def serve(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+async def main():
+    server = await asyncio.start_server(serve, sys.argv[1], int(sys.argv[2]))
+    await server.serve_forever()
+asyncio.run(main())
+"""
+ASYNC_CLIENT = """
+import asyncio, os, sys
+async def one():
+    reader, writer = await asyncio.open_connection(sys.argv[1], int(sys.argv[2]))
+    data = os.urandom(200000)
+    async def send():
+        writer.write(data)
+        await writer.drain()
+        writer.write_eof()
+    _, back = await asyncio.gather(send(), reader.read(-1))
+    assert back == data
+    writer.close()
+async def main():
+    for _ in range(3):
+        await asyncio.gather(*[one() for _ in range(30)])
+    print("good")
+asyncio.run(main())
+"""
+NODE_SERVER = """
+const http = require('http'), crypto = require('crypto');
+http.createServer((q, r) => { const h = crypto.createHash('sha256'); q.on('data', d => h.update(d));
+  q.on('end', () => r.end(h.digest('hex'))); }).listen(+process.argv[2], process.argv[1]);
+"""
+NODE_CLIENT = """
+const http = require('http'), crypto = require('crypto');
+const agent = new http.Agent({keepAlive: true, maxSockets: 8}); let left = 60;
+for (let i = left; i > 0; i--) {
+  const body = crypto.randomBytes(i * 2000), want = crypto.createHash('sha256').update(body).digest('hex');
+  const q = http.request({host: process.argv[1], port: +process.argv[2], method: 'POST', agent}, r => {
+    let got = ''; r.on('data', d => got += d);
+    r.on('end', () => { if (got !== want) process.exit(3); if (!--left) { console.log('good'); process.exit(0); } }); });
+  q.on('error', e => { console.error(e); process.exit(4); });
+  q.end(body);
+}
+"""
+
+
+class Web(netcase.NetCase):
+    port = 10100
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.root = cls.lab.world.data_dir
+        cls.sha = programs.random_file(os.path.join(cls.root, "big"), SIZE)
+
+    def next_port(self):
+        type(self).port += 1
+        return self.port
+
+    def check_ab(self, text, _most=0):
+        self.assertRegex(text, r"Failed requests: +0\n")
+        self.assertNotIn("Non-2xx", text)
+        self.assertGreater(int(re.search(r"Complete requests: +(\d+)", text).group(1)), 20)
+
+    def check_wrk(self, text, _most=0):
+        self.assertNotIn("Socket errors", text)
+        self.assertNotIn("Non-2xx", text)
+        self.assertGreater(int(re.search(r"(\d+) requests in", text).group(1)), 20)
+
+    # --- nginx ---
+    #
+    # nginx closes kept connections when it is reloaded, whether or not a request is under way to it (RFC 9112, 9.5), and
+    # neither ab nor wrk asks again. On the kernel's TCP it is the same, so with keep-alive a connection may break once
+    # for each reload; without, nothing may fail.
+
+    def check_kept(self, text, most):
+        """Only connections broken by the server, at most so many; no refusal, no timeout, no bad answer."""
+        self.assertNotIn("Non-2xx", text)
+        for name in re.findall(r"Receive|Length|Exceptions|read", text):
+            for count in re.findall(rf"{name}:? (\d+)[,)]", text):
+                self.assertLessEqual(int(count), most, text)
+        for count in re.findall(r"(?:Connect:|connect|write|timeout) (\d+)", text):
+            self.assertEqual(int(count), 0, text)
+        self.assertGreater(int(re.search(r"Complete requests: +(\d+)|(\d+) requests in", text).group().split()[-1 if
+                           "Complete" in text else 0]), 20)
+
+    def reload_under(self, server, port, argv, check, client):
+        load = self.lab.spawn(client, [*argv, f"http://{STACK4}:{port}/hello"])
+        reloads = 0
+        while hold(0.3, load.alive):
+            server.popen.send_signal(signal.SIGHUP)
+            reloads += 1
+        self.assertEqual(load.wait(60), 0, load.output())
+        self.assertGreater(reloads, 1)
+        check(load.output(), 8 * (reloads + 1))
+        return reloads
+
+    def reloads(self, options):
+        port, seconds = self.next_port(), max(1, int(RELOAD_S))
+        server = programs.nginx(self.lab, "app", self.root, port, workers=3, options=options)
+        ab, wrk = ["ab", "-q", "-t", seconds, "-n", 10000000, "-c", 8], ["wrk", "-t2", "-c8", f"-d{seconds}s"]
+        for argv, check in ((ab, self.check_ab), ([*ab, "-k", "-r"], self.check_kept), (wrk, self.check_kept),
+                            ([*wrk, "-H", "Connection: close"], self.check_wrk)):
+            for client in ("peer", "app"):
+                with self.subTest(argv=argv, client=client):
+                    count = self.reload_under(server, port, argv, check, client)
+                    print(f"nginx{options} {argv[0]} {argv[-1]} from {client}: {count} reloads")
+        programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
+
+    @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive only what nginx cuts")
+    def test_nginx_reload(self):
+        self.reloads("")
+
+    @row("nginx, 3 workers, reuseport", "server", "the same with a listener for each worker")
+    def test_nginx_reuseport(self):
+        self.reloads(" reuseport")
+
+    # --- other servers, clients ---
+
+    @row("ab", "client", "8 connections, keep-alive and close, to nginx: no failed request")
+    def test_ab(self):
+        for server in ("peer", "app"):
+            port = self.next_port()
+            programs.nginx(self.lab, server, self.root, port, workers=2)
+            for more in ([], ["-k"]):
+                done = self.lab.app(["ab", "-q", "-n", 1000, "-c", 8, *more, programs.url(server, "app", "hello", port)], 60)
+                self.check_ab(done.stdout.decode())
+
+    @row("wrk -t2", "client", "16 connections, keep-alive and close, to nginx: no failed request")
+    def test_wrk(self):
+        for server in ("peer", "app"):
+            port = self.next_port()
+            programs.nginx(self.lab, server, self.root, port, workers=2)
+            for more in ([], ["-H", "Connection: close"]):
+                done = self.lab.app(["wrk", "-t2", "-c16", "-d1s", *more, programs.url(server, "app", "hello", port)], 60)
+                self.check_wrk(done.stdout.decode())
+
+    @row("wget", "client", "5 MB, sha256")
+    def test_wget(self):
+        for server in ("peer", "app"):
+            port, got = self.next_port(), os.path.join(self.lab.world.app_dir, "wgot")
+            programs.nginx(self.lab, server, self.root, port)
+            self.lab.app(["wget", "-q", "--tries=1", "--timeout=20", "-O", got, programs.url(server, "app", "big", port)], 40)
+            self.assertEqual(programs.sha256(got), self.sha)
+
+    @row("haproxy, nbthread 2", "both", "ab and wrk through it, 5 MB with sha256; its server on the kernel and on the stack")
+    def test_haproxy(self):
+        for behind, client in (("peer", "peer"), ("app", "peer"), ("app", "app")):
+            with self.subTest(behind=behind, client=client):
+                port, to_port = self.next_port(), self.next_port()
+                programs.nginx(self.lab, behind, self.root, to_port, workers=2)
+                conf = os.path.join(self.lab.world.app_dir, f"haproxy-{port}.cfg")
+                with open(conf, "w", encoding="utf-8") as f:
+                    f.write(HAPROXY.format(address=STACK4, port=port, to=programs.address_of(behind, "app"),
+                                           to_port=to_port))
+                self.lab.spawn("app", ["/usr/sbin/haproxy", "-db", "-f", conf])
+                self.lab.wait_listening(port)
+                url = f"http://{STACK4}:{port}/hello"
+                self.check_ab(self.lab.run(client, ["ab", "-q", "-n", 500, "-c", 8, url], 60).stdout.decode())
+                self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", url], 60).stdout.decode())
+                programs.fetch(self.lab, "app", client, "big", SIZE, self.sha, port)
+
+    def pair(self, server_argv, client_argv):
+        for server, client in PAIRS:
+            with self.subTest(server=server, client=client):
+                port, address = self.next_port(), programs.address_of(server, client)
+                self.lab.spawn(server, [*server_argv, address, port])
+                programs.wait_listening(self.lab, server, port)
+                done = self.lab.run(client, [*client_argv, address, port], 60)
+                self.assertEqual(done.stdout.strip(), b"good")
+
+    @row("python3 asyncio", "both", "90 connections, 30 at once, 200 kB each echoed and compared")
+    def test_asyncio(self):
+        self.pair([programs.PYTHON, "-c", ASYNC_SERVER], [programs.PYTHON, "-c", ASYNC_CLIENT])
+
+    @row("node http", "both", "60 posts over 8 kept connections, sha256")
+    def test_node(self):
+        if not os.path.exists("/usr/bin/node"):
+            self.skipTest("nodejs is not installed")
+        self.pair(["node", "-e", NODE_SERVER], ["node", "-e", NODE_CLIENT])
+
+
+if __name__ == "__main__":
+    netcase.main()
