@@ -1,6 +1,7 @@
 /*
  * `show drops`: every counter whose severity says that something was lost, refused or wrong, of all layers in one list:
- * the engine's (tcp, udp, ip, sessions) and nicio's per interface. A service that is away is itself a row.
+ * the engine's (tcp, udp, ip, sessions), the broker's, and nicio's per interface. A service that is away is itself a
+ * row.
  */
 #include "drops.h"
 
@@ -46,6 +47,13 @@ void drops_engine(Hoststack__Control__Stats *all, const Hoststack__Control__Repl
     drops_from(all, "", r->stats->counter, r->stats->n_counter);
   else
     (void)drops_add(all, drops_row("", "engine.away", 1, "the engine does not answer: its counters are missing", 2));
+}
+
+void drops_broker(Hoststack__Control__Stats *all, const Hoststack__Control__Reply *r) {
+  if (r && r->body_case == HOSTSTACK__CONTROL__REPLY__BODY_STATS)
+    drops_from(all, "", r->stats->counter, r->stats->n_counter);
+  else
+    (void)drops_add(all, drops_row("", "broker.away", 1, "the broker does not answer: its counters are missing", 2));
 }
 
 void drops_nicio(Hoststack__Control__Stats *all, const Hoststack__Control__Reply *r) {

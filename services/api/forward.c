@@ -262,6 +262,10 @@ static int show_drops(struct api *a, uint8_t **reply, size_t *n) {
   drops_engine(rows, r);
   if (r)
     hoststack__control__reply__free_unpacked(r, NULL);
+  r = api_ask(a, API_BROKER, &q);
+  drops_broker(rows, r);
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
   q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
   q.show_interface = &ports;
   r = api_ask(a, API_NICIO, &q);

@@ -15,7 +15,7 @@ from wait import wait_for  # noqa: E402
 ECHO = os.path.join(sys.path[0], "echo.py")
 PING = os.path.join(sys.path[0], "ping.py")
 SHOW = (("interface",), ("session",), ("session", "verbose"), ("tcp",), ("tcp", "statistics"), ("tcp", "config"), ("drops", "all"),
-        ("app",), ("version",), ("stats",))
+        ("app",), ("namespace",), ("version",), ("stats",))
 # arguments and a word of the refusal; all are refused with exit status 2, none reaches a service
 WRONG = [
     ((), "usage"), (("nonsense",), "nonsense"), (("show",), "allowed"), (("show", "nonsense"), "nonsense"),

@@ -216,7 +216,8 @@ struct listener *listen_share(struct worker *w, struct listener *l, uint32_t has
   uint32_t equals = 0;
   for (uint32_t at = t->bucket[listen_bucket(be16_get(l->entry.addr.port))]; at; at = t->l[at - 1].next) {
     struct listener *o = &t->l[at - 1];
-    int same_group = o->entry.proto == l->entry.proto && o->entry.addr.port.raw == l->entry.addr.port.raw &&
+    int same_group = o->entry.proto == l->entry.proto && o->entry.ns == l->entry.ns &&
+                     o->entry.addr.port.raw == l->entry.addr.port.raw &&
                      memcmp(o->entry.addr.ip, l->entry.addr.ip, 16) == 0;
     if (!same_group || !o->armed || !o->live)
       continue;
@@ -232,8 +233,9 @@ struct listener *listen_heir(struct worker *w, const struct abi_listen_entry *of
   struct listener *best = NULL;
   for (uint32_t at = t->bucket[listen_bucket(be16_get(of->addr.port))]; at; at = t->l[at - 1].next) {
     struct listener *o = &t->l[at - 1];
-    if (!o->live || o->entry.proto != of->proto || o->entry.addr.port.raw != of->addr.port.raw ||
-        memcmp(o->entry.addr.ip, of->addr.ip, 16) != 0 || (best && !o->armed))
+    if (!o->live || o->entry.proto != of->proto || o->entry.ns != of->ns ||
+        o->entry.addr.port.raw != of->addr.port.raw || memcmp(o->entry.addr.ip, of->addr.ip, 16) != 0 ||
+        (best && !o->armed))
       continue;
     struct app_worker *a = worker_app(w, o->entry.worker_id);
     if (a && a->life == APP_LIVE)

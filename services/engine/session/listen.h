@@ -73,9 +73,10 @@ struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct
 /** Entries of a port that take `dst`, one after the other: NULL begins, and ends. */
 struct listener *listen_next(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
                              const struct listener *after);
-/** An armed share that may be offered a connection which came for `l`; NULL = park it. */
+/** An armed share, of its namespace, that may be offered a connection which came for `l`; NULL = park it. */
 struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash);
-/** A live share, armed if there is one, of the address that `of` names; NULL = nobody listens there any more. */
+/** A live share, armed if there is one, of the namespace and address that `of` names; NULL = nobody listens there any
+ * more. */
 struct listener *listen_heir(struct worker *w, const struct abi_listen_entry *of);
 /** An app worker is dead or detached: its shares take no offers. */
 void listen_gone(struct worker *w, uint64_t worker_id);

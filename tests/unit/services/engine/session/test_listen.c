@@ -141,6 +141,25 @@ static void test_armed_share_is_offered(void **state) {
   assert_ptr_equal(listen_share(&f->w, master, 5), master);
 }
 
+/** [::]:80 for IPv6 alone and 0.0.0.0:80 look alike in the table; between namespaces no connection goes from one to the
+ * other. */
+static void test_share_of_own_namespace(void **state) {
+  struct fixture *f = *state;
+  put(f, 0, "0.0.0.0", 4, 80, 0);
+  entry_of(f, 1)->ns = 1;
+  put(f, 1, "::", 6, 80, ABI_LISTEN_V6ONLY);
+  (void)listen_refresh(&f->w);
+  struct listener *red = &f->w.listeners.l[0], *blue = &f->w.listeners.l[1];
+  blue->armed = 1;
+  assert_int_equal(blue->entry.ns, 1);
+  assert_null(listen_share(&f->w, red, 5));
+  assert_ptr_equal(listen_share(&f->w, blue, 5), blue);
+  put(f, 2, "0.0.0.0", 4, 80, 0);
+  (void)listen_refresh(&f->w);
+  f->w.listeners.l[2].armed = 1;
+  assert_ptr_equal(listen_share(&f->w, red, 5), &f->w.listeners.l[2]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_specific_before_wildcard, setup, teardown),
@@ -148,6 +167,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_reuseport_spreads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_removal_and_rewrite, setup, teardown),
       cmocka_unit_test_setup_teardown(test_armed_share_is_offered, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_share_of_own_namespace, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Two namespaces side by side on one stack: each serves its own port, neither takes the other's, programs of different
+namespaces meet by TCP; secrets; limits that are reached and freed again, with the errno that a program sees."""
+import errno
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+import programs  # noqa: E402
+from stack import STACK4  # noqa: E402
+from wait import wait_for  # noqa: E402
+
+ECHO = os.path.join(sys.path[0], "echo.py")
+EXTRA = """broker:
+  slots-per-worker: 256
+  namespaces:
+    - { id: blue, secret: 77, limit: { listeners: 2 } }
+    - { id: red, limit: { sessions: 512 } }
+"""
+BLUE = {"VCL_APP_NAMESPACE_ID": "blue", "VCL_APP_NAMESPACE_SECRET": "77"}
+RED = {"VCL_APP_NAMESPACE_ID": "red"}
+# one errno a line (0 = it worked) for each port that is bound with SO_REUSEPORT and listened on; the first is given up
+# before the last
+LISTENS = """
+import socket, sys
+held = []
+def listen(port):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        s.bind((sys.argv[1], port))
+        s.listen(5)
+    except OSError as e:
+        print(e.errno, flush=True)
+        return
+    held.append(s)
+    print(0, flush=True)
+ports = [int(p) for p in sys.argv[2:]]
+for port in ports[:-1]:
+    listen(port)
+if len(ports) > 1 and held:
+    held.pop(0).close()
+listen(ports[-1])
+"""
+SOCKET = """
+import socket
+try:
+    socket.socket()
+    print(0)
+except OSError as e:
+    print(e.errno)
+"""
+
+
+class Namespaces(netcase.NetCase):
+    LAB = {"extra": EXTRA}
+
+    def python(self, env, script, *args):
+        done = self.lab.app([programs.PYTHON, "-c", script, *args], env=env)
+        return [int(word) for word in done.stdout.split()]
+
+    def serve(self, env, port):
+        program = self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, port], env=env)
+        self.lab.wait_listening(port)
+        return program
+
+    def use(self):
+        return {n["namespace_id"]: n for n in self.lab.show("namespace")["namespaces"]["namespace_"]}
+
+    def until_empty(self):
+        """The workers of programs that ended are given back."""
+        wait_for(lambda: not any(n["workers"] for n in self.use().values()), 20, "namespaces without workers")
+
+    def test_side_by_side(self):
+        self.until_empty()
+        self.serve(BLUE, 7100)
+        self.serve(RED, 7101)
+        for port in (7100, 7101):
+            self.lab.peer([programs.PYTHON, ECHO, "talk", STACK4, port, 100000, 2])
+        owners = {a["listener"][0]["local"]: a["namespace_id"] for a in self.lab.show("app")["apps"]["app"]}
+        self.assertEqual(owners, {f"{STACK4}:7100": "blue", f"{STACK4}:7101": "red"})
+        use = self.use()
+        self.assertEqual([use[n]["apps"] for n in ("default", "blue", "red")], [0, 1, 1])
+        self.assertEqual([use[n]["listeners"]["used"] for n in ("default", "blue", "red")], [0, 1, 1])
+        self.assertEqual((use["red"]["sessions"]["used"], use["red"]["sessions"]["limit"]), (256, 512))
+        self.assertEqual((use["blue"]["secret"], use["red"]["secret"]), (True, False))
+
+    def test_no_takeover(self):
+        """SO_REUSEPORT on both, one user: Linux would share the port; here the other namespace is refused."""
+        first = self.lab.spawn("app", [programs.PYTHON, "-c", LISTENS + "input()\n", STACK4, 7110], env=RED, stdin=-1)
+        self.lab.wait_listening(7110)
+        self.assertEqual(self.python(RED, LISTENS, STACK4, 7110), [0])
+        self.assertEqual(self.python(BLUE, LISTENS, STACK4, 7110), [errno.EADDRINUSE])
+        self.assertEqual(self.python(BLUE, LISTENS, "0.0.0.0", 7110), [errno.EADDRINUSE])
+        first.stop()
+        wait_for(lambda: not self.lab.listeners(), 20, "no listener")
+        self.assertEqual(self.python(BLUE, LISTENS, STACK4, 7110), [0])
+
+    def test_meet_by_tcp(self):
+        """Within a namespace connects are cut-through, between two they are TCP."""
+        self.serve(RED, 7120)
+        for env, tcp in ((RED, False), (BLUE, True)):
+            with self.subTest(env=env):
+                idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7120, 2], env=env, stdin=-1)
+                wait_for(lambda: "open" in idle.output(), 20, "two connections")
+                protos = {s["proto"] for s in self.lab.sessions() if s["remote"] == f"{STACK4}:7120"}
+                self.assertEqual(protos, {"tcp"} if tcp else {"cut"})
+                idle.stop()
+                idle.popen.stdin.close()
+
+    def test_secret(self):
+        for env, want in ((BLUE, 0), ({**BLUE, "VCL_APP_NAMESPACE_SECRET": "78"}, errno.ENETDOWN),
+                          ({"VCL_APP_NAMESPACE_ID": "green"}, errno.ENETDOWN)):
+            self.assertEqual(self.python(env, SOCKET), [want], env)
+
+    def test_listeners(self):
+        """Two are allowed: the third is refused, until one is closed."""
+        self.until_empty()
+        self.assertEqual(self.python(BLUE, LISTENS, STACK4, 7130, 7131, 7132, 7133), [0, 0, errno.ENOBUFS, 0])
+
+    def test_sessions(self):
+        """Two processes have all the room; the next one gets in when one of them ends."""
+        self.until_empty()
+        one, _ = self.serve(RED, 7140), self.serve(RED, 7141)
+        self.assertEqual(self.use()["red"]["sessions"]["used"], 512)
+        self.assertEqual(self.python(RED, SOCKET), [errno.ENETDOWN])
+        drops = {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}
+        self.assertGreaterEqual(drops["broker.limit-sessions"], 1)
+        one.stop()
+        wait_for(lambda: self.use()["red"]["sessions"]["used"] == 256, 20, "room")
+        self.assertEqual(self.python(RED, SOCKET), [0])
+
+
+if __name__ == "__main__":
+    netcase.main()
