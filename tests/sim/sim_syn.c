@@ -259,6 +259,30 @@ static void test_overflow_resets(void **state) {
   overflow(1);
 }
 
+/* Five at once for a backlog of 2, by cookies in part, and none of them has anything to say: all come in as room is
+ * made. */
+static void test_overflow_of_the_silent(void **state) {
+  (void)state;
+  static struct rig_sess c[5], s[6];
+  struct rig_sess first;
+  open_server(11, 2);
+  rig_connect(&r.host[0], &first, 10, 1, 80, 4); /* neighbours get known */
+  rig_until(&r, &first, ABI_SESS_READY);
+  rig_accept_at(&r, 0, &s[5]);
+  for (uint32_t i = 0; i < 5; i++)
+    rig_connect(&r.host[0], &c[i], i, 1, 80, 4);
+  rig_turns(&r, 100);
+  assert_true(tcp_count(1, TCP_C_cookies_sent) > 0);
+  assert_int_equal(listen_ready(listener()), 3);
+  assert_int_equal(listen_half(listener()), 2);
+  for (uint32_t i = 0; i < 5; i++) {
+    assert_int_equal(rig_state(&c[i]), ABI_SESS_READY);
+    rig_accept_at(&r, 0, &s[i]);
+  }
+  assert_int_equal(listen_half(listener()), 0);
+  rig_close(&r);
+}
+
 /* Half-open connections are counted anew by a successor. */
 static void test_counts_adopted(void **state) {
   (void)state;
@@ -285,6 +309,7 @@ int main(void) {
       cmocka_unit_test(test_accept_queue),
       cmocka_unit_test(test_overflow_drops_the_ack),
       cmocka_unit_test(test_overflow_resets),
+      cmocka_unit_test(test_overflow_of_the_silent),
       cmocka_unit_test(test_counts_adopted),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

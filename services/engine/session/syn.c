@@ -182,8 +182,12 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
   syn_endpoints(p, seg, &key);
   if (!tcp_cookie_valid(&w->tcp, &key, seg, now))
     return NULL;
-  if (listen_ready(l) > l->entry.backlog) {
+  /* No room in the accept queue: the ACK is dropped, not the connection. It goes on as a half-open one, whose SYN-ACK
+   * is repeated, or its peer would believe itself connected and, with nothing to say, wait for ever. */
+  int overflow = listen_ready(l) > l->entry.backlog;
+  if (overflow)
     worker_count(w, EC_ACCEPT_OVERFLOW, 1);
+  if (overflow && (w->tcp.cfg.abort_on_overflow || listen_half(l) >= l->entry.backlog)) {
     *drop = !w->tcp.cfg.abort_on_overflow;
     return NULL;
   }
@@ -194,5 +198,5 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
     syn_undo(w, s);
     s = NULL;
   }
-  return s;
+  return overflow ? NULL : s;
 }
