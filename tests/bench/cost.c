@@ -8,6 +8,7 @@
  * Usage: cost CONNECTIONS TURNS
  */
 #include "engine_rig.h"
+#include "session/transport_tcp.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -132,6 +133,8 @@ static void test_cost(void **state) {
                 (unsigned long long)tcp_count(&r.host[0], TCP_C_fast_ack),
                 (unsigned long long)tcp_count(&r.host[1], TCP_C_segs_in),
                 (unsigned long long)tcp_count(&r.host[0], TCP_C_segs_in));
+  print_message("memory tcb %zu session %zu soft %zu\n", TRANSPORT_TCP_IDLE - sizeof(struct session),
+                sizeof(struct session), sizeof(struct tcp_conn));
   print_message("counts idle %u data_in %u ack_in %u data_out %u retransmitted %llu\n", counted[KIND_IDLE],
                 counted[KIND_DATA_IN], counted[KIND_ACK_IN], counted[KIND_DATA_OUT],
                 (unsigned long long)tcp_count(&r.host[0], TCP_C_rexmit_segs));
