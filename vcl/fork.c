@@ -130,7 +130,10 @@ int vcl_fork_child(void) {
     close(w->heir_timer);
   if (w->front >= 0)
     close(w->front);
-  w->heir_timer = w->front = -1;
+  if (w->again_fd >= 0)
+    close(w->again_fd);
+  w->heir_timer = w->front = w->again_fd = -1;
+  w->again = 0;
   fork_broker(w);
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1))
     ((struct session *)pool_ref(&w->sessions, i))->pins = 0; /* of threads that are not here */

@@ -12,7 +12,8 @@
 
 #include <fcntl.h>
 
-#define LISTEN_BACKLOG_MAX 65535u
+#define LISTEN_BACKLOG_MAX  65535u
+#define LISTEN_BACKLOG_NONE 4096u /* for who asks for none */
 
 /** Our end of a broker request about a session: the mutex is released, the session pinned. */
 static struct broker_slot listen_ask_begin(struct session *s) {
@@ -170,7 +171,8 @@ int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
   if (s == NULL)
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
-  uint32_t backlog = q_len < 1 ? 1 : q_len > LISTEN_BACKLOG_MAX ? LISTEN_BACKLOG_MAX : q_len;
+  uint32_t least = app_state.lock_mode ? 1 : LISTEN_BACKLOG_NONE; /* VPP knows no backlog: its users say 0 */
+  uint32_t backlog = q_len < 1 ? least : q_len > LISTEN_BACKLOG_MAX ? LISTEN_BACKLOG_MAX : q_len;
   int rc = 0;
   if (session_is_dgram(s))
     rc = -EOPNOTSUPP; /* datagrams have no connections to accept */

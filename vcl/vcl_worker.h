@@ -45,6 +45,8 @@ struct worker {
   struct rejoin *rejoin; /* the stack is gone, or listeners are still to be made in the new one */
   struct list lost;      /* homes of stacks that are gone, as long as sessions lie in them */
   int front;             /* epoll fd around the bell and what else wakes: the same for the worker's whole life */
+  int again_fd;          /* eventfd in the front: the program left events in a set; -1 = not needed so far */
+  uint8_t again;         /* it is readable */
   int heir_timer;        /* a forked child's: see waiter.c */
 };
 
@@ -79,6 +81,8 @@ void worker_drop_unbinds(struct worker *w);
 int worker_front(struct worker *w);
 void worker_front_watch(struct worker *w, int fd);
 void worker_front_forget(struct worker *w, int fd);
+/** A program that watches the front edge-triggered took a full batch and left the rest: an edge brings it back. */
+void worker_again(struct worker *w);
 int worker_later_unbind(struct worker *w, const struct broker_slot *s);
 
 #endif

@@ -235,6 +235,8 @@ int vppcom_epoll_wait(uint32_t vep_handle, struct epoll_event *events, int maxev
     worker_drain_bell(w);
   (void)worker_pump(w);
   n = vep_collect(set->vep, events, maxevents);
+  if (n == maxevents && w->asked && !list_empty(&set->vep->ready))
+    worker_again(w); /* Envoy takes 128 at a time and sleeps */
   if (n == 0 && wait_for_time != 0) {
     int forever = !(wait_for_time >= 0) || wait_for_time > 1e9;
     n = vep_wait(set, events, maxevents, forever ? 0 : clock_now_us() + (usec_t)(wait_for_time * 1e6));

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define WORKER_HINT_BURST 64
@@ -69,6 +70,18 @@ void worker_front_forget(struct worker *w, int fd) {
     (void)epoll_ctl(w->front, EPOLL_CTL_DEL, fd, NULL);
 }
 
+void worker_again(struct worker *w) {
+  uint64_t one = 1;
+  if (w->again_fd < 0) {
+    w->again_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (w->again_fd < 0)
+      return;
+    worker_front_watch(w, w->again_fd);
+  }
+  w->again = 1;
+  (void)!write(w->again_fd, &one, sizeof one);
+}
+
 int worker_attach(struct worker *w, const uint8_t *parent) {
   struct worker_view v;
   uint64_t id = 0;
@@ -104,7 +117,7 @@ int worker_attach(struct worker *w, const uint8_t *parent) {
 static int worker_init(struct worker *w, uint32_t index) {
   pthread_mutexattr_t attr;
   w->index = index;
-  w->heir_timer = w->front = -1;
+  w->heir_timer = w->front = w->again_fd = -1;
   list_init(&w->lost);
   list_init(&w->waiters);
   list_init(&w->spare_waiters);
@@ -171,6 +184,8 @@ void worker_free(struct worker *w) {
   worker_free_home(&w->home);
   worker_free_home(&w->inherited);
   broker_fini(&w->broker);
+  if (w->again_fd >= 0)
+    close(w->again_fd);
   if (w->front >= 0)
     close(w->front);
   pthread_mutex_destroy(&w->lock);
@@ -267,6 +282,11 @@ out:
 
 void worker_drain_bell(struct worker *w) {
   int pair = 0;
+  uint64_t count;
+  if (w->again) {
+    w->again = 0;
+    (void)!read(w->again_fd, &count, sizeof count);
+  }
   cut_drain(w);
   if (w->home == NULL || w->home->detached || !w->bell_dirty)
     return;
