@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define WORKERS_MAX 16
@@ -26,6 +27,7 @@
 enum order { ORDER_CLOSE = 1, ORDER_END = 2 }; /* bits, by eventfd */
 
 struct conn {
+  LIST_ENTRY(conn) link;
   uint32_t h;
   int have, at;
   char buf[ROOM];
@@ -36,6 +38,7 @@ struct worker {
   struct event_base *base;
   struct event *mq;
   struct conn listener; /* in the set like any other */
+  LIST_HEAD(, conn) conns;
   uint32_t set;
   int orders, listens;
   unsigned accepted; /* atomic */
@@ -66,9 +69,16 @@ static void accept_all(struct worker *w) {
     if (c == NULL)
       abort();
     c->h = (uint32_t)h;
+    LIST_INSERT_HEAD(&w->conns, c, link);
     watch(w, c);
     (void)__atomic_add_fetch(&w->accepted, 1, __ATOMIC_RELAXED);
   }
+}
+
+static void conn_end(struct conn *c) {
+  (void)vppcom_session_close(c->h);
+  LIST_REMOVE(c, link);
+  free(c);
 }
 
 /** Echoes until something would block; the connection ends with its peer. */
@@ -90,8 +100,7 @@ static void echo(struct conn *c) {
   if (n == VPPCOM_EAGAIN)
     return;
 over:
-  (void)vppcom_session_close(c->h);
-  free(c);
+  conn_end(c);
 }
 
 /** At most one batch per wake-up: what is left must wake us again. */
@@ -158,6 +167,8 @@ static void *work(void *arg) {
   watch(w, &w->listener);
   (void)pthread_barrier_wait(&all_listen);
   (void)event_base_dispatch(w->base);
+  while (!LIST_EMPTY(&w->conns))
+    conn_end(LIST_FIRST(&w->conns));
   event_free(w->mq);
   event_free(order);
   event_base_free(w->base);
