@@ -142,7 +142,7 @@ class Web(netcase.NetCase):
                     print(f"nginx{options} {argv[0]} {argv[-1]} from {client}: {count} reloads")
         programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
 
-    @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive only what nginx cuts")
+    @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive at most the cuts that its reloads explain")
     def test_nginx_reload(self):
         self.reloads("")
 
