@@ -259,7 +259,10 @@ class Lab:
     def wait_listening(self, port, timeout=20):
         """Until a program on the stack listens on the port."""
         def listens():
-            return any(local.endswith(f":{port}") for local, _ in self.listeners())
+            try:
+                return any(local.endswith(f":{port}") for local, _ in self.listeners())
+            except ProgramFailed as e:  # the broker is still waiting for the others
+                raise LookupError(str(e)) from None
         try:
             wait_for(listens, timeout, f"a listener on port {port}")
         except (TimeoutError, ProgramFailed) as e:
