@@ -173,6 +173,9 @@ int64_t home_slot_get(struct home *h) {
 void home_slot_put(struct home *h, uint32_t slot) {
   struct abi_sess_app *a = worker_view_app(&h->view, slot);
   uint32_t gen = a->gen + 1;
+  /* the request goes before the generation: whoever looks in between would take it for one of the next life */
+  __atomic_store_n(&a->op, (uint32_t)ABI_OP_NONE, __ATOMIC_RELEASE);
+  FAULT_POINT("vcl.slot_quit");
   __atomic_store_n(&a->gen, gen != 0 ? gen : 1u, __ATOMIC_RELEASE);
   FAULT_POINT("vcl.slot_free");
   home_slot_clear(a);

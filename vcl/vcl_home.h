@@ -67,7 +67,7 @@ void home_unlock(struct home *h);
 
 /** A free slot for an app-allocated session, its gen fresh and its words zero. Slot or -ENFILE. */
 int64_t home_slot_get(struct home *h);
-/** Gives an app slot back: the next gen is stored, so that nothing in the engine's half is believed. */
+/** Gives an app slot back: op = NONE → the next gen, so that nothing in the engine's half is believed → zeroes. */
 void home_slot_put(struct home *h, uint32_t slot);
 /** Zeroes the words of an app half except gen. */
 void home_slot_clear(struct abi_sess_app *a);

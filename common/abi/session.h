@@ -15,8 +15,8 @@
  * req_seq (release) → hint. A successor that finds them different acts again; every request may be acted on twice.
  *   accept:  engine: endpoints, listener → gen → state = OFFERED (release) → hint. App: takes it: gen → accepted = gen.
  *   close:   app: want |= CLOSE (release) → hint. Engine: when nothing refers to the app half any more, state = CLOSED;
- *            app then stores gen+1 … in its half (app slots) or want |= FREED (engine slots), and the slot is free
- * again.
+ *            app then stores op = NONE → gen+1 … in its half (app slots) or want |= FREED (engine slots), and the
+ *            slot is free again.
  */
 #ifndef HS_ABI_SESSION_H
 #define HS_ABI_SESSION_H

@@ -62,6 +62,19 @@ class CutCase(netcase.NetCase):
     def cut_rows(self, port):
         return [s for s in self.lab.sessions() if s["proto"] == "cut" and f":{port}" in s["local"] + s["remote"]]
 
+    def transfer(self, seconds, during):
+        """A checked transfer of so long while during() happens: every byte, once, in order."""
+        port = self.next_port()
+        self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SINK, STACK4, port])
+        self.lab.wait_listening(port)
+        sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, seconds])
+        wait_for(lambda: self.cut_rows(port), 20, "a connection by cut-through")
+        during()
+        self.assertEqual(sender.wait(60), 0, sender.output())
+        n, sha, n_back, sha_back = sender.output().split()
+        self.assertEqual((n, sha), (n_back, sha_back))
+        print(f"{int(n) / 1e6:.0f} MB")
+
     def tcp_rows(self, port):
         return [s for s in self.lab.sessions() if s["proto"] != "cut" and f":{port}" in s["local"] + s["remote"]]
 
@@ -179,10 +192,14 @@ class Semantics(CutCase):
         a("c, who = l.accept()")
         a("c.settimeout(20)")
 
+    def connected(self, family="AF_INET"):
+        a, b, port = self.pair(family)
+        self.accept(a)
+        return a, b, port
+
     def test_names(self):
         for family, address in (("AF_INET", STACK4), ("AF_INET6", STACK6)):
-            a, b, port = self.pair(family)
-            self.accept(a)
+            a, b, port = self.connected(family)
             rows = self.cut_rows(port)
             self.assertEqual(len(rows), 2, rows)
             self.assertEqual(self.tcp_rows(port), [])
@@ -202,8 +219,7 @@ class Semantics(CutCase):
         self.assertEqual(a("c.recv(10)"), b"")
 
     def test_half_close(self):
-        a, b, port = self.pair()
-        self.accept(a)
+        a, b, port = self.connected()
         b("s.sendall(b'question')")
         b("s.shutdown(socket.SHUT_WR)")
         self.assertEqual(a("c.recv(100, socket.MSG_WAITALL)"), b"question")
@@ -216,8 +232,7 @@ class Semantics(CutCase):
         self.assertEqual(b("s.recv(1)"), b"")
 
     def test_reset(self):
-        a, b, _ = self.pair()
-        self.accept(a)
+        a, b, _ = self.connected()
         a("c.sendall(b'last')")
         a("c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))")
         a("c.close()")
@@ -226,8 +241,7 @@ class Semantics(CutCase):
         self.assertEqual(b("s.send(b'x')"), "BrokenPipeError EPIPE")
 
     def test_unread(self):
-        a, b, _ = self.pair()
-        self.accept(a)
+        a, b, _ = self.connected()
         b("s.sendall(b'never read')")
         a("select.select([c], [], [], 20)")
         a("c.close()")
@@ -293,8 +307,7 @@ class Semantics(CutCase):
             for who in ("server", "client"):
                 for unread in (False, True):
                     with self.subTest(broker_down=broker_down, who=who, unread=unread):
-                        a, b, _ = self.pair()
-                        self.accept(a)
+                        a, b, _ = self.connected()
                         victim, name, stays, its = (a, "c", b, "s") if who == "server" else (b, "s", a, "c")
                         victim(f"{name}.sendall(b'last words')")
                         if unread:
@@ -309,8 +322,7 @@ class Semantics(CutCase):
 
     def test_fork(self):
         """A child serves a connection that its parent accepted; the parent has closed its own descriptor."""
-        a, b, _ = self.pair()
-        self.accept(a)
+        a, b, _ = self.connected()
         a("def child(): c.sendall(c.recv(100).upper()); c.sendall(b'%d' % len(c.recv(100))); c.close(); os._exit(0)")
         a("pid = os.fork() or child()")
         a("c.close()")
@@ -323,8 +335,7 @@ class Semantics(CutCase):
 
     def test_fork_client(self):
         """A child goes on with a connection that its parent made, the parent with another one."""
-        a, b, port = self.pair()
-        self.accept(a)
+        a, b, port = self.connected()
         b(f"t = socket.create_connection(('{STACK4}', {port}), timeout=20)")
         a("select.select([l], [], [], 20)")
         a("d = l.accept()[0]")
@@ -364,24 +375,11 @@ class Semantics(CutCase):
 
 
 class Deaths(CutCase):
-    def checked(self, during):
-        """A transfer of 3 s while during() happens: every byte, once, in order."""
-        port = self.next_port()
-        self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SINK, STACK4, port])
-        self.lab.wait_listening(port)
-        sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, 3])
-        wait_for(lambda: self.cut_rows(port), 20, "a connection by cut-through")
-        during()
-        self.assertEqual(sender.wait(60), 0, sender.output())
-        n, sha, n_back, sha_back = sender.output().split()
-        self.assertEqual((n, sha), (n_back, sha_back))
-        print(f"{int(n) / 1e6:.0f} MB")
-
     def test_each_service(self):
         def all_of_them():
             for name in SERVICES:
                 self.lab.wait_service(name, self.lab.kill_service(name))
-        self.checked(all_of_them)
+        self.transfer(3, all_of_them)
 
     def test_two_at_once(self):
         def two():
@@ -389,7 +387,7 @@ class Deaths(CutCase):
                 pids = {name: self.lab.kill_service(name) for name in pair}
                 for name, pid in pids.items():
                     self.lab.wait_service(name, pid)
-        self.checked(two)
+        self.transfer(3, two)
 
     def test_churn(self):
         """Connections come and go while each service dies."""
@@ -415,18 +413,12 @@ class AllDown(CutCase):
             cls.lab.start_unsupervised()
 
     def test_all_down(self):
-        port = self.next_port()
-        self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SINK, STACK4, port])
-        self.lab.wait_listening(port)
-        sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, 2])
-        wait_for(lambda: self.cut_rows(port), 20, "a connection by cut-through")
-        for name in SERVICES:
-            self.lab.kill_service(name)
-            self.lab.services[name].wait(10)
-            del self.lab.services[name]
-        self.assertEqual(sender.wait(60), 0, sender.output())
-        n, sha, n_back, sha_back = sender.output().split()
-        self.assertEqual((n, sha), (n_back, sha_back))
+        def away():
+            for name in SERVICES:
+                self.lab.kill_service(name)
+                self.lab.services[name].wait(10)
+                del self.lab.services[name]
+        self.transfer(2, away)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 and port without SO_REUSEPORT; the kernel's TCP as the other host. Load, closing one of the listeners, bursts that leave
 events behind, and kill -9 of each service."""
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
@@ -32,21 +31,14 @@ print("equal")
 """
 
 
-class EventWorkers(netcase.NetCase):
+class EventWorkers(netcase.NativeCase):
+    PROGRAM = "event_workers"
     port = 7500
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.program = os.path.join(cls.lab.dir, "event_workers")  # readable for any user
-        shutil.copy(os.path.join(netcase.BUILD, "tests/net/event_workers"), cls.program)
-        os.chmod(cls.program, 0o755)
 
     def setUp(self):
         super().setUp()
         type(self).port += 1
-        self.server = self.lab.spawn("app", ["env", "-u", "LD_PRELOAD", f"VCL_VPP_SAPI_SOCKET={self.lab.attach}",
-                                             self.program, str(self.port), str(WORKERS)], stdin=-1)
+        self.server = self.lab.spawn("app", self.native(self.port, WORKERS), stdin=-1)
         wait_for(lambda: "listening" in self.server.output() or not self.server.alive(), 20, "all workers listen")
         self.assertTrue(self.server.alive(), self.server.output())
 

@@ -15,19 +15,9 @@ from wait import wait_for  # noqa: E402
 ECHO = os.path.join(sys.path[0], "echo.py")
 
 
-class Native(netcase.NetCase):
+class Native(netcase.NativeCase):
+    PROGRAM = "native"
     port = 7400
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.program = os.path.join(cls.lab.dir, "native")  # readable for any user
-        shutil.copy(os.path.join(netcase.BUILD, "tests/net/native"), cls.program)
-        os.chmod(cls.program, 0o755)
-
-    def native(self, *args):
-        """Without the shim: the library alone."""
-        return ["env", "-u", "LD_PRELOAD", f"VCL_VPP_SAPI_SOCKET={self.lab.attach}", "VCL_DEBUG=1", self.program, *map(str, args)]
 
     def next_port(self):
         type(self).port += 1

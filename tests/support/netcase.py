@@ -4,6 +4,7 @@ A test program is called by ctest as `NAME.py --build DIR [--deadline S] [unitte
 cannot have namespaces: not root.
 """
 import os
+import shutil
 import signal
 import sys
 import unittest
@@ -58,6 +59,24 @@ class NetCase(unittest.TestCase):
         if result and len(result.errors) + len(result.failures) > bad and hasattr(self, "lab"):
             print(f"--- services, at the end of {self.id()}\n{self.lab.log_tail(40)}{self.lab.programs_tail()}",
                   file=sys.stderr, flush=True)
+
+
+class NativeCase(NetCase):
+    """Tests of PROGRAM (of tests/net in the build folder), which is written against libvppcom."""
+
+    PROGRAM = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.program = os.path.join(cls.lab.dir, cls.PROGRAM)  # readable for any user
+        shutil.copy(os.path.join(BUILD, "tests/net", cls.PROGRAM), cls.program)
+        os.chmod(cls.program, 0o755)
+
+    def native(self, *args):
+        """Without the shim: the library alone."""
+        return ["env", "-u", "LD_PRELOAD", f"VCL_VPP_SAPI_SOCKET={self.lab.attach}", "VCL_DEBUG=1", self.program,
+                *map(str, args)]
 
 
 def _out_of_time(number, _frame):

@@ -3,6 +3,9 @@
  */
 #include "vcl_rig.h"
 
+#include "base/fault.h"
+#include "shm/session.h"
+
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -322,6 +325,47 @@ static void test_not_here(void **state) {
   vppcom_session_close(h);
 }
 
+struct quit {
+  const struct fake *fake;
+  uint32_t hits, stale;
+};
+
+/** Between the stores that free a slot: what an engine that looks just now would find. */
+static void quit_look(const char *name, void *ctx) {
+  struct quit *q = ctx;
+  const struct worker_view *v = &q->fake->worker[0].v;
+  (void)name;
+  q->hits++;
+  for (uint32_t slot = 0; slot < v->ga.n_slots_app; slot++)
+    q->stale += __atomic_load_n(&worker_view_app(v, slot)->op, __ATOMIC_ACQUIRE) == ABI_OP_CONNECT;
+}
+
+/* A slot's next generation never shows the request of the last one. */
+static void test_request_goes_first(void **state) {
+  struct rig *r = *state;
+  struct quit q = {.fake = &r->fake};
+  if (fault_list(NULL, 0) == 0)
+    skip(); /* a release build */
+  fault_set_hook(quit_look, &q);
+  for (uint32_t i = 0; i < 3; i++) {
+    rig_pair(r, 7113, 0);
+    assert_int_equal(fault_arm("vcl.slot_free", 1, FAULT_HOOK), 0);
+    vppcom_session_close(r->client);
+    vppcom_session_close(r->server);
+    for (int k = 0; k < 500 && q.hits <= i; k++) {
+      (void)vcl_pump();
+      (void)poll(NULL, 0, 2);
+    }
+    fault_disarm();
+    fault_set_hook(quit_look, &q);
+    vppcom_session_close(r->listener);
+  }
+  fault_disarm();
+  assert_int_equal(q.hits, 3);
+  assert_int_equal(q.stale, 0);
+  rig_settle(r);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {RIG(test_create_refusals),
@@ -337,6 +381,7 @@ int main(void) {
                                      RIG(test_writable_at_a_third),
                                      RIG(test_linger),
                                      RIG(test_slots_come_back),
+                                     RIG(test_request_goes_first),
                                      RIG(test_too_many),
                                      RIG(test_not_here)};
   return cmocka_run_group_tests_name("vcl stream", tests, NULL, NULL);
