@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench cost soak lint format install
+.PHONY: help deps build demo test cov bench cost mutants soak lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -31,10 +31,8 @@ bench: build ## figures beside the kernel's; writes docs/bench/REPORT.md (root, 
 cost: build ## instructions per segment by callgrind, 1 to a million connections; writes docs/bench/COST.md (5 minutes)
 	@python3 -B tests/bench/cost.py --build build/$(PRESET)
 
-SAMPLE ?= 200
-SEED ?= 1
-mutants: deps ## small errors put into services/engine/tcp, SAMPLE of them: which do the tests find? docs/mutants/REPORT.md
-	@nice -n 19 python3 -B tests/mutants/mutants.py --sample $(SAMPLE) --seed $(SEED)
+mutants: deps ## each operator and constant of services/engine/tcp changed in turn: do the tests notice? docs/MUTANTS.md
+	@nice -n 19 python3 -B tests/mutants/mutants.py $(MUTANTS)
 
 soak: build ## nginx reloaded under load for a minute of each kind, 16 minutes (root)
 	@HS_RELOAD_S=60 python3 -B tests/net/test_net_shim_web.py --build build/$(PRESET) --deadline 1800 -k reload -k reuseport

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """How good are the tests of services/engine/tcp? Puts one small error at a time into it and looks who notices.
 
-usage: mutants.py [--sample N] [--seed N] [--jobs N] [--work DIR] [--report FILE]     (make mutants SAMPLE=200)
+usage: mutants.py [FILE.c ...] [--sample N] [--seed N] [--jobs N] [--fresh] [--work DIR] [--report FILE]
+       (make mutants; make mutants MUTANTS="tcp_ack.c"; make mutants MUTANTS="--sample 200")
 
-A mutant is one token changed: a comparison (< and <=, seq_lt and seq_leq …), a sign (+ and -, += and -=, ++ and --) or
-a constant (n becomes n + 1). Tests are the unit tests of the room, tests/pkt on the engine, and the simulations of the
-congestion controls; a mutant is killed when
-one of them fails, crashes or goes round in circles. Mutants that do not compile are left out. Each worker has a
-copy of the tree and a build tree of its own below DIR, where only the changed object and the programs are built anew.
-Results are kept in DIR/results.jsonl by the text of the file that was changed, so that a run that was stopped goes on,
-and a larger sample repeats nothing. Ends with the share of killed ones; survivors go to the report.
+All mutants (schema.py says what one is) are compiled into one copy of the tree below DIR and woken by number. Tests are
+the unit tests of the room, tests/pkt on the engine, the simulations that take less than some seconds and the fuzzer's
+corpus, built with ubsan's traps. First each test runs once with no mutant awake and notes which mutants it evaluates to
+another result; then each mutant meets only those tests, the quick and the deadly first, until one fails, crashes or
+needs twenty times its processor time. Killed ones are remembered in DIR/results.jsonl as long as the file they are in
+does not change, survivors as long as no test does either: a run that was stopped goes on; --fresh forgets all that.
+
+equivalent.txt lists mutants that nobody could notice, each with its reason; they count neither as killed nor as alive.
+Writes docs/MUTANTS.md when all were judged. Exit 1 when fewer than 80 % were killed, or equivalent.txt is out of date.
 """
 import argparse
 import collections
@@ -17,7 +20,6 @@ import glob
 import hashlib
 import json
 import os
-import queue
 import random
 import re
 import resource
@@ -26,63 +28,23 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import schema
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 ROOM = "services/engine/tcp"
-CPU_LIMIT = 60   # seconds of processor time of a test process: what goes round in circles needs more
-WALL_LIMIT = 600 # on a busy machine a test may wait long for its turn: that alone kills no mutant
-SLOW = ["pkt_run", "sim_tcp_cc"]  # behind the unit tests: they take seconds
-TOKEN = re.compile(r"\bseq_(?:lt|leq|gt|geq)\b|->|<<=|>>=|<<|>>|<=|>=|==|!=|\+\+|--|\+=|-=|<|>|\+|-|"
-                   r"\b(?:0x[0-9a-fA-F]+|\d+)(?:[uUlL]*)\b")
-SWAP = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "++": "--", "--": "++", "+=": "-=",
-        "-=": "+=", "seq_lt": "seq_leq", "seq_leq": "seq_lt", "seq_gt": "seq_geq", "seq_geq": "seq_gt", "+": "-", "-": "+"}
-HIDDEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^[ \t]*#[ \t]*(?:include|if|el|endif)[^\n]*|'
-                    r'_Static_assert\(.*?\);|FAULT_POINT\(.*?\);', re.S | re.M)
-
-
-def visible(text):
-    return HIDDEN.sub(lambda m: re.sub(r"[^\n]", " ", m.group(0)), text)
-
-
-def changed(token, before):
-    """What the token becomes, or None; `before` is the code in front of it."""
-    if token in ("+", "-"):
-        last = before.rstrip()[-1:]
-        return SWAP[token] if last and (last.isalnum() or last in "_)]") else None
-    if token in SWAP:
-        return SWAP[token]
-    number = re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)([uUlL]*)", token)
-    if number:
-        return f"{int(number.group(1), 0) + 1}{number.group(2)}"
-    return None
-
-
-def points(path):
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    code, digest = visible(text), hashlib.sha256(text.encode()).hexdigest()[:16]
-    for m in TOKEN.finditer(code):
-        new = changed(m.group(0), code[:m.start()])
-        if new is not None:
-            yield {"file": os.path.basename(path), "text": digest, "at": m.start(),
-                   "line": text.count("\n", 0, m.start()) + 1, "old": m.group(0), "new": new}
-
-
-def key(mutant):
-    return f"{mutant['file']}:{mutant['text']}:{mutant['at']}:{mutant['new']}"
-
-
-def kind(mutant):
-    if mutant["old"][0].isdigit():
-        return "constant"
-    return "sign" if mutant["old"][0] in "+-" else "comparison"
-
+GOAL = 80.0
+WALL = 600      # s; on a busy machine a test may wait long for its turn
+SPLIT = 0.12    # s: programs that take longer are run test by test
+TARGETS = re.compile(r"^build (unit_tcp_\w+|sim_tcp_\w+|sim_(?:syn|tfo|timewait|offers|engine)|fuzz_tcp|pkt_run): phony", re.M)
+TESTS = ["tests/unit/services/engine/tcp", "tests/sim", "tests/pkt", "tests/fuzz/fuzz_tcp.c", "tests/fuzz/corpus/tcp",
+         "tests/support"]
+FLAGS = "-O1 -g -w -fsanitize=undefined -fsanitize-undefined-trap-on-error"
+ENV = {**os.environ, "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 25)}
 
 _running = set()
-
-
-def limits():
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT + 1))
 
 
 def end_group(pid):
@@ -99,209 +61,352 @@ def stopped(*_):
     os._exit(130)
 
 
-def run(cmd, cwd, limit):
-    """(status, output); the whole process group is ended at the limit."""
-    env = {**os.environ, "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 25)}
-    proc = subprocess.Popen(cmd, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            start_new_session=True, text=True, errors="replace", env=env, preexec_fn=limits)
+def run(cmd, cwd, env=None, capture=False):
+    """(status, output); the whole process group is ended at the limit, and what it left behind at its end."""
+    out = subprocess.PIPE if capture else subprocess.DEVNULL
+    proc = subprocess.Popen(cmd, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT if capture else out,
+                            start_new_session=True, text=True, errors="replace", env={**ENV, **(env or {})})
     _running.add(proc.pid)
     try:
-        out, _ = proc.communicate(timeout=limit)
-        return proc.returncode, out
+        text, _ = proc.communicate(timeout=WALL)
+        return proc.returncode, text
     except subprocess.TimeoutExpired:
         end_group(proc.pid)
         proc.communicate()
         return "timeout", ""
     finally:
+        end_group(proc.pid)
         _running.discard(proc.pid)
 
 
-class Worker(threading.Thread):
-    def __init__(self, number, work, todo, done):
-        super().__init__(daemon=True)
-        self.base = os.path.join(work, f"w{number}")
-        self.src, self.out = os.path.join(self.base, "src"), os.path.join(self.base, "build")
-        self.todo, self.done = todo, done
-        self.tests = []
-        self.link, self.compile, self.archive = {}, {}, ""
-        self.kills = collections.Counter()  # those that found most go first; the slow ones last
+def git(*args):
+    return subprocess.run(["git", *args], cwd=TOP, check=True, capture_output=True, text=True).stdout
 
-    def prepare(self):
-        if os.path.isdir(self.src):
-            shutil.rmtree(self.src)
-        os.makedirs(self.src)
-        tar = subprocess.Popen(["git", "archive", "HEAD"], cwd=TOP, stdout=subprocess.PIPE)
-        subprocess.run(["tar", "-x", "-C", self.src], stdin=tar.stdout, check=True)
-        tar.wait()
-        cmd = ["cmake", "-G", "Ninja", "-S", self.src, "-B", self.out, "-DCMAKE_BUILD_TYPE=Debug", "-DHS_SANITIZE="]
-        status, text = run(cmd, self.base, 120)
-        names = sorted(set(re.findall(r"unit_tcp_\w+", self.ninja_text())))
-        self.targets = [n for n in names if not n.endswith(("_dir", "_Debug"))] + SLOW
-        self.targets = [t for t in self.targets if re.search(rf"^build {t}: phony", self.ninja_text(), re.M)]
-        status, text = run(["ninja", "-j1"] + self.targets, self.out, 3 * WALL_LIMIT)
-        if status != 0:
-            raise RuntimeError(f"the tree does not build: {text[-2000:]}")
-        cases = sorted(glob.glob(os.path.join(self.src, "tests/pkt/cases/*.pkt")))
-        self.read_commands()
-        for t in self.targets:
-            found = [p for p in glob.glob(os.path.join(self.out, "**", t), recursive=True) if os.access(p, os.X_OK)
-                     and os.path.isfile(p)]
-            self.tests.append([t, found[0]] + (["--engine", "--stop", "--jobs", "1"] + cases if t == "pkt_run" else []))
-        for t in self.tests:
-            status, text = run(t[1:], self.out, WALL_LIMIT)
+
+class Unit:
+    """A test that is run as one: a program, one test of a slow program, or those cases of tests/pkt that it takes."""
+
+    def __init__(self, name, cmd, env=None):
+        self.name, self.cmd, self.env = name, cmd, env or {}
+        self.cost, self.runs, self.kills = 1.0, 0, 0
+        self.noted = b""
+        self.cases = None  # of tests/pkt: name → what it noted
+
+    def rank(self):
+        return -(self.kills + 1) / (self.runs + 2) / (self.cost + 0.01)
+
+
+class Tree:
+    """The copy, its mutants, and its test programs."""
+
+    def __init__(self, work):
+        self.work, self.src, self.out = work, os.path.join(work, "src"), os.path.join(work, "build")
+        self.mutants, self.left, self.units = [], [], []
+        self.sources = {}
+
+    def put(self, path, text):
+        """Writes only what is new, so that ninja builds no more."""
+        old = None
+        if os.path.exists(path):
+            with open(path, "rb") as f:
+                old = f.read()
+        data = text.encode() if isinstance(text, str) else text
+        if data != old:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as f:
+                f.write(data)
+
+    def copy(self):
+        names = [n for n in git("ls-files", "-co", "--exclude-standard").splitlines() if os.path.isfile(os.path.join(TOP, n))]
+        room = {n for n in names if os.path.dirname(n) == ROOM and n.endswith((".c", ".h"))}
+        for n in names:
+            with open(os.path.join(TOP, n), "rb") as f:
+                data = f.read()
+            if n == f"{ROOM}/CMakeLists.txt":
+                data += f"\ntarget_sources(hs_engine_tcp PRIVATE {HERE}/mutant.c)\n".encode()
+            if n not in room:
+                self.put(os.path.join(self.src, n), data)
+                shutil.copymode(os.path.join(TOP, n), os.path.join(self.src, n))
+        for folder, _, files in os.walk(self.src):
+            for f in files:
+                path = os.path.join(folder, f)
+                if os.path.relpath(path, self.src) not in names:
+                    os.unlink(path)
+        users = [os.path.join(TOP, n) for n in names if n.endswith((".c", ".h")) and n.startswith(
+            ("services/engine/", "tests/sim/", "tests/pkt/", "tests/unit/services/engine/", "tests/fuzz/"))]
+        fixed = schema.constants(users)
+        for n in sorted(room):
+            s = self.sources[n] = schema.Source(os.path.join(TOP, n))
+            s.plan(fixed)
+            self.mutants += sorted(s.mutants, key=lambda m: m.at)
+            self.left += s.left
+        for i, m in enumerate(self.mutants):
+            m.number = i + 1
+
+    def build(self):
+        """Mutants that the compiler does not take (a sum of pointers) are left out, and it is asked again."""
+        skip = set()
+        cmd = ["cmake", "-G", "Ninja", "-S", self.src, "-B", self.out, "-DCMAKE_BUILD_TYPE=Debug", "-DHS_SANITIZE=",
+               f"-DCMAKE_C_FLAGS_DEBUG={FLAGS}"]
+        for _ in range(8):
+            for n, s in self.sources.items():
+                self.put(os.path.join(self.src, n), s.transform(os.path.join(HERE, "mutant.h"), skip))
+            status, text = run(cmd, self.work, capture=True)
             if status != 0:
-                raise RuntimeError(f"{t[0]} fails without any mutant: {text[-2000:]}")
+                raise RuntimeError(text[-3000:])
+            with open(os.path.join(self.out, "build.ninja"), encoding="utf-8") as f:
+                targets = TARGETS.findall(f.read())
+            status, text = run(["ninja", "-k0", *targets], self.out, {"CCACHE_DISABLE": "1"}, capture=True)
+            if status == 0:
+                break
+            bad = {(os.path.basename(p), int(line)) for p, line in re.findall(rf"^\S*({ROOM}/\w+\.[ch]):(\d+):\d+: error", text, re.M)}
+            more = {m.key for m in self.mutants if (m.file, m.line) in bad and m.kind == "sign"} - skip
+            if not more:
+                raise RuntimeError(text[-6000:])
+            skip |= more
+        else:
+            raise RuntimeError("does not build")
+        self.left += [schema.Left(m.file, m.line, m.old, "no program") for m in self.mutants if m.key in skip]
+        self.mutants = [m for m in self.mutants if m.key not in skip]
+        return targets
 
-    def read_commands(self):
-        """How the build compiles each file of the room, makes its archive and links each program."""
-        for t in self.targets:
-            lines = subprocess.run(["ninja", "-t", "commands", t], cwd=self.out, check=True, capture_output=True,
-                                   text=True).stdout.splitlines()
-            self.link[t] = lines[-1]
-            for line in lines:
-                source = re.search(rf"-c {re.escape(self.src)}/{ROOM}/(\w+\.c)$", line)
-                if source:
-                    self.compile[source.group(1)] = line
-                elif "libhs_engine_tcp.a" in line and " qc " in line:
-                    self.archive = line
+    def program(self, name):
+        found = [p for p in glob.glob(os.path.join(self.out, "tests", "*", name)) if os.path.isfile(p)]
+        return found[0]
 
-    def shell(self, line):
-        return run(["sh", "-c", line], self.out, 300)[0] == 0
+    def record(self, unit, cmd=None):
+        """Runs a test with every mutant asleep; what it noted, and its processor time."""
+        path = os.path.join(self.work, f"seen.{threading.get_ident()}")
+        with open(path, "wb") as f:
+            f.write(bytes(self.n_seen))
+        before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        status, text = run(cmd or unit.cmd, self.out, {**unit.env, "HS_MUTANT_SEEN": path}, capture=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if status != 0:
+            raise RuntimeError(f"{unit.name} fails without any mutant ({status}): {text[-2000:]}")
+        with open(path, "rb") as f:
+            noted = f.read()
+        os.unlink(path)
+        cost = min(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.monotonic() - wall)
+        return noted, max(cost, 0.001), text
 
-    def ninja_text(self):
-        with open(os.path.join(self.out, "build.ninja"), encoding="utf-8") as f:
-            return f.read()
+    def find_units(self, targets):
+        self.n_seen = max(m.number for m in self.mutants) + 1
+        for t in sorted(targets):
+            program = self.program(t)
+            if t == "pkt_run":
+                self.find_cases(program)
+                continue
+            unit = Unit(t, [program] + ([os.path.join(self.src, "tests/fuzz/corpus/tcp")] if t == "fuzz_tcp" else []))
+            unit.noted, unit.cost, text = self.record(unit)
+            tests = re.findall(r"^\[ RUN      \] (\w+)", text, re.M)
+            if unit.cost < SPLIT or len(tests) < 2:
+                self.units.append(unit)
+                continue
+            for name in tests:
+                one = Unit(f"{t} {name}", unit.cmd, {"HS_MUTANT_TEST": name})
+                one.noted, one.cost, _ = self.record(one)
+                self.units.append(one)
 
-    def judge(self, mutant):
-        path = os.path.join(self.src, ROOM, mutant["file"])
-        with open(path, encoding="utf-8") as f:
-            text = f.read()
-        at = mutant["at"]
-        assert text[at:at + len(mutant["old"])] == mutant["old"]
-        try:
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(text[:at] + mutant["new"] + text[at + len(mutant["old"]):])
-            if mutant["file"] not in self.compile or not self.shell(self.compile[mutant["file"]]):
-                return "not built", ""
-            self.shell(self.archive)
-            for t in sorted(self.tests, key=lambda t: (t[0] in SLOW, -self.kills[t[0]])):
-                if not self.shell(self.link[t[0]]):
-                    raise RuntimeError(f"{t[0]} does not link")
-                status, _ = run(t[1:], self.out, WALL_LIMIT)
-                if status == "timeout":
-                    raise RuntimeError(f"{t[0]} did not end in {WALL_LIMIT} s: the machine is too busy")
-                if status != 0:
-                    self.kills[t[0]] += 1
-                    return "killed", t[0]
-            return "survived", ""
-        finally:
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(text)
-            if mutant["file"] in self.compile:
-                self.shell(self.compile[mutant["file"]])
+    def find_cases(self, program):
+        files = sorted(glob.glob(os.path.join(self.src, "tests/pkt/cases/*.pkt")))
+        listed = run([program, "--list", *files], self.out, capture=True)[1].splitlines()
+        unit = Unit("pkt_run", [program, "--engine", "--stop", "--jobs", "1"])
+        unit.files, unit.cases, unit.cost = files, {}, 0.0
+        for row in listed:
+            file, name = row.split("\t")[:2]
+            path = os.path.join(self.src, "tests/pkt/cases", file)
+            noted, cost, _ = self.record(unit, unit.cmd + ["--case", name, path])
+            unit.cases[name] = (noted, path)
+            unit.cost += cost
+        unit.noted = bytes(map(max, zip(*(noted for noted, _ in unit.cases.values()))))
+        unit.cost /= 2
+        self.units.append(unit)
 
-    def run(self):
-        try:
-            self.prepare()
-            while True:
-                mutant = self.todo.get_nowait()
-                verdict, by = self.judge(mutant)
-                self.done.put({**mutant, "key": key(mutant), "verdict": verdict, "by": by})
-        except queue.Empty:
-            pass
-        except Exception as e:  # pylint: disable=broad-except
-            self.done.put({"error": str(e)})
-        self.done.put(None)
+    def judge(self, m):
+        """(verdict, by): killed, unreached, same (evaluated, never to another result) or alive."""
+        units = [u for u in self.units if u.noted[m.number] & 2]
+        if not units:
+            return ("same" if any(u.noted[m.number] for u in self.units) else "unreached"), ""
+        for u in sorted(units, key=Unit.rank):
+            cmd = u.cmd
+            if u.cases is not None:
+                chosen = {n: path for n, (noted, path) in u.cases.items() if noted[m.number] & 2}
+                cmd = cmd + [a for n in chosen for a in ("--case", n)] + sorted(set(chosen.values()))
+            status, _ = run(cmd, self.out, {**u.env, "HS_MUTANT": str(m.number), "HS_MUTANT_CPU": str(int(2 + 20 * u.cost))})
+            u.runs += 1
+            if status != 0:
+                u.kills += 1
+                return "killed", u.name
+        return "alive", ""
 
 
-def report(path, commit, sample, seed, everything, results):
-    judged = [r for r in results if r["verdict"] != "not built"]
-    killed = [r for r in judged if r["verdict"] == "killed"]
-    share = 100.0 * len(killed) / max(1, len(judged))
-    by_file = collections.defaultdict(lambda: [0, 0])
-    by_kind = collections.defaultdict(lambda: [0, 0])
-    for r in judged:
-        for table, k in ((by_file, r["file"]), (by_kind, kind(r))):
-            table[k][0] += 1
-            table[k][1] += r["verdict"] == "killed"
+def digest(paths):
+    h = hashlib.sha256()
+    for p in paths:
+        for n in sorted(git("ls-files", "-co", "--exclude-standard", p).splitlines()):
+            if os.path.isfile(os.path.join(TOP, n)):
+                with open(os.path.join(TOP, n), "rb") as f:
+                    h.update(n.encode() + b"\0" + f.read())
+    return h.hexdigest()[:16]
+
+
+def equivalents(mutants):
+    """key → reason, from equivalent.txt, and lines of it that speak of no mutant."""
+    known, stale = {}, []
+    place = {(m.file, m.code, f"{m.old} -> {m.new}", m.nth): m.key for m in mutants}
+    path = os.path.join(HERE, "equivalent.txt")
+    with open(path, encoding="utf-8") as f:
+        for no, line in enumerate(f, 1):
+            if line.startswith("#") or not line.strip():
+                continue
+            parts = [p.strip() for p in line.split(" :: ")]
+            if len(parts) != 4 or not re.fullmatch(r"(.+?)( #\d+)?", parts[2]):
+                stale.append(f"equivalent.txt:{no}: not FILE :: LINE :: OLD -> NEW [#N] :: REASON")
+                continue
+            change, _, nth = parts[2].partition(" #")
+            key = place.get((parts[0], parts[1], change, int(nth or 1)))
+            if key is None:
+                stale.append(f"equivalent.txt:{no}: no such mutant")
+            else:
+                known[key] = parts[3]
+    return known, stale
+
+
+WHY = {"unreached": "no test evaluates it", "same": "evaluated, never to another result", "alive": "nobody noticed"}
+
+
+def table(title, rows):
+    out = [f"| {title} | mutants | killed | alive | never evaluated differently | share killed |", "|---|---|---|---|---|---|"]
+    for k, c in rows:
+        n = sum(c.values())
+        out.append(f"| {k} | {n} | {c['killed']} | {c['alive']} | {c['same'] + c['unreached']} | {100 * c['killed'] / n:.0f} % |")
+    return out
+
+
+def report(path, tree, results, equal, commit, seconds):
+    judged = [m for m in tree.mutants if m.key not in equal]
+    files, kinds, all_ = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter), collections.Counter()
+    for m in judged:
+        v = results[m.key]["verdict"]
+        for c in (files[m.file], kinds[m.kind], all_):
+            c[v] += 1
+    share = 100.0 * all_["killed"] / len(judged)
+    by = collections.Counter(results[m.key]["by"].split()[0] for m in judged if results[m.key]["verdict"] == "killed")
+    why = collections.Counter(left.why for left in tree.left)
     text = ["# Mutants of services/engine/tcp", "",
-            f"Commit {commit}; {len(results)} of {everything} mutants (sample {sample}, seed {seed}); "
-            f"{len(results) - len(judged)} of them did not compile. `make mutants SAMPLE=N SEED=N` repeats it.", "",
-            f"**{len(killed)} of {len(judged)} killed: {share:.1f} %** (goal 80 %)", "",
-            "| what | mutants | killed |", "|---|---|---|"]
-    text += [f"| {k} | {v[0]} | {v[1]} |" for k, v in sorted(by_kind.items())]
-    text += [f"| {k} | {v[0]} | {v[1]} |" for k, v in sorted(by_file.items())]
-    text += ["", "## Survivors", "", "| where | old | new | line |", "|---|---|---|---|"]
-    for r in sorted((r for r in judged if r["verdict"] == "survived"), key=lambda r: (r["file"], r["at"])):
-        with open(os.path.join(TOP, ROOM, r["file"]), encoding="utf-8") as f:
-            lines = f.read().split("\n")
-        code = lines[r["line"] - 1].strip().replace("|", "\\|") if r["line"] <= len(lines) else ""
-        text.append(f"| {r['file']}:{r['line']} | `{r['old']}` | `{r['new']}` | `{code}` |")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+            "Each comparison, sign and constant of the room is changed in turn; which changes do the tests find? Written by",
+            "`make mutants` (tests/mutants/mutants.py), which says what is a mutant and which tests run.", "",
+            f"Commit {commit}: **{all_['killed']} of {len(judged)} killed, {share:.1f} %** (goal {GOAL:.0f} %), in {seconds / 60:.0f} minutes. "
+            f"Besides {len(equal)} that change nothing that could be seen, each with its reason, in",
+            "[equivalent.txt](../tests/mutants/equivalent.txt).", "",
+            "Not mutated: " + ", ".join(f"{n} {w}" for w, n in sorted(why.items())) + ".",
+            "", *table("kind", sorted(kinds.items())), "", *table("file", sorted(files.items())), "",
+            "Killed by: " + ", ".join(f"{n} {k}" for k, n in by.most_common()) + " (the first that noticed).", "", "## Survivors", ""]
+    last = None
+    for m in judged:
+        v = results[m.key]["verdict"]
+        if v == "killed":
+            continue
+        if m.file != last:
+            text += ["" if last else "", f"### {m.file}", "", "| line | from → to | code | |", "|---|---|---|---|"]
+            last = m.file
+        code = m.code.replace("|", "\\|")
+        text.append(f"| {m.line} | `{m.old}` → `{m.new}` | `{code}` | {WHY[v]} |")
     with open(path, "w", encoding="utf-8") as f:
-        f.write("\n".join(text) + "\n")
-    return share, len(killed), len(judged)
+        f.write(re.sub(r"\n{3,}", "\n\n", "\n".join(text)) + "\n")
 
 
-def head_points(work):
-    """All mutants of HEAD, not of files that somebody is editing."""
-    folder = os.path.join(work, "head")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    tar = subprocess.Popen(["git", "archive", "HEAD", ROOM], cwd=TOP, stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-x", "-C", folder], stdin=tar.stdout, check=True)
-    tar.wait()
-    return [p for f in sorted(glob.glob(os.path.join(folder, ROOM, "*.c"))) for p in points(f)]
+def load(path, tests):
+    known = {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            for r in map(json.loads, f):
+                if r["verdict"] == "killed" or r["tests"] == tests:
+                    known[r["key"]] = r
+                else:
+                    known.pop(r["key"], None)
+    return known
 
 
-def main():
+def judge_all(tree, todo, results, log, tests, jobs):
+    lock, failed, at = threading.Lock(), [], [0]
+    def work():
+        while True:
+            with lock:
+                if not todo or failed:
+                    return
+                m = todo.pop()
+            try:
+                verdict, by = tree.judge(m)
+            except Exception as e:  # pylint: disable=broad-except
+                failed.append(repr(e))
+                return
+            with lock:
+                at[0] += 1
+                r = results[m.key] = {"key": m.key, "verdict": verdict, "by": by, "tests": tests}
+                log.write(json.dumps(r) + "\n")
+                log.flush()
+                if at[0] % 100 == 0:
+                    print(f"{at[0]} judged, {len(todo)} to go", flush=True)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failed:
+        raise RuntimeError(failed[0])
+
+
+def options():
     parser = argparse.ArgumentParser()
+    parser.add_argument("files", nargs="*", help="only mutants of these files; no report is written")
     parser.add_argument("--sample", type=int, default=0, help="so many, drawn by the seed; 0 = all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--verbose", action="store_true", help="also name who kills")
     parser.add_argument("--work", default=os.path.join(TOP, "build", "mutants"))
-    parser.add_argument("--report", default=os.path.join(TOP, "docs", "mutants", "REPORT.md"))
-    args = parser.parse_args()
+    parser.add_argument("--report", default=os.path.join(TOP, "docs", "MUTANTS.md"))
+    return parser.parse_args()
+
+
+def main():
+    args, begin = options(), time.monotonic()
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, stopped)
     os.makedirs(args.work, exist_ok=True)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, check=True, capture_output=True,
-                            text=True).stdout.strip()
-    every = head_points(args.work)
-    chosen = random.Random(args.seed).sample(every, min(args.sample or len(every), len(every)))
-    log = os.path.join(args.work, "results.jsonl")
-    known = {}
-    if os.path.exists(log):
-        with open(log, encoding="utf-8") as f:
-            known = {r["key"]: r for r in map(json.loads, f)}
-    results = [known[key(m)] for m in chosen if key(m) in known]
-    todo, done = queue.Queue(), queue.Queue()
+    tree, tests = Tree(args.work), digest(TESTS + [ROOM])
+    tree.copy()
+    tree.find_units(tree.build())
+    equal, complaints = equivalents(tree.mutants)
+    path = os.path.join(args.work, "results.jsonl")
+    results = {} if args.fresh else load(path, tests)
+    chosen = [m for m in tree.mutants if not args.files or m.file in {os.path.basename(f) for f in args.files}]
+    if args.sample:
+        chosen = random.Random(args.seed).sample(chosen, min(args.sample, len(chosen)))
+    todo = [m for m in chosen if m.key not in results]
+    random.Random(args.seed).shuffle(todo)
+    print(f"{len(tree.mutants)} mutants, {len(chosen)} chosen, {len(todo)} to judge, {len(tree.units)} tests; "
+          f"built and recorded in {time.monotonic() - begin:.0f} s", flush=True)
+    with open(path, "w" if args.fresh else "a", encoding="utf-8") as log:
+        judge_all(tree, todo, results, log, tests, args.jobs)
     for m in chosen:
-        if key(m) not in known:
-            todo.put(m)
-    print(f"{len(every)} mutants of {commit}, {len(chosen)} chosen, {len(results)} judged before", flush=True)
-    workers = [Worker(i, args.work, todo, done) for i in range(args.jobs)] if not todo.empty() else []
-    for w in workers:
-        w.start()
-    live, failed = len(workers), 0
-    with open(log, "a", encoding="utf-8") as f:
-        while live:
-            r = done.get()
-            if r is None:
-                live -= 1
-            elif "error" in r:
-                print(r["error"], flush=True)
-                failed = 1
-            else:
-                f.write(json.dumps(r) + "\n")
-                f.flush()
-                results.append(r)
-                print(f"{len(results)}/{len(chosen)} {r['file']}:{r['line']} {r['old']} -> {r['new']}: {r['verdict']}"
-                      f"{' by ' + r['by'] if r['by'] else ''}", flush=True)
-                report(args.report, commit, len(chosen), args.seed, len(every), results)
-    share, killed, judged = report(args.report, commit, len(chosen), args.seed, len(every), results)
-    print(f"{killed} of {judged} mutants killed: {share:.1f} %")
-    return 1 if failed or share < 80.0 else 0
+        r = results[m.key]
+        if m.key in equal and r["verdict"] == "killed":
+            complaints.append(f"{m.file}:{m.line} {m.old} -> {m.new}: equivalent.txt says it can't be, {r['by']} killed it")
+        if (r["verdict"] != "killed" and m.key not in equal) or args.verbose:
+            print(f"{m.file}:{m.line}: {m.old} -> {m.new} #{m.nth} [{r['verdict']}{' by ' + r['by'] if r['by'] else ''}] {m.code}")
+    judged = [m for m in chosen if m.key not in equal]
+    killed = sum(results[m.key]["verdict"] == "killed" for m in judged)
+    share = 100.0 * killed / max(1, len(judged))
+    if len(chosen) == len(tree.mutants):
+        commit = git("rev-parse", "--short", "HEAD").strip() + (" with changes" if git("status", "--porcelain", "--", ROOM, *TESTS) else "")
+        report(args.report, tree, results, {m.key for m in chosen if m.key in equal}, commit, time.monotonic() - begin)
+    for c in complaints:
+        print(c)
+    print(f"{killed} of {len(judged)} mutants killed: {share:.1f} %")
+    return 1 if share < GOAL or complaints else 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 /*
  * pkt_run: runs the cases of *.pkt files against our engine and against Linux.
  *
- * usage: pkt_run [--engine | --linux] [--only WORD] [--jobs N] [--trace] [--stop] [--list] FILE...
+ * usage: pkt_run [--engine | --linux] [--only WORD] [--case NAME]... [--jobs N] [--trace] [--stop] [--list] FILE...
  *
- * --stop: the first failure ends the run (tests/mutants). Cases are dealt out to forked workers; each tells its parent
- * one record per case through a pipe. A worker that dies fails the case it was in, and another goes on behind it. On
- * Linux a failed case is tried twice more: on a busy machine a late wake-up looks like a late packet. Ends with one
- * line that says how many ran and passed.
+ * --case: these alone; --stop: the first failure ends the run (both for tests/mutants). Cases are dealt out to forked
+ * workers; each tells its parent one record per case through a pipe. A worker that dies fails the case it was in, and
+ * another goes on behind it. On Linux a failed case is tried twice more: on a busy machine a late wake-up looks like a
+ * late packet. Ends with one line that says how many ran and passed.
  */
 #include "pkt.h"
 
@@ -37,6 +37,7 @@ static struct pkt_suite suite;
 static struct {
   const struct pkt_dut *dut;
   const char *only;
+  char **names; /* of --case, ended by NULL; NULL = all */
   int jobs, trace, list, stop;
 } cli = {.dut = &pkt_dut_engine, .jobs = 2};
 static uint8_t *state; /* per case: 0 to do, 1 given out, 2 passed, 3 failed, 4 not for this device */
@@ -157,10 +158,19 @@ static void run_all(void) {
   }
 }
 
+static int named(const char *name) {
+  for (char **n = cli.names; n && *n; n++)
+    if (!strcmp(*n, name))
+      return 1;
+  return cli.names == NULL;
+}
+
 static void choose(void) {
   for (unsigned i = 0; i < suite.n; i++) {
     const struct pkt_case *c = suite.cases[i];
     if (cli.only && !strstr(c->name, cli.only) && !strstr(c->file, cli.only))
+      state[i] = 4;
+    else if (!named(c->name))
       state[i] = 4;
     else if (cli.dut->is_linux && c->skip_linux[0])
       state[i] = 4;
@@ -185,12 +195,13 @@ static void list(void) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: pkt_run [--engine|--linux] [--only WORD] [--jobs N] [--trace] [--stop] [--list] FILE...\n");
+  fprintf(stderr, "usage: pkt_run [--engine|--linux] [--only WORD] [--case NAME]... [--jobs N] [--trace] [--stop] "
+                  "[--list] FILE...\n");
   return 2;
 }
 
 static int options(int argc, char **argv) {
-  int i = 1;
+  int i = 1, n = 0;
   for (; i < argc && argv[i][0] == '-'; i++) {
     if (!strcmp(argv[i], "--linux"))
       cli.dut = &pkt_dut_linux;
@@ -204,7 +215,13 @@ static int options(int argc, char **argv) {
       cli.stop = 1;
     else if (!strcmp(argv[i], "--only") && i + 1 < argc)
       cli.only = argv[++i];
-    else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
+    else if (!strcmp(argv[i], "--case") && i + 1 < argc) {
+      if (!cli.names)
+        cli.names = calloc((size_t)argc, sizeof *cli.names);
+      if (!cli.names)
+        return -1;
+      cli.names[n++] = argv[++i];
+    } else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
       cli.jobs = (int)strtol(argv[++i], NULL, 10);
     else
       return -1;
@@ -237,6 +254,7 @@ int main(int argc, char **argv) {
   printf("pkt: %u cases executed on %s, %u passed, %u failed, %u of the suite's %u not for it\n", passed + bad,
          cli.dut->name, passed, bad + not_run, count(4), suite.n);
   free(state);
+  free(cli.names);
   pkt_script_free(&suite);
   return bad || not_run || passed == 0 ? 1 : 0;
 }
