@@ -211,6 +211,8 @@ static void worker_hint(struct worker *w, struct home *h, uint32_t slot, uint32_
 static void worker_rescan(struct worker *w, struct home *h, uint32_t epoch) {
   h->epoch = epoch;
   h->n_lanes = home_lanes(h);
+  if (w->watched || w->n_asleep != 0) /* somebody sleeps on the bell: lanes that are new are armed by nobody else */
+    (void)home_arm(h);
   for (uint32_t i = 0; i < ABI_LANES_MAX; i++)
     h->to[i].rung = 0;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {

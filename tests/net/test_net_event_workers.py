@@ -32,6 +32,8 @@ print("equal")
 
 
 class EventWorkers(netcase.NativeCase):
+    """One engine worker, unless HS_TEST_WORKERS says more."""
+
     PROGRAM = "event_workers"
     port = 7500
 
@@ -90,6 +92,14 @@ class EventWorkers(netcase.NativeCase):
             self.assertEqual(after[:gone + 1], before[:gone + 1])
             self.assertEqual(sum(after), sum(before) + 30)
         self.end()
+
+
+class ThreeEngineWorkers(EventWorkers):
+    """Three engine workers for four app workers: each pair of them has rings of its own."""
+
+    LAB = {"extra": "  workers: 3\n"}
+    port = 7600
+    test_close_one = None  # the same for any number of engine workers
 
     def test_restarts(self):
         """kill -9 of each service: held connections answer, new ones come to all workers."""

@@ -38,8 +38,8 @@ struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]) {
   memset(w, 0, sizeof *w);
   w->id = f->next_id++;
   w->proc = proc;
-  uint64_t size_a = worker_geom_make(&ga, ABI_SEG_APP, w->id, 1, f->n_slots, 1, f->arena_size);
-  uint64_t size_e = worker_geom_make(&ge, ABI_SEG_ENGINE, w->id, 1, f->n_slots, 1, f->arena_size);
+  uint64_t size_a = worker_geom_make(&ga, ABI_SEG_APP, w->id, 1, f->n_slots, ABI_LANES_MAX, f->arena_size);
+  uint64_t size_e = worker_geom_make(&ge, ABI_SEG_ENGINE, w->id, 1, f->n_slots, ABI_LANES_MAX, f->arena_size);
   if (seg_create(&a, "fake-a", ABI_SEG_APP, f->next_id++, size_a, (const uint64_t *)&ga) < 0)
     return NULL;
   if (seg_create(&e, "fake-e", ABI_SEG_ENGINE, f->next_id++, size_e, (const uint64_t *)&ge) < 0) {

@@ -404,6 +404,34 @@ static void test_worker_is_forgotten(void **state) {
   rig_settle(r);
 }
 
+/* An engine with other workers than the last one, while the program sleeps on the mq fd: every lane rings. */
+static void test_other_engine_workers(void **state) {
+  struct rig *r = *state;
+  static const uint32_t workers[] = {3, 1, 8, 2, 1}; /* the fake itself is number 0 alone */
+  struct epoll_event ev, want = {.events = EPOLLIN | EPOLLET};
+  r->listener = rig_listen(7512, 1);
+  uint32_t vep = set_with_listener(r);
+  int ep = epoll_create1(EPOLL_CLOEXEC);
+  assert_int_equal(epoll_ctl(ep, EPOLL_CTL_ADD, vppcom_mq_epoll_fd(), &want), 0);
+  const struct worker_view *v = &r->fake.worker[0].v;
+  for (size_t i = 0; i < sizeof workers / sizeof workers[0]; i++) {
+    fake_lock(&r->fake);
+    __atomic_store_n(&v->engine->lanes_used, workers[i], __ATOMIC_RELEASE);
+    fake_unlock(&r->fake);
+    fake_engine_restart(&r->fake);
+    uint32_t epoch = __atomic_load_n(&v->engine->epoch, __ATOMIC_ACQUIRE);
+    for (int k = 0; k < 100 && __atomic_load_n(&v->app->epoch_seen, __ATOMIC_ACQUIRE) != epoch; k++) {
+      (void)epoll_wait(ep, &ev, 1, 50);
+      (void)vppcom_epoll_wait(vep, &ev, 1, 0);
+    }
+    for (uint32_t lane = 0; lane < workers[i]; lane++)
+      assert_int_equal(__atomic_load_n(&v->app->lane[lane].from_engine.armed, __ATOMIC_ACQUIRE), 1);
+  }
+  close(ep);
+  vppcom_session_close(r->listener);
+  vppcom_session_close(vep);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {RIG(test_engine_restart_idle),
@@ -414,6 +442,7 @@ int main(void) {
                                      RIG(test_detached),
                                      RIG(test_everything_new),
                                      RIG(test_mq_fd_in_a_kernel_set),
+                                     RIG(test_other_engine_workers),
                                      RIG(test_closed_while_all_is_dead),
                                      RIG(test_bind_finds_a_new_broker),
                                      RIG(test_worker_is_forgotten)};
