@@ -524,16 +524,6 @@ int broker_pair(struct broker *b, uint64_t worker_id, const struct abi_endpoint 
   return broker_pair_call(b, &rq, deadline, out);
 }
 
-int broker_pair_take(struct broker *b, uint64_t worker_id, usec_t deadline, struct broker_pair *out) {
-  Hoststack__Attach__PairTake take = HOSTSTACK__ATTACH__PAIR_TAKE__INIT;
-  broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
-  take.worker_id = worker_id;
-  rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_TAKE;
-  rq.pair_take = &take;
-  int rc = broker_pair_call(b, &rq, deadline, out);
-  return rc == 0 && out->id != 0 && out->n_fds != 3 ? -EPROTO : rc;
-}
-
 int broker_pair_gone(struct broker *b, uint64_t worker_id, uint64_t pair_id, int lied) {
   Hoststack__Attach__PairGone gone = HOSTSTACK__ATTACH__PAIR_GONE__INIT;
   broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;

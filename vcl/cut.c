@@ -3,8 +3,8 @@
  *
  * Called by worker.c and waiter.c on the worker's thread or under its mutex. A worker that sleeps is woken by the
  * pairs' sockets, which lie in its front beside the bell; one that never sleeps looks at a socket and at the bell every
- * millisecond or so, for deaths and for pairs that the broker keeps for it. What the broker is asked or told here is
- * asked with a deadline of CUT_BROKER_US and never while another thread speaks to it.
+ * millisecond or so, for deaths and for pairs that other apps' connects bring. What the broker is told here waits for
+ * it shortly only, and never while another thread speaks to it.
  */
 #include "vcl_cut.h"
 
@@ -18,10 +18,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define CUT_TICK      (1u << 21)             /* cycles between two looks of a worker that does not sleep */
-#define CUT_IDLE_US   (10 * CLOCK_US_PER_S)  /* a pair without sessions goes after that */
-#define CUT_BROKER_US (20 * CLOCK_US_PER_MS) /* longest wait for an answer of the broker */
-#define CUT_EVENTS    16
+#define CUT_TICK    (1u << 21)            /* cycles between two looks of a worker that does not sleep */
+#define CUT_IDLE_US (10 * CLOCK_US_PER_S) /* a pair without sessions goes after that */
+#define CUT_EVENTS  16
 
 int cut_ready(struct worker *w) {
   if (w->cut != NULL)
@@ -50,22 +49,6 @@ void cut_end(struct worker *w) {
   free(c);
 }
 
-/** The broker keeps pairs for us: fetched, unless another thread speaks with it just now. */
-static void cut_take(struct worker *w) {
-  struct broker_pair bp;
-  if (w->home == NULL || w->home->detached || pthread_mutex_trylock(&w->broker.lock) != 0)
-    return;
-  int rc;
-  do {
-    rc = broker_pair_take(&w->broker, w->home->worker_id, clock_now_us() + CUT_BROKER_US, &bp);
-    if (rc == 0 && bp.id != 0)
-      (void)cut_pair_new(w, bp.id, 0, bp.fds);
-  } while (rc == 0 && bp.id != 0);
-  if (rc != -EAGAIN && rc != -ETIMEDOUT) /* else the broker is away: again with the next look */
-    w->cut->due = 0;
-  pthread_mutex_unlock(&w->broker.lock);
-}
-
 /** Tells the broker of pairs that went. */
 static void cut_tell_gone(struct worker *w) {
   struct cut_state *c = w->cut;
@@ -80,9 +63,17 @@ static void cut_tell_gone(struct worker *w) {
   pthread_mutex_unlock(&w->broker.lock);
 }
 
-void cut_told(struct worker *w) {
-  if (cut_ready(w) == 0)
-    w->cut->due = 1;
+int cut_hear(struct worker *w) {
+  int fds[BELL_PAIR_FDS], rc;
+  while ((rc = bell_drain_pair(w->home->bell, fds)) == BELL_PAIR) {
+    if (cut_ready(w) == 0) {
+      (void)cut_pair_new(w, 0, 0, fds);
+      continue;
+    }
+    for (int i = 0; i < BELL_PAIR_FDS; i++) /* the other side sees the end of the socket, and goes by TCP */
+      close(fds[i]);
+  }
+  return rc;
 }
 
 void cut_hurry(struct worker *w) {
@@ -124,10 +115,8 @@ static void cut_look_inherited(struct cut_state *c) {
 /** Every millisecond of a worker that goes on looking. */
 static void cut_look_around(struct worker *w) {
   struct cut_state *c = w->cut;
-  int pair = 0;
-  if (w->home != NULL && !w->home->detached && bell_drain_pair(w->home->bell, &pair) == -EPIPE)
+  if (w->home != NULL && !w->home->detached && cut_hear(w) == -EPIPE)
     rejoin_begin(w);
-  c->due |= pair != 0;
   struct list *at = c->turn != NULL ? c->turn->link.next : c->pairs.next;
   if (at == &c->pairs)
     at = c->pairs.next;
@@ -152,8 +141,6 @@ int cut_pump_slow(struct worker *w) {
     c->tick = now;
     cut_look_around(w);
   }
-  if (c->due)
-    cut_take(w);
   list_for_each_safe(pos, tmp, &c->pairs) n += cut_pair_pump(list_entry(pos, struct cut_pair, link));
   return n;
 }

@@ -23,10 +23,11 @@ struct cut_pair *cut_pair_new(struct worker *w, uint64_t id, int client, const i
   const char *why = NULL;
   struct cut_pair *p = calloc(1, sizeof *p);
   int rc = worker_pair_open(&v, fds[0], fds[1], &why); /* takes both over */
-  if (rc == 0 && (p == NULL || v.ga.worker_id != id)) {
+  if (rc == 0 && (p == NULL || (id != 0 && v.ga.worker_id != id))) {
     worker_view_close(&v);
     rc = -EPROTO;
   }
+  id = rc == 0 ? v.ga.worker_id : id;
   if (rc == 0)
     rc = home_init_pair(&p->home, &v, id, client, fds[2], p); /* takes the view over */
   if (rc < 0) {
@@ -217,7 +218,7 @@ void cut_pair_fork_child(struct worker *w) {
   if (c == NULL)
     return;
   memset(c->dest, 0, sizeof c->dest); /* connects of its own go over pairs of its own */
-  c->n_gone = c->due = 0;
+  c->n_gone = 0;
   c->turn = NULL;
   c->n_pairs = 0;
   while ((link = list_pop_head(&c->pairs)) != NULL) {

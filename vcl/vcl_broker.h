@@ -74,7 +74,7 @@ void broker_take(struct broker *b, struct broker *from);
 /** Waits a short moment only; -EAGAIN when the broker is away: to be said again later. */
 int broker_unbind(struct broker *b, const struct broker_slot *s);
 
-/** What Pair and PairTake bring; the caller owns the descriptors. */
+/** What Pair brings; the caller owns the descriptors. */
 struct broker_pair {
   uint64_t id; /* 0: none */
   uint32_t listener_id, slot, backlog, shares, port_lo, port_hi;
@@ -85,8 +85,6 @@ struct broker_pair {
 /** May a connect to `to` go over a pair? `have`: those that we hold. -EAGAIN, -ETIMEDOUT: the broker is away. */
 int broker_pair(struct broker *b, uint64_t worker_id, const struct abi_endpoint *to, uint64_t *have, uint32_t n_have,
                 usec_t deadline, struct broker_pair *out);
-/** One pair that is kept for us, id 0 when there is none. */
-int broker_pair_take(struct broker *b, uint64_t worker_id, usec_t deadline, struct broker_pair *out);
 int broker_pair_gone(struct broker *b, uint64_t worker_id, uint64_t pair_id, int lied);
 
 #endif

@@ -60,7 +60,6 @@ struct cut_state {
   uint64_t gone[16];     /* pairs that the broker is to be told about; lied: gone_lied */
   uint8_t gone_lied[16];
   uint32_t n_gone;
-  uint8_t due;      /* the broker keeps a pair for us */
   uint8_t ring_due; /* some pair's bell is to be rung */
   uint8_t dirty;    /* armed since the sockets were last emptied */
   struct cut_dest dest[CUT_DESTS];
@@ -93,8 +92,8 @@ void cut_drain(struct worker *w);
 void cut_hurry(struct worker *w);
 /** A listener of ours went: who holds a grant asks the broker again. */
 void cut_revoke(struct worker *w);
-/** The broker's byte on the bell. */
-void cut_told(struct worker *w);
+/** Empties the worker's bell and takes the pairs that came with it. As bell_drain. */
+int cut_hear(struct worker *w);
 /** An inherited pair is used here: its hints go to the parent. */
 int cut_is_heir(const struct worker *w);
 static inline int cut_pump(struct worker *w) {
@@ -119,7 +118,8 @@ static inline uint32_t cut_n_pairs(const struct worker *w) {
 }
 
 /* cut_pair.c: a pair's life */
-/** Takes the three descriptors over. NULL when there is no memory or the segments are no good. */
+/** Takes the three descriptors over; id 0: as our own segment says, which only the broker and we can write. NULL when
+ * there is no memory or the segments are no good. */
 struct cut_pair *cut_pair_new(struct worker *w, uint64_t id, int client, const int fds[3]);
 /** The other side is gone, or lied: sessions end as an app's death ends them, unaccepted connects go by TCP. */
 void cut_pair_dead(struct cut_pair *p, int lied);

@@ -283,7 +283,6 @@ out:
 }
 
 void worker_drain_bell(struct worker *w) {
-  int pair = 0;
   uint64_t count;
   if (w->again) {
     w->again = 0;
@@ -294,10 +293,7 @@ void worker_drain_bell(struct worker *w) {
     return;
   if (w->n_asleep == 0 && !w->watched)
     w->bell_dirty = 0;
-  int rc = bell_drain_pair(w->home->bell, &pair);
-  if (pair)
-    cut_told(w);
-  if (rc == -EPIPE)
+  if (cut_hear(w) == -EPIPE)
     rejoin_begin(w);
 }
 

@@ -51,9 +51,6 @@ static int on_unbind(struct broker *b, struct conn *c, const Hoststack__Attach__
 static int on_pair(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
   return pair_on_pair(b, c, r->seq, r->pair, text);
 }
-static int on_pair_take(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
-  return pair_on_take(b, c, r->seq, r->pair_take->worker_id, text);
-}
 static int on_pair_gone(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
   return pair_on_gone(b, c, r->seq, r->pair_gone, text);
 }
@@ -67,7 +64,6 @@ static const attach_handler attach_handlers[] = {
     [HOSTSTACK__ATTACH__REQUEST__BODY_LISTEN] = on_listen,
     [HOSTSTACK__ATTACH__REQUEST__BODY_UNBIND] = on_unbind,
     [HOSTSTACK__ATTACH__REQUEST__BODY_PAIR] = on_pair,
-    [HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_TAKE] = on_pair_take,
     [HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_GONE] = on_pair_gone,
 };
 
@@ -244,7 +240,6 @@ static const struct chan_ops conn_ops = {.msg = conn_on_msg, .closed = conn_on_c
 static void attach_srv_tick(void *ctx) {
   struct broker *b = ctx;
   usec_t now = clock_now_us();
-  pair_tick(b);
   for (struct list *l = b->conns.next, *next; l != &b->conns; l = next) {
     struct conn *c = container_of(l, struct conn, link);
     next = l->next;

@@ -270,13 +270,10 @@ void listen_drop_worker(struct broker *b, uint64_t worker_id);
 
 /* pair.c: cut-through */
 int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Pair *m, const char **text);
-int pair_on_take(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
 int pair_on_gone(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__PairGone *m,
                  const char **text);
-/** A worker is gone: what is kept of its pairs for others goes, too. */
+/** A worker is gone: its pairs are not shown any more; the other sides find out by themselves. */
 void pair_drop_worker(struct broker *b, uint64_t worker_id);
-/** Says again to those whose bell was full that a pair is kept for them. */
-void pair_tick(struct broker *b);
 void pair_fini(struct broker *b);
 /** Walks the pairs' sessions: cb(ctx, ...) once per connection that both sides hold or the client has asked for. */
 typedef void pair_each_fn(void *ctx, uint64_t client_worker, uint64_t server_worker, const struct abi_sess_app *client,

@@ -2,11 +2,12 @@
  * Pairs: two workers of different apps that exchange bytes without anybody else (cut-through, ARCHITECTURE section 1).
  *
  * Handlers of attach_srv.c, main thread. The worker that connects asks (Pair); if the best listener for that endpoint
- * belongs to another app in scope, it is given its side of a pair and a grant for that listener, and byte 2 on the
- * bell tells the other worker to fetch its own side (PairTake). The broker makes the two segments and the socket
- * between the apps, hands each side over once, and keeps read-only eyes on them for `hsctl show session`. It is not
- * needed afterwards: nothing here outlives it, a new broker makes a new pair for the next worker that asks, and the
- * end of a side that nobody fetched shows on the socket, so its connects go by TCP.
+ * belongs to another app in scope, it is given its side of a pair and a grant for that listener. The accepting side
+ * goes first, over that worker's bell: its descriptors then lie in the worker's own socket, so that what the connecting
+ * side writes arrives even if it, and this broker, are gone before the worker looks. The broker makes the two segments
+ * and the socket between the apps, hands each side over once, and keeps read-only eyes on them for `hsctl show
+ * session`. It is not needed afterwards: nothing here outlives it, a new broker makes a new pair for the next worker
+ * that asks.
  */
 #include "broker.h"
 
@@ -29,28 +30,21 @@ struct pair {
   uint64_t id;
   uint64_t worker[2]; /* 0 connects, 1 accepts */
   int seg[2];         /* both sides' segments */
-  int end[2];         /* ends of the socket until they are handed over, then -1 */
   struct abi_worker_geom geom;
-  uint32_t listener_id, slot, backlog; /* of the last grant, for PairTake's reply */
-  uint8_t rung;                        /* the accepting worker was told */
 };
 
-static void pair_free(struct broker *b, struct pair *p) {
-  (void)b;
+static void pair_free(struct pair *p) {
   list_del(&p->link);
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 2; i++)
     if (p->seg[i] >= 0)
       close(p->seg[i]);
-    if (p->end[i] >= 0)
-      close(p->end[i]);
-  }
   free(p);
 }
 
 void pair_fini(struct broker *b) {
   struct list *l;
   while (b->pairs.next != NULL && (l = list_first(&b->pairs)) != NULL)
-    pair_free(b, container_of(l, struct pair, link));
+    pair_free(container_of(l, struct pair, link));
 }
 
 static struct pair *pair_find(const struct broker *b, uint64_t client, uint64_t server) {
@@ -78,7 +72,34 @@ static int pair_seg(struct pair *p, uint64_t id) {
   return fd;
 }
 
-static struct pair *pair_new(struct broker *b, uint64_t client, uint64_t server, int *err) {
+/** The descriptors of one side, dups for the taking. 0 or -errno. */
+static int pair_side(const struct pair *p, int side, int end, int fds[BELL_PAIR_FDS]) {
+  struct seg theirs = {.fd = p->seg[!side]};
+  fds[0] = p->seg[side];
+  fds[1] = seg_reopen_rdonly(&theirs); /* the caller closes it */
+  fds[2] = end;
+  return fds[1] < 0 ? fds[1] : 0;
+}
+
+/** The accepting side goes to its worker. 0 or -errno: it has no bell, or no room there. */
+static int pair_send(const struct broker *b, const struct pair *p, int end) {
+  int fds[BELL_PAIR_FDS];
+  uint32_t w = registry_worker_find(&b->reg, p->worker[1]);
+  uint32_t bell =
+      w != REGISTRY_NONE ? registry_item_find(&b->reg, ABI_ITEM_BELL, 0, b->reg.worker[w].proc_id) : REGISTRY_NONE;
+  if (bell == REGISTRY_NONE || b->item[bell].fd < 0)
+    return -ENOENT;
+  int rc = pair_side(p, 1, end, fds);
+  if (rc < 0)
+    return rc;
+  rc = bell_ring_pair(b->item[bell].fd, fds);
+  close(fds[1]);
+  return rc;
+}
+
+/** A pair, its accepting side handed over; *end is the connecting side's end of the socket. */
+static struct pair *pair_new(struct broker *b, uint64_t client, uint64_t server, int *end, int *err) {
+  int ends[2] = {-1, -1};
   uint32_t n = 0;
   struct list *l;
   list_for_each(l, &b->pairs) n++;
@@ -87,38 +108,28 @@ static struct pair *pair_new(struct broker *b, uint64_t client, uint64_t server,
     *err = -ENOSPC;
     return NULL;
   }
-  *p = (struct pair){.id = registry_id(&b->reg), .worker = {client, server}, .seg = {-1, -1}, .end = {-1, -1}};
+  *p = (struct pair){.id = registry_id(&b->reg), .worker = {client, server}, .seg = {-1, -1}};
   list_add_tail(&b->pairs, &p->link);
   for (int i = 0; i < 2 && *err == 0; i++) {
     p->seg[i] = pair_seg(p, registry_id(&b->reg));
     *err = p->seg[i] < 0 ? p->seg[i] : 0;
   }
   if (*err == 0)
-    *err = bell_pair(p->end);
+    *err = bell_pair(ends);
+  FAULT_POINT("broker.pair.other-side");
+  if (*err == 0)
+    *err = pair_send(b, p, ends[1]);
+  if (ends[1] >= 0)
+    close(ends[1]); /* the app's is the only one now: its closing is the app's death */
   if (*err < 0) {
-    pair_free(b, p);
+    if (ends[0] >= 0)
+      close(ends[0]);
+    pair_free(p);
     return NULL;
   }
+  *end = ends[0];
   broker_count(b, BROKER_STAT_PAIRS);
   return p;
-}
-
-/** Rings the accepting worker's process. */
-static void pair_ring(struct broker *b, struct pair *p) {
-  uint32_t w = registry_worker_find(&b->reg, p->worker[1]);
-  uint32_t bell =
-      w != REGISTRY_NONE ? registry_item_find(&b->reg, ABI_ITEM_BELL, 0, b->reg.worker[w].proc_id) : REGISTRY_NONE;
-  if (bell != REGISTRY_NONE && b->item[bell].fd >= 0)
-    p->rung = bell_ring_pair(b->item[bell].fd) == 0;
-}
-
-void pair_tick(struct broker *b) {
-  struct list *l;
-  list_for_each(l, &b->pairs) {
-    struct pair *p = container_of(l, struct pair, link);
-    if (p->end[1] >= 0 && !p->rung)
-      pair_ring(b, p);
-  }
 }
 
 /* --- which listener --- */
@@ -218,23 +229,20 @@ static int pair_answer(struct broker *b, struct conn *c, uint32_t seq, Hoststack
   return attach_srv_reply(c, &r, fds, n_fds);
 }
 
-/** Hands one side over: its segment to write, the other's to read, its end of the socket. 0 or -errno. */
-static int pair_hand_over(struct broker *b, struct conn *c, uint32_t seq, struct pair *p, int side,
-                          Hoststack__Attach__PairReply *pr) {
-  struct seg theirs = {.fd = p->seg[!side]};
-  int ro = seg_reopen_rdonly(&theirs);
-  if (ro < 0)
-    return ro;
-  int fds[3] = {p->seg[side], ro, p->end[side]};
+/** Hands the connecting side over. */
+static void pair_hand_over(struct broker *b, struct conn *c, uint32_t seq, struct pair *p, int end,
+                           Hoststack__Attach__PairReply *pr) {
+  int fds[BELL_PAIR_FDS];
+  int rc = pair_side(p, 0, end, fds);
   FAULT_POINT("broker.pair.hand-over");
-  int rc = pair_answer(b, c, seq, pr, fds, 3);
+  if (rc == 0) {
+    rc = pair_answer(b, c, seq, pr, fds, BELL_PAIR_FDS);
+    close(fds[1]);
+  }
   FAULT_POINT("broker.pair.handed-over");
-  close(ro);
-  close(p->end[side]); /* the app's is the only one now: its closing is the app's death */
-  p->end[side] = -1;
+  close(end);
   if (rc < 0)
-    pair_free(b, p);
-  return 0;
+    pair_free(p); /* who accepts sees the end of the socket */
 }
 
 static int pair_has(const Hoststack__Attach__Pair *m, uint64_t id) {
@@ -248,7 +256,7 @@ int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
   Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
   const Hoststack__Attach__Endpoint *ep = m->remote;
   uint32_t ns;
-  int err = 0;
+  int err = 0, end = -1;
   if (workers_of_conn(b, c, m->worker_id) == REGISTRY_NONE) {
     *text = "pair: no such worker of this process";
     return -ENOENT;
@@ -265,57 +273,27 @@ int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
   b->pair_turn++;
   const struct abi_reg_bind *r = &b->reg.bind[at];
   struct pair *p = pair_find(b, m->worker_id, r->worker_id);
-  if (p != NULL && p->end[0] < 0 && !pair_has(m, p->id)) { /* the answer was lost, or the asker let go of it */
-    pair_free(b, p);
+  if (p != NULL && !pair_has(m, p->id)) { /* the answer was lost, or the asker let go of it */
+    pair_free(p);
     p = NULL;
   }
   if (p == NULL)
-    p = pair_new(b, m->worker_id, r->worker_id, &err);
-  if (p == NULL) {
+    p = pair_new(b, m->worker_id, r->worker_id, &end, &err);
+  if (p == NULL && err == -ENOSPC) {
     *text = "pair: no memory, no descriptors, or too many pairs";
     return err;
   }
+  if (p == NULL)
+    goto plain; /* its bell is full: it has not looked for long */
   pr.pair_id = p->id;
   pr.listener_id = r->listener_id;
   pr.slot = r->slot;
   pr.backlog = b->entry[b->bind[at].policy].backlog;
-  if (p->end[0] < 0)
-    goto plain;
-  int rc = pair_hand_over(b, c, seq, p, 0, &pr);
-  if (rc == 0 && pair_find(b, m->worker_id, r->worker_id) == p)
-    pair_ring(b, p);
-  return rc;
+  if (end >= 0) {
+    pair_hand_over(b, c, seq, p, end, &pr);
+    return 0;
+  }
 plain:
-  (void)pair_answer(b, c, seq, &pr, NULL, 0);
-  return 0;
-}
-
-/** Pairs whose connecting side is dead and whose accepting side has fetched what is left of it. */
-static void pair_sweep(struct broker *b) {
-  for (struct list *l = b->pairs.next, *next; l != &b->pairs; l = next) {
-    struct pair *p = container_of(l, struct pair, link);
-    next = l->next;
-    if (p->worker[0] == 0 && p->end[1] < 0)
-      pair_free(b, p);
-  }
-}
-
-int pair_on_take(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text) {
-  Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
-  struct list *l;
-  if (workers_of_conn(b, c, worker_id) == REGISTRY_NONE) {
-    *text = "pair take: no such worker of this process";
-    return -ENOENT;
-  }
-  list_for_each(l, &b->pairs) {
-    struct pair *p = container_of(l, struct pair, link);
-    if (p->worker[1] != worker_id || p->end[1] < 0 || p->end[0] >= 0)
-      continue;
-    pr.pair_id = p->id;
-    int rc = pair_hand_over(b, c, seq, p, 1, &pr);
-    pair_sweep(b);
-    return rc;
-  }
   (void)pair_answer(b, c, seq, &pr, NULL, 0);
   return 0;
 }
@@ -336,10 +314,7 @@ int pair_on_gone(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
       log_warn_rl("broker.pair", "worker %llu says that worker %llu lied", (unsigned long long)m->worker_id,
                   (unsigned long long)p->worker[p->worker[0] == m->worker_id]);
     }
-    if (p->worker[0] == m->worker_id && p->end[1] >= 0 && !m->lied)
-      p->worker[0] = 0; /* as if it had died */
-    else
-      pair_free(b, p);
+    pair_free(p);
     break;
   }
   attach_srv_answer(c, seq, 0, NULL);
@@ -350,11 +325,8 @@ void pair_drop_worker(struct broker *b, uint64_t worker_id) {
   for (struct list *l = b->pairs.next, *next; l != &b->pairs; l = next) {
     struct pair *p = container_of(l, struct pair, link);
     next = l->next;
-    int waits = p->worker[0] == worker_id && p->end[0] < 0 && p->end[1] >= 0;
-    if (waits) /* what the dead one wrote is still to be fetched: its bytes arrive, as on Linux */
-      p->worker[0] = 0;
-    else if (p->worker[0] == worker_id || p->worker[1] == worker_id)
-      pair_free(b, p);
+    if (p->worker[0] == worker_id || p->worker[1] == worker_id)
+      pair_free(p);
   }
 }
 

@@ -218,6 +218,28 @@ class Semantics(CutCase):
         self.assertEqual(a("len(c.recv(30000, socket.MSG_WAITALL))"), 25600)
         self.assertEqual(a("c.recv(10)"), b"")
 
+    def test_write_and_exit_broker_dies(self):
+        """… also if the broker dies before the server, which sleeps elsewhere, looks at anything."""
+        a, b, port = self.pair()
+        self.assertEqual(len(self.cut_rows(port)), 1)  # not accepted yet
+        self.assertEqual(b("s.send(bytes(range(256)) * 100)"), 25600)
+        b.kill()
+        self.lab.wait_service("broker", self.lab.kill_service("broker"))
+        self.accept(a)
+        self.assertEqual(a("c.recv(30000, socket.MSG_WAITALL)"), bytes(range(256)) * 100)
+        self.assertEqual(a("c.recv(10)"), b"")
+
+    def test_nobody_waits_yet(self):
+        """A listener that was never waited on is reached by TCP, and what was written before the exit is there."""
+        a, b, port = self.pair(arm=False)
+        self.assertEqual(self.cut_rows(port), [])
+        self.assertEqual(len(self.tcp_rows(port)), 2)
+        self.assertEqual(b("s.send(bytes(range(256)) * 100)"), 25600)
+        b.kill()
+        self.accept(a)
+        self.assertEqual(a("c.recv(30000, socket.MSG_WAITALL)"), bytes(range(256)) * 100)
+        self.assertEqual(a("c.recv(10)"), b"")
+
     def test_half_close(self):
         a, b, port = self.connected()
         b("s.sendall(b'question')")

@@ -234,13 +234,23 @@ static void broker_unbind(struct fake *f, struct fake_proc *p, const request *rq
   broker_answer(f, p, rq, &r, NULL, 0);
 }
 
-static int broker_pair_new(struct fake *f, uint64_t client, uint64_t server) {
+/** Descriptors of one side; the second is the caller's to close. */
+static void broker_pair_side(const struct fake_pair *fp, int side, int end, int fds[3]) {
+  struct seg theirs = {.fd = fp->seg[!side]};
+  fds[0] = fp->seg[side];
+  fds[1] = seg_reopen_rdonly(&theirs);
+  fds[2] = end;
+}
+
+/** A pair whose accepting side is on its way. The connecting side's end or -errno. */
+static int broker_pair_new(struct fake *f, uint64_t client, const struct fake_worker *server) {
   struct abi_worker_geom g;
   uint64_t words[16];
-  if (f->n_pairs == FAKE_PROCS)
+  int bell = f->proc[server->proc].bell, end[2], fds[3];
+  if (f->n_pairs == FAKE_PROCS || bell < 0)
     return -ENOSPC;
   struct fake_pair *p = &f->pair[f->n_pairs];
-  *p = (struct fake_pair){.id = f->next_id++, .client = client, .server = server};
+  *p = (struct fake_pair){.id = f->next_id++, .client = client, .server = server->id};
   for (int i = 0; i < 2; i++) {
     struct seg s;
     uint64_t size = worker_pair_geom(&g, p->id, 64, 4u << 20);
@@ -250,23 +260,18 @@ static int broker_pair_new(struct fake *f, uint64_t client, uint64_t server) {
     p->seg[i] = dup(s.fd);
     seg_detach(&s);
   }
-  int rc = bell_pair(p->end);
+  f->n_pairs++;
+  int rc = bell_pair(end);
+  if (rc < 0)
+    return rc;
+  broker_pair_side(p, 1, end[1], fds);
+  rc = bell_ring_pair(bell, fds);
+  close(fds[1]);
+  close(end[1]);
   if (rc == 0)
-    f->n_pairs++;
+    return end[0];
+  close(end[0]);
   return rc;
-}
-
-/** One side is handed over; only the descriptors of the segments stay here. */
-static void broker_pair_give(struct fake *f, struct fake_proc *p, const request *rq, reply *r, struct fake_pair *fp,
-                             int side) {
-  struct seg theirs = {.fd = fp->seg[!side]};
-  int ro = seg_reopen_rdonly(&theirs);
-  int fds[3] = {fp->seg[side], ro, fp->end[side]};
-  r->pair->pair_id = fp->id;
-  broker_answer(f, p, rq, r, fds, 3);
-  close(ro);
-  close(fp->end[side]);
-  fp->end[side] = -1;
 }
 
 static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) {
@@ -285,12 +290,14 @@ static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) 
   for (uint32_t i = 0; i < f->n_pairs && l != NULL; i++)
     if (f->pair[i].client == rq->pair->worker_id && f->pair[i].server == l->w->id)
       fp = &f->pair[i];
-  int had = 0;
+  int had = 0, end = -1, fds[3];
   for (size_t i = 0; i < rq->pair->n_have && fp != NULL; i++)
     had |= rq->pair->have[i] == fp->id;
-  if (l != NULL && !had && broker_pair_new(f, rq->pair->worker_id, l->w->id) == 0)
+  if (l != NULL && !had)
+    end = broker_pair_new(f, rq->pair->worker_id, l->w);
+  if (end >= 0)
     fp = &f->pair[f->n_pairs - 1];
-  if (l == NULL || fp == NULL) {
+  if (l == NULL || (!had && end < 0)) {
     broker_answer(f, p, rq, &r, NULL, 0);
     return;
   }
@@ -300,37 +307,21 @@ static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) 
   pr.shares = 1;
   pr.port_lo = 40000;
   pr.port_hi = 50000;
+  pr.pair_id = fp->id;
   if (had) {
-    pr.pair_id = fp->id;
     broker_answer(f, p, rq, &r, NULL, 0);
     return;
   }
-  broker_pair_give(f, p, rq, &r, fp, 0);
-  if (f->proc[l->w->proc].bell >= 0)
-    (void)bell_ring_pair(f->proc[l->w->proc].bell);
-}
-
-static void broker_pair_take(struct fake *f, struct fake_proc *p, const request *rq) {
-  reply r = HOSTSTACK__ATTACH__REPLY__INIT;
-  Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
-  r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_PAIR;
-  r.pair = &pr;
-  for (uint32_t i = 0; i < f->n_pairs; i++) {
-    if (f->pair[i].server != rq->pair_take->worker_id || f->pair[i].end[1] < 0)
-      continue;
-    broker_pair_give(f, p, rq, &r, &f->pair[i], 1);
-    return;
-  }
-  broker_answer(f, p, rq, &r, NULL, 0);
+  broker_pair_side(fp, 0, end, fds);
+  broker_answer(f, p, rq, &r, fds, 3);
+  close(fds[1]);
+  close(end);
 }
 
 void fake_broker_drop_pairs(struct fake *f) {
   for (uint32_t i = 0; i < f->n_pairs; i++)
-    for (int side = 0; side < 2; side++) {
+    for (int side = 0; side < 2; side++)
       close(f->pair[i].seg[side]);
-      if (f->pair[i].end[side] >= 0)
-        close(f->pair[i].end[side]);
-    }
   f->n_pairs = 0;
 }
 
@@ -367,9 +358,6 @@ static void broker_request(struct fake *f, struct fake_proc *p, const request *r
   }
   case HOSTSTACK__ATTACH__REQUEST__BODY_PAIR:
     broker_pair(f, p, rq);
-    return;
-  case HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_TAKE:
-    broker_pair_take(f, p, rq);
     return;
   case HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_GONE:
     f->n_pair_gone++;

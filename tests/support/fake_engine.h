@@ -77,7 +77,7 @@ struct fake_session {
 /** Two workers that were paired for cut-through. */
 struct fake_pair {
   uint64_t id, client, server;
-  int seg[2], end[2];
+  int seg[2];
 };
 
 struct fake {
