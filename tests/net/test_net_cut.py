@@ -51,6 +51,63 @@ while True:
     c.close()
 """
 
+LIAR = """
+import ctypes, random, socket, sys, threading, time
+address, port, mine = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+def maps():
+    return [tuple(int(x, 16) for x in line.split()[0].split('-')) for line in open('/proc/self/maps')
+            if 'hs-pair' in line and line.split()[1].startswith('rw')]
+def scribble(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for lo, hi in maps():
+            geom = (ctypes.c_uint64 * 16).from_address(lo + 48)
+            own = range(geom[9], geom[9] + geom[10])  # the library's own words there: nobody else reads them
+            for _ in range(100):  # block, ring, slots; what lies behind them
+                at = random.choice((random.randrange(256, 0x4000), random.randrange(256, hi - lo))) // 8 * 8
+                word = random.choice((random.randbytes(8), bytes([255] * 8), bytes(8), random.randbytes(1) + bytes(7)))
+                if at not in own:
+                    ctypes.memmove(lo + at, word, 8)
+        time.sleep(0.001)
+def serve():
+    l = socket.socket()
+    l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    l.bind((address, mine))
+    l.listen(64)
+    while True:
+        c = l.accept()[0]
+        c.settimeout(0.2)
+        try:
+            c.sendall(c.recv(100000))
+        except OSError:
+            pass
+threading.Thread(target=serve, daemon=True).start()
+until = time.monotonic() + 60
+while time.monotonic() < until:
+    held = []
+    try:
+        for _ in range(4):
+            held.append(socket.create_connection((address, port), timeout=0.5))
+            held[-1].sendall(random.randbytes(10000))
+        scribble(0.1)
+    except OSError:
+        pass
+"""
+VICTIM = """
+import socket, sys, time
+n = bad = 0
+until = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < until:
+    n += 1
+    try:
+        with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.3) as s:
+            s.sendall(b"x" * 5000)
+            s.recv(5000)
+    except OSError:
+        bad += 1
+print(n, "tries,", bad, "errors")
+"""
+
 
 class CutCase(netcase.NetCase):
     port = 9700
@@ -67,8 +124,12 @@ class CutCase(netcase.NetCase):
         port = self.next_port()
         self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SINK, STACK4, port])
         self.lab.wait_listening(port)
-        sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, seconds])
-        wait_for(lambda: self.cut_rows(port), 20, "a connection by cut-through")
+        for _ in range(5):
+            sender = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", SENDER, STACK4, port, seconds])
+            wait_for(lambda: self.cut_rows(port) or self.tcp_rows(port)[1:], 20, "a connection")
+            if self.cut_rows(port):
+                break
+            sender.stop()  # the broker had no time for 50 ms
         during()
         self.assertEqual(sender.wait(60), 0, sender.output())
         n, sha, n_back, sha_back = sender.output().split()
@@ -172,7 +233,17 @@ class Conformance(CutCase):
 
 class Semantics(CutCase):
     def pair(self, family="AF_INET", arm=True):
-        """Two programs, one connection; server's in c, client's in s."""
+        """Two programs, one connection; server's in c, client's in s. Over a pair if the server waits: a broker that had
+        no time for 50 ms is no matter of these tests, so then once more."""
+        for _ in range(5):
+            a, b, port = self.pair_once(family, arm)
+            if not arm or self.cut_rows(port):
+                return a, b, port
+            a.kill()
+            b.kill()
+        self.fail("never by cut-through")
+
+    def pair_once(self, family, arm):
         port = self.next_port()
         a, b = Puppet(self.lab), Puppet(self.lab)
         address = STACK4 if family == "AF_INET" else STACK6
@@ -221,7 +292,6 @@ class Semantics(CutCase):
     def test_write_and_exit_broker_dies(self):
         """… also if the broker dies before the server, which sleeps elsewhere, looks at anything."""
         a, b, port = self.pair()
-        self.assertEqual(len(self.cut_rows(port)), 1)  # not accepted yet
         self.assertEqual(b("s.send(bytes(range(256)) * 100)"), 25600)
         b.kill()
         self.lab.wait_service("broker", self.lab.kill_service("broker"))
@@ -394,6 +464,36 @@ class Semantics(CutCase):
             self.accept(a)
             self.assertEqual(self.cut_rows(port), [], off)
             self.assertEqual(len(self.tcp_rows(port)), 2, off)
+
+
+class Hostile(CutCase):
+    """A program that writes rubbish over all it can write of its pairs harms nobody but itself."""
+
+    def liar(self, port, mine):
+        return self.lab.spawn("app", [programs.PYTHON, "-u", "-c", LIAR, STACK4, port, mine])
+
+    def test_liars(self):
+        """Liars connect to an honest server, and one accepts from an honest client; all honest traffic is whole."""
+        port, bad_port = self.next_port(), self.next_port()
+        server = self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, port])
+        self.lab.wait_listening(port)
+        liar, lives = self.liar(port, bad_port), 1
+        self.lab.wait_listening(bad_port)
+        talk = self.lab.spawn("app", [programs.PYTHON, ECHO, "talk", STACK4, port, 300_000, 10])
+        churn = self.lab.spawn("app", [programs.PYTHON, ECHO, "churn", STACK4, port, 3])
+        victim = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", VICTIM, STACK4, bad_port, 3])
+        while churn.alive() or victim.alive():
+            if not hold(0.05, liar.alive):  # it died of its own lies
+                liar, lives = self.liar(port, bad_port), lives + 1
+        for program in (talk, churn, victim):
+            self.assertEqual(program.wait(60), 0, program.output())
+        self.assertIn("equal", talk.output())
+        self.assertTrue(server.alive(), server.output())
+        self.lab.app([programs.PYTHON, ECHO, "talk", STACK4, port, 100_000, 3])
+        counters = {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}
+        print(f"{churn.output().strip()}; {victim.output().strip()}; {lives} liars, "
+              f"{counters['broker.pair-lied']} pairs ended for a lie")
+        self.assertGreater(counters["broker.pair-lied"], 0)
 
 
 class Deaths(CutCase):
