@@ -7,7 +7,7 @@ if(TARGET hs-broker)
   target_include_directories(hs_test_broker_rig PUBLIC ${PROJECT_SOURCE_DIR}/tests/support)
   target_compile_definitions(hs_test_broker_rig PRIVATE HS_BROKER_BIN="$<TARGET_FILE:hs-broker>")
   add_dependencies(hs_test_broker_rig hs-broker)
-  foreach(name broker broker_faults limit)
+  foreach(name broker broker_faults limit pair)
     hs_test(unit_broker_${name} ${PROJECT_SOURCE_DIR}/tests/unit/services/broker/test_${name}.c
             DEPS hs_test_broker_rig TIMEOUT 180)
   endforeach()
