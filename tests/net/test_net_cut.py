@@ -52,7 +52,7 @@ while True:
 """
 
 LIAR = """
-import ctypes, random, socket, sys, threading, time
+import ctypes, random, select, socket, sys, threading, time
 address, port, mine = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 def maps():
     return [tuple(int(x, 16) for x in line.split()[0].split('-')) for line in open('/proc/self/maps')
@@ -68,7 +68,7 @@ def scribble(seconds):
                 word = random.choice((random.randbytes(8), bytes([255] * 8), bytes(8), random.randbytes(1) + bytes(7)))
                 if at not in own:
                     ctypes.memmove(lo + at, word, 8)
-        time.sleep(0.001)
+        select.select([], [], [], 0.001)
 def serve():
     l = socket.socket()
     l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
