@@ -25,6 +25,7 @@ struct config_impair {
   double loss_percent, reorder_percent, duplicate_percent, corrupt_percent;
   uint32_t delay_us, jitter_us;
   uint64_t rate_bps;
+  uint64_t queue_bytes;
   uint64_t seed;
 };
 

@@ -48,6 +48,8 @@
       IMPAIR_ROW(d, "jitter-us", jitter_us, CONFIG_U32, "µs", 0, 10000000, 0, "random part added to the delay"),       \
       IMPAIR_ROW(d, "rate-bps", rate_bps, CONFIG_RATE, "bit/s", 8000, 400000000000, CONFIG_OR_ZERO,                    \
                  "rate limit, 0 = none; k, M, G are factors of 1000"),                                                 \
+      IMPAIR_ROW(d, "queue-bytes", queue_bytes, CONFIG_SIZE, "bytes", 1024, MI(1024), CONFIG_OR_ZERO,                  \
+                 "room before the rate limit, what comes to a full queue is lost; 0 = 200 ms worth"),                  \
       IMPAIR_ROW(d, "seed", seed, CONFIG_U64, "", 0, UINT64_MAX, 0, "of the random numbers: equal seeds, equal runs")
 
 #define LIMIT_ROW(key, type, unit, lo, hi, where, help)                                                                \

@@ -39,6 +39,7 @@ static const struct impair_key impair_keys[] = {
     {"delay", "µs", FIELD(delay_us), 1, 10e6},
     {"jitter", "µs", FIELD(jitter_us), 1, 10e6},
     {"rate", "bit/s", FIELD(rate_bps), 2, 1e12},
+    {"queue", "bytes", FIELD(queue_bytes), 2, 1073741824},
     {"seed", "number", FIELD(seed), 2, 1e18},
 };
 

@@ -215,6 +215,7 @@ static int ctl_set_impairment(struct nicio *n, const Hoststack__Control__SetImpa
                             .delay_us = q->delay_us,
                             .jitter_us = q->jitter_us,
                             .rate_bps = q->rate_bps,
+                            .queue_bytes = q->queue_bytes,
                             .seed = q->seed};
   int port = ctl_find(n, q->interface, why), rc = 0;
   int rx = strcmp(q->direction, "rx") == 0, tx = strcmp(q->direction, "tx") == 0;

@@ -9,9 +9,10 @@
 
 #include <stdlib.h>
 
-#define IMPAIR_PPM        10000.0 /* per percent */
-#define IMPAIR_BUCKET_US  10000u  /* burst that the rate limiter lets through: 10 ms worth */
-#define IMPAIR_REORDER_US 1000u   /* with no delay set, a reordered packet is late by this */
+#define IMPAIR_PPM         10000.0      /* per percent */
+#define IMPAIR_QUEUE_NS    200000000u   /* the queue before the rate limit, unless its size is told: 200 ms worth */
+#define IMPAIR_QUEUE_BYTES (1ull << 30) /* no more of it */
+#define IMPAIR_REORDER_US  1000u        /* with no delay set, a reordered packet is late by this */
 
 struct impair_pkt {
   usec_t due;
@@ -26,9 +27,10 @@ struct impair {
   uint32_t loss, reorder, duplicate, corrupt; /* ppm */
   uint32_t delay_us, jitter_us;
   uint64_t rate_bps;
+  uint64_t queue_ns; /* rate: what may wait, as the time that the line needs for it */
   struct rng rng;
-  usec_t line_free; /* rate: when the line has sent all that was put */
-  usec_t last_due;  /* without reordering, nothing overtakes */
+  uint64_t line_free; /* rate: when the line has sent all that was put, ns: a packet may take less than 1 µs */
+  usec_t last_due;    /* without reordering, nothing overtakes */
   uint64_t seq;
   uint32_t n;
   struct impair_pkt *heap[IMPAIR_QUEUE_MAX];
@@ -51,6 +53,9 @@ struct impair *impair_new(const struct config_impair *c) {
   im->delay_us = c->delay_us;
   im->jitter_us = c->jitter_us;
   im->rate_bps = c->rate_bps;
+  im->queue_ns = IMPAIR_QUEUE_NS;
+  if (c->queue_bytes > 0 && c->rate_bps > 0)
+    im->queue_ns = HS_MIN(c->queue_bytes, IMPAIR_QUEUE_BYTES) * 8000000000u / c->rate_bps;
   rng_init(&im->rng, c->seed);
   return im;
 }
@@ -82,9 +87,8 @@ static usec_t impair_due(struct impair *im, uint32_t len, usec_t now) {
   usec_t start = now;
 
   if (im->rate_bps > 0) {
-    start = HS_MAX(im->line_free, now);
-    im->line_free = start + (uint64_t)len * 8u * 1000000u / im->rate_bps;
-    start = im->line_free;
+    im->line_free = HS_MAX(im->line_free, now * 1000u) + (uint64_t)len * 8u * 1000000000u / im->rate_bps;
+    start = (im->line_free + 999u) / 1000u;
   }
   if (im->reorder > 0 && rng_chance_ppm(&im->rng, im->reorder))
     return im->delay_us > 0 ? start : start + IMPAIR_REORDER_US;
@@ -100,8 +104,8 @@ static usec_t impair_due(struct impair *im, uint32_t len, usec_t now) {
 static uint32_t impair_put_wire(struct impair *im, const uint8_t *data, uint32_t len, uint16_t flags, usec_t now) {
   if (im->loss > 0 && rng_chance_ppm(&im->rng, im->loss))
     return 1;
-  if (im->rate_bps > 0 && im->line_free > now + 20 * IMPAIR_BUCKET_US)
-    return 1; /* the line is 200 ms behind: a router would have dropped by now */
+  if (im->rate_bps > 0 && im->line_free > now * 1000u + im->queue_ns)
+    return 1; /* drop-tail, as most routers */
   uint32_t copies = im->duplicate > 0 && rng_chance_ppm(&im->rng, im->duplicate) ? 2 : 1;
   for (uint32_t i = 0; i < copies; i++) {
     struct impair_pkt *k = im->n < IMPAIR_QUEUE_MAX ? malloc(sizeof *k + len) : NULL;

@@ -13,7 +13,7 @@
 #include "pkt.h"
 #include "svc/config.h"
 
-#define IMPAIR_QUEUE_MAX 8192u /* packets held; more are dropped, as by a router */
+#define IMPAIR_QUEUE_MAX 32768u /* packets held; more are dropped, as by a router */
 
 struct impair;
 

@@ -74,11 +74,13 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def iperf3_report(lab, server, client, seconds=3, port=5201, reverse=False, streams=1, during=None, address=None):
-    """The client's JSON report. during(): called while it runs."""
+def iperf3_report(lab, server, client, seconds=3, port=5201, reverse=False, streams=1, during=None, address=None,
+                  congestion=None):
+    """The client's JSON report. during(): called while it runs. congestion: control at both ends."""
     srv = lab.spawn(server, ["iperf3", "-s", "-1", "-p", port])
     wait_listening(lab, server, port)
     argv = ["iperf3", "-J", "-c", address or address_of(server, client), "-p", port, "-t", seconds, "-P", streams]
+    argv += ["-C", congestion] if congestion else []
     cli = lab.spawn(client, argv + (["-R"] if reverse else []))
     if during:
         during()

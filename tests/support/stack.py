@@ -79,8 +79,8 @@ class Lab:
         n = "" if self.number == 1 else str(self.number)  # several labs in one world
         self.S, self.P, self.K = w.namespace("s" + n), w.namespace("p" + n), w.namespace("k" + n)
         w.sysctl(self.S, "net.ipv6.conf.default.disable_ipv6=1")
-        w.veth(self.S, INTERFACE, self.P, "p0", mtu)
-        w.veth(self.K, "k0", self.P, "p1", mtu)
+        self.join(self.S, INTERFACE, self.P, "p0", mtu)
+        self.join(self.K, "k0", self.P, "p1", mtu)
         w.up(self.S, INTERFACE)
         w.up(self.P, "p0", PEER4 + "/24", PEER6 + "/64")
         w.up(self.P, "p1", KERNEL_PEER4 + "/24", "fd00:78::2/64")
@@ -91,6 +91,10 @@ class Lab:
         self.config = self.write_config(f"hoststack{n}.yaml", config_text(self.run_dir, interfaces, extra, self.number))
         self.hsctl_path = os.path.join(self.build, "services/ctl/hsctl")
         self.shim = self._shim()
+
+    def join(self, ns_a, if_a, ns_b, if_b, mtu):
+        """The line between two hosts; tests/bench/lossy.py has one of another kind."""
+        self.world.veth(ns_a, if_a, ns_b, if_b, mtu)
 
     def _shim(self):
         for name in SHIM_NAMES:

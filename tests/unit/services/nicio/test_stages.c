@@ -130,6 +130,15 @@ static void test_impair_time(void **state) {
   assert_int_equal(n + dropped, 1000);
   NEAR(n, 201u, 2u); /* 200 ms of queue */
   impair_free(im);
+
+  rate.queue_bytes = 152 * 50;
+  rate.rate_bps = 152ull * 8 * 1000000; /* a packet per µs */
+  im = impair_new(&rate);
+  for (dropped = 0; dropped < 1000 && impair_put(im, &p, 1000000) == 0; dropped++)
+    ;
+  NEAR(dropped, 51u, 1u);
+  assert_int_equal(impair_put(im, &p, 1000020), 0); /* twenty have left */
+  impair_free(im);
 }
 
 /** A GSO frame is lost packet by packet, not as a whole. */
