@@ -26,7 +26,7 @@ static int poll_loop(struct worker *w, poll_look_fn *look, void *ctx, double wai
   int forever = !(wait_for_time >= 0) || wait_for_time > 1e9;
   usec_t deadline = forever ? 0 : clock_now_us() + (usec_t)(wait_for_time * 1e6);
   if (w->watched)
-    worker_drain_bell(w);
+    worker_take_bell(w);
   (void)worker_pump(w);
   int n = look(w, ctx);
   if (n != 0 || wait_for_time == 0)

@@ -67,8 +67,11 @@ int worker_ready(struct worker *w);
 
 /** Takes all hints and dispatches them. Returns how many. */
 int worker_pump(struct worker *w);
-/** Empties the bell; finds out when every service is gone. */
+/** Empties the bell; finds out when every service is gone. For a caller that looks at the ready lists next. */
 void worker_drain_bell(struct worker *w);
+/** The same for every other caller: what the bell brought may be on a ready list that nobody looks at now, so a program
+ * that watches the front gets an edge of its own. */
+void worker_take_bell(struct worker *w);
 /** Nothing more comes from this worker's home: every session is over. */
 void worker_detach(struct worker *w);
 /** Hands memory of idle sessions back to the arena. */
@@ -81,7 +84,8 @@ void worker_drop_unbinds(struct worker *w);
 int worker_front(struct worker *w);
 void worker_front_watch(struct worker *w, int fd);
 void worker_front_forget(struct worker *w, int fd);
-/** A program that watches the front edge-triggered took a full batch and left the rest: an edge brings it back. */
+/** Something is ready of which no bell tells (again), and the program that watches the front edge-triggered may sleep next:
+ * an edge brings it back. Nothing for a program that does not watch the front. */
 void worker_again(struct worker *w);
 int worker_later_unbind(struct worker *w, const struct broker_slot *s);
 

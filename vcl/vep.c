@@ -58,6 +58,14 @@ static uint32_t vep_item_events(struct vep_item *it) {
   return session_events(it->s) & ((it->events & ~(uint32_t)VEP_MODES) | EPOLLERR | EPOLLHUP);
 }
 
+/** A member that is ready when it comes, or when it is asked for more, is an event that no bell tells of: its bytes
+ * were there before. */
+static void vep_item_changed(struct vep_item *it) {
+  vep_item_touch(it);
+  if (vep_item_events(it) != 0)
+    worker_again(it->vep->s->w);
+}
+
 int vep_is_ready(struct vep *v) {
   struct list *pos, *tmp;
   list_for_each_safe(pos, tmp, &v->ready) {
@@ -133,7 +141,7 @@ static int vep_add(struct vep *v, struct session *s, const struct epoll_event *e
   list_add_tail(&v->members, &it->set_link);
   list_add_tail(&s->items, &it->sess_link);
   v->n++;
-  vep_item_touch(it);
+  vep_item_changed(it);
   return 0;
 }
 
@@ -152,7 +160,7 @@ static int vep_ctl(struct vep *v, int op, struct session *s, const struct epoll_
       return -ENOENT;
     it->events = event->events | EPOLLERR | EPOLLHUP;
     it->data = event->data.u64;
-    vep_item_touch(it);
+    vep_item_changed(it);
     return 0;
   case EPOLL_CTL_DEL:
     it = vep_find(v, s);
@@ -235,8 +243,8 @@ int vppcom_epoll_wait(uint32_t vep_handle, struct epoll_event *events, int maxev
     worker_drain_bell(w);
   (void)worker_pump(w);
   n = vep_collect(set->vep, events, maxevents);
-  if (n == maxevents && w->asked && !list_empty(&set->vep->ready))
-    worker_again(w); /* Envoy takes 128 at a time and sleeps */
+  if (n > 0 && !list_empty(&set->vep->ready))
+    worker_again(w); /* more than were asked for, or level-triggered: Envoy takes 128 at a time and sleeps */
   if (n == 0 && wait_for_time != 0) {
     int forever = !(wait_for_time >= 0) || wait_for_time > 1e9;
     n = vep_wait(set, events, maxevents, forever ? 0 : clock_now_us() + (usec_t)(wait_for_time * 1e6));

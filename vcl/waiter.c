@@ -231,7 +231,7 @@ void waiter_sleep_end(struct waiter *wt, int bell_rang) {
   if (bell_rang == WAITER_RANG_PAIR)
     cut_drain(w);
   else if (bell_rang)
-    worker_drain_bell(w);
+    worker_take_bell(w);
   waiter_settle_arms(w);
   (void)worker_pump(w);
 }

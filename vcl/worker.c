@@ -72,6 +72,8 @@ void worker_front_forget(struct worker *w, int fd) {
 
 void worker_again(struct worker *w) {
   uint64_t one = 1;
+  if (!w->asked || w->again)
+    return;
   if (w->again_fd < 0) {
     w->again_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (w->again_fd < 0)
@@ -297,6 +299,11 @@ void worker_drain_bell(struct worker *w) {
     rejoin_begin(w);
 }
 
+void worker_take_bell(struct worker *w) {
+  worker_drain_bell(w);
+  worker_again(w);
+}
+
 void worker_trim(struct worker *w) {
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
@@ -358,10 +365,13 @@ int vppcom_mq_epoll_fd(void) {
   int fd = VPPCOM_EINVAL;
   if (w->home != NULL || w->rejoin != NULL) {
     fd = w->front;
+    int first = !w->asked;
     w->asked = w->watched = w->bell_dirty = 1;
     if (w->home != NULL)
       (void)home_arm(w->home);
     (void)cut_arm(w);
+    if (first) /* hints that came before it was armed, and what is on ready lists already */
+      worker_again(w);
   }
   worker_leave(w);
   return fd;
