@@ -84,8 +84,8 @@ void worker_drop_unbinds(struct worker *w);
 int worker_front(struct worker *w);
 void worker_front_watch(struct worker *w, int fd);
 void worker_front_forget(struct worker *w, int fd);
-/** Something is ready of which no bell tells (again), and the program that watches the front edge-triggered may sleep next:
- * an edge brings it back. Nothing for a program that does not watch the front. */
+/** Something is ready of which no bell tells (again), and a program that watches the front edge-triggered may sleep
+ * now: an edge brings it back. Nothing for one that does not watch the front. */
 void worker_again(struct worker *w);
 int worker_later_unbind(struct worker *w, const struct broker_slot *s);
 

@@ -31,6 +31,8 @@ struct rpc_server {
 
 struct rpc_client {
   nng_socket sock;
+  char *url;
+  int open;
   int pipes; /* atomic: connections to a server; counted on a thread of NNG */
 };
 
@@ -116,15 +118,11 @@ static void rpc_client_on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg) {
   __atomic_fetch_add(&c->pipes, ev == NNG_PIPE_EV_ADD_POST ? 1 : -1, __ATOMIC_RELAXED);
 }
 
-int rpc_client_new(struct rpc_client **out, const char *url) {
-  struct rpc_client *c = calloc(1, sizeof *c);
-  if (c == NULL)
-    return -ENOMEM;
+static int rpc_client_open(struct rpc_client *c) {
   int rc = nngerr_errno(nng_req0_open(&c->sock));
-  if (rc < 0) {
-    free(c);
+  if (rc < 0)
     return rc;
-  }
+  c->open = 1;
   rc = nngerr_errno(nng_socket_set_size(c->sock, NNG_OPT_RECVMAXSZ, RPC_REPLY_MAX));
   if (rc == 0)
     rc = nngerr_errno(nng_socket_set_ms(c->sock, NNG_OPT_RECONNMINT, 20));
@@ -135,7 +133,23 @@ int rpc_client_new(struct rpc_client **out, const char *url) {
   if (rc == 0)
     rc = nngerr_errno(nng_pipe_notify(c->sock, NNG_PIPE_EV_REM_POST, rpc_client_on_pipe, c));
   if (rc == 0)
-    rc = nngerr_errno(nng_dial(c->sock, url, NULL, NNG_FLAG_NONBLOCK));
+    rc = nngerr_errno(nng_dial(c->sock, c->url, NULL, NNG_FLAG_NONBLOCK));
+  return rc;
+}
+
+static void rpc_client_close(struct rpc_client *c) {
+  if (c->open)
+    nng_close(c->sock); /* the callbacks of its pipes are over when it returns */
+  c->open = 0;
+  c->pipes = 0;
+}
+
+int rpc_client_new(struct rpc_client **out, const char *url) {
+  struct rpc_client *c = calloc(1, sizeof *c);
+  if (c == NULL)
+    return -ENOMEM;
+  c->url = strdup(url);
+  int rc = c->url == NULL ? -ENOMEM : rpc_client_open(c);
   if (rc < 0) {
     rpc_client_free(c);
     return rc;
@@ -169,7 +183,9 @@ int rpc_client_call(struct rpc_client *c, const void *req, size_t req_len, uint8
                     int timeout_ms) {
   nng_msg *m;
   usec_t end = clock_now_us() + (unsigned)(timeout_ms > 0 ? timeout_ms : 0) * CLOCK_US_PER_MS;
-  int rc = nngerr_errno(nng_msg_alloc(&m, 0));
+  int rc = c->open ? 0 : rpc_client_open(c);
+  if (rc == 0)
+    rc = nngerr_errno(nng_msg_alloc(&m, 0));
   if (rc < 0)
     return rc;
   rc = nngerr_errno(nng_msg_append(m, req, req_len));
@@ -184,12 +200,15 @@ int rpc_client_call(struct rpc_client *c, const void *req, size_t req_len, uint8
     rc = rpc_client_recv(c, reply, reply_len, end);
   if (rc == -ETIMEDOUT && __atomic_load_n(&c->pipes, __ATOMIC_RELAXED) <= 0)
     rc = -ECONNREFUSED; /* nobody is there: not the same as one that does not answer */
+  if (rc < 0 && rc != -ENOMEM)
+    rpc_client_close(c); /* the next call dials anew: once a socket of NNG 1.5 never came back to a restarted service */
   return rc;
 }
 
 void rpc_client_free(struct rpc_client *c) {
   if (c == NULL)
     return;
-  nng_close(c->sock);
+  rpc_client_close(c);
+  free(c->url);
   free(c);
 }

@@ -25,7 +25,7 @@ int rpc_server_fd(const struct rpc_server *s); /* readable when requests wait */
 void rpc_server_run(struct rpc_server *s);
 void rpc_server_free(struct rpc_server *s);
 
-/** A client; dials in the background and again after the server's restart. */
+/** A client; dials in the background and again after the server's restart, from scratch after a call that failed. */
 int rpc_client_new(struct rpc_client **out, const char *url);
 /** One call. `reply` is malloc'ed. 0, -ETIMEDOUT, -ECONNREFUSED … Blocks at most timeout_ms. */
 int rpc_client_call(struct rpc_client *c, const void *req, size_t req_len, uint8_t **reply, size_t *reply_len,

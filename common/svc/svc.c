@@ -211,6 +211,7 @@ out:
 
 void svc_ready(struct svc *s) {
   const char *text = getenv("HS_READY_FD");
+  s->ready = 1;
   log_info("svc.ready", "after %llu ms", (unsigned long long)((clock_now_us() - s->started_at) / CLOCK_US_PER_MS));
   if (text == NULL)
     return;
@@ -273,6 +274,7 @@ int svc_version_reply(const struct svc *s, uint32_t epoch, uint8_t **reply, size
   v.abi_major = ABI_MAJOR;
   v.abi_minor = ABI_MINOR;
   v.epoch = epoch;
+  v.serving = s->ready;
   vs.n_service = 1;
   vs.service = list;
   r.body_case = HOSTSTACK__CONTROL__REPLY__BODY_VERSIONS;

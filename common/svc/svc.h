@@ -18,6 +18,7 @@ struct svc {
   struct rpc_server *rpc; /* at ipc://RUN_DIR/NAME.ctl */
   usec_t started_at;
   int lock_fd; /* flock on RUN_DIR/NAME.pid */
+  int ready;   /* svc_ready was called */
 };
 
 /** Parse, load, log, take the lock RUN_DIR/NAME.pid (a second instance is refused, -EEXIST), serve RUN_DIR/NAME.ctl

@@ -151,11 +151,12 @@ static void print_namespaces(const Hoststack__Control__Namespaces *m) {
 static void print_versions(const Hoststack__Control__Versions *m) {
   struct table t = {0};
   char a[24], b[24], c[24], abi[24];
-  table_row(&t, 7, "SERVICE", "VERSION", "ABI", "PID", "UP-MS", "EPOCH", "ERROR");
+  table_row(&t, 8, "SERVICE", "VERSION", "ABI", "PID", "UP-MS", "EPOCH", "STATE", "ERROR");
   for (size_t i = 0; i < m->n_service; i++) {
     const Hoststack__Control__ServiceVersion *v = m->service[i];
     snprintf(abi, sizeof abi, "%u.%u", v->abi_major, v->abi_minor);
-    table_row(&t, 7, v->service, v->version, abi, num(a, v->pid), num(b, v->up_ms), num(c, v->epoch), v->error);
+    const char *state = v->pid == 0 ? "away" : v->serving ? "serving" : "starting";
+    table_row(&t, 8, v->service, v->version, abi, num(a, v->pid), num(b, v->up_ms), num(c, v->epoch), state, v->error);
   }
   table_print(&t, stdout);
 }

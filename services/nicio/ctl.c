@@ -261,6 +261,10 @@ int ctl_handle(void *ctx, const uint8_t *req, size_t len, uint8_t **reply, size_
 
   if (q == NULL)
     return svc_error_reply(EBADMSG, "unreadable request", reply, reply_len);
+  if (!n->running && q->body_case != HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION) {
+    rc = svc_error_reply(EAGAIN, "nicio is starting: its ports are not open yet", reply, reply_len);
+    goto out;
+  }
   switch (q->body_case) {
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
     rc = ctl_show_interface(n, reply, reply_len);
@@ -272,13 +276,13 @@ int ctl_handle(void *ctx, const uint8_t *req, size_t len, uint8_t **reply, size_
     rc = svc_version_reply(&n->svc, n->running ? n->lcore.links.link[0].fl.epoch : 0, reply, reply_len);
     goto out;
   case HOSTSTACK__CONTROL__REQUEST__BODY_RESET_RINGS:
-    rc = n->running ? lcore_command(&n->lcore, &reset) : -EAGAIN;
+    rc = lcore_command(&n->lcore, &reset);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SET_IMPAIRMENT:
-    rc = n->running ? ctl_set_impairment(n, q->set_impairment, &why) : -EAGAIN;
+    rc = ctl_set_impairment(n, q->set_impairment, &why);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_CAPTURE:
-    rc = n->running ? ctl_set_capture(n, q->capture, &why) : -EAGAIN;
+    rc = ctl_set_capture(n, q->capture, &why);
     break;
   default:
     rc = -EOPNOTSUPP;

@@ -48,7 +48,11 @@ class Down(netcase.NetCase):
             self.assertIn(b"engine", done.stderr)
         drops = {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}
         self.assertEqual(drops["engine.away"], 1)
-        self.assertNotIn("nicio.away", drops)
+        self.assertNotIn("broker.away", drops)
+        self.assertFalse(versions["nicio"]["serving"])  # it opens no port before there is an engine
+        done = self.lab.hsctl("show", "interface", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"nicio is starting", done.stderr)
 
 
 class Ctl(netcase.NetCase):

@@ -142,7 +142,7 @@ class Lab:
     def _serving(self):
         if self.supervisor and self.supervisor.poll() is not None:
             raise ProgramFailed(f"hsctl up: status {self.supervisor.returncode}\n{self.log_tail(60)}")
-        return all(v["pid"] and not v["error"] for v in self.versions().values()) and len(self.versions()) == 4
+        return all(v["serving"] and not v["error"] for v in self.versions().values()) and len(self.versions()) == 4
 
     def start_service(self, name):
         """One service without a supervisor, for tests in which it stays away for a while."""
@@ -229,10 +229,10 @@ class Lab:
         return pid
 
     def wait_service(self, name, old_pid, timeout=20):
-        """Until a successor of old_pid answers control requests; returns its pid."""
+        """Until a successor of old_pid serves; returns its pid."""
         def answers():
             v = self.versions().get(name)
-            return v and not v["error"] and v["pid"] not in (0, old_pid) and v["pid"]
+            return v and v["serving"] and not v["error"] and v["pid"] != old_pid and v["pid"]
         try:
             return wait_for(answers, timeout, f"{name} is back")
         except TimeoutError as e:
