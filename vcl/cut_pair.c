@@ -129,10 +129,13 @@ void cut_pair_dead(struct cut_pair *p, int lied) {
   struct home *h = &p->home;
   if (h->detached)
     return;
+  h->n_sessions++; /* held to the end */
   if (!lied && !h->inherited)
-    (void)cut_pair_pump(p); /* what it said before it went */
-  if (h->detached)
+    (void)cut_pair_pump(p); /* what it said before it went, which may be a lie */
+  if (h->detached) {
+    home_unref(h);
     return;
+  }
   h->detached = 1;
   p->lied = lied != 0;
   cut_pair_unlink(p);
@@ -141,7 +144,6 @@ void cut_pair_dead(struct cut_pair *p, int lied) {
     worker_front_forget(w, h->bell);
   home_let_go(h);
   app_debug(lied ? 1 : 2, "vcl.pair %llu: the other side %s", (unsigned long long)p->id, lied ? "lied" : "is gone");
-  h->n_sessions++; /* held over the walk */
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
     if (s->kind != SESSION_STREAM || s->home != h)

@@ -7,6 +7,7 @@ machine. --only takes names of sections (see SECTIONS) to measure just those, an
 import argparse
 import json
 import os
+import shutil
 import signal
 import statistics
 import sys
@@ -273,15 +274,22 @@ class Bench:
                     getattr(rate, column).append(programs.iperf3(lab, where, where, self.seconds, self.next_port(),
                                                                  address=address))
             self.done(rate)
-            for mode, goal, word in (("poll", 10, "both polling"), ("sleep", 5, "both sleeping")):
+            asleep = os.path.join(lab.world.app_dir, "asleep.conf")
+            with open(asleep, "w", encoding="utf-8") as f:
+                f.write("vcl { spin-us 0 }\n")
+            os.chmod(asleep, 0o644)
+            for mode, env, goal, word in (("poll", {}, 10, "both polling"),
+                                          ("sleep", {}, 5, "blocking calls, default spin of 100 µs"),
+                                          ("sleep", {"VCL_CONFIG": asleep}, 5, "both sleeping, spin-us 0")):
                 p50 = self.figure(f"64-byte ping-pong between two programs, {word}: p50", "µs", "less", goal=goal)
                 p99 = self.figure(f"64-byte ping-pong between two programs, {word}: p99", "µs", "less")
                 for _ in range(self.rounds):
                     for where, address, column in places:
-                        got = self.straight(lab, straight, where, address, mode, "ask", 64, self.seconds, mode)
+                        got = self.straight(lab, straight, where, address, mode, "ask", 64, self.seconds, mode, env=env)
                         getattr(p50, column).append(got["p50_us"])
                         getattr(p99, column).append(got["p99_us"])
                 self.done(p50, p99)
+            self.segments(lab)
             connects = self.figure("connects between two programs, each closed at once", "k/s", "more")
             for _ in range(self.rounds):
                 for where, address, column in places:
@@ -290,14 +298,35 @@ class Bench:
             connects.notes.append("goal ≥ 20: " + ("met" if statistics.median(connects.ours) >= 20 else "**missed**"))
             self.done(connects)
 
-    def straight(self, lab, program, where, address, mode, what, *numbers):
+    def straight(self, lab, program, where, address, mode, what, *numbers, env=None):
         port = self.next_port()
-        server = lab.spawn(where, [program, "serve", address, port, 64, mode])
+        extra = {"env": env} if env and where == "app" else {}
+        server = lab.spawn(where, [program, "serve", address, port, 64, mode], **extra)
         programs.wait_listening(lab, where, port)
         try:
-            return json.loads(lab.run(where, [program, what, address, port, *numbers], self.seconds + 20).stdout)
+            return json.loads(lab.run(where, [program, what, address, port, *numbers], self.seconds + 20, **extra).stdout)
         finally:
             server.stop()
+
+    def segments(self, lab):
+        """The library's own calls: reading where the bytes lie, beside reading by way of a buffer."""
+        program = os.path.join(lab.dir, "segments")  # readable for any user
+        shutil.copy(os.path.join(self.build, "tests/bench/segments"), program)
+        os.chmod(program, 0o755)
+        rates = {how: self.figure(f"bulk between two programs on libvppcom, {words}", "Gbit/s", "more")
+                 for how, words in (("copy", "read and write"), ("segments", "read_segments and write_segments"))}
+        for _ in range(self.rounds):
+            for how, rate in rates.items():
+                port = self.next_port()
+                native = ["env", "-u", "LD_PRELOAD", f"VCL_VPP_SAPI_SOCKET={lab.attach}", program]
+                server = lab.spawn("app", [*native, "serve", STACK4, port, how])
+                lab.wait_listening(port)
+                got = lab.run("app", [*native, "send", STACK4, port, self.seconds, how], self.seconds + 20)
+                rate.ours.append(json.loads(got.stdout)["gbit"])
+                server.stop()
+        ratio = statistics.median(rates["segments"].ours) / statistics.median(rates["copy"].ours)
+        rates["segments"].notes.append(f"{ratio:.2f} × the copying figure; goal ≥ 2: " + ("met" if ratio >= 2 else "**missed**"))
+        self.done(*rates.values())
 
     # --- at rest and at the start ---
 
