@@ -288,6 +288,8 @@ class Bench:
                         got = self.straight(lab, straight, where, address, mode, "ask", 64, self.seconds, mode, env=env)
                         getattr(p50, column).append(got["p50_us"])
                         getattr(p99, column).append(got["p99_us"])
+                if env:
+                    p50.notes.append("a wake-up by the kernel for each half, as the kernel's own loopback has")
                 self.done(p50, p99)
             self.segments(lab)
             connects = self.figure("connects between two programs, each closed at once", "k/s", "more")

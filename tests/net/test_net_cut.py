@@ -452,10 +452,14 @@ class Semantics(CutCase):
         self.assertGreaterEqual(len(self.tcp_rows(port)), 1)
 
     def test_scope(self):
-        """app-scope-local off on either side: by TCP."""
+        """app-scope-local off on either side, in vcl.conf or in the environment: by TCP."""
+        conf = os.path.join(self.lab.world.app_dir, "vcl.conf")
+        with open(conf, "w", encoding="utf-8") as f:
+            f.write("vcl {\n  app-scope-local off\n}\n")
+        os.chmod(conf, 0o644)
         for off in ("server", "client"):
             port = self.next_port()
-            env = {"env": {"VCL_APP_SCOPE_LOCAL": "0"}}
+            env = {"env": {"VCL_CONFIG": conf} if off == "server" else {"VCL_APP_SCOPE_LOCAL": "0"}}
             a = Puppet(self.lab, **(env if off == "server" else {}))
             b = Puppet(self.lab, **(env if off == "client" else {}))
             a(f"l = socket.create_server(('{STACK4}', {port}))")
