@@ -29,6 +29,14 @@ static void die(const char *what, int rc) {
   exit(1);
 }
 
+static uint64_t number(const char *text, uint64_t max) {
+  char *end;
+  uint64_t v = strtoull(text, &end, 10);
+  if (*end != '\0' || v == 0 || v > max)
+    die(text, VPPCOM_EINVAL);
+  return v;
+}
+
 static uint64_t now_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -46,7 +54,7 @@ static uint32_t session(void) {
 }
 
 static vppcom_endpt_t endpoint(char **argv, struct in_addr *a) {
-  vppcom_endpt_t ep = {.is_ip4 = VPPCOM_IS_IP4, .ip = (uint8_t *)a, .port = htons((uint16_t)atoi(argv[3]))};
+  vppcom_endpt_t ep = {.is_ip4 = VPPCOM_IS_IP4, .ip = (uint8_t *)a, .port = htons((uint16_t)number(argv[3], 65535))};
   if (inet_pton(AF_INET, argv[2], a) != 1)
     die("address", VPPCOM_EINVAL);
   return ep;
@@ -93,7 +101,7 @@ static void send_all(char **argv) {
   int segments = strcmp(argv[5], "segments") == 0, rc = vppcom_session_connect(h, &ep);
   if (rc != 0)
     die("connect", rc);
-  uint64_t start = now_ns(), end = start + strtoull(argv[4], NULL, 10) * NS, total = 0, sent = 0;
+  uint64_t start = now_ns(), end = start + number(argv[4], 1000) * NS, total = 0, sent = 0;
   while (now_ns() < end) {
     rc = segments ? vppcom_session_write_segments(h, &ds, 1) : vppcom_session_write(h, block, BLOCK);
     if (rc < 0)
