@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """How good are the tests of services/engine/tcp? Puts one small error at a time into it and looks who notices.
 
-usage: mutants.py [FILE.c ...] [--sample N] [--seed N] [--jobs N] [--fresh] [--work DIR] [--report FILE]
+usage: mutants.py [FILE.c ...] [--sample N] [--seed N] [--jobs N] [--fresh] [--quick] [--work DIR] [--report FILE]
        (make mutants; make mutants MUTANTS="tcp_ack.c"; make mutants MUTANTS="--sample 200")
 
 All mutants (schema.py says what one is) are compiled into one copy of the tree below DIR and woken by number. Tests are
 the unit tests of the room, tests/pkt on the engine, the simulations that take less than some seconds and the fuzzer's
 corpus, built with ubsan's traps. First each test runs once with no mutant awake and notes which mutants it evaluates to
 another result; then each mutant meets only those tests, the quick and the deadly first, until one fails, crashes or
-needs twenty times its processor time. Killed ones are remembered in DIR/results.jsonl as long as the file they are in
-does not change, survivors as long as no test does either: a run that was stopped goes on; --fresh forgets all that.
+needs twenty times its processor time. What was found is remembered in DIR/results.jsonl as long as the file that the
+mutant is in does not change, and a survivor meets only tests that it has not met: a run that was stopped goes on, and
+new tests are soon judged. --fresh forgets all that. --quick leaves out the long simulations and most of tests/pkt.
 
 equivalent.txt lists mutants that nobody could notice, each with its reason; they count neither as killed nor as alive.
 Writes docs/MUTANTS.md when all were judged. Exit 1 when fewer than 80 % were killed, or equivalent.txt is out of date.
@@ -20,6 +21,7 @@ import glob
 import hashlib
 import json
 import os
+import pickle
 import random
 import re
 import resource
@@ -38,9 +40,12 @@ ROOM = "services/engine/tcp"
 GOAL = 80.0
 WALL = 600      # s; on a busy machine a test may wait long for its turn
 SPLIT = 0.12    # s: programs that take longer are run test by test
-TARGETS = re.compile(r"^build (unit_tcp_\w+|sim_tcp_\w+|sim_(?:syn|tfo|timewait|offers|engine)|fuzz_tcp|pkt_run): phony", re.M)
-TESTS = ["tests/unit/services/engine/tcp", "tests/sim", "tests/pkt", "tests/fuzz/fuzz_tcp.c", "tests/fuzz/corpus/tcp",
+TARGETS = re.compile(r"^build (unit_tcp_\w+|prop_tcp_\w+|sim_tcp_\w+|sim_(?:syn|tfo|timewait|offers|engine)|fuzz_tcp|pkt_run): phony", re.M)
+QUICK = re.compile(r"unit_|prop_|pkt_run")
+TESTS = ["tests/unit/services/engine/tcp", "tests/prop/engine", "tests/sim", "tests/pkt", "tests/fuzz/fuzz_tcp.c", "tests/fuzz/corpus/tcp",
          "tests/support"]
+MADE_OF = {"unit": lambda name: [f"tests/unit/services/engine/tcp/test_{name}.c"], "sim": lambda name: ["tests/sim"],
+           "prop": lambda name: [f"tests/prop/engine/prop_tcp_{name}.c"], "fuzz": lambda name: TESTS[4:6]}
 FLAGS = "-O1 -g -w -fsanitize=undefined -fsanitize-undefined-trap-on-error"
 ENV = {**os.environ, "MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 25)}
 
@@ -86,8 +91,9 @@ def git(*args):
 class Unit:
     """A test that is run as one: a program, one test of a slow program, or those cases of tests/pkt that it takes."""
 
-    def __init__(self, name, cmd, env=None):
+    def __init__(self, name, cmd, env=None, made_of=""):
         self.name, self.cmd, self.env = name, cmd, env or {}
+        self.tag = f"{name}@{made_of}"
         self.cost, self.runs, self.kills = 1.0, 0, 0
         self.noted = b""
         self.cases = None  # of tests/pkt: name → what it noted
@@ -103,6 +109,7 @@ class Tree:
         self.work, self.src, self.out = work, os.path.join(work, "src"), os.path.join(work, "build")
         self.mutants, self.left, self.units = [], [], []
         self.sources = {}
+        self.before, self.recorded, self.hashes = {}, {}, {}
 
     def put(self, path, text):
         """Writes only what is new, so that ninja builds no more."""
@@ -175,12 +182,27 @@ class Tree:
         return found[0]
 
     def record(self, unit, cmd=None):
-        """Runs a test with every mutant asleep; what it noted, and its processor time."""
+        """What a test notes with every mutant asleep, its processor time and output; remembered by what it is made of."""
+        cmd = cmd or unit.cmd
+        h = hashlib.sha256(repr((unit.env, cmd, self.n_seen)).encode())
+        for path in [cmd[0]] + [a for a in cmd if a.endswith(".pkt")]:
+            h.update(self.file_hash(path))
+        key = h.hexdigest()
+        self.recorded[key] = self.before.get(key) or self.record_now(unit, cmd)
+        return self.recorded[key]
+
+    def file_hash(self, path):
+        if path not in self.hashes:
+            with open(path, "rb") as f:
+                self.hashes[path] = hashlib.sha256(f.read()).digest()
+        return self.hashes[path]
+
+    def record_now(self, unit, cmd):
         path = os.path.join(self.work, f"seen.{threading.get_ident()}")
         with open(path, "wb") as f:
             f.write(bytes(self.n_seen))
         before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        status, text = run(cmd or unit.cmd, self.out, {**unit.env, "HS_MUTANT_SEEN": path}, capture=True)
+        status, text = run(cmd, self.out, {**unit.env, "HS_MUTANT_SEEN": path}, capture=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if status != 0:
             raise RuntimeError(f"{unit.name} fails without any mutant ({status}): {text[-2000:]}")
@@ -191,20 +213,30 @@ class Tree:
         return noted, max(cost, 0.001), text
 
     def find_units(self, targets):
+        path = os.path.join(self.work, "recorded.pickle")
+        if os.path.exists(path):
+            with open(path, "rb") as f:
+                self.before = pickle.load(f)
+        self.record_units(targets)
+        with open(path, "wb") as f:
+            pickle.dump(self.recorded, f)
+
+    def record_units(self, targets):
         self.n_seen = max(m.number for m in self.mutants) + 1
         for t in sorted(targets):
             program = self.program(t)
             if t == "pkt_run":
                 self.find_cases(program)
                 continue
-            unit = Unit(t, [program] + ([os.path.join(self.src, "tests/fuzz/corpus/tcp")] if t == "fuzz_tcp" else []))
+            made_of = digest(MADE_OF[t.split("_")[0]](t[9:]))
+            unit = Unit(t, [program] + ([os.path.join(self.src, "tests/fuzz/corpus/tcp")] if t == "fuzz_tcp" else []), None, made_of)
             unit.noted, unit.cost, text = self.record(unit)
             tests = re.findall(r"^\[ RUN      \] (\w+)", text, re.M)
             if unit.cost < SPLIT or len(tests) < 2:
                 self.units.append(unit)
                 continue
             for name in tests:
-                one = Unit(f"{t} {name}", unit.cmd, {"HS_MUTANT_TEST": name})
+                one = Unit(f"{t} {name}", unit.cmd, {"HS_MUTANT_TEST": name}, made_of)
                 one.noted, one.cost, _ = self.record(one)
                 self.units.append(one)
 
@@ -217,28 +249,37 @@ class Tree:
             file, name = row.split("\t")[:2]
             path = os.path.join(self.src, "tests/pkt/cases", file)
             noted, cost, _ = self.record(unit, unit.cmd + ["--case", name, path])
-            unit.cases[name] = (noted, path)
+            weight = len(noted) - noted.count(0)
+            unit.cases[name] = (noted, path, f"{name}@{self.file_hash(path).hex()[:8]}", weight)
             unit.cost += cost
-        unit.noted = bytes(map(max, zip(*(noted for noted, _ in unit.cases.values()))))
+        unit.noted = bytes(map(max, zip(*(noted for noted, _, _, _ in unit.cases.values()))))
         unit.cost /= 2
         self.units.append(unit)
 
-    def judge(self, m):
-        """(verdict, by): killed, unreached, same (evaluated, never to another result) or alive."""
-        units = [u for u in self.units if u.noted[m.number] & 2]
+    def choose(self, m, tried, most):
+        """Command with those cases of tests/pkt that may find it, `most` at most, the most special first; their tags."""
+        u = next(u for u in self.units if u.cases is not None)
+        chosen = [(weight, n, path, tag) for n, (noted, path, tag, weight) in u.cases.items()
+                  if noted[m.number] & 2 and tag not in tried]
+        chosen = sorted(chosen)[:most]
+        return (u.cmd + [a for c in chosen for a in ("--case", c[1])] + sorted({c[2] for c in chosen})), [c[3] for c in chosen]
+
+    def judge(self, m, tried, most):
+        """(verdict, by, tags of what was run): killed, unreached, same (evaluated, never to another result) or alive."""
+        units, tags = [u for u in self.units if u.noted[m.number] & 2], set(tried)
         if not units:
-            return ("same" if any(u.noted[m.number] for u in self.units) else "unreached"), ""
+            return ("same" if any(u.noted[m.number] for u in self.units) else "unreached"), "", tags
         for u in sorted(units, key=Unit.rank):
-            cmd = u.cmd
-            if u.cases is not None:
-                chosen = {n: path for n, (noted, path) in u.cases.items() if noted[m.number] & 2}
-                cmd = cmd + [a for n in chosen for a in ("--case", n)] + sorted(set(chosen.values()))
+            cmd, new = (u.cmd, [u.tag]) if u.cases is None else self.choose(m, tags, most)
+            if not set(new) - tags:
+                continue
+            tags.update(new)
             status, _ = run(cmd, self.out, {**u.env, "HS_MUTANT": str(m.number), "HS_MUTANT_CPU": str(int(2 + 20 * u.cost))})
             u.runs += 1
             if status != 0:
                 u.kills += 1
-                return "killed", u.name
-        return "alive", ""
+                return "killed", u.name, set()
+        return "alive", "", tags
 
 
 def digest(paths):
@@ -317,19 +358,14 @@ def report(path, tree, results, equal, commit, seconds):
         f.write(re.sub(r"\n{3,}", "\n\n", "\n".join(text)) + "\n")
 
 
-def load(path, tests):
-    known = {}
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as f:
-            for r in map(json.loads, f):
-                if r["verdict"] == "killed" or r["tests"] == tests:
-                    known[r["key"]] = r
-                else:
-                    known.pop(r["key"], None)
-    return known
+def load(path):
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as f:
+        return {r["key"]: r for r in map(json.loads, f)}
 
 
-def judge_all(tree, todo, results, log, tests, jobs):
+def judge_all(tree, todo, results, log, most, jobs):
     lock, failed, at = threading.Lock(), [], [0]
     def work():
         while True:
@@ -338,13 +374,13 @@ def judge_all(tree, todo, results, log, tests, jobs):
                     return
                 m = todo.pop()
             try:
-                verdict, by = tree.judge(m)
+                verdict, by, tried = tree.judge(m, results.get(m.key, {}).get("tried", ()), most)
             except Exception as e:  # pylint: disable=broad-except
                 failed.append(repr(e))
                 return
             with lock:
                 at[0] += 1
-                r = results[m.key] = {"key": m.key, "verdict": verdict, "by": by, "tests": tests}
+                r = results[m.key] = {"key": m.key, "verdict": verdict, "by": by, "tried": sorted(tried)}
                 log.write(json.dumps(r) + "\n")
                 log.flush()
                 if at[0] % 100 == 0:
@@ -365,6 +401,7 @@ def options():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="without the tests that take longest; no report")
     parser.add_argument("--verbose", action="store_true", help="also name who kills")
     parser.add_argument("--work", default=os.path.join(TOP, "build", "mutants"))
     parser.add_argument("--report", default=os.path.join(TOP, "docs", "MUTANTS.md"))
@@ -376,21 +413,21 @@ def main():
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, stopped)
     os.makedirs(args.work, exist_ok=True)
-    tree, tests = Tree(args.work), digest(TESTS + [ROOM])
+    tree = Tree(args.work)
     tree.copy()
-    tree.find_units(tree.build())
+    tree.find_units([t for t in tree.build() if QUICK.match(t) or not args.quick])
     equal, complaints = equivalents(tree.mutants)
     path = os.path.join(args.work, "results.jsonl")
-    results = {} if args.fresh else load(path, tests)
+    results = {} if args.fresh else load(path)
     chosen = [m for m in tree.mutants if not args.files or m.file in {os.path.basename(f) for f in args.files}]
     if args.sample:
         chosen = random.Random(args.seed).sample(chosen, min(args.sample, len(chosen)))
-    todo = [m for m in chosen if m.key not in results]
+    todo = [m for m in chosen if results.get(m.key, {}).get("verdict") != "killed"]
     random.Random(args.seed).shuffle(todo)
     print(f"{len(tree.mutants)} mutants, {len(chosen)} chosen, {len(todo)} to judge, {len(tree.units)} tests; "
           f"built and recorded in {time.monotonic() - begin:.0f} s", flush=True)
     with open(path, "w" if args.fresh else "a", encoding="utf-8") as log:
-        judge_all(tree, todo, results, log, tests, args.jobs)
+        judge_all(tree, todo, results, log, 20 if args.quick else 1 << 20, args.jobs)
     for m in chosen:
         r = results[m.key]
         if m.key in equal and r["verdict"] == "killed":
@@ -400,7 +437,7 @@ def main():
     judged = [m for m in chosen if m.key not in equal]
     killed = sum(results[m.key]["verdict"] == "killed" for m in judged)
     share = 100.0 * killed / max(1, len(judged))
-    if len(chosen) == len(tree.mutants):
+    if len(chosen) == len(tree.mutants) and not args.quick:
         commit = git("rev-parse", "--short", "HEAD").strip() + (" with changes" if git("status", "--porcelain", "--", ROOM, *TESTS) else "")
         report(args.report, tree, results, {m.key for m in chosen if m.key in equal}, commit, time.monotonic() - begin)
     for c in complaints:

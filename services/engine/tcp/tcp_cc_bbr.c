@@ -259,6 +259,7 @@ static void bbr_sample(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t d
   uint32_t pipe = tcp_loss_pipe(c);
   if (!c->bbr.begun)
     bbr_start(c, now);
+  c->bbr.round_start = 0; /* also by an ACK that says nothing of a rate: no round may count twice */
   if (rs->valid)
     bbr_update_bw(c, rs, now);
   bbr_modes(c, rs, pipe, lost, now);
