@@ -136,7 +136,7 @@ static void test_board(void **state) {
   struct rig *r = *state;
   struct rng rng;
   rng_init(&rng, 1);
-  for (int round = 0; round < 60; round++) {
+  for (int round = 0; round < 40; round++) {
     struct tcp_conn *c = fresh(r);
     struct twin t = {.nxt = BYTES};
     c->snd_nxt = c->d->snd_max = BASE + BYTES;
@@ -201,7 +201,7 @@ static void test_sent(void **state) {
   struct rig *r = *state;
   struct rng rng;
   rng_init(&rng, 2);
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < 150; round++) {
     struct tcp_conn *c = fresh(r);
     struct twin t = {0};
     struct tcp_sack lost;
@@ -303,7 +303,7 @@ static void test_ooo(void **state) {
   struct rig *r = *state;
   struct rng rng;
   rng_init(&rng, 3);
-  for (int round = 0; round < 200; round++) {
+  for (int round = 0; round < 100; round++) {
     struct tcp_conn *c = fresh(r);
     struct latest t = {.n = 0};
     uint32_t nxt = 0;
