@@ -4,7 +4,7 @@
  * wrap in the midst of each. The answers to all questions are compared for every place.
  */
 #include "base/rng.h"
-#include "tcp_rig.h"
+#include "unit/services/engine/tcp/tcp_rig.h"
 
 #include <stdlib.h>
 #include <string.h>

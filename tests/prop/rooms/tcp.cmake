@@ -1,5 +1,5 @@
 set(rig ${PROJECT_SOURCE_DIR}/tests/unit/services/engine/tcp)
 foreach(name ranges)
   hs_prop(prop_tcp_${name} ${PROJECT_SOURCE_DIR}/tests/prop/engine/prop_tcp_${name}.c ${rig}/tcp_rig.c DEPS hs_engine_tcp)
-  target_include_directories(prop_tcp_${name} PRIVATE ${rig})
+  target_include_directories(prop_tcp_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 endforeach()
