@@ -282,6 +282,80 @@ static void process_forking_server(void) {
   peer_do(PEER_CLOSE, 0);
 }
 
+/* cat, with the connection as its standard input and output. */
+static void process_cat(int fd) {
+  char *argv[] = {"cat", NULL};
+  dup2(fd, 0);
+  dup2(fd, 1);
+  execvp("cat", argv);
+  _exit(9);
+}
+
+/* What the peer sends comes back through cat; its end is the end of cat. */
+static void process_through_cat(pid_t pid) {
+  need(peer_do(PEER_SEND, 50000) == 50000, "peer sends");
+  say_num("cat answers", peer_do(PEER_RECV, 50000));
+  peer_do(PEER_SHUT_WR, 0);
+  say_num("cat exits", process_status(pid));
+}
+
+/* inetd: the connection outlives exec in a child, whether or not the parent keeps it. */
+static void process_inetd(bool parent_keeps) {
+  int fd = subject_accepted();
+  pid_t pid = fork();
+  if (pid == 0)
+    process_cat(fd);
+  if (!parent_keeps)
+    close(fd);
+  process_through_cat(pid);
+  if (parent_keeps)
+    close(fd);
+  say_num("peer sees the end", peer_do(PEER_RECV_EOF, 0));
+  peer_do(PEER_CLOSE, 0);
+}
+
+/* The process that accepted it executes; one that is close-on-exec ends with exec. */
+static void process_exec_owner(bool cloexec) {
+  int done[2];
+  char c;
+  need(pipe2(done, O_CLOEXEC) == 0, "pipe");
+  pid_t pid = fork();
+  if (pid == 0) {
+    char *argv[] = {"sleep", "0", NULL};
+    int fd = subject_accepted();
+    if (!cloexec)
+      process_cat(fd);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    execv("/bin/sleep", argv);
+    _exit(9);
+  }
+  close(done[1]);
+  need(read(done[0], &c, 1) == 0, "child executes"); /* until then it talks to the peer itself */
+  close(done[0]);
+  if (cloexec)
+    say_num("child exits", process_status(pid));
+  else
+    process_through_cat(pid);
+  say_num("peer sees the end", peer_do(PEER_RECV_EOF, 0));
+  peer_do(PEER_CLOSE, 0);
+}
+
+/* exec fails, and nothing has changed. */
+static void process_exec_fails(void) {
+  int fd = subject_connected();
+  pid_t pid = fork();
+  if (pid == 0) {
+    if (execl("/nonexistent", "x", NULL) != -1 || errno != ENOENT || fcntl(fd, F_GETFD) != 0)
+      _exit(1);
+    _exit(send(fd, "\0", 1, MSG_NOSIGNAL) == 1 ? 0 : 2);
+  }
+  say_num("child exits", process_status(pid));
+  say_num("peer got it", peer_do(PEER_RECV, 1));
+  close(fd);
+  say_num("peer sees the end", peer_do(PEER_RECV_EOF, 0));
+  peer_do(PEER_CLOSE, 0);
+}
+
 void check_process(void) {
   process_interrupts();
   process_threads();
@@ -291,4 +365,9 @@ void check_process(void) {
   process_server(false);
   process_server(true);
   process_forking_server();
+  process_inetd(false);
+  process_inetd(true);
+  process_exec_owner(false);
+  process_exec_owner(true);
+  process_exec_fails();
 }

@@ -47,6 +47,32 @@ s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
 while True:
     waiting.put(s.accept()[0])
 """
+INETD = """
+import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
+while True:
+    conn = s.accept()[0]
+    if os.fork() == 0:
+        os.dup2(conn.fileno(), 0)
+        os.dup2(conn.fileno(), 1)
+        os.execvp(sys.argv[3], sys.argv[3:])
+    conn.close()
+"""
+WHO = """
+import socket, sys
+s = socket.socket(fileno=0)
+s.sendall(f"{s.getpeername()[0]} {s.getpeername()[1]} {s.getsockname()[0]} {s.getsockname()[1]}".encode())
+"""
+ASK_WHO = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+want = " ".join(str(w) for w in (*s.getsockname(), *s.getpeername()))
+got = b""
+while data := s.recv(1000):
+    got += data
+print("right" if got.decode() == want else f"{want}, not {got}")
+"""
 LEAVER = """
 import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -172,6 +198,18 @@ class Shim(netcase.NetCase):
             _, address, port = self.serve("app", client, programs.PYTHON, "-c", HANDED, "ADDRESS", "PORT")
             self.echo_checked(client, address, port)
 
+    @row("inetd style: a server that accepts, forks and executes", "server",
+         "cat for each of 20 connections, echoed and compared; a program that asks for both addresses")
+    def test_inetd(self):
+        for client in ("peer", "app"):
+            _, address, port = self.serve("app", client, programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", "cat")
+            self.echo_checked(client, address, port)
+            _, address, port = self.serve("app", client, programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", programs.PYTHON, "-c", WHO)
+            done = self.lab.run(client, [programs.PYTHON, "-c", ASK_WHO, address, port])
+            self.assertIn(b"right", done.stdout)
+        _, address, port = self.serve("app", "peer", "socat", "TCP4-LISTEN:PORT,bind=ADDRESS,fork,reuseaddr", "EXEC:cat,nofork")
+        self.echo_checked("peer", address, port)
+
     @row("socat with fork", "both", "a child and a cat for each connection, echoed and compared; as client 5 MB, sha256")
     def test_socat(self):
         for client in ("peer", "app"):
@@ -217,15 +255,25 @@ class Shim(netcase.NetCase):
         said = run(["dropbearkey", "-y", "-f", path]).stdout.decode()
         return path, next(line.split()[1] for line in said.splitlines() if line.startswith("ecdsa"))
 
-    @row("dropbear, forking; ssh-keyscan", "both", "four key exchanges at once; the host key that comes is the server's")
+    @row("dropbear, forking, and in inetd style; ssh-keyscan", "both", "four key exchanges at once; the host key that comes is the server's")
     def test_dropbear(self):
-        """By its bare name: by a full path it would exec itself in each child, and exec ends stack descriptors."""
+        """Forking: by its bare name, and by its path, when it executes itself in each child."""
         path, want = self.host_key()
-        for client, _, address, port in self.pairs("dropbear", "-F", "-E", "-r", path, "-p", "ADDRESS:PORT", "-P", path + ".pid"):
-            scans = [self.lab.spawn(client, ["ssh-keyscan", "-T", 20, "-t", "ecdsa", "-p", port, address]) for _ in range(4)]
-            for scan in scans:
-                scan.wait(30)
-                self.assertIn(want, scan.output())
+        argv = ["-F", "-E", "-r", path, "-p", "ADDRESS:PORT", "-P", path + ".pid"]
+        for client, _, address, port in self.pairs("dropbear", *argv):
+            self.scan(client, address, port, want)
+        for argv in ([shutil.which("dropbear"), *argv],
+                     [programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", "dropbear", "-i", "-r", path]):
+            for client in ("peer", "app"):
+                with self.subTest(argv=argv[0], client=client):
+                    _, address, port = self.serve("app", client, *argv)
+                    self.scan(client, address, port, want)
+
+    def scan(self, client, address, port, want):
+        scans = [self.lab.spawn(client, ["ssh-keyscan", "-T", 20, "-t", "ecdsa", "-p", port, address]) for _ in range(4)]
+        for scan in scans:
+            scan.wait(30)
+            self.assertIn(want, scan.output())
 
     # --- measuring tools ---
 

@@ -9,6 +9,7 @@
 #include "export.h"
 #include "fork.h"
 #include "real.h"
+#include "relay.h"
 #include "share.h"
 #include "sock.h"
 #include "udp.h"
@@ -280,7 +281,7 @@ static int calls_name(struct sock *s, uint32_t attr, struct sockaddr *sa, sockle
 int ldp_getsockname(int fd, struct sockaddr *sa, socklen_t *len) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.getsockname(fd, sa, len);
+    return relay_name(fd, false, sa, len) == 0 ? 0 : real.getsockname(fd, sa, len);
   int rc = calls_name(s, VPPCOM_ATTR_GET_LCL_ADDR, sa, len);
   sock_put(s);
   return ldp_result(rc);
@@ -289,7 +290,7 @@ int ldp_getsockname(int fd, struct sockaddr *sa, socklen_t *len) {
 int ldp_getpeername(int fd, struct sockaddr *sa, socklen_t *len) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.getpeername(fd, sa, len);
+    return relay_name(fd, true, sa, len) == 0 ? 0 : real.getpeername(fd, sa, len);
   int rc = calls_name(s, VPPCOM_ATTR_GET_PEER_ADDR, sa, len);
   sock_put(s);
   return ldp_result(rc);

@@ -87,6 +87,16 @@ LDP_API(int, fcntl64, int fd, int cmd, ...);
 LDP_API(int, __fcntl, int fd, int cmd, ...);
 LDP_API(int, ioctl, int fd, unsigned long req, ...);
 
+/* exec.c */
+LDP_API(int, execve, const char *path, char *const argv[], char *const env[]);
+LDP_API(int, execv, const char *path, char *const argv[]);
+LDP_API(int, execvpe, const char *file, char *const argv[], char *const env[]);
+LDP_API(int, execvp, const char *file, char *const argv[]);
+LDP_API(int, fexecve, int fd, char *const argv[], char *const env[]);
+LDP_API(int, execl, const char *path, const char *arg, ...);
+LDP_API(int, execlp, const char *file, const char *arg, ...);
+LDP_API(int, execle, const char *path, const char *arg, ...);
+
 /* exit.c */
 LDP_API(void, _exit, int status) __attribute__((noreturn));
 LDP_API(void, _Exit, int status) __attribute__((noreturn));

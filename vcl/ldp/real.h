@@ -64,6 +64,9 @@
   X(int, epoll_pwait, (int ep, struct epoll_event *e, int n, int t, const sigset_t *s), (ep, e, n, t, s))              \
   X(int, epoll_pwait2, (int ep, struct epoll_event *e, int n, const struct timespec *t, const sigset_t *s),            \
     (ep, e, n, t, s))                                                                                                  \
+  X(int, execve, (const char *p, char *const a[], char *const e[]), (p, a, e))                                         \
+  X(int, execvpe, (const char *p, char *const a[], char *const e[]), (p, a, e))                                        \
+  X(int, fexecve, (int fd, char *const a[], char *const e[]), (fd, a, e))                                              \
   X(int, eventfd, (unsigned n, int f), (n, f))                                                                         \
   X(FILE *, fdopen, (int fd, const char *m), (fd, m))                                                                  \
   X(int, vdprintf, (int fd, const char *m, va_list a), (fd, m, a))                                                     \

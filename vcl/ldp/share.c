@@ -230,6 +230,12 @@ static bool share_leave(struct sock *s) {
   return stays;
 }
 
+bool share_alone(const struct sock *s) {
+  if (s->cell == 0)
+    return true;
+  return (__atomic_load_n(&share_region->cell[s->cell], __ATOMIC_ACQUIRE) & ~(share_self | SHARE_OWNER_LEFT)) == 0;
+}
+
 void share_close(struct sock *s) {
   bool stays = share_leave(s);
   if (s->inherited && !stays)

@@ -20,6 +20,8 @@ void share_fork_parent(void);
 void share_fork_child(void);
 /** The process closes s for good: its session ends unless others hold it. */
 void share_close(struct sock *s);
+/** True if no other process of the family holds s, as far as the family counts. */
+bool share_alone(const struct sock *s);
 /** Closes sessions whose last foreign holder has gone. Cheap when there are none. */
 void share_sweep(void);
 /** True while share_sweep has something to wait for: blocking calls then look every SHARE_SLICE_MS. */

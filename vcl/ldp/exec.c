@@ -1,0 +1,309 @@
+/*
+ * Interposed exec: connections of the stack that are not close-on-exec go on in the program that is executed.
+ *
+ * Called in the thread that executes. The process forks a relay (relay.h), a copy that keeps everything the library
+ * has, and puts the ends of kernel socket pairs at the connections' numbers; the new program finds their addresses by
+ * RELAY_ENV. exec closes all else, as every descriptor of the library is close-on-exec. If the program can't be
+ * executed, the relay ends without a trace and the numbers are what they were.
+ *
+ * The relay is made by _Fork, which runs no handlers: it is not a child but the same holder under another process id.
+ * A vfork child has no table of its own and executes without all this; so do posix_spawn, system and popen, which libc
+ * does not let anybody stand in front of.
+ */
+#include "app.h"
+#include "epoll.h"
+#include "export.h"
+#include "fd.h"
+#include "real.h"
+#include "relay.h"
+#include "sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXEC_ENV_ROOM 4096
+#define EXEC_ARGS_MAX 1023 /* of execl and its like; more is E2BIG */
+
+struct exec {
+  int n;
+  int left; /* sockets that can't go along */
+  struct sock *sock[RELAY_MAX];
+  struct relay_end end[RELAY_MAX];
+  int far[RELAY_MAX]; /* the program's end */
+  int go[2];
+  char env[EXEC_ENV_ROOM];
+};
+
+/* One number that is not close-on-exec. */
+static int exec_collect(int fd, struct fd_file *f, void *ctx) {
+  struct exec *x = ctx;
+  struct sock *s = (struct sock *)f;
+  if (f->kind != FD_SOCK || (fd_flags(fd) & FD_FLAG_CLOEXEC))
+    return 0;
+  int i = 0;
+  while (i < x->n && x->sock[i] != s)
+    i++;
+  if (i == x->n && (i == RELAY_MAX || sock_is_dgram(s) || !sock_is_connected(s))) {
+    app_say(1, "fd %d: a %s on the stack ends with exec", fd,
+            sock_is_dgram(s)                   ? "datagram socket"
+            : sock_flags(s) & SOCK_F_LISTENING ? "listener"
+            : sock_is_connected(s)             ? "connection beyond the 16th"
+                                               : "socket without a connection");
+    x->left++;
+    return 0;
+  }
+  if (i == x->n) {
+    x->sock[x->n++] = s;
+    x->end[i] = (struct relay_end){.fd = fd, .line = -1};
+  }
+  x->end[i].eager |= fd <= STDERR_FILENO;
+  return 0;
+}
+
+static void exec_close(int *fd) {
+  if (*fd >= 0) {
+    fd_clear_inner(*fd);
+    real.close(*fd);
+  }
+  *fd = -1;
+}
+
+static void exec_close_all(struct exec *x) {
+  for (int i = 0; i < x->n; i++) {
+    exec_close(&x->end[i].line);
+    exec_close(&x->far[i]);
+  }
+  exec_close(&x->go[0]);
+  exec_close(&x->go[1]);
+}
+
+static int exec_pairs(struct exec *x) {
+  int two[2];
+  x->go[0] = x->go[1] = -1;
+  for (int i = 0; i < x->n; i++)
+    x->far[i] = -1;
+  for (int i = 0; i < x->n; i++) {
+    int nonblock = sock_flags(x->sock[i]) & SOCK_F_NONBLOCK ? O_NONBLOCK : 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, two) < 0)
+      return -errno;
+    x->end[i].line = fd_make_inner(two[0]);
+    x->far[i] = fd_make_inner(two[1]);
+    (void)real.fcntl(x->far[i], F_SETFL, (long)nonblock);
+    int rc = relay_tell(x->env, sizeof(x->env), x->far[i], x->end[i].fd);
+    if (rc < 0)
+      return rc;
+  }
+  if (pipe2(x->go, O_CLOEXEC) < 0)
+    return -errno;
+  x->go[0] = fd_make_inner(x->go[0]);
+  x->go[1] = fd_make_inner(x->go[1]);
+  return 0;
+}
+
+/* In the relay, which no other thread is in: the locks that exec_fork took are given back. */
+static void exec_relay(struct exec *x, bool vcl) {
+  fd_unlock();
+  fd_own_process();
+  if (vcl)
+    (void)vcl_fork_parent();
+  epoll_unlock();
+  app_unlock();
+  exec_close(&x->go[1]);
+  for (int i = 0; i < x->n; i++)
+    exec_close(&x->far[i]);
+  relay_run(x->end, x->n, x->go[0]);
+}
+
+/* Twice, so that the relay is nobody's child here. 0 or -errno. */
+static int exec_fork(struct exec *x) {
+  app_lock();
+  epoll_lock();
+  bool vcl = vcl_fork_prepare() >= 0;
+  fd_lock();
+  int rc = 0;
+  pid_t pid = _Fork();
+  if (pid == 0) {
+    if (_Fork() == 0)
+      exec_relay(x, vcl);
+    for (;;)
+      syscall(SYS_exit_group, 0);
+  }
+  if (pid < 0)
+    rc = -errno;
+  fd_unlock();
+  if (vcl)
+    (void)vcl_fork_parent();
+  epoll_unlock();
+  app_unlock();
+  while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    ;
+  return rc;
+}
+
+static int exec_swap_one(int fd, struct fd_file *f, void *ctx) {
+  struct exec *x = ctx;
+  if (f->kind != FD_SOCK || (fd_flags(fd) & FD_FLAG_CLOEXEC))
+    return 0;
+  for (int i = 0; i < x->n; i++)
+    if (x->sock[i] == (struct sock *)f)
+      (void)real.dup3(x->far[i], fd, 0);
+  return 0;
+}
+
+static int exec_restore_one(int fd, struct fd_file *f, void *ctx) {
+  struct exec *x = ctx;
+  for (int i = 0; i < x->n && f->kind == FD_SOCK; i++) {
+    int seat = x->sock[i] == (struct sock *)f ? fd_seat() : -1;
+    if (seat < 0)
+      continue;
+    (void)real.dup3(seat, fd, O_CLOEXEC);
+    real.close(seat);
+  }
+  return 0;
+}
+
+/* False: nothing goes along. */
+static bool exec_begin(struct exec *x) {
+  x->n = x->left = 0;
+  memcpy(x->env, RELAY_ENV "=", sizeof(RELAY_ENV "="));
+  if (!app_attached() || fd_foreign_process())
+    return false;
+  fd_each(NULL, exec_collect, x);
+  if (x->n == 0)
+    return false;
+  int rc = exec_pairs(x);
+  if (rc == 0)
+    rc = exec_fork(x);
+  if (rc < 0) {
+    app_say(1, "connections on the stack end with exec: %s", strerror(-rc));
+    exec_close_all(x);
+    return false;
+  }
+  fd_each(NULL, exec_swap_one, x);
+  app_say(2, "%d connections go on in the program that is executed", x->n);
+  return true;
+}
+
+/* exec failed. */
+static void exec_undo(struct exec *x) {
+  int saved = errno;
+  (void)!real.write(x->go[1], "", 1);
+  fd_each(NULL, exec_restore_one, x);
+  exec_close_all(x);
+  errno = saved;
+}
+
+/* The environment with our entry in place of an older one. `to` has room for two more. */
+static void exec_env(char **to, char *const *env, char *entry) {
+  int n = 0;
+  for (int i = 0; env && env[i]; i++)
+    if (strncmp(env[i], RELAY_ENV "=", sizeof(RELAY_ENV)) != 0)
+      to[n++] = env[i];
+  to[n++] = entry;
+  to[n] = NULL;
+}
+
+static int exec_count(char *const *list) {
+  int n = 0;
+  while (list && list[n])
+    n++;
+  return n;
+}
+
+enum exec_how { EXEC_PATH, EXEC_SEARCH, EXEC_FD };
+
+static int exec_call(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
+  switch (how) {
+  case EXEC_PATH:
+    return real.execve(file, argv, env);
+  case EXEC_SEARCH:
+    return real.execvpe(file, argv, env);
+  default:
+    return real.fexecve(fd, argv, env);
+  }
+}
+
+static int exec_any(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
+  struct exec x;
+  if (!exec_begin(&x))
+    return exec_call(how, file, fd, argv, env);
+  char **with = malloc(((size_t)exec_count(env) + 2) * sizeof(*with)); /* not in a vfork child: that one has returned */
+  if (with)
+    exec_env(with, env, x.env);
+  int rc = exec_call(how, file, fd, argv, with ? with : (char **)(uintptr_t)env);
+  free(with);
+  exec_undo(&x);
+  return rc;
+}
+
+int ldp_execve(const char *path, char *const argv[], char *const env[]) {
+  return exec_any(EXEC_PATH, path, -1, argv, env);
+}
+
+int ldp_execv(const char *path, char *const argv[]) {
+  return exec_any(EXEC_PATH, path, -1, argv, environ);
+}
+
+int ldp_execvpe(const char *file, char *const argv[], char *const env[]) {
+  return exec_any(EXEC_SEARCH, file, -1, argv, env);
+}
+
+int ldp_execvp(const char *file, char *const argv[]) {
+  return exec_any(EXEC_SEARCH, file, -1, argv, environ);
+}
+
+int ldp_fexecve(int fd, char *const argv[], char *const env[]) {
+  return exec_any(EXEC_FD, NULL, fd, argv, env);
+}
+
+/* The list forms: arguments up to NULL. They may come from a vfork child, whose heap is another process's. */
+struct exec_list {
+  char *argv[EXEC_ARGS_MAX + 1];
+};
+
+/* 0 or -E2BIG. */
+static int exec_list_take(struct exec_list *l, const char *arg, va_list ap) {
+  memcpy(&l->argv[0], &arg, sizeof(arg));
+  for (int i = 0; i < EXEC_ARGS_MAX; i++) {
+    if (l->argv[i] == NULL)
+      return 0;
+    l->argv[i + 1] = va_arg(ap, char *);
+  }
+  return l->argv[EXEC_ARGS_MAX] == NULL ? 0 : -E2BIG;
+}
+
+static int exec_listed(enum exec_how how, const char *file, const char *arg, va_list ap, bool has_env) {
+  struct exec_list l;
+  va_list rest;
+  va_copy(rest, ap);
+  int rc = exec_list_take(&l, arg, rest);
+  char **env = rc == 0 && has_env ? va_arg(rest, char **) : environ;
+  va_end(rest);
+  return rc < 0 ? ldp_result(rc) : exec_any(how, file, -1, l.argv, env);
+}
+
+#define EXEC_LISTED(how, file, arg, has_env)                                                                           \
+  do {                                                                                                                 \
+    va_list ap;                                                                                                        \
+    va_start(ap, arg);                                                                                                 \
+    int rc = exec_listed(how, file, arg, ap, has_env);                                                                 \
+    va_end(ap);                                                                                                        \
+    return rc;                                                                                                         \
+  } while (0)
+
+int ldp_execl(const char *path, const char *arg, ...) {
+  EXEC_LISTED(EXEC_PATH, path, arg, false);
+}
+
+int ldp_execlp(const char *file, const char *arg, ...) {
+  EXEC_LISTED(EXEC_SEARCH, file, arg, false);
+}
+
+int ldp_execle(const char *path, const char *arg, ...) {
+  EXEC_LISTED(EXEC_PATH, path, arg, true);
+}

@@ -1,0 +1,35 @@
+/*
+ * The relay: who goes on with a connection of the stack when the process that held it executes another program.
+ *
+ * A program that is executed cannot map what its predecessor wrote (A segments are sealed), so the connection stays
+ * with a copy of the old process, and the new program has one end of a kernel socket pair at the same number. exec.c
+ * makes both; the copy ends with its last connection.
+ */
+#ifndef HS_LDP_RELAY_H
+#define HS_LDP_RELAY_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#define RELAY_MAX 16
+
+struct relay_end {
+  int fd;     /* of the connection, in the table; the copy's only number of it */
+  int line;   /* the copy's end of the pair */
+  bool eager; /* the program has it as standard input or output: it is meant to use it */
+};
+
+/** Carries bytes both ways until all are over, then ends the process. `go`: a pipe; its end of file says that the other
+ * program runs, a byte that it does not. */
+void relay_run(struct relay_end *ends, int n, int go) __attribute__((noreturn));
+
+/** The address that a number which came over exec stands for (peer: its other side). 0, or -ENOENT: not one of these.
+ */
+int relay_name(int fd, bool peer, struct sockaddr *sa, socklen_t *len);
+
+/** What the executed program needs to know about its end, for the environment: one entry behind `text`. 0 or -ENOSPC.
+ */
+int relay_tell(char *text, unsigned room, int line, int fd);
+#define RELAY_ENV "LDP_EXEC"
+
+#endif
