@@ -46,6 +46,7 @@ class Mutant:
         self.line = source.count("\n", 0, at) + 1
         begin = source.rfind("\n", 0, at) + 1
         self.code = source[begin:source.find("\n", at)].strip()
+        self.either_way = False  # at equality, where it differs, both arms of the conditional are the same value
         self.nth = 0  # of those with the same text in this line
         self.reached_by, self.noted_by = set(), set()
         self.key = f"{self.file}:{hashlib.sha256(source.encode()).hexdigest()[:16]}:{at}:{new}"
@@ -119,6 +120,10 @@ class Code:
         if t.text in "+-*&" and not self.binary(i):
             return 0
         return LEVEL[t.text]
+
+    def inside(self, bracket, k):
+        """Is k in this pair of brackets, and in none within it?"""
+        return not any(bracket < a < k < self.partner[a] for a in self.partner if a < self.partner[a])
 
     def border(self, i):
         t = self.toks[i]
@@ -296,6 +301,26 @@ class Source:
                 continue
             self.plan_token(code, i, t)
 
+    def either_way(self, code, a, b, last):
+        """Is a comparison of a with b, which ends at `last`, the condition of a ? a : b, or of a - b with 0?"""
+        toks, arms, j = code.toks, [[]], last + 2
+        if last + 1 >= len(toks) or toks[last + 1].text != "?":
+            return False
+        while j < len(toks) and toks[j].text not in ",;)}" and toks[j].text != "?":
+            if toks[j].text == ":":
+                arms.append([])
+            elif toks[j].text in SHUT:
+                arms[-1] += toks[j:code.partner[j] + 1]
+                j = code.partner[j]
+            else:
+                arms[-1].append(toks[j])
+            j += 1
+        if len(arms) != 2:
+            return False
+        plain = lambda ts: "".join(t.text for t in ts if t.kind != "text")
+        one, two, a, b = plain(arms[0]), plain(arms[1]), plain(a), plain(b)
+        return {one, two} == {a, b} or {one, two} in ({f"{a}-{b}", "0"}, {f"{b}-{a}", "0"})
+
     def plan_token(self, code, i, t):
         toks, text = code.toks, t.text
         end = lambda k: toks[k].at + len(toks[k].text)
@@ -304,7 +329,11 @@ class Source:
             self.add(t, f"{int(m.group(1), 0) + 1}{m.group(2)}", t.at, end(i), "HS_CONST({n}, ", "", ")", keep=True)
         elif t.kind == "name":
             if i + 1 < len(toks) and toks[i + 1].text == "(":
-                self.add(t, SWAP[text], t.at, end(code.partner[i + 1]), "", "hs_mutant_" + text + "({n}, ", "", call=True)
+                close = code.partner[i + 1]
+                self.add(t, SWAP[text], t.at, end(close), "", "hs_mutant_" + text + "({n}, ", "", call=True)
+                comma = [k for k in range(i + 2, close) if toks[k].text == "," and code.inside(i + 1, k)]
+                if len(comma) == 1:
+                    self.mutants[-1].either_way = self.either_way(code, toks[i + 2:comma[0]], toks[comma[0] + 1:close], close)
         elif text in ("++", "--"):
             post = i > 0 and (toks[i - 1].kind == "name" or toks[i - 1].text in (")", "]")) and toks[i - 1].text not in STOP
             if post and toks[i - 1].text == ")" and toks[code.partner[i - 1] - 1].text in BLOCK:
@@ -322,6 +351,8 @@ class Source:
             first, last = code.left(i, level), code.right(i, level)
             word = "HS_SIGN" if text in "+-" else "HS_COMPARE"
             self.add(t, SWAP[text], toks[first].at, end(last), word + "({n}, {text}, {new}, (", "), (", "))")
+            if text[0] in "<>":
+                self.mutants[-1].either_way = self.either_way(code, toks[first:i], toks[i + 1:last + 1], last)
         elif text == "-":
             self.add(t, "+", t.at, end(code.primary_right(i)), "", "HS_NEGATIVE({n}, ", ")")
 
