@@ -10,6 +10,7 @@ Used by tests/net, tests/demo and tests/bench. One Lab holds a World and the ser
         lab.peer(["curl", ...])      in P
 """
 import fcntl
+import glob
 import json
 import os
 import re
@@ -236,7 +237,21 @@ class Lab:
         try:
             return wait_for(answers, timeout, f"{name} is back")
         except TimeoutError as e:
-            raise ProgramFailed(f"{e}\n{self.log_tail(60)}") from None
+            raise ProgramFailed(f"{e}\n{self.versions()}\n{self.threads(name)}\n{self.log_tail(60)}") from None
+
+    def threads(self, name):
+        """What each thread of a service does: name, state, kernel function it waits in, CPU ticks used."""
+        def read(path):
+            try:
+                with open(path, encoding="ascii") as f:
+                    return f.read()
+            except OSError:
+                return ""
+        lines = []
+        for task in sorted(glob.glob(f"/proc/{self.pid_of(name)}/task/*")):
+            stat = read(f"{task}/stat").rpartition(") ")[2].split()
+            lines.append(f"{name} {read(f'{task}/comm').strip()} {stat[:1]} {read(f'{task}/wchan')} user, system {stat[11:13]}")
+        return "\n".join(lines)
 
     # --- hsctl ---
 
