@@ -340,7 +340,6 @@ def report(path, tree, results, equal, commit, quick):
             "`make mutants` (tests/mutants/mutants.py), which says what is a mutant and which tests run.", "",
             f"Commit {commit}: **{all_['killed']} of {len(judged)} killed, {share:.1f} %** (goal {GOAL:.0f} %). "
             + ("Without the long simulations (--quick): what only they notice stands among the survivors. " if quick else "") +
-            f"
             f"Besides {len(equal)} that change nothing that could be seen: minima, maxima and differences, which are the same "
             "either way when both sides are equal (schema.py), and those of [equivalent.txt](../tests/mutants/equivalent.txt).", "",
             "Not mutated: " + ", ".join(f"{n} {w}" for w, n in sorted(why.items())) + ".",
