@@ -141,7 +141,7 @@ struct tcp_rate {
   uint32_t rtt_us;
 };
 
-#define TCP_SENT_LOG_SIZE 1024u /* bytes that a connection with many segments out borrows from tcp_env_memory */
+#define TCP_SENT_LOG_SIZE 4096u /* bytes that a connection with many segments out borrows from tcp_env_memory */
 
 struct tcp_sent_log;
 

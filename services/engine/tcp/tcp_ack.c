@@ -81,7 +81,7 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
   if (c->board.n > 0) {
     tcp_sent_trim(c);
     tcp_sack_acked(c);
-    if (c->board.n > 0 && seq_leq(c->board.r[0].l, c->snd_una)) { /* RFC 2018 8: the peer has forgotten */
+    if (c->board.n > 0 && seq_leq(tcp_board_list(c)[0].l, c->snd_una)) { /* RFC 2018 8: the peer has forgotten */
       TCP_COUNT(e, reneged);
       c->board.n = c->board.bytes = 0;
       c->recovery = TCP_LOSS;
@@ -128,7 +128,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
             c->snd_nxt != c->snd_una; /* RFC 5681 2 */
   uint32_t sacked = c->board.bytes;
   e->rate.valid = 0;
-  e->fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
+  e->fack = tcp_sack_top(c);
   tcp_sack_update(e, c, seg, ack_ecr(c, seg), &news, now);
   if (acked > 0) {
     tcp_ack_advance(e, c, seg, &news, now);

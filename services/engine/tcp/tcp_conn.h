@@ -13,9 +13,7 @@
 
 struct tcp_cc_ops;
 
-#define TCP_BOARD_MAX                                                                                                  \
-  16u /* SACKed ranges remembered; the peer may hold more, which costs a needless retransmission                       \
-       */
+#define TCP_BOARD_MAX 16u /* SACKed ranges remembered here; with a log (tcp_sent.c) TCP_BOARD_LOG of them there */
 
 /** Deadlines of a connection; tcp_timer.c folds them into the one order that ops->timer takes. */
 enum tcp_timer_id {
@@ -63,7 +61,8 @@ enum tcp_recovery {
   TCP_LOSS,     /* after an RTO, or after adoption: resent from snd_una in slow start */
 };
 
-/** [l, r) as the peer's SACK options told; sorted, disjoint, inside [snd_una, snd_max). */
+/** [l, r) as the peer's SACK options told; sorted, disjoint, inside [snd_una, snd_max). They lie in r, or in the log:
+ * tcp_board_list. */
 struct tcp_board {
   uint32_t n;
   uint32_t bytes; /* sum of all ranges */

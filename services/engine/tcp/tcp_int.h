@@ -76,20 +76,33 @@ void tcp_sack_update(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
 void tcp_sack_acked(struct tcp_conn *c);
 int tcp_sack_hole(const struct tcp_conn *c, seq32_t from, struct tcp_sack *hole);
 uint32_t tcp_sack_above(const struct tcp_conn *c, seq32_t seq);
+uint32_t tcp_sack_within(const struct tcp_conn *c, seq32_t l, seq32_t r);
+seq32_t tcp_sack_top(const struct tcp_conn *c);
+int tcp_sack_full(const struct tcp_conn *c);
 seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len);
 int tcp_sack_check(const struct tcp_conn *c);
 
 /* tcp_sent.c: what is in the network */
-#define TCP_SENT_LOG_ENTRIES 31u
+#define TCP_SENT_LOG_ENTRIES 95u
+#define TCP_BOARD_LOG        128u
 struct tcp_sent_log {
   struct tcp_sent_log *next; /* in the env's free list */
   struct tcp_sent e[TCP_SENT_LOG_ENTRIES];
+  struct tcp_sack board[TCP_BOARD_LOG];
 };
 _Static_assert(sizeof(struct tcp_sent_log) <= TCP_SENT_LOG_SIZE, "a log is what the owner of the env counts with");
 
 static inline struct tcp_sent *tcp_sent_list(const struct tcp_conn *c) {
   return c->sent_log != NULL ? c->sent_log->e : (struct tcp_sent *)(uintptr_t)c->sent_own;
 }
+static inline struct tcp_sack *tcp_board_list(const struct tcp_conn *c) {
+  return c->sent_log != NULL ? c->sent_log->board : (struct tcp_sack *)(uintptr_t)c->board.r;
+}
+/** Of ranges, with the log that is or is not there. */
+static inline uint32_t tcp_board_room(const struct tcp_conn *c) {
+  return c->sent_log != NULL ? TCP_BOARD_LOG : TCP_BOARD_MAX;
+}
+int tcp_sent_grow(struct tcp_env *e, struct tcp_conn *c);
 void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now);
 void tcp_sent_all(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_sent_cut(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r);

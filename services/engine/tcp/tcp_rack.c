@@ -66,11 +66,11 @@ uint32_t tcp_rack_window(const struct tcp_conn *c) {
 }
 
 static int rack_unsacked(const struct tcp_conn *c, seq32_t l, seq32_t r) {
-  return tcp_sack_above(c, l) - tcp_sack_above(c, r) < r - l;
+  return tcp_sack_within(c, l, r) < r - l;
 }
 
 /* How much of `s` left before the newest of what has arrived: up to this number. */
-static seq32_t rack_until(const struct tcp_conn *c, const struct tcp_sent *s) {
+static seq32_t rack_before(const struct tcp_conn *c, const struct tcp_sent *s) {
   int32_t after = (int32_t)(s->at - c->rack_at);
   if (after < 0 || (after == 0 && seq_leq(s->r, c->rack_end)))
     return s->r;
@@ -79,23 +79,35 @@ static seq32_t rack_until(const struct tcp_conn *c, const struct tcp_sent *s) {
   return s->l;
 }
 
+/* That, but nothing above a full scoreboard, which may have arrived. */
+static seq32_t rack_until(const struct tcp_conn *c, const struct tcp_sent *s) {
+  seq32_t until = rack_before(c, s), top = tcp_sack_top(c);
+  if (!tcp_sack_full(c) || seq_leq(until, top))
+    return until;
+  return seq_gt(top, s->l) ? top : s->l;
+}
+
 /* RFC 6675 4 IsLost, by bytes, for what was sent once: when the list merged too much to tell (tcp_sent.c). */
 static uint32_t rack_by_bytes(struct tcp_env *e, struct tcp_conn *c) {
   uint32_t found = 0;
   if (c->reo_seen || c->board.bytes <= (DUP_THRESH - 1) * tcp_mss_payload(c))
     return 0;
-  struct tcp_sack h;
-  for (seq32_t at = c->snd_una; tcp_sack_hole(c, at, &h); at = h.r) {
-    if (tcp_sack_above(c, h.r) <= (DUP_THRESH - 1) * tcp_mss_payload(c))
-      break;
-    for (uint32_t i = 0; i < c->n_sent; i++) {
+  const struct tcp_sack *b = tcp_board_list(c);
+  uint32_t above = c->board.bytes;
+  struct tcp_sack h = {c->snd_una, c->snd_una};
+  for (uint32_t k = 0; k < c->board.n && above > (DUP_THRESH - 1) * tcp_mss_payload(c); k++) {
+    h.r = b[k].l;
+    for (uint32_t i = 0; i < c->n_sent && seq_lt(h.l, h.r); i++) {
       const struct tcp_sent *s = &tcp_sent_list(c)[i];
       if (s->rexmit || seq_leq(s->r, h.l) || seq_geq(s->l, h.r))
         continue;
       tcp_sent_cut(e, c, h.l, h.r);
+      b = tcp_board_list(c); /* it may have moved to a log */
       found += h.r - h.l;
       break;
     }
+    above -= b[k].r - b[k].l;
+    h.l = b[k].r;
   }
   return found;
 }

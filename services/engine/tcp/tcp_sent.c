@@ -21,8 +21,8 @@ static uint32_t sent_room(const struct tcp_conn *c) {
   return c->sent_log != NULL ? TCP_SENT_LOG_ENTRIES : ARRAY_LEN(c->sent_own);
 }
 
-/* More room, if there is a log to be had. */
-static int sent_grow(struct tcp_env *e, struct tcp_conn *c) {
+/** More room, here and on the scoreboard, if there is a log to be had. 1 = there is more now. */
+int tcp_sent_grow(struct tcp_env *e, struct tcp_conn *c) {
   struct tcp_sent_log *g = e->sent_free;
   if (c->sent_log != NULL)
     return 0;
@@ -37,13 +37,15 @@ static int sent_grow(struct tcp_env *e, struct tcp_conn *c) {
     return 0;
   }
   memcpy(g->e, c->sent_own, sizeof c->sent_own);
+  memcpy(g->board, c->board.r, sizeof c->board.r);
   c->sent_log = g;
   return 1;
 }
 
-/** Nothing is out any more, or the connection is gone: the log goes home. */
+/** Nothing is out any more, or the connection is gone: the log goes home, and the scoreboard is empty. */
 void tcp_sent_release(struct tcp_env *e, struct tcp_conn *c) {
   tcp_sent_drop(c);
+  c->board.n = c->board.bytes = 0;
   if (c->sent_log == NULL)
     return;
   c->sent_log->next = e->sent_free;
@@ -88,7 +90,7 @@ void tcp_sent_cut(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r) {
     } else if (seq_leq(s->r, r)) {
       s->r = l;
       i++;
-    } else if (c->n_sent < sent_room(c) || sent_grow(e, c)) {
+    } else if (c->n_sent < sent_room(c) || tcp_sent_grow(e, c)) {
       s = &tcp_sent_list(c)[i];
       memmove(s + 1, s, (c->n_sent - i) * sizeof *s);
       c->n_sent++;
@@ -122,7 +124,7 @@ void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, i
   }
   if (last != NULL && (int32_t)(t - last->at) <= 0)
     t = last->at + 1; /* no two entries have the same time: it is their order */
-  if (c->n_sent == sent_room(c) && !sent_grow(e, c) && !sent_squeeze(c)) {
+  if (c->n_sent == sent_room(c) && !tcp_sent_grow(e, c) && !sent_squeeze(c)) {
     last = &tcp_sent_list(c)[c->n_sent - 1];
     last->l = seq_lt(l, last->l) ? l : last->l;
     last->r = seq_gt(r, last->r) ? r : last->r;
@@ -212,41 +214,63 @@ void tcp_sent_trim(struct tcp_conn *c) {
   }
 }
 
+/* A walk over what is lost, from low to high: the list in the order of numbers, beside the board, which has it. */
+struct sent_walk {
+  seq32_t at;
+  uint32_t i, k; /* next of order, next of the board */
+  uint8_t order[TCP_SENT_LOG_ENTRIES];
+};
+
+/* In the order of sending, new data and what is sent again are each nearly sorted: insertion has little to move. */
+static void sent_walk_begin(const struct tcp_conn *c, struct sent_walk *w, seq32_t from) {
+  const struct tcp_sent *s = tcp_sent_list(c);
+  for (uint32_t i = 0; i < c->n_sent; i++) {
+    uint32_t k = i;
+    for (; k > 0 && seq_lt(s[i].l, s[w->order[k - 1]].l); k--)
+      w->order[k] = w->order[k - 1];
+    w->order[k] = (uint8_t)i;
+  }
+  w->at = seq_gt(from, c->snd_una) ? from : c->snd_una;
+  w->i = w->k = 0;
+}
+
+/* Next range [l, r) below snd_nxt that is on neither. 1 = found. */
+static int sent_walk_next(const struct tcp_conn *c, struct sent_walk *w, struct tcp_sack *lost) {
+  const struct tcp_sent *s = tcp_sent_list(c);
+  const struct tcp_sack *b = tcp_board_list(c);
+  for (seq32_t before = w->at - 1; before != w->at;) {
+    before = w->at;
+    for (; w->k < c->board.n && seq_leq(b[w->k].l, w->at); w->k++)
+      w->at = seq_gt(b[w->k].r, w->at) ? b[w->k].r : w->at;
+    for (; w->i < c->n_sent && seq_leq(s[w->order[w->i]].l, w->at); w->i++)
+      w->at = seq_gt(s[w->order[w->i]].r, w->at) ? s[w->order[w->i]].r : w->at;
+  }
+  if (!seq_lt(w->at, c->snd_nxt))
+    return 0;
+  seq32_t end = c->snd_nxt;
+  if (w->k < c->board.n && seq_lt(b[w->k].l, end))
+    end = b[w->k].l;
+  if (w->i < c->n_sent && seq_lt(s[w->order[w->i]].l, end))
+    end = s[w->order[w->i]].l;
+  *lost = (struct tcp_sack){w->at, end};
+  w->at = end;
+  return 1;
+}
+
 /** First range [l, r) at or above `from` and below snd_nxt that is lost. 1 = found. */
 int tcp_sent_lost_next(const struct tcp_conn *c, seq32_t from, struct tcp_sack *lost) {
-  const struct tcp_sent *s = tcp_sent_list(c);
-  const struct tcp_board *b = &c->board;
-  seq32_t at = seq_gt(from, c->snd_una) ? from : c->snd_una, end = c->snd_nxt;
-  for (int moved = 1; moved;) {
-    moved = 0;
-    for (uint32_t i = 0; i < b->n; i++)
-      if (seq_leq(b->r[i].l, at) && seq_lt(at, b->r[i].r)) {
-        at = b->r[i].r;
-        moved = 1;
-      }
-    for (uint32_t i = 0; i < c->n_sent; i++)
-      if (seq_leq(s[i].l, at) && seq_lt(at, s[i].r)) {
-        at = s[i].r;
-        moved = 1;
-      }
-  }
-  if (!seq_lt(at, end))
-    return 0;
-  for (uint32_t i = 0; i < b->n; i++)
-    if (seq_gt(b->r[i].l, at) && seq_lt(b->r[i].l, end))
-      end = b->r[i].l;
-  for (uint32_t i = 0; i < c->n_sent; i++)
-    if (seq_gt(s[i].l, at) && seq_lt(s[i].l, end))
-      end = s[i].l;
-  *lost = (struct tcp_sack){at, end};
-  return 1;
+  struct sent_walk w;
+  sent_walk_begin(c, &w, from);
+  return sent_walk_next(c, &w, lost);
 }
 
 /** Bytes below snd_nxt that are lost and not sent again. */
 uint32_t tcp_sent_lost(const struct tcp_conn *c) {
+  struct sent_walk w;
   struct tcp_sack h;
   uint32_t n = 0;
-  for (seq32_t at = c->snd_una; tcp_sent_lost_next(c, at, &h); at = h.r)
+  sent_walk_begin(c, &w, c->snd_una);
+  while (sent_walk_next(c, &w, &h))
     n += h.r - h.l;
   return n;
 }

@@ -430,8 +430,10 @@ static void test_hostile_sack(void **state) {
   NOTHING(r);
 }
 
-static void test_board_overflow(void **state) {
-  struct rig *r = *state;
+static void board_overflow(struct rig *r, int memory) {
+  rig_init(r);
+  if (!memory)
+    tcp_env_memory(&r->env, NULL, 0);
   rig_passive(r, RIG_SACK);
   r->conn.cwnd = 1u << 20;
   r->wnd = 65535;
@@ -444,13 +446,52 @@ static void test_board_overflow(void **state) {
     rig_in_raw(r, TCP_ACK, 1, 1, 0, 1);
     assert_int_equal(tcp_sack_check(&r->conn), 0);
   }
-  assert_int_equal(r->conn.board.n, TCP_BOARD_MAX);
+  assert_int_equal(r->conn.board.n, memory ? TCP_BOARD_MAX + 4 : TCP_BOARD_MAX);
+  assert_int_equal(tcp_sent_check(&r->conn), 0);
   r->sack[0] = (struct tcp_sack){1, 40001}; /* one that swallows all */
   r->sack[0].l = 501;
   r->n_sack = 1;
   rig_in_raw(r, TCP_ACK, 1, 1, 0, 1);
   assert_int_equal(r->conn.board.n, 1);
   assert_int_equal(r->conn.board.bytes, 39500);
+}
+
+static void test_board_overflow(void **state) {
+  board_overflow(*state, 1);
+  board_overflow(*state, 0);
+}
+
+/* More ranges than the board has room for, told from above and from below: what it had to forget, or never took, has
+ * arrived and is not sent again; only the holes below its highest range are. */
+static void test_board_full_is_no_loss(void **state) {
+  for (int down = 0; down < 2; down++) {
+    struct rig *r = *state;
+    rig_init(r);
+    tcp_env_memory(&r->env, NULL, 0);
+    r->gso = RIG_MSS;
+    r->wnd = 65535;
+    rig_passive(r, RIG_SACK);
+    r->conn.cwnd = 1u << 20;
+    rig_write(r, 44 * RIG_MSS);
+    rig_skip(r);
+    r->now += 100 * RIG_MS;
+    for (uint32_t i = 0; i < 22; i++) { /* every other segment */
+      uint32_t k = down ? 21 - i : i;
+      r->sack[0] = (struct tcp_sack){1 + (2 * k + 1) * RIG_MSS, 1 + (2 * k + 2) * RIG_MSS};
+      r->n_sack = 1;
+      rig_in_raw(r, TCP_ACK, 1, 1, 0, 1);
+      assert_int_equal(tcp_sack_check(&r->conn), 0);
+      assert_int_equal(tcp_sent_check(&r->conn), 0);
+    }
+    assert_int_equal(r->conn.board.n, TCP_BOARD_MAX);
+    rig_skip(r);
+    (void)tcp_output(&r->env, &r->conn, r->now);
+    if (down) /* it looks like reordering: RACK waits */
+      rig_pass(r, 100 * RIG_MS);
+    rig_skip(r);
+    assert_true(COUNTER(r, rexmit_segs) > 0);
+    assert_true(COUNTER(r, rexmit_bytes) <= 22 * RIG_MSS);
+  }
 }
 
 static void test_tail_probe(void **state) {
@@ -653,6 +694,7 @@ int main(void) {
       RIG_TEST(test_reneging),
       RIG_TEST(test_hostile_sack),
       RIG_TEST(test_board_overflow),
+      RIG_TEST(test_board_full_is_no_loss),
       RIG_TEST(test_board_against_a_bitmap),
       RIG_TEST(test_tail_probe),
       RIG_TEST(test_tail_probe_prefers_new_data),
