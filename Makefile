@@ -1,13 +1,13 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench cost mutants soak lint format install
+.PHONY: help deps build demo test cov bench bench-lossy cost mutants soak lint format install
 
 PRESET ?= release
 DESTDIR ?=
 LINTS = $(filter-out %/lintlib.py,$(wildcard tests/lint/*.py))
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
 
 deps: ## install the Debian packages that are missing (packaging/debian-packages.txt)
 	@packaging/install-deps
@@ -27,6 +27,9 @@ cov: deps ## line coverage by room (preset cov); build/cov/coverage.txt has ever
 
 bench: build ## figures beside the kernel's; writes docs/bench/REPORT.md (root, some minutes, a quiet machine)
 	@python3 -B tests/bench/bench.py --build build/$(PRESET)
+
+bench-lossy: build ## the same beside the kernel over a path that loses and delays; docs/bench/LOSSY.md (root, 30 minutes)
+	@python3 -B tests/bench/lossy.py --build build/$(PRESET)
 
 cost: build ## instructions per segment by callgrind, 1 to a million connections; writes docs/bench/COST.md (5 minutes)
 	@python3 -B tests/bench/cost.py --build build/$(PRESET)
