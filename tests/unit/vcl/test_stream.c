@@ -336,8 +336,10 @@ static void quit_look(const char *name, void *ctx) {
   const struct worker_view *v = &q->fake->worker[0].v;
   (void)name;
   q->hits++;
-  for (uint32_t slot = 0; slot < v->ga.n_slots_app; slot++)
-    q->stale += __atomic_load_n(&worker_view_app(v, slot)->op, __ATOMIC_ACQUIRE) == ABI_OP_CONNECT;
+  for (uint32_t slot = 0; slot < v->ga.n_slots_app; slot++) {
+    const struct abi_sess_app *a = worker_view_app(v, slot);
+    q->stale += a != NULL && __atomic_load_n(&a->op, __ATOMIC_ACQUIRE) == ABI_OP_CONNECT;
+  }
 }
 
 /* A slot's next generation never shows the request of the last one. */
