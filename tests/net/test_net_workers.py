@@ -10,28 +10,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
-from wait import hold, wait_for  # noqa: E402
+from transfercase import BOTH, ECHO, TransferCase  # noqa: E402
+from wait import wait_for  # noqa: E402
 
-SIZE = 100_000_000
-BOTH = (("app", "peer"), ("peer", "app"))
-ECHO = os.path.join(sys.path[0], "echo.py")
 PING = os.path.join(sys.path[0], "ping.py")
 
 
-class Workers(netcase.NetCase):
+class Workers(TransferCase):
     LAB = {"extra": "  workers: 2\n"}
     port = 9700
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.sha = programs.random_file(os.path.join(cls.lab.world.data_dir, "file"), SIZE)
-        for where in ("app", "peer"):
-            programs.nginx(cls.lab, where, cls.lab.world.data_dir)
-
-    def setUp(self):
-        super().setUp()
-        type(self).port += 1
 
     def set_workers(self, count):
         """In the configuration, for the next engine."""
@@ -105,7 +92,7 @@ class Workers(netcase.NetCase):
                 self.restart_engine(2)
                 idle = self.idle(server, client, 40)
                 for number, count in enumerate((2, 4, 1, 3, 2), 1):
-                    transfer = programs.Transfer(self.lab, server, client, "file", SIZE)
+                    transfer = self.transfer(server, client)
                     transfer.wait_got(0.2)
                     self.restart_engine(count)
                     wait_for(lambda: len(self.threads()) == count, 10, f"{count} workers")
@@ -116,23 +103,8 @@ class Workers(netcase.NetCase):
 
     def test_come_and_go(self):
         """Connect, talk, close, over and over, both ways, while services die, rings are lost and workers change."""
-        churns = []
-        for server, client in BOTH:
-            address = programs.address_of(server, client)
-            self.lab.spawn(server, [programs.PYTHON, "-u", ECHO, "serve", address, self.port])
-            programs.wait_listening(self.lab, server, self.port)
-            churns.append(self.lab.spawn(client, [programs.PYTHON, ECHO, "churn", address, self.port, 4]))
-        for what in (3, "nicio", "reset-rings", 1, "broker", 2, "nicio", "reset-rings"):
-            self.assertTrue(hold(0.2, lambda: all(c.alive() for c in churns)), [c.output() for c in churns])
-            if isinstance(what, int):
-                self.restart_engine(what)
-            elif what == "reset-rings":
-                self.lab.hsctl("reset-rings")
-            else:
-                self.lab.wait_service(what, self.lab.kill_service(what))
-        for churn in churns:
-            self.assertEqual(churn.wait(60), 0)
-            self.assertGreater(int(churn.output().split()[0]), 10)
+        whats = (3, "nicio", "reset-rings", 1, "broker", 2, "nicio", "reset-rings")
+        self.come_and_go([lambda w=what: self.restart_engine(w) if isinstance(w, int) else self.disturb(w) for what in whats])
 
     def test_death_of_an_app(self):
         """Its connections on all workers end, and the app worker is gone from the broker's list."""

@@ -10,11 +10,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from stack import PEER4, SERVICES, STACK4  # noqa: E402
+from transfercase import BOTH, ECHO, TransferCase  # noqa: E402
 from wait import hold, wait_for  # noqa: E402
 
 SIZE = 200_000_000
-BOTH = (("app", "peer"), ("peer", "app"))
-ECHO = os.path.join(sys.path[0], "echo.py")
 LAST_WORDS = """
 import os, signal, socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -35,28 +34,9 @@ print(n, digest.hexdigest() == hashlib.sha256(bytes(range(256)) * 1000).hexdiges
 """
 
 
-class Restart(netcase.NetCase):
+class Restart(TransferCase):
+    SIZE = SIZE
     port = 9100
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.sha = programs.random_file(os.path.join(cls.lab.world.data_dir, "file"), SIZE)
-        for where in ("app", "peer"):
-            programs.nginx(cls.lab, where, cls.lab.world.data_dir)
-
-    def setUp(self):
-        super().setUp()
-        type(self).port += 1
-
-    def transfer(self, server, client):
-        return programs.Transfer(self.lab, server, client, "file", SIZE)
-
-    def disturb(self, what):
-        if what == "reset-rings":
-            self.lab.hsctl("reset-rings")
-        else:
-            self.lab.wait_service(what, self.lab.kill_service(what))
 
     def test_each_in_the_middle(self):
         for server, client in BOTH:
@@ -100,19 +80,8 @@ class Restart(netcase.NetCase):
 
     def test_connections_that_come_and_go(self):
         """Connect, talk, close, over and over, both ways at once, while each service dies: none of them fails."""
-        churns = []
-        for server, client in BOTH:
-            address = programs.address_of(server, client)
-            self.lab.spawn(server, [programs.PYTHON, "-u", ECHO, "serve", address, self.port])
-            programs.wait_listening(self.lab, server, self.port)
-            churns.append(self.lab.spawn(client, [programs.PYTHON, ECHO, "churn", address, self.port, 4]))
-        for what in (*SERVICES, "reset-rings", "engine", "nicio"):
-            self.assertTrue(hold(0.2, lambda: all(c.alive() for c in churns)), [c.output() for c in churns])
-            self.disturb(what)
-        for churn in churns:
-            self.assertEqual(churn.wait(60), 0)
-            print(churn.output().strip())
-            self.assertGreater(int(churn.output().split()[0]), 10)
+        whats = (*SERVICES, "reset-rings", "engine", "nicio")
+        self.come_and_go([lambda w=what: self.disturb(w) for what in whats])
 
     def test_listen_after_death(self):
         """New listeners and connects work after each death, listeners from before still serve."""
@@ -136,40 +105,29 @@ class Restart(netcase.NetCase):
         self.assertEqual(reader.output().split(), ["256000", "True"])
 
 
-class Again(netcase.NetCase):
+class Again(TransferCase):
     """Many deaths in one transfer: the line is slow, by configuration so that a new nicio is slow again."""
 
     LAB = {"interfaces": ["name: hs0, kind: kernel, device: hs0, impairment: {rx: {rate-bps: 400M}, tx: {rate-bps: 400M}}"]}
     KILLS = 8
 
     def test_again_and_again(self):
-        size = 100_000_000
-        sha = programs.random_file(os.path.join(self.lab.world.data_dir, "file"), size)
-        for where in ("app", "peer"):
-            programs.nginx(self.lab, where, self.lab.world.data_dir)
         for server, client in BOTH:
             with self.subTest(server=server):
-                transfer = programs.Transfer(self.lab, server, client, "file", size)
+                transfer = self.transfer(server, client)
                 for number in range(self.KILLS):
                     transfer.wait_got(0.05 + 0.9 * number / self.KILLS)
                     name = ("engine", "nicio")[number % 2]
                     self.lab.wait_service(name, self.lab.kill_service(name))
-                transfer.finish(sha)
+                transfer.finish(self.sha)
 
 
-class Away(netcase.NetCase):
+class Away(TransferCase):
     """Services without a supervisor, so that one can stay away for a while."""
 
     START = False
+    SIZE = SIZE
     port = 9300
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.lab.start_unsupervised()
-        cls.sha = programs.random_file(os.path.join(cls.lab.world.data_dir, "file"), SIZE)
-        for where in ("app", "peer"):
-            programs.nginx(cls.lab, where, cls.lab.world.data_dir)
 
     def away(self, name):
         pid = self.lab.kill_service(name)
@@ -197,7 +155,7 @@ class Away(netcase.NetCase):
         for name in ("engine", "nicio"):
             for server, client in BOTH:
                 with self.subTest(name, server=server):
-                    transfer = programs.Transfer(self.lab, server, client, "file", SIZE)
+                    transfer = self.transfer(server, client)
                     transfer.wait_got(0.2)
                     pid = self.away(name)
                     self.assertTrue(hold(1, transfer.curl.alive))

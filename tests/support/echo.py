@@ -4,7 +4,8 @@
 echo.py serve ADDRESS PORT           echoes on every connection, a thread each, until SIGTERM
 echo.py talk ADDRESS PORT BYTES N    N connections in turn, each sends BYTES and expects them back, then an end of file
 echo.py churn ADDRESS PORT SECONDS   connects, says a little and closes, over and over; prints how often. A connection
-                                     that failed is an error, time that the stack needed is not
+                                     that failed is an error, time that the stack needed is not. SECONDS 0: prints
+                                     "begun" after the first one, goes on until the end of stdin
 echo.py idle ADDRESS PORT N          N connections held open; a line on stdin makes each say something and check
 """
 import hashlib
@@ -78,7 +79,10 @@ def talk(address, port, size, count):
 
 def churn(address, port, seconds):
     count, deadline, longest = 0, time.monotonic() + seconds, 0.0
-    while time.monotonic() < deadline:
+    told = threading.Event()
+    if seconds == 0:
+        threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
+    while not told.is_set() if seconds == 0 else time.monotonic() < deadline:
         start = time.monotonic()
         with open_to(address, port) as s:
             word = os.urandom(100)
@@ -87,6 +91,8 @@ def churn(address, port, seconds):
                 sys.exit("what came back is not what was sent")
         longest = max(longest, time.monotonic() - start)
         count += 1
+        if seconds == 0 and count == 1:
+            print("begun", flush=True)
     print(f"{count} connections, longest {longest * 1000:.0f} ms")
 
 
