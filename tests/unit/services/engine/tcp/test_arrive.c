@@ -182,11 +182,105 @@ static void test_adopted_ranges(void **state) {
   assert_int_equal(tcp_conn_check(&r->env, c), 0);
 }
 
+/* What the app limits, and since when (delivery-rate estimation 3.4). */
+static void test_app_limits(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = conn(r, 0);
+  c->delivered = 7000;
+  c->app_limited = 0;
+  rig_write(r, 500);
+  assert_int_equal(c->app_limited, 7500);
+  c->app_limited = 0;
+  rig_write(r, 8 * RIG_MSS); /* the window has room for one more */
+  assert_true(c->app_limited != 0);
+  c = conn(r, 0);
+  c->app_limited = 0;
+  rig_write(r, 10 * RIG_MSS); /* as much as the window takes */
+  assert_int_equal(c->app_limited, 0);
+  c = conn(r, 0);
+  c->delivered = 0;
+  (void)tcp_output(&r->env, c, r->now);
+  assert_int_equal(c->app_limited, 1); /* 0 would mean: not limited */
+}
+
+/* RFC 5681 4.1: the initial window again after more than an RTO without sending. */
+static void test_idle_restart(void **state) {
+  struct rig *r = *state;
+  for (unsigned late = 0; late < 2; late++) {
+    struct tcp_conn *c = conn(r, 0);
+    rig_write(r, 100);
+    rig_in(r, TCP_ACK, 1, 101, 0);
+    c->cwnd = 30 * RIG_MSS;
+    r->now = c->last_tx + c->rto + late;
+    rig_write(r, 100);
+    assert_int_equal(c->cwnd, (late ? 10u : 30u) * RIG_MSS);
+  }
+}
+
+/* A way out that is closed: the errno is remembered, what was sent counts as sent; without a frame it does not. */
+static void test_send_fails(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = conn(r, 0);
+  r->send_rc = -EHOSTUNREACH;
+  rig_write(r, 100);
+  assert_int_equal(c->soft_error, EHOSTUNREACH);
+  assert_int_equal(c->snd_nxt, r->d.iss + 101);
+  c = conn(r, 0);
+  r->send_rc = -ENOBUFS;
+  c->ack_now = 0;
+  tcp_output_ack(&r->env, c, r->now);
+  assert_true(c->ack_now);
+  r->tx_tail += 100;
+  assert_int_equal(tcp_output(&r->env, c, r->now), 1);
+  assert_int_equal(c->snd_nxt, r->d.iss + 1);
+  r->send_rc = 0;
+  assert_int_equal(tcp_output(&r->env, c, r->now), 0);
+  rig_init(r);
+  r->send_rc = -EHOSTUNREACH;
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), -EHOSTUNREACH);
+  assert_int_equal(r->conn.soft_error, EHOSTUNREACH);
+  rig_init(r);
+  r->send_rc = -ENOBUFS;
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), -ENOBUFS);
+  assert_int_equal(r->conn.soft_error, 0);
+}
+
+/* How a connection begins: sixteen ACKs at once, until data answers data; the SYN is timed. */
+static void test_beginning(void **state) {
+  struct rig *r = *state;
+  rig_init(r);
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  assert_int_equal(r->conn.rtt_seq, r->d.iss + 1);
+  assert_true(r->conn.rtt_at == r->now);
+  r->now += 30000;
+  rig_syn_in(r, TCP_SYN | TCP_ACK, 1, 0);
+  assert_int_equal(r->conn.srtt8, 8 * 30000);
+  struct tcp_conn *c = conn(r, 0);
+  assert_int_equal(c->quickack, 16);
+  rig_in_raw(r, TCP_ACK, 1, 1, 1000, 3); /* three wire segments */
+  assert_int_equal(c->quickack, 13);
+  assert_true(c->ack_now);
+  c->quickack = 2;
+  (void)tcp_output(&r->env, c, r->now);
+  rig_in_raw(r, TCP_ACK, 1001, 1, 10, 3);
+  assert_int_equal(c->quickack, 0);
+  (void)tcp_output(&r->env, c, r->now);
+  rig_in_raw(r, TCP_ACK, 1011, 1, 10, 1);
+  assert_false(c->ack_now);
+  assert_true(c->due[TCP_T_DELACK] == r->now + 40000);
+  c = conn(r, 0);
+  rig_in_raw(r, TCP_ACK, 1, 1, 10, 1);
+  rig_write(r, 10); /* the answer takes the ACK along */
+  assert_true(c->pingpong);
+  assert_int_equal(c->quickack, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_acceptable),     RIG_TEST(test_answers_are_rare),  RIG_TEST(test_paws),
       RIG_TEST(test_challenges),     RIG_TEST(test_adopted_deadlines), RIG_TEST(test_adopted_data),
-      RIG_TEST(test_adopted_ranges),
+      RIG_TEST(test_adopted_ranges), RIG_TEST(test_app_limits),        RIG_TEST(test_idle_restart),
+      RIG_TEST(test_send_fails),     RIG_TEST(test_beginning),
   };
   return cmocka_run_group_tests_name("tcp_arrive", tests, NULL, NULL);
 }
