@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define WORKER_LATE_MS     50    /* grace for a bell under way when the sleep's ceiling finds work */
@@ -209,7 +210,8 @@ void worker_fini(struct worker *w) {
   free(w->tx_home);
   free(w->udp.scratch);
   free(w->loop);
-  free(w->tcp_logs);
+  if (w->tcp_logs)
+    munmap(w->tcp_logs, WORKER_TCP_LOGS_SIZE);
   if (w->link_bell >= 0)
     close(w->link_bell);
   if (w->link_bell_mine >= 0)
@@ -253,10 +255,13 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
 
 static int worker_transports(struct worker *w) {
   int rc = 0;
-  w->tcp_logs = calloc(WORKER_TCP_LOGS, TCP_SENT_LOG_SIZE); /* pages that no connection needs are never touched */
-  if (!w->tcp_logs)
+  w->tcp_logs =
+      mmap(NULL, WORKER_TCP_LOGS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (w->tcp_logs == MAP_FAILED) {
+    w->tcp_logs = NULL;
     return -ENOMEM;
-  tcp_env_memory(&w->tcp, w->tcp_logs, (size_t)WORKER_TCP_LOGS * TCP_SENT_LOG_SIZE);
+  }
+  tcp_env_memory(&w->tcp, w->tcp_logs, WORKER_TCP_LOGS_SIZE); /* pages that no connection needs are never touched */
   for (uint32_t i = 0; rc == 0 && i < TRANSPORTS_MAX; i++)
     if (w->transport[i] && w->transport[i]->init)
       rc = w->transport[i]->init(w);

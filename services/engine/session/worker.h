@@ -30,12 +30,13 @@
 #include "transport.h"
 #include "udp/udp.h"
 
-#define WORKER_APPS_MAX   1024u
-#define WORKER_RX_BURST   64u
-#define WORKER_LOOP_MAX   256u /* power of two */
-#define WORKER_PORT_MOVES 256u
-#define WORKER_TX_INLINE  512u   /* payload up to this is copied behind the headers instead of referred to */
-#define WORKER_TCP_LOGS   16384u /* connections that may have much out at once; more recover more slowly */
+#define WORKER_APPS_MAX      1024u
+#define WORKER_RX_BURST      64u
+#define WORKER_LOOP_MAX      256u /* power of two */
+#define WORKER_PORT_MOVES    256u
+#define WORKER_TX_INLINE     512u   /* payload up to this is copied behind the headers instead of referred to */
+#define WORKER_TCP_LOGS      16384u /* connections that may have much out at once; more recover more slowly */
+#define WORKER_TCP_LOGS_SIZE ((size_t)WORKER_TCP_LOGS * TCP_SENT_LOG_SIZE)
 
 /** The workers of one engine. Set before they run; w[i]->index is i. */
 struct worker_group {
