@@ -82,11 +82,14 @@ static const char *worker_pair_wrong(const struct abi_worker_geom *a, const stru
   return NULL;
 }
 
-int worker_view_open(struct worker_view *v, int fd_a, int rw_a, int fd_e, int rw_e, const char **why) {
+/* Two segments become one view: `a` of the app or our own half of a pair, and the partner's, whose block has
+ * block_e bytes. Both descriptors are taken over in any case. */
+static int worker_open(struct worker_view *v, int fd_a, uint32_t kind_a, int rw_a, int fd_e, uint32_t kind_e, int rw_e,
+                       uint64_t block_e, const char **why) {
   const char *wrong = NULL;
   memset(v, 0, sizeof *v);
-  int rc = seg_attach(&v->seg_a, fd_a, ABI_SEG_APP, rw_a, &wrong);
-  int rc_e = seg_attach(&v->seg_e, fd_e, ABI_SEG_ENGINE, rw_e, rc < 0 ? NULL : &wrong); /* takes fd_e over always */
+  int rc = seg_attach(&v->seg_a, fd_a, kind_a, rw_a, &wrong);
+  int rc_e = seg_attach(&v->seg_e, fd_e, kind_e, rw_e, rc < 0 ? NULL : &wrong);
   if (rc == 0)
     rc = rc_e;
   if (rc < 0)
@@ -96,18 +99,24 @@ int worker_view_open(struct worker_view *v, int fd_a, int rw_a, int fd_e, int rw
   rc = -EPROTO;
   wrong = worker_geom_wrong(&v->seg_a, &v->ga, sizeof(struct abi_worker_app));
   if (wrong == NULL)
-    wrong = worker_geom_wrong(&v->seg_e, &v->ge, sizeof(struct abi_worker_engine));
+    wrong = worker_geom_wrong(&v->seg_e, &v->ge, block_e);
   if (wrong == NULL)
     wrong = worker_pair_wrong(&v->ga, &v->ge);
   if (wrong != NULL)
     goto out;
   v->app = seg_at(&v->seg_a, v->ga.block_off, sizeof *v->app);
-  v->engine = seg_at(&v->seg_e, v->ge.block_off, sizeof *v->engine);
   return 0;
 out:
   if (why != NULL)
     *why = wrong;
   worker_view_close(v);
+  return rc;
+}
+
+int worker_view_open(struct worker_view *v, int fd_a, int rw_a, int fd_e, int rw_e, const char **why) {
+  int rc = worker_open(v, fd_a, ABI_SEG_APP, rw_a, fd_e, ABI_SEG_ENGINE, rw_e, sizeof(struct abi_worker_engine), why);
+  if (rc == 0)
+    v->engine = seg_at(&v->seg_e, v->ge.block_off, sizeof *v->engine);
   return rc;
 }
 
@@ -118,31 +127,10 @@ uint64_t worker_pair_geom(struct abi_worker_geom *g, uint64_t pair_id, uint32_t 
 }
 
 int worker_pair_open(struct worker_view *v, int fd_mine, int fd_theirs, const char **why) {
-  const char *wrong = NULL;
-  memset(v, 0, sizeof *v);
-  int rc = seg_attach(&v->seg_a, fd_mine, ABI_SEG_PAIR, SEG_RDWR, &wrong);
-  int rc_theirs = seg_attach(&v->seg_e, fd_theirs, ABI_SEG_PAIR, SEG_RDONLY, rc < 0 ? NULL : &wrong);
+  int rc = worker_open(v, fd_mine, ABI_SEG_PAIR, SEG_RDWR, fd_theirs, ABI_SEG_PAIR, SEG_RDONLY,
+                       sizeof(struct abi_worker_app), why);
   if (rc == 0)
-    rc = rc_theirs;
-  if (rc < 0)
-    goto out;
-  memcpy(&v->ga, v->seg_a.geom, sizeof v->ga);
-  memcpy(&v->ge, v->seg_e.geom, sizeof v->ge);
-  rc = -EPROTO;
-  wrong = worker_geom_wrong(&v->seg_a, &v->ga, sizeof(struct abi_worker_app));
-  if (wrong == NULL)
-    wrong = worker_geom_wrong(&v->seg_e, &v->ge, sizeof(struct abi_worker_app));
-  if (wrong == NULL)
-    wrong = worker_pair_wrong(&v->ga, &v->ge);
-  if (wrong != NULL)
-    goto out;
-  v->app = seg_at(&v->seg_a, v->ga.block_off, sizeof *v->app);
-  v->partner = seg_at(&v->seg_e, v->ge.block_off, sizeof *v->partner);
-  return 0;
-out:
-  if (why != NULL)
-    *why = wrong;
-  worker_view_close(v);
+    v->partner = seg_at(&v->seg_e, v->ge.block_off, sizeof *v->partner);
   return rc;
 }
 

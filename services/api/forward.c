@@ -20,6 +20,18 @@
 
 static const char *const api_names[API_SERVICES] = {"nicio", "engine", "broker"};
 
+static void reply_free(Hoststack__Control__Reply *r) {
+  if (r)
+    hoststack__control__reply__free_unpacked(r, NULL);
+}
+
+/* An answer that was put together takes the place of the one that came. */
+static int reply_put(const Hoststack__Control__Reply *r, uint8_t **reply, size_t *n) {
+  free(*reply);
+  *reply = NULL;
+  return svc_pack_reply(r, reply, n);
+}
+
 static struct rpc_client *api_client(struct api *a, enum api_service s) {
   char file[32], path[160], url[176];
   if (a->client[s])
@@ -58,8 +70,7 @@ static Hoststack__Control__ServiceVersion *version_row(struct api *a, enum api_s
     row = r->versions->service[0];
     r->versions->n_service = 0;
   }
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
+  reply_free(r);
   if (row)
     return row;
   row = malloc(sizeof *row);
@@ -132,8 +143,7 @@ static int show_app(struct api *a, const uint8_t *req, size_t len, uint8_t **rep
       count_sessions(r->apps, s->sessions);
     page.offset += (uint32_t)got;
     int more = got && page.offset < s->sessions->total;
-    if (s)
-      hoststack__control__reply__free_unpacked(s, NULL);
+    reply_free(s);
     if (!more)
       break;
   }
@@ -141,14 +151,10 @@ static int show_app(struct api *a, const uint8_t *req, size_t len, uint8_t **rep
   Hoststack__Control__Reply *cut = api_ask(a, API_BROKER, &q);
   if (cut && cut->body_case == HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS)
     count_sessions(r->apps, cut->sessions);
-  if (cut)
-    hoststack__control__reply__free_unpacked(cut, NULL);
-  free(*reply);
-  *reply = NULL;
-  rc = svc_pack_reply(r, reply, n);
+  reply_free(cut);
+  rc = reply_put(r, reply, n);
 out:
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
+  reply_free(r);
   return rc;
 }
 
@@ -187,14 +193,10 @@ static int show_session(struct api *a, uint32_t offset, uint32_t limit, const ui
   if (!m || m->body_case != HOSTSTACK__CONTROL__REPLY__BODY_SESSIONS)
     goto out;
   merge_sessions(r->sessions, m->sessions);
-  free(*reply);
-  *reply = NULL;
-  rc = svc_pack_reply(r, reply, n);
+  rc = reply_put(r, reply, n);
 out:
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
-  if (m)
-    hoststack__control__reply__free_unpacked(m, NULL);
+  reply_free(r);
+  reply_free(m);
   return rc;
 }
 
@@ -236,14 +238,10 @@ static int show_interface(struct api *a, const uint8_t *req, size_t len, uint8_t
   m = api_ask(a, API_ENGINE, &q);
   if (m && m->body_case == HOSTSTACK__CONTROL__REPLY__BODY_INTERFACES)
     merge_interfaces(r->interfaces, m->interfaces);
-  free(*reply);
-  *reply = NULL;
-  rc = svc_pack_reply(r, reply, n);
+  rc = reply_put(r, reply, n);
 out:
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
-  if (m)
-    hoststack__control__reply__free_unpacked(m, NULL);
+  reply_free(r);
+  reply_free(m);
   return rc;
 }
 
@@ -260,18 +258,15 @@ static int show_drops(struct api *a, uint8_t **reply, size_t *n) {
   q.show_stats = &stats;
   Hoststack__Control__Reply *r = api_ask(a, API_ENGINE, &q);
   drops_engine(rows, r);
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
+  reply_free(r);
   r = api_ask(a, API_BROKER, &q);
   drops_broker(rows, r);
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
+  reply_free(r);
   q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
   q.show_interface = &ports;
   r = api_ask(a, API_NICIO, &q);
   drops_nicio(rows, r);
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
+  reply_free(r);
   all.body_case = HOSTSTACK__CONTROL__REPLY__BODY_STATS;
   all.stats = rows;
   int rc = svc_pack_reply(&all, reply, n);
@@ -286,8 +281,7 @@ static int reset_rings(struct api *a, const uint8_t *req, size_t len, uint8_t **
     return rc;
   Hoststack__Control__Reply *r = hoststack__control__reply__unpack(NULL, *n, *reply);
   int said = r ? r->rc : EBADMSG;
-  if (r)
-    hoststack__control__reply__free_unpacked(r, NULL);
+  reply_free(r);
   if (said)
     return 0; /* the engine's refusal is the answer */
   free(*reply);

@@ -4,7 +4,7 @@
  * and when all is closed no slot, TCB, chunk or session is left over.
  */
 #include "base/fault.h"
-#include "engine_rig.h"
+#include "engine_death.h"
 #include "test.h"
 
 #include <setjmp.h>
@@ -14,45 +14,6 @@
 
 #define TOTAL     60000u
 #define NAMES_MAX 256u
-
-static struct {
-  jmp_buf out;
-  struct rig_host *victim;
-  int in_turn;
-  uint32_t left; /* hits until it dies */
-  uint32_t fired;
-  const char *where;
-} plan;
-
-static void plan_hook(const char *name, void *ctx) {
-  (void)ctx;
-  if (!plan.in_turn || plan.left == 0 || --plan.left > 0)
-    return;
-  plan.fired++;
-  plan.where = name;
-  longjmp(plan.out, 1);
-}
-
-/* One turn of everybody; the victim's engine may die in the middle of its own. */
-static void step(struct rig *r, usec_t us) {
-  for (int i = 0; i < 2; i++) {
-    struct rig_host *h = &r->host[i];
-    h->alive = h == plan.victim ? 0 : h->alive;
-  }
-  rig_step(r, us);
-  if (!plan.victim)
-    return;
-  if (setjmp(plan.out) == 0) {
-    plan.in_turn = 1;
-    (void)worker_turn(&plan.victim->w);
-    plan.in_turn = 0;
-    plan.victim->alive = 1;
-    return;
-  }
-  plan.in_turn = 0;
-  rig_engine_kill(plan.victim);
-  rig_engine_start(plan.victim);
-}
 
 struct half {
   struct rig_sess s;
@@ -77,7 +38,7 @@ static void half_turn(struct half *h, int from, int hard) {
   while ((n = rig_read(&h->s, buf, sizeof buf)) > 0) {
     for (uint32_t i = 0; i < n; i++)
       if (buf[i] != pattern(h->got + i, !from))
-        fail_msg("after %s: byte %u is wrong", plan.where, h->got + i);
+        fail_msg("after %s: byte %u is wrong", engine_death_where(), h->got + i);
     h->got += n;
   }
   if (h->sent == TOTAL && !(h->s.a->want & ABI_WANT_SHUT_WR))
@@ -87,7 +48,7 @@ static void half_turn(struct half *h, int from, int hard) {
     h->closed = 1;
   }
   if (!h->closed && h->s.e->error && !hard)
-    fail_msg("after %s: error %u, %u of %u read", plan.where, h->s.e->error, h->got, TOTAL);
+    fail_msg("after %s: error %u, %u of %u read", engine_death_where(), h->s.e->error, h->got, TOTAL);
   if (!h->closed && h->s.e->error && h->got == TOTAL) {
     rig_want(&h->s, ABI_WANT_CLOSE);
     h->closed = 1;
@@ -116,18 +77,19 @@ static void check_empty(struct rig_host *h, const char *name) {
   struct worker *w = &h->w;
   struct app_worker *a = w->app[0];
   if (w->timewait.used)
-    fail_msg("%s, died at %s: host %u keeps %u TIME_WAITs", name, plan.where, h->number, w->timewait.used);
+    fail_msg("%s, died at %s: host %u keeps %u TIME_WAITs", name, engine_death_where(), h->number, w->timewait.used);
   if (a->n_sessions || w->sessions.n_used || tcb_n_used(&w->tcbs))
-    fail_msg("%s, died at %s: host %u keeps %u records, %u sessions, %u TCBs", name, plan.where, h->number,
+    fail_msg("%s, died at %s: host %u keeps %u records, %u sessions, %u TCBs", name, engine_death_where(), h->number,
              a->n_sessions, w->sessions.n_used, tcb_n_used(&w->tcbs));
   if (arena_free_bytes(a->arena) != a->v.ge.arena_size)
-    fail_msg("%s, died at %s: host %u keeps %llu bytes of chunks", name, plan.where, h->number,
+    fail_msg("%s, died at %s: host %u keeps %llu bytes of chunks", name, engine_death_where(), h->number,
              (unsigned long long)(a->v.ge.arena_size - arena_free_bytes(a->arena)));
   if (app_slots_used(a))
-    fail_msg("%s, died at %s: host %u keeps %u slots", name, plan.where, h->number, app_slots_used(a));
+    fail_msg("%s, died at %s: host %u keeps %u slots", name, engine_death_where(), h->number, app_slots_used(a));
   for (uint32_t i = 0; i < w->listeners.high; i++)
     if (w->listeners.l[i].pending)
-      fail_msg("%s, died at %s: host %u counts %u waiting", name, plan.where, h->number, w->listeners.l[i].pending);
+      fail_msg("%s, died at %s: host %u counts %u waiting", name, engine_death_where(), h->number,
+               w->listeners.l[i].pending);
 }
 
 /* One life: refused connect, connect, both directions over a bad wire, close; `victim` dies at hit `nth` of `name`.
@@ -138,17 +100,11 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
   static struct rig_sess no, bad;
   memset(&c, 0, sizeof c);
   memset(&s, 0, sizeof s);
-  plan.victim = NULL;
-  plan.where = "nowhere";
-  plan.fired = 0;
   rig_open(&r, 11u + nth);
   rig_listen(&r.host[1], 0, 80, 4, 1);
-  step(&r, 100);
-  step(&r, 100);
-  plan.victim = &r.host[victim];
-  plan.left = nth;
-  assert_int_equal(fault_arm(name, 1, FAULT_HOOK), 0);
-  fault_set_hook(plan_hook, NULL);
+  engine_death_step(&r, 100);
+  engine_death_step(&r, 100);
+  engine_death_plan(&r.host[victim], name, nth);
   r.loss = hard ? 0 : 0.12; /* a lost RST is never repeated */
   rig_connect(&r.host[0], &c.s, 0, 1, 80, 4);
   rig_connect(&r.host[0], &no, 1, 1, 81, 4);
@@ -160,8 +116,8 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
       r.loss = 0;
     if (i > 90000)
       fail_msg("%s died at %s: stuck, states %u %u, errors %u %u, client sent %u got %u, server sent %u got %u", name,
-               plan.where, c.s.e->state, s.open ? s.s.e->state : 99, c.s.e->error, s.open ? s.s.e->error : 99, c.sent,
-               c.got, s.sent, s.got);
+               engine_death_where(), c.s.e->state, s.open ? s.s.e->state : 99, c.s.e->error, s.open ? s.s.e->error : 99,
+               c.sent, c.got, s.sent, s.got);
     if (!s.open)
       s.open = rig_accept(&r.host[1], 0, &s.s);
     half_turn(&c, 0, 0);
@@ -169,7 +125,7 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
     if (hard && c.open && !c.closed && c.s.e->error && c.got == TOTAL)
       c.closed = 1, rig_want(&c.s, ABI_WANT_CLOSE);
     let_go(&r.host[1]);
-    step(&r, i < 30000 ? 200 : 2000);
+    engine_death_step(&r, i < 30000 ? 200 : 2000);
     quiet = c.closed && s.closed && c.s.e->state == ABI_SESS_CLOSED && s.s.e->state != ABI_SESS_READY &&
                     rig_state(&no) == ABI_SESS_CLOSED && rig_state(&bad) == ABI_SESS_CLOSED
                 ? quiet + 1
@@ -181,14 +137,13 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
   r.loss = 0;
   for (int i = 0; i < 400; i++) { /* TIME_WAIT ends */
     let_go(&r.host[1]);
-    step(&r, 10000);
+    engine_death_step(&r, 10000);
   }
-  fault_disarm();
-  plan.victim = NULL;
+  int died = engine_death_over();
   for (int i = 0; i < 2; i++)
     check_empty(&r.host[i], name);
   rig_close(&r);
-  return plan.fired > 0;
+  return died;
 }
 
 static int is_engines(const char *name) {

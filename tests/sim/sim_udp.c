@@ -5,7 +5,7 @@
  */
 #include "abi/dgram.h"
 #include "base/fault.h"
-#include "engine_rig.h"
+#include "engine_death.h"
 #include "test.h"
 
 #include <errno.h>
@@ -17,45 +17,9 @@
 #define UDP       1u
 #define NAMES_MAX 256u
 
-static struct {
-  jmp_buf out;
-  struct rig_host *victim;
-  int in_turn;
-  uint32_t left, fired;
-  const char *where;
-} plan;
-
-static void plan_hook(const char *name, void *ctx) {
-  (void)ctx;
-  if (!plan.in_turn || plan.left == 0 || --plan.left > 0)
-    return;
-  plan.fired++;
-  plan.where = name;
-  longjmp(plan.out, 1);
-}
-
-/* One turn of everybody; the victim's engine may die in the middle of its own. */
-static void step(struct rig *r, usec_t us) {
-  for (int i = 0; i < 2; i++)
-    r->host[i].alive = &r->host[i] == plan.victim ? 0 : r->host[i].alive;
-  rig_step(r, us);
-  if (!plan.victim)
-    return;
-  if (setjmp(plan.out) == 0) {
-    plan.in_turn = 1;
-    (void)worker_turn(&plan.victim->w);
-    plan.in_turn = 0;
-    plan.victim->alive = 1;
-    return;
-  }
-  plan.in_turn = 0;
-  rig_engine_kill(plan.victim);
-  rig_engine_start(plan.victim);
-}
-
 static void steps(struct rig *r, uint32_t n) {
   while (n--)
-    step(r, 200);
+    engine_death_step(r, 200);
 }
 
 static uint8_t pattern(uint32_t number, uint32_t pos) {
@@ -94,7 +58,7 @@ static int64_t get(struct rig_sess *s, uint32_t number, uint32_t off, struct abi
   assert_int_equal(fifo_cons_read(&s->rx, bytes, d->len), d->len);
   for (uint32_t i = 0; number != UINT32_MAX && i < d->len; i++)
     if (bytes[i] != pattern(number, off + i))
-      fail_msg("datagram %u, after %s: byte %u is wrong", number, plan.where ? plan.where : "nothing", i);
+      fail_msg("datagram %u, after %s: byte %u is wrong", number, engine_death_where(), i);
   return d->len;
 }
 
@@ -131,7 +95,7 @@ static void two_close(void) {
   rig_want(&two.c, ABI_WANT_CLOSE);
   rig_want(&two.s, ABI_WANT_CLOSE);
   for (int i = 0; i < 50; i++)
-    step(&two.r, 1000);
+    engine_death_step(&two.r, 1000);
   assert_int_equal(two.c.e->state, ABI_SESS_CLOSED);
   assert_int_equal(two.s.e->state, ABI_SESS_CLOSED);
   for (int i = 0; i < 2; i++) {
@@ -334,17 +298,11 @@ static void test_lies(void **state) {
 static int life(const char *name, int victim, uint32_t nth) {
   struct abi_endpoint to = rig_endpoint(2, 53, 4);
   struct abi_dgram d;
-  plan.victim = NULL;
-  plan.where = "nowhere";
-  plan.fired = 0;
   memset(&two, 0, sizeof two);
   rig_open(&two.r, 20u + nth);
   rig_policy(&two.r.host[1], 3, 1, UDP, 53, 6);
   steps(&two.r, 2);
-  plan.victim = &two.r.host[victim];
-  plan.left = nth;
-  assert_int_equal(fault_arm(name, 1, FAULT_HOOK), 0);
-  fault_set_hook(plan_hook, NULL);
+  engine_death_plan(&two.r.host[victim], name, nth);
   rig_open_dgram(&two.r.host[1], &two.s, 3, 1, UDP, 6);
   rig_open_dgram(&two.r.host[0], &two.c, 5, 1, UDP, 4);
   steps(&two.r, 4);
@@ -364,21 +322,20 @@ static int life(const char *name, int victim, uint32_t nth) {
       copies[i]++;
     }
   }
-  fault_disarm();
-  plan.victim = NULL;
+  int died = engine_death_over();
   uint32_t lost = 0;
   for (uint32_t i = 0; i < 12; i++) {
     lost += copies[i] == 0;
     if (copies[i] > (victim == 1 ? 2u : 1u)) /* the sender sends once; what had not come home comes again */
-      fail_msg("died at %s: datagram %u came %u times", plan.where, i, copies[i]);
+      fail_msg("died at %s: datagram %u came %u times", engine_death_where(), i, copies[i]);
   }
   if (lost > 2)
-    fail_msg("host %d died at %s, passing %u: %u datagrams lost", victim, plan.where, nth, lost);
+    fail_msg("host %d died at %s, passing %u: %u datagrams lost", victim, engine_death_where(), nth, lost);
   assert_int_equal(put(&two.c, &to, 77, 10, 0), 1);
   steps(&two.r, 30);
   assert_int_equal(get(&two.s, 77, 0, &d), 10);
   two_close();
-  return plan.fired > 0;
+  return died;
 }
 
 static void test_every_point(void **state) {
