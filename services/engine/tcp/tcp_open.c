@@ -205,6 +205,8 @@ void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->stuck_at = 0;
   tcp_timer_stop(c, TCP_T_RTO);
   tcp_timer_stop(c, TCP_T_LIFE);
+  if (c->snd_nxt != c->snd_una) /* Fast Open: bytes left before the handshake was complete (RFC 7413 4.2.2) */
+    tcp_timer_rto_restart(e, c, now);
   tcp_open_mss(c);
   c->cc->init(c, e->cfg.init_cwnd_segs);
   tcp_timer_keep_restart(e, c, now);

@@ -8,9 +8,10 @@
  */
 #include "tcp_int.h"
 
-#define RBUF_SEGS    16u      /* besides, so that a short round trip's measure does not starve the sender */
-#define RBUF_RTT_MIN 1000u    /* µs, least round of measurement: the timestamp clock's tick (RFC 7323 5.4) */
-#define RBUF_RTT_MAX 4000000u /* µs; later samples are pauses of the sender */
+#define RBUF_SEGS      16u        /* besides, so that a short round trip's measure does not starve the sender */
+#define RBUF_RTT_MIN   1000u      /* µs, least round of measurement: the timestamp clock's tick (RFC 7323 5.4) */
+#define RBUF_ADOPT_MAX (1u << 24) /* bytes: no fifo holds more (ABI_FIFO_MAX) */
+#define RBUF_RTT_MAX   4000000u   /* µs; later samples are pauses of the sender */
 
 /* The fifo follows, but never down: what was promised has room. */
 static void rbuf_set(struct tcp_env *e, struct tcp_conn *c, uint32_t bytes) {
@@ -42,6 +43,10 @@ void tcp_rbuf_adopt(struct tcp_env *e, struct tcp_conn *c) {
   if (e->ops->rx_limit == NULL)
     return;
   uint32_t room = e->ops->rx_room(e->ctx, c), promised = tcp_wnd_current(c), size = c->rcv_buf;
+  while (room == 0 && promised > 0 && c->rcv_fifo < RBUF_ADOPT_MAX) {
+    rbuf_set(e, c, 2 * c->rcv_fifo); /* what lies there unread is more than a new fifo holds: no telling by how much */
+    room = e->ops->rx_room(e->ctx, c);
+  }
   if (promised > room)
     rbuf_set(e, c, c->rcv_fifo + (promised - room));
   if (c->d->opt.rcvbuf != 0)

@@ -130,6 +130,8 @@ void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, i
     last->r = seq_gt(r, last->r) ? r : last->r;
     last->at = t;
     last->rexmit |= (uint8_t)rexmit;
+    if (c->d->nego & ABI_TCB_SACK)
+      c->lost = tcp_sent_lost(c); /* what lay between was lost, and no longer counts as that */
     return;
   }
   tcp_sent_list(c)[c->n_sent++] = (struct tcp_sent){.l = l,

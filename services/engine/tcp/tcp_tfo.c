@@ -113,11 +113,12 @@ void tcp_tfo_learn(struct tcp_env *e, const struct tcp_conn *c, const struct tcp
     t->mss = o->present & TCP_OPT_HAS_MSS ? o->mss : 536;
 }
 
-/** A server may answer before the handshake is complete (RFC 7413 4.2.2). */
+/** A server may answer before the handshake is complete (RFC 7413 4.2.2), if its app was given the connection: only
+ * then does snd_una count the fifo's bytes. */
 int tcp_tfo_may_send(const struct tcp_env *e, struct tcp_conn *c) {
   return (c->d->nego & (ABI_TCB_TFO | ABI_TCB_PASSIVE)) == (ABI_TCB_TFO | ABI_TCB_PASSIVE) &&
-         tcp_state(c) == ABI_TCP_SYN_RECEIVED && c->snd_nxt != c->d->iss && c->d->snd_wnd > 0 &&
-         e->ops->tx_used(e->ctx, c) > 0;
+         tcp_state(c) == ABI_TCP_SYN_RECEIVED && c->snd_una != c->d->iss && c->snd_nxt != c->d->iss &&
+         c->d->snd_wnd > 0 && e->ops->tx_used(e->ctx, c) > 0;
 }
 
 /** Passive open with a good cookie: offer the connection and take the SYN's data. Stores: see ops->offer, then rx

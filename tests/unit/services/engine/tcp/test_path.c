@@ -254,6 +254,27 @@ static void test_adopted_promises_fit(void **state) {
   assert_int_equal(tcp_conn_check(&r->env, &r->conn), 0);
 }
 
+/* More lies there unread than a new engine's buffer holds: what was promised beyond it has room all the same. */
+static void test_adopted_promises_fit_behind_unread(void **state) {
+  struct rig *r = *state;
+  path_ops(r);
+  r->env.cfg.rcv_buf = 32768;
+  rig_passive(r, RIG_WS);
+  rounds(r, 40, 20 * RIG_MS, 1);
+  while (r->rx_tail - r->rx_head < 3 * 32768) {
+    rig_in(r, TCP_ACK, r->conn.rcv_nxt - r->d.irs, 1, RIG_MSS);
+    rig_skip(r);
+  }
+  uint32_t promised = tcp_wnd_current(&r->conn);
+  assert_true(promised > 65536);
+  assert_int_equal(rig_adopt(r), 0);
+  assert_true(r->rx_limit >= r->rx_tail - r->rx_head + promised);
+  uint32_t at = r->conn.rcv_nxt - r->d.irs, off = (promised - RIG_MSS) / RIG_MSS * RIG_MSS;
+  rig_in(r, TCP_ACK, at + off, 1, RIG_MSS); /* also the last segment of the window */
+  assert_int_equal(COUNTER(r, no_memory), 0);
+  assert_int_equal(tcp_conn_check(&r->env, &r->conn), 0);
+}
+
 static void test_send_buffer(void **state) {
   struct rig *r = *state;
   path_ops(r);
@@ -312,6 +333,7 @@ int main(void) {
       RIG_TEST(test_receive_buffer_stays),
       RIG_TEST(test_fixed_receive_buffer),
       RIG_TEST(test_adopted_promises_fit),
+      RIG_TEST(test_adopted_promises_fit_behind_unread),
       RIG_TEST(test_send_buffer),
       cmocka_unit_test(test_tunables),
   };
