@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench bench-lossy cost mutants soak lint format install
+.PHONY: help deps build demo test cov bench bench-lossy cost mutants fuzz soak lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -36,6 +36,10 @@ cost: build ## instructions per segment by callgrind, 1 to a million connections
 
 mutants: deps ## each operator and constant of services/engine/tcp changed in turn: do the tests notice? docs/MUTANTS.md
 	@nice -n 19 python3 -B tests/mutants/mutants.py $(MUTANTS)
+
+FUZZ_SECONDS ?= 3600
+fuzz: deps ## live fuzzing of TCP, options, IP, fragments, UDP and parsers for FUZZ_SECONDS; see docs/FUZZ.md
+	@tests/fuzz/run $(FUZZ_SECONDS)
 
 soak: build ## nginx reloaded under load for a minute of each kind, 16 minutes (root)
 	@HS_RELOAD_S=60 python3 -B tests/net/test_net_shim_web.py --build build/$(PRESET) --deadline 1800 -k reload -k reuseport

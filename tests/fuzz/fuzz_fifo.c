@@ -5,33 +5,12 @@
  * corpus/fifo.
  */
 #include "base/err.h"
+#include "fuzz.h"
 #include "shm/fifo.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(cond)                                                                                                  \
-  do {                                                                                                                 \
-    if (!(cond))                                                                                                       \
-      abort();                                                                                                         \
-  } while (0)
 
 #define ARENA_OFF  ((uint64_t)ABI_CHUNK_MAX)
 #define ARENA_SIZE (2ull * ABI_CHUNK_MAX)
 #define MAX        (3u << 20)
-
-struct input {
-  const uint8_t *p;
-  size_t left;
-};
-
-static uint32_t take(struct input *in, unsigned bytes) {
-  uint32_t v = 0;
-  for (unsigned i = 0; i < bytes && in->left != 0; i++, in->left--)
-    v |= (uint32_t)*in->p++ << (8 * i);
-  return v;
-}
 
 struct peer {
   struct abi_fifo_prod words;
@@ -61,47 +40,47 @@ static void check_pieces(const struct fifo_piece *pc, int n, uint32_t got, uint3
 }
 
 /** The peer writes: raw words, or an entry that is nearly right so that deeper checks are reached. */
-static void scribble(struct input *in, struct peer *w, uint8_t op) {
+static void scribble(struct fuzz_input *in, struct peer *w, uint8_t op) {
   struct abi_chunk *e = &w->table[(op >> 4) % ABI_FIFO_CHUNKS];
   switch (op & 7) {
   case 0:
-    w->words.tail = take(in, 4);
+    w->words.tail = fuzz_take_le(in, 4);
     break;
   case 1:
-    w->words.tail += take(in, 3);
+    w->words.tail += fuzz_take_le(in, 3);
     break;
   case 2:
-    w->words.chunk_tail = take(in, 4);
+    w->words.chunk_tail = fuzz_take_le(in, 4);
     break;
   case 3:
-    w->words.chunk_tail += take(in, 1) % 20;
+    w->words.chunk_tail += fuzz_take_le(in, 1) % 20;
     break;
   case 4:
-    e->start = take(in, 4);
-    e->len = take(in, 4);
-    e->unit = take(in, 4);
-    e->seg = take(in, 1);
+    e->start = fuzz_take_le(in, 4);
+    e->len = fuzz_take_le(in, 4);
+    e->unit = fuzz_take_le(in, 4);
+    e->seg = fuzz_take_le(in, 1);
     break;
   default: /* goes on where the entry before ends */
     e->start = e == w->table ? w->table[ABI_FIFO_CHUNKS - 1].start + w->table[ABI_FIFO_CHUNKS - 1].len
                              : e[-1].start + e[-1].len;
-    e->len = ABI_CHUNK_UNIT << (take(in, 1) % 11);
-    e->unit = (uint32_t)(ARENA_OFF / ABI_CHUNK_UNIT) + take(in, 2) % 1030;
+    e->len = ABI_CHUNK_UNIT << (fuzz_take_le(in, 1) % 11);
+    e->unit = (uint32_t)(ARENA_OFF / ABI_CHUNK_UNIT) + fuzz_take_le(in, 2) % 1030;
     e->seg = 0;
     break;
   }
 }
 
-static void consume(struct input *in) {
+static void consume(struct fuzz_input *in) {
   struct peer w;
   struct fifo_cons c;
   struct fifo_piece pc[4];
   uint32_t got;
   memset(&w, 0, sizeof w);
-  w.head = w.words.tail = take(in, 4);
+  w.head = w.words.tail = fuzz_take_le(in, 4);
   fifo_cons_init(&c, &w.words, w.table, &w.head, base, ARENA_OFF, ARENA_SIZE, MAX);
   while (in->left != 0) {
-    uint8_t op = (uint8_t)take(in, 1);
+    uint8_t op = (uint8_t)fuzz_take_le(in, 1);
     uint32_t off, len;
     int64_t n;
     switch (op & 15) {
@@ -111,8 +90,8 @@ static void consume(struct input *in) {
       break;
     case 9:
     case 10:
-      off = take(in, 3);
-      len = take(in, 3);
+      off = fuzz_take_le(in, 3);
+      len = fuzz_take_le(in, 3);
       n = fifo_cons_pieces(&c, off, len, pc, (op >> 4) % 5, &got);
       REQUIRE(n == -EPROTO || (n >= 0 && n <= 4));
       if (n >= 0)
@@ -121,17 +100,17 @@ static void consume(struct input *in) {
         bytes[0] = (uint8_t)(bytes[0] + *(volatile uint8_t *)pc[i].p + ((volatile uint8_t *)pc[i].p)[pc[i].len - 1]);
       break;
     case 11:
-      len = take(in, 2);
-      n = fifo_cons_peek(&c, take(in, 3), bytes, len);
+      len = fuzz_take_le(in, 2);
+      n = fifo_cons_peek(&c, fuzz_take_le(in, 3), bytes, len);
       REQUIRE(n == -EPROTO || (n >= 0 && n <= len));
       break;
     case 12:
-      len = take(in, 2);
+      len = fuzz_take_le(in, 2);
       n = fifo_cons_read(&c, bytes, len);
       REQUIRE(n == -EPROTO || (n >= 0 && n <= len));
       break;
     case 13:
-      fifo_cons_consume(&c, take(in, 3));
+      fifo_cons_consume(&c, fuzz_take_le(in, 3));
       break;
     case 14:
       fifo_cons_init(&c, &w.words, w.table, &w.head, base, ARENA_OFF, ARENA_SIZE, MAX);
@@ -144,37 +123,37 @@ static void consume(struct input *in) {
   }
 }
 
-static void produce(struct input *in) {
+static void produce(struct fuzz_input *in) {
   static uint8_t meta[1 << 16];
   struct peer w;
   struct fifo_prod f;
   REQUIRE(arena_meta_size(ARENA_SIZE) <= sizeof meta);
   struct arena *a = arena_init(meta, sizeof meta, (uint32_t)(ARENA_OFF / ABI_CHUNK_UNIT), ARENA_SIZE);
   memset(&w, 0, sizeof w);
-  w.words.tail = w.head = take(in, 4);
-  REQUIRE(fifo_prod_resume(&f, &w.words, w.table, &w.head, base, a, take(in, 3)) == 0);
+  w.words.tail = w.head = fuzz_take_le(in, 4);
+  REQUIRE(fifo_prod_resume(&f, &w.words, w.table, &w.head, base, a, fuzz_take_le(in, 3)) == 0);
   while (in->left != 0) {
     uint32_t len, off;
     int64_t n = 0;
-    switch (take(in, 1) & 7) {
+    switch (fuzz_take_le(in, 1) & 7) {
     case 0:
-      w.head = take(in, 4);
+      w.head = fuzz_take_le(in, 4);
       break;
     case 1:
-      w.head += take(in, 3);
+      w.head += fuzz_take_le(in, 3);
       break;
     case 2:
       n = fifo_prod_room(&f);
       REQUIRE(n == -EPROTO || (n >= 0 && n <= f.size));
       break;
     case 3:
-      len = take(in, 2);
+      len = fuzz_take_le(in, 2);
       n = fifo_prod_write(&f, bytes, len);
       REQUIRE(n == -EPROTO || (n >= 0 && n <= len));
       break;
     case 4:
-      off = take(in, 4);
-      len = take(in, 2);
+      off = fuzz_take_le(in, 4);
+      len = fuzz_take_le(in, 2);
       n = fifo_prod_place(&f, off, bytes, len);
       REQUIRE(n == -EPROTO || (n >= 0 && n <= len));
       break;
@@ -182,7 +161,7 @@ static void produce(struct input *in) {
       fifo_prod_trim(&f);
       break;
     case 6:
-      fifo_prod_size_set(&f, take(in, 3));
+      fifo_prod_size_set(&f, fuzz_take_le(in, 3));
       break;
     default: /* its successor finds a lie, or the same fifo */
       a = arena_init(meta, sizeof meta, (uint32_t)(ARENA_OFF / ABI_CHUNK_UNIT), ARENA_SIZE);
@@ -199,9 +178,9 @@ static void produce(struct input *in) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  struct input in = {.p = data, .left = size};
+  struct fuzz_input in = {.p = data, .left = size};
   setup();
-  if (take(&in, 1) & 1)
+  if (fuzz_take_le(&in, 1) & 1)
     produce(&in);
   else
     consume(&in);

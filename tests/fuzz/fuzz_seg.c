@@ -5,42 +5,21 @@
  * for workers of both segments. Corpus in corpus/seg.
  */
 #include "base/err.h"
+#include "fuzz.h"
 #include "shm/frame.h"
 #include "shm/session.h"
 #include "shm/stats.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(cond)                                                                                                  \
-  do {                                                                                                                 \
-    if (!(cond))                                                                                                       \
-      abort();                                                                                                         \
-  } while (0)
-
-struct input {
-  const uint8_t *p;
-  size_t left;
-};
-
-static void take(struct input *in, void *to, size_t n) {
-  size_t have = n < in->left ? n : in->left;
-  memset(to, 0, n);
-  memcpy(to, in->p, have);
-  in->p += have;
-  in->left -= have;
-}
-
 /** A sealed file of `mb` MB (0: one page) that begins with what the input says. */
-static int make(struct input *in, uint32_t kind, uint8_t raw, uint8_t mb) {
+static int make(struct fuzz_input *in, uint32_t kind, uint8_t raw, uint8_t mb) {
   struct abi_seg_hdr hdr;
   uint64_t size = mb == 0 ? 4096 : (uint64_t)mb << 20;
   if (raw) {
-    take(in, &hdr, sizeof hdr);
+    fuzz_take_bytes(in, &hdr, sizeof hdr);
   } else {
     memset(&hdr, 0, sizeof hdr);
     hdr.magic = ABI_MAGIC;
@@ -49,7 +28,7 @@ static int make(struct input *in, uint32_t kind, uint8_t raw, uint8_t mb) {
     hdr.size = size;
     hdr.id = 1;
     hdr.state = ABI_SEG_READY;
-    take(in, hdr.geom, sizeof hdr.geom);
+    fuzz_take_bytes(in, hdr.geom, sizeof hdr.geom);
   }
   int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   REQUIRE(fd >= 0 && ftruncate(fd, (off_t)size) == 0 && pwrite(fd, &hdr, sizeof hdr, 0) == sizeof hdr);
@@ -101,11 +80,11 @@ static void use_frames(struct seg *s) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  struct input in = {.p = data, .left = size};
+  struct fuzz_input in = {.p = data, .left = size};
   uint8_t head[4];
   struct seg s;
   const char *why = NULL;
-  take(&in, head, sizeof head);
+  fuzz_take_bytes(&in, head, sizeof head);
   uint8_t raw = head[1] & 1;
   if (head[0] % 3 == 0) {
     struct worker_view v;

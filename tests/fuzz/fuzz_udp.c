@@ -3,18 +3,8 @@
  * payload that comes out must be bytes of the packet, checksums must agree with the wire room's, and no header that
  * passes may make more datagrams or bytes than a send is allowed. Corpus in corpus/udp.
  */
+#include "fuzz.h"
 #include "udp.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(cond)                                                                                                  \
-  do {                                                                                                                 \
-    if (!(cond))                                                                                                       \
-      abort();                                                                                                         \
-  } while (0)
 
 struct gathered {
   uint8_t bytes[4096];

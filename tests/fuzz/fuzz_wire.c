@@ -3,6 +3,7 @@
  * parser accepts without complaint its builder can write again, to be parsed to the same struct. The first byte chooses
  * the format; corpus in corpus/wire.
  */
+#include "fuzz.h"
 #include "wire/arp.h"
 #include "wire/cksum.h"
 #include "wire/dhcp.h"
@@ -12,16 +13,6 @@
 #include "wire/nd.h"
 #include "wire/tcp.h"
 #include "wire/udp.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(cond)                                                                                                  \
-  do {                                                                                                                 \
-    if (!(cond))                                                                                                       \
-      abort();                                                                                                         \
-  } while (0)
 
 static void fuzz_eth(const uint8_t *p, size_t len) {
   struct eth_hdr h, g;

@@ -258,6 +258,10 @@ uint32_t rig_nd(uint8_t *f, uint8_t type, uint8_t flags, const char *src, const 
   return rig_build_hdr(f, &h, ip_addr_is_multicast(&h.dst) ? group.b : rig_mac, msg, (uint32_t)n);
 }
 
+int rig_take(struct ip_rig *r, struct txf *t) {
+  return rig_frame_get(r, t);
+}
+
 int rig_out(struct ip_rig *r, const char *dst, uint8_t proto, uint32_t len, uint32_t fifo, struct ip_path *path) {
   struct txf t;
   struct ip_addr d = rig_addr(dst), src = rig_addr(ip_addr_is4(&d) ? "10.0.0.1" : "2001:db8::1");

@@ -84,6 +84,8 @@ uint32_t rig_arp(uint8_t *f, const uint8_t to[6], unsigned op, const uint8_t sha
 /** A neighbour solicitation or advertisement frame with its link-layer option if mac is not NULL. */
 uint32_t rig_nd(uint8_t *f, uint8_t type, uint8_t flags, const char *src, const char *dst, const char *target,
                 const uint8_t *mac);
+/** An empty slot to build a datagram in; ip_output or the pool takes it back. 0 or -ENOBUFS. */
+int rig_take(struct ip_rig *r, struct txf *t);
 /** ip_output of a datagram of len bytes (0x55…) whose first 8 are ports 1000, 2000 and seq; fifo bytes by reference. */
 int rig_out(struct ip_rig *r, const char *dst, uint8_t proto, uint32_t len, uint32_t fifo, struct ip_path *path);
 /** Makes a neighbour known by the exchange that a peer at dst would have with us. */
