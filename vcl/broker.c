@@ -455,6 +455,7 @@ int broker_listen(struct broker *b, const struct broker_slot *s, uint32_t backlo
   listen_rq.backlog = backlog;
   listen_rq.share_of = share_of;
   listen_rq.no_cut = b->cfg->scope_local == 0;
+  listen_rq.no_global = b->cfg->scope_global == 0;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_LISTEN;
   rq.listen = &listen_rq;
   int rc = broker_call(b, &rq, &r, fds, &n_fds, broker_deadline(b), nowait);

@@ -45,7 +45,7 @@ static const struct config_key config_keys[] = {
     {"app-proxy-transport-tcp", CONFIG_IGNORED, 0, 0},
     {"app-proxy-transport-udp", CONFIG_IGNORED, 0, 0},
     {"app-scope-local", CONFIG_FLAG, FIELD(scope_local)},
-    {"app-scope-global", CONFIG_IGNORED, 0, 0},
+    {"app-scope-global", CONFIG_FLAG, FIELD(scope_global)},
     {"huge_page", CONFIG_IGNORED, 0, 0},
     {"use-mq-eventfd", CONFIG_IGNORED, 0, 0},
     {"tls-engine", CONFIG_IGNORED, 0, 0},
@@ -64,6 +64,7 @@ void config_defaults(struct vcl_config *cfg) {
   snprintf(cfg->socket_path, sizeof cfg->socket_path, "%s", CONFIG_SOCKET_DEFAULT);
   cfg->max_workers = 16;
   cfg->scope_local = 1;
+  cfg->scope_global = 1;
   cfg->spin_us = 100;
   const char *debug = getenv(VPPCOM_ENV_DEBUG);
   cfg->debug = debug != NULL ? (int)strtol(debug, NULL, 0) : 0;
@@ -199,6 +200,7 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   cfg->session_timeout_s = pub->session_timeout;
   cfg->namespace_secret = pub->namespace_secret;
   cfg->scope_local = pub->app_scope_local != 0;
+  cfg->scope_global = pub->app_scope_global != 0 || pub->app_scope_local == 0; /* local alone says: no further */
   if (pub->namespace_id != NULL)
     snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", (const char *)pub->namespace_id);
   if (pub->vpp_app_socket_api != NULL)
@@ -218,4 +220,7 @@ void config_env(struct vcl_config *cfg) {
   v = getenv(VPPCOM_ENV_APP_SCOPE_LOCAL);
   if (v != NULL)
     cfg->scope_local = config_is_on(v);
+  v = getenv(VPPCOM_ENV_APP_SCOPE_GLOBAL);
+  if (v != NULL)
+    cfg->scope_global = config_is_on(v);
 }

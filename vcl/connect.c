@@ -44,7 +44,7 @@ void connect_ask(struct session *s, const struct abi_endpoint *remote) {
   rq->id = 1;
   rq->proto = s->proto;
   rq->v6only = s->v6only;
-  rq->reuse = s->reuse;
+  rq->reuse = (uint8_t)(s->reuse | (app_state.cfg.scope_global ? 0u : ABI_REQ_LOCAL));
   rq->vrf = s->opt.vrf;
   rq->local = s->local; /* bound, or a wish (SET_LCL_ADDR), or of no family */
   rq->remote = *remote;

@@ -75,7 +75,7 @@ static void dgram_fill(struct session *s, uint8_t kind, const struct vcl_dgram *
   rq->id = 1;
   rq->proto = s->proto;
   rq->v6only = s->v6only;
-  rq->reuse = s->reuse;
+  rq->reuse = (uint8_t)(s->reuse | (app_state.cfg.scope_global ? 0u : ABI_REQ_LOCAL));
   rq->kind = kind;
   rq->vrf = s->opt.vrf;
   rq->local = s->local;

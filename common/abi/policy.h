@@ -13,6 +13,7 @@
 
 #define ABI_LISTEN_REUSEPORT 0x1u
 #define ABI_LISTEN_V6ONLY    0x2u
+#define ABI_LISTEN_LOCAL     0x4u /* for apps of its namespace alone (app-scope-global off) */
 
 /** One process's share in a listener. 128 bytes. */
 struct abi_listen_entry {
@@ -28,8 +29,9 @@ struct abi_listen_entry {
   uint32_t ns;   /* namespace number */
   uint8_t proto; /* 0 TCP, 1 UDP */
   uint8_t pad[3];
-  uint32_t flags; /* ABI_LISTEN_* */
-  uint32_t reserved[14];
+  uint32_t flags;   /* ABI_LISTEN_* */
+  uint64_t app_tag; /* hash of the app's name, for redirects (abi/rules.h) */
+  uint32_t reserved[12];
 };
 _Static_assert(sizeof(struct abi_listen_entry) == 128, "listener entry");
 

@@ -12,7 +12,7 @@
 
 #define ABI_MAGIC 0x4b43545354534f48ull /* "HOSTSTCK" in memory order */
 #define ABI_MAJOR 1                     /* layouts differ: attach is refused */
-#define ABI_MINOR 1                     /* fields were added in reserved room */
+#define ABI_MINOR 2                     /* fields were added in reserved room */
 
 #define ABI_CACHE_LINE 64u
 #define ABI_SEG_NONE   0xffffffffu
@@ -28,6 +28,7 @@ enum abi_seg_kind { /* stored as uint32_t */
                     ABI_SEG_APP = 7, /* an app worker's A segment: app writes, engine and nicio read (abi/worker.h) */
                     ABI_SEG_PAIR =
                         8, /* one side of two paired workers: one app writes, the other reads (abi/worker.h) */
+                    ABI_SEG_RULES = 9, /* broker writes, engine reads: session rules (abi/rules.h) */
 };
 
 enum abi_seg_state { ABI_SEG_INIT = 0, ABI_SEG_READY = 0x52454459 /* "REDY" */ };

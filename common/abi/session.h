@@ -53,13 +53,14 @@ struct abi_request {
   uint32_t id;    /* unique per slot and gen; listener: the broker's listener id */
   uint8_t proto;  /* 0 TCP, 1 UDP (VCL numbers) */
   uint8_t v6only; /* IPV6_V6ONLY */
-  uint8_t reuse;  /* bit 0 SO_REUSEADDR, bit 1 SO_REUSEPORT */
+  uint8_t reuse;  /* bit 0 SO_REUSEADDR, bit 1 SO_REUSEPORT, ABI_REQ_LOCAL */
   uint8_t kind;   /* enum abi_req_kind */
   struct abi_endpoint local;
   struct abi_endpoint remote;
   uint32_t vrf;
   uint32_t ifindex; /* JOIN, LEAVE: 1 + interface number, 0 = by `local` or route */
 };
+#define ABI_REQ_LOCAL 0x10u /* in `reuse`: app-scope-global is off, it stays within its namespace */
 _Static_assert(sizeof(struct abi_request) == 64, "request slot");
 
 /* abi_sess_app.want: bits are only ever added while a gen lives. */

@@ -20,6 +20,7 @@
 #define CONFIG_ROUTES_MAX 64
 #define CONFIG_VLANS_MAX  16
 #define CONFIG_NS_MAX     16
+#define CONFIG_RULES_MAX  64
 
 struct config_impair {
   double loss_percent, reorder_percent, duplicate_percent, corrupt_percent;
@@ -77,6 +78,13 @@ struct config_ns {
   struct config_limit limit;
   char attach[108]; /* own attach socket path, empty = the common one */
 };
+struct config_rule { /* words, as svc/rule_text.h takes them */
+  char table[8], proto[8], action[12];
+  char ns[64]; /* egress: namespace, empty = default */
+  char remote[52], local[52], ports[12];
+  char app[64];
+  uint32_t to_port;
+};
 
 struct config {
   char run_dir[80];  /* sockets and pid files; default /run/hoststack */
@@ -117,11 +125,16 @@ struct config {
       arena_bytes; /* address space of one direction's chunks per worker; memory is used only as sessions need it */
   struct config_ns ns[CONFIG_NS_MAX];
   uint32_t n_ns;
+  struct config_rule rule[CONFIG_RULES_MAX];
+  uint32_t n_rules;
   /* api */
   char api_listen[4][128]; /* NNG urls */
   uint32_t n_api_listen;
 };
 
+struct rule_text;
+/** The words of a rule; they live as long as the rule. */
+struct rule_text config_rule_text(const struct config_rule *c);
 /** Read and check. On failure every error found (at most 20) is written to `err` one per line: "FILE:LINE: key: found
  * X, allowed Y". 0 or -EINVAL, -errno of open. */
 int config_load(struct config *c, const char *path, char *err, size_t err_len);

@@ -7,6 +7,7 @@
 #include "svc/config_keys.h"
 
 #include "base/bits.h"
+#include "svc/rule_text.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -233,6 +234,35 @@ static void check_namespaces(struct config_ctx *cx) {
   }
 }
 
+struct rule_text config_rule_text(const struct config_rule *c) {
+  return (struct rule_text){.table = c->table,
+                            .proto = c->proto,
+                            .remote = c->remote,
+                            .local = c->local,
+                            .ports = c->ports,
+                            .action = c->action,
+                            .app = c->app,
+                            .to_port = c->to_port};
+}
+
+static void check_rules(struct config_ctx *cx) {
+  const struct config *c = cx->cfg;
+  for (uint32_t i = 0; i < c->n_rules; i++) {
+    const struct config_rule *cr = &c->rule[i];
+    struct rule_text t = config_rule_text(cr);
+    struct abi_rule r;
+    char why[160];
+    int known = cr->ns[0] == '\0' || strcmp(cr->ns, "default") == 0;
+    for (uint32_t k = 0; k < c->n_ns; k++)
+      known |= strcmp(c->ns[k].id, cr->ns) == 0;
+    if (!known || (cr->ns[0] != '\0' && strcmp(cr->table, "ingress") == 0))
+      config_error(cx, config_line(cx, "broker.rules[].namespace", i), "broker.rules[].namespace", cr->ns,
+                   "for egress one of broker.namespaces, for ingress none");
+    if (cr->table[0] != '\0' && cr->action[0] != '\0' && rule_text_parse(&t, &r, why, sizeof why) != NULL)
+      config_error(cx, config_line(cx, "broker.rules[]", i), "broker.rules[]", why, "what config/README.md says");
+  }
+}
+
 /** Tunables whose values must stand in order. */
 static void check_tunables(struct config_ctx *cx) {
 #define FIELD(f, name, kind, unit, lo, hi, def, text, reach, words, help)                                              \
@@ -286,5 +316,6 @@ void config_check(struct config_ctx *cx) {
   check_addrs(cx);
   check_routes(cx);
   check_namespaces(cx);
+  check_rules(cx);
   check_ranges(cx);
 }

@@ -17,6 +17,7 @@
 #define A(f)  offsetof(struct config_addr, f), sizeof(((struct config_addr *)0)->f)
 #define R(f)  offsetof(struct config_route, f), sizeof(((struct config_route *)0)->f)
 #define N(f)  offsetof(struct config_ns, f), sizeof(((struct config_ns *)0)->f)
+#define U(f)  offsetof(struct config_rule, f), sizeof(((struct config_rule *)0)->f)
 #define NO    0, ""
 #define KI(n) ((uint64_t)(n) << 10)
 #define MI(n) ((uint64_t)(n) << 20)
@@ -148,6 +149,21 @@ const struct config_key config_keys[] = {
      "attach socket of its own; default: the common one"},
     LIMIT("broker.namespaces[].limit.", N, limit, "the namespace"),
 
+    {"broker.rules[].table", CONFIG_CHOICE, "", 0, 0, "", U(table), CONFIG_REQUIRED, "egress ingress",
+     "egress: what a namespace's programs connect to; ingress: what arrives"},
+    {"broker.rules[].namespace", CONFIG_STR, "", 0, 63, "", U(ns), NO, "egress: whose; default: the default one's"},
+    {"broker.rules[].proto", CONFIG_CHOICE, "", 0, 0, "any", U(proto), 0, "tcp udp any", "protocol"},
+    {"broker.rules[].remote", CONFIG_STR, "", 1, 51, "any", U(remote), NO,
+     "the other side: address, address/length, any"},
+    {"broker.rules[].local", CONFIG_STR, "", 1, 51, "any", U(local), NO, "this side: address, address/length, any"},
+    {"broker.rules[].ports", CONFIG_STR, "", 1, 11, "any", U(ports), NO,
+     "PORT, LOW-HIGH, any: of egress the remote port, of ingress the local one"},
+    {"broker.rules[].action", CONFIG_CHOICE, "", 0, 0, "", U(action), CONFIG_REQUIRED, "allow deny redirect",
+     "what becomes of it"},
+    {"broker.rules[].app", CONFIG_STR, "", 0, 63, "", U(app), NO, "redirect (TCP): name of the app that gets it"},
+    {"broker.rules[].to-port", CONFIG_U32, "port", 0, 65535, "0", U(to_port), NO,
+     "redirect: where that app listens, 0 = on the port that was asked for"},
+
     {"api.listen[]", CONFIG_URL, "", 1, 127, "ipc://RUN-DIR/api.sock", 0, 128, NO,
      "where clients reach the API server"},
 };
@@ -164,6 +180,8 @@ const struct config_list config_lists[] = {
      CONFIG_ROUTES_MAX},
     {"broker.namespaces", offsetof(struct config, ns), sizeof(struct config_ns), offsetof(struct config, n_ns),
      CONFIG_NS_MAX},
+    {"broker.rules", offsetof(struct config, rule), sizeof(struct config_rule), offsetof(struct config, n_rules),
+     CONFIG_RULES_MAX},
     {"api.listen", offsetof(struct config, api_listen), 128, offsetof(struct config, n_api_listen), 4},
 };
 const uint32_t config_n_lists = ARRAY_LEN(config_lists);

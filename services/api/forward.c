@@ -315,6 +315,9 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
     return show_app(a, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NAMESPACE:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_ADD_RULE:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_DEL_RULE:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_RULE:
     return api_forward(a, API_BROKER, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_VERSION:
     return show_version(a, req, req_len, reply, reply_len);

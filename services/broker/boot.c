@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "shm/bell.h"
 #include "shm/frame.h"
+#include "shm/rules.h"
 #include "shm/stats.h"
 
 #include <stdlib.h>
@@ -80,10 +81,13 @@ static int boot_core(struct broker *b) {
                              .n_tw = b->svc.cfg.max_time_waits};
   struct abi_policy_geom pol = {.block_off = 4096, .n_listen = BROKER_LISTEN_MAX, .listen_off = 8192};
   struct abi_stats_geom stats;
+  struct abi_rules_geom rules;
   uint64_t packet_size = frame_geom_make(&packet, ABI_LINKS_MAX, b->svc.cfg.rx_slots, b->svc.cfg.tx_slots);
-  uint64_t stats_size = stats_geom_make(&stats);
+  uint64_t stats_size = stats_geom_make(&stats), rules_size = rules_geom_make(&rules, ABI_RULES_MAX);
   int rc = boot_seg(b, "hs-policy", ABI_SEG_POLICY, 0, pol.listen_off + pol.n_listen * sizeof(struct abi_listen_entry),
                     &pol);
+  if (rc == 0)
+    rc = boot_seg(b, "hs-rules", ABI_SEG_RULES, 0, rules_size, &rules);
   if (rc == 0)
     rc = boot_seg(b, "hs-packet", ABI_SEG_PACKET, 0, packet_size, &packet);
   if (rc == 0)
@@ -189,6 +193,8 @@ static void boot_done(struct broker *b) {
   if (rc == 0)
     rc = policy_open(b, registry_item_find(&b->reg, ABI_ITEM_SEG, ABI_SEG_POLICY, 0));
   if (rc == 0)
+    rc = rule_open(b, registry_item_find(&b->reg, ABI_ITEM_SEG, ABI_SEG_RULES, 0));
+  if (rc == 0)
     rc = boot_stats(b);
   if (rc < 0) {
     log_error("broker.boot", "cannot start: %s", err_text(rc));
@@ -198,6 +204,8 @@ static void boot_done(struct broker *b) {
   b->boot = BOOT_DONE;
   boot_items(b);
   policy_repair(b);
+  b->rules_policy = b->policy->policy_gen; /* the engine may read the other bank until it has seen this */
+  rule_tick(b);
   boot_procs(b);
   log_info("broker.boot", "epoch %u", b->reg.blk->broker_epoch);
   custody_srv_ready(b, CUSTODY_ENGINE);

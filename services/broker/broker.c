@@ -28,6 +28,7 @@ void broker_fini(struct broker *b) {
     if (b->proc[i].bell_fd >= 0)
       loop_del_fd(b->svc.loop, b->proc[i].bell_fd);
   ports_free(b);
+  rule_close(b);
   policy_close(b);
   vault_free(b);
   registry_close(&b->reg);

@@ -8,7 +8,9 @@
 #include "abi/policy.h"
 #include "attach.pb-c.h"
 #include "base/list.h"
+#include "control.pb-c.h"
 #include "registry.h"
+#include "shm/rules.h"
 #include "svc/chan.h"
 #include "svc/custody.h"
 #include "svc/svc.h"
@@ -129,6 +131,10 @@ struct broker {
   uint32_t n_entries;
   uint32_t policy_seen;
   int policy_seen_valid;
+  /* rules */
+  struct rules_edit rules;
+  int rules_due;         /* changed since they were compiled */
+  uint32_t rules_policy; /* policy_gen with which the bank in force was announced */
   /* apps */
   struct attach_sock attach[1 + CONFIG_NS_MAX];
   uint32_t n_attach;
@@ -219,6 +225,8 @@ uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t 
 /** Namespace number for a Hello on socket `sock_ns`, 0 = default. Returns it or -errno. */
 int ns_check(const struct broker *b, uint32_t sock_ns, const char *id, uint64_t secret, const char **text);
 const char *ns_name(const struct broker *b, uint32_t ns);
+/** Number of a namespace by its id, "" and "default" are 0; -ENOENT. */
+int ns_find(const struct broker *b, const char *id);
 
 /** Of an app, 0 if there is no such app. */
 uint32_t ns_of_app(const struct broker *b, uint64_t app_id);
@@ -294,6 +302,22 @@ void policy_remove(struct broker *b, uint32_t idx);
 uint32_t policy_publish(struct broker *b);
 /** After a crash: odd generations are made even, entries of workers that are not live are freed. */
 void policy_repair(struct broker *b);
+
+/* rule.c: session rules */
+int rule_open(struct broker *b, uint32_t item);
+void rule_close(struct broker *b);
+/** The records changed: compiled now, or as soon as the engine leaves the bank that is to be written. */
+void rule_changed(struct broker *b);
+void rule_tick(struct broker *b);
+/** Whether all workers of the engine go by the rules as they are. */
+int rule_in_force(const struct broker *b);
+/** Whether an app of a namespace may connect to one of our own addresses without the engine's looking at it. */
+int rule_cut_ok(const struct broker *b, uint32_t ns, const uint8_t ip[16], uint16_t port);
+
+/* rule_ctl.c: control requests; 0 or -errno of packing */
+int rule_ctl_add(struct broker *b, const Hoststack__Control__AddRule *m, uint8_t **reply, size_t *reply_len);
+int rule_ctl_del(struct broker *b, const Hoststack__Control__DelRule *m, uint8_t **reply, size_t *reply_len);
+int rule_ctl_show(const struct broker *b, const Hoststack__Control__ShowRule *m, uint8_t **reply, size_t *reply_len);
 
 /* death.c */
 int death_watch(struct broker *b, uint32_t proc);

@@ -1,6 +1,6 @@
 /*
- * Control requests of hsctl and api: ShowApp, ShowNamespace, ShowSession (of cut-through), ShowStats, ShowVersion.
- * Generated structs stop here.
+ * Control requests of hsctl and api (those about rules are in rule_ctl.c): ShowApp, ShowNamespace, ShowSession (of
+ * cut-through), ShowStats, ShowVersion. Generated structs stop here.
  *
  * Handler of the service's control socket, main thread. A request that is not the broker's is answered with ENOTSUP.
  */
@@ -201,6 +201,10 @@ static int ctl_show_stats(const struct broker *b, uint8_t **reply, size_t *reply
   return svc_pack_reply(&r, reply, reply_len);
 }
 
+static int ctl_not_up(uint8_t **reply, size_t *reply_len) {
+  return svc_error_reply(-EAGAIN, "the broker waits for engine and nicio", reply, reply_len);
+}
+
 int broker_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len) {
   struct broker *b = ctx;
   int rc;
@@ -213,15 +217,22 @@ int broker_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
     rc = svc_version_reply(&b->svc, up ? b->reg.blk->broker_epoch : 0, reply, reply_len);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_APP:
-    rc = up ? ctl_show_app(b, reply, reply_len)
-            : svc_error_reply(-EAGAIN, "the broker waits for engine and nicio", reply, reply_len);
+    rc = up ? ctl_show_app(b, reply, reply_len) : ctl_not_up(reply, reply_len);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NAMESPACE:
-    rc = up ? ctl_show_namespace(b, reply, reply_len)
-            : svc_error_reply(-EAGAIN, "the broker waits for engine and nicio", reply, reply_len);
+    rc = up ? ctl_show_namespace(b, reply, reply_len) : ctl_not_up(reply, reply_len);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
     rc = pair_ctl_sessions(b, r->show_session->offset, r->show_session->limit, reply, reply_len);
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_ADD_RULE:
+    rc = up ? rule_ctl_add(b, r->add_rule, reply, reply_len) : ctl_not_up(reply, reply_len);
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_DEL_RULE:
+    rc = up ? rule_ctl_del(b, r->del_rule, reply, reply_len) : ctl_not_up(reply, reply_len);
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_RULE:
+    rc = up ? rule_ctl_show(b, r->show_rule, reply, reply_len) : ctl_not_up(reply, reply_len);
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
     rc = ctl_show_stats(b, reply, reply_len);

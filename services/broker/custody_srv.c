@@ -254,6 +254,7 @@ static void custody_srv_on_engine(struct broker *b, const Hoststack__Custody__Me
   case HOSTSTACK__CUSTODY__MESSAGE__BODY_POLICY_SEEN:
     b->policy_seen = m->policy_seen->gen;
     b->policy_seen_valid = 1;
+    rule_tick(b);
     break;
   case HOSTSTACK__CUSTODY__MESSAGE__BODY_WORKER_LIVE:
     w = registry_worker_find(&b->reg, m->worker_live->worker_id);

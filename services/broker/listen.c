@@ -84,7 +84,7 @@ static int listen_want(const struct broker *b, const struct conn *c, const Hosts
 }
 
 /** The entry that the engine reads. */
-static uint32_t listen_publish(struct broker *b, uint32_t idx, uint32_t backlog, uint32_t ns) {
+static uint32_t listen_publish(struct broker *b, uint32_t idx, uint32_t backlog, const struct abi_reg_app *app) {
   const struct abi_reg_bind *r = &b->reg.bind[idx];
   struct abi_listen_entry e = {.worker_id = r->worker_id,
                                .slot = r->slot,
@@ -92,7 +92,8 @@ static uint32_t listen_publish(struct broker *b, uint32_t idx, uint32_t backlog,
                                .listener_id = r->listener_id,
                                .backlog = backlog,
                                .vrf = r->vrf,
-                               .ns = ns,
+                               .ns = app != NULL ? app->ns : 0,
+                               .app_tag = app != NULL ? rules_app_tag(app->name) : 0,
                                .proto = r->proto};
   memcpy(e.addr.ip, r->ip, 16);
   if (ports_is_wild(r->ip)) /* the engine's wildcard is all zero for both families (abi/policy.h) */
@@ -101,7 +102,8 @@ static uint32_t listen_publish(struct broker *b, uint32_t idx, uint32_t backlog,
   e.addr.family = r->family;
   e.addr.scope = r->scope;
   e.flags = ((r->flags & (ABI_BIND_REUSEPORT | ABI_BIND_APP_SHARE)) != 0 ? ABI_LISTEN_REUSEPORT : 0u) |
-            ((r->flags & ABI_BIND_V6ONLY) != 0 ? ABI_LISTEN_V6ONLY : 0u);
+            ((r->flags & ABI_BIND_V6ONLY) != 0 ? ABI_LISTEN_V6ONLY : 0u) |
+            ((r->flags & ABI_BIND_LOCAL) != 0 ? ABI_LISTEN_LOCAL : 0u);
   return policy_add(b, &e);
 }
 
@@ -120,7 +122,7 @@ static int listen_start(struct broker *b, const struct conn *c, uint32_t idx, ui
     __atomic_store_n(&r->listener_id, id, __ATOMIC_RELEASE);
   }
   uint32_t app = registry_app_find(&b->reg, b->reg.proc[c->proc].app_id);
-  uint32_t entry = listen_publish(b, idx, backlog, app != REGISTRY_NONE ? b->reg.app[app].ns : 0);
+  uint32_t entry = listen_publish(b, idx, backlog, app != REGISTRY_NONE ? &b->reg.app[app] : NULL);
   if (entry == REGISTRY_NONE) {
     r->listener_id = 0;
     *text = "listen: the policy table is full";
@@ -244,8 +246,7 @@ int listen_on_listen(struct broker *b, struct conn *c, uint32_t seq, const Hosts
     *text = "listen: the session is not bound";
     return -EDESTADDRREQ;
   }
-  if (m->no_cut)
-    b->reg.bind[idx].flags |= ABI_BIND_NO_CUT;
+  b->reg.bind[idx].flags |= (m->no_cut ? ABI_BIND_NO_CUT : 0u) | (m->no_global ? ABI_BIND_LOCAL : 0u);
   return listen_serve(b, c, seq, idx, backlog, text);
 }
 

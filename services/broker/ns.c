@@ -13,17 +13,26 @@ static int ns_same_secret(uint64_t a, uint64_t b) {
   return diff == 0;
 }
 
+int ns_find(const struct broker *b, const char *id) {
+  const struct config *c = &b->svc.cfg;
+  if (id[0] == '\0' || strcmp(id, "default") == 0)
+    return 0;
+  for (uint32_t ns = 1; ns <= c->n_ns; ns++)
+    if (strcmp(c->ns[ns - 1].id, id) == 0)
+      return (int)ns;
+  return -ENOENT;
+}
+
 int ns_check(const struct broker *b, uint32_t sock_ns, const char *id, uint64_t secret, const char **text) {
   const struct config *c = &b->svc.cfg;
   uint32_t ns = sock_ns;
   if (id[0] != '\0' && strcmp(id, "default") != 0) {
-    for (ns = 1; ns <= c->n_ns; ns++)
-      if (strcmp(c->ns[ns - 1].id, id) == 0)
-        break;
-    if (ns > c->n_ns) {
+    int found = ns_find(b, id);
+    if (found < 0) {
       *text = "hello: no such namespace";
-      return -ENOENT;
+      return found;
     }
+    ns = (uint32_t)found;
   }
   if (sock_ns != 0 && ns != sock_ns) {
     *text = "hello: this socket belongs to another namespace";

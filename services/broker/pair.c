@@ -267,7 +267,8 @@ int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
   }
   pr.own_address = pair_is_own(b, ep->ip.data);
   uint64_t app = pair_app(b, m->worker_id, &ns);
-  uint32_t at = pr.own_address ? pair_listener(b, app, ns, ep->ip.data, (uint16_t)ep->port, &pr.shares) : REGISTRY_NONE;
+  int may = pr.own_address && rule_cut_ok(b, ns, ep->ip.data, (uint16_t)ep->port);
+  uint32_t at = may ? pair_listener(b, app, ns, ep->ip.data, (uint16_t)ep->port, &pr.shares) : REGISTRY_NONE;
   if (at == REGISTRY_NONE)
     goto plain;
   b->pair_turn++;

@@ -31,6 +31,7 @@ int cmd_up(const struct hsctl *h, int argc, char **argv);
 int cmd_down(const struct hsctl *h, int argc, char **argv);
 int cmd_run(const struct hsctl *h, int argc, char **argv);
 int cmd_capture(const struct hsctl *h, int argc, char **argv);
+int cmd_rule(const struct hsctl *h, int argc, char **argv);
 int cmd_impair(const struct hsctl *h, int argc, char **argv);
 int cmd_reset_rings(const struct hsctl *h, int argc, char **argv);
 

@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"show", "session verbose | tcp statistics|config | drops all", "all figures, all counters, all tunables",
      cmd_show},
     {"set", "tcp NAME VALUE | tcp NAME default", "change one of TCP's tunables, also for engines to come", cmd_set},
+    {"rule", "show | del ID…|all | add egress|ingress KEY=VALUE…", "session rules; hsctl rule tells more", cmd_rule},
     {"capture", "INTERFACE FILE | INTERFACE --stop", "write the frames of an interface to a pcapng file", cmd_capture},
     {"impair", "INTERFACE rx|tx|both [KEY=VALUE…]", "loss, delay… on an interface, for tests; no KEY = none",
      cmd_impair},

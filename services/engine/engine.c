@@ -161,6 +161,8 @@ static int make_app(struct engine *e, uint64_t worker_id, struct app_worker **la
   const char *why = "";
   int rc = app_new(&lane[0], worker_id, item_dup(seg_e), item_dup(seg_a), bell, doorbell, &why);
   if (rc == 0) {
+    const struct abi_reg_app *app = engine_reg_app(e, reg->app_id);
+    lane[0]->sh->ns = app ? app->ns : 0;
     rc = app_lanes(lane, e->group.n);
     if (rc == 0)
       return 0;
@@ -374,6 +376,8 @@ static int open_segments(struct engine *e) {
     rc = worker_set_tcbs(w, find_dup(e, ABI_ITEM_SEG, ABI_SEG_TCB, 0));
   if (rc == 0)
     rc = listen_open(&w->listeners, find_dup(e, ABI_ITEM_SEG, ABI_SEG_POLICY, 0));
+  if (rc == 0)
+    rc = rules_open(&w->rules, find_dup(e, ABI_ITEM_SEG, ABI_SEG_RULES, 0), SEG_RDONLY, &why);
   if (rc == 0)
     rc = worker_set_packet(w, find_dup(e, ABI_ITEM_SEG, ABI_SEG_PACKET, 0), find_dup(e, ABI_ITEM_LINK_BELL, 0, 0),
                            find_dup(e, ABI_ITEM_LINK_BELL, 0, 1));

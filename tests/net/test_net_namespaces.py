@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Two namespaces side by side on one stack: each serves its own port, neither takes the other's, programs of different
-namespaces meet by TCP; secrets; limits that are reached and freed again, with the errno that a program sees."""
+"""Two namespaces side by side on one stack: each serves its own port, neither takes the other's nor reaches it, nor
+leaves its own if it is told not to; secrets; limits that are reached and freed again, with the errno that a program
+sees."""
 import errno
 import os
 import sys
@@ -9,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
-from stack import STACK4  # noqa: E402
+from stack import PEER4, STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 ECHO = os.path.join(sys.path[0], "echo.py")
@@ -18,8 +19,10 @@ EXTRA = """broker:
   namespaces:
     - { id: blue, secret: 77, limit: { listeners: 2 } }
     - { id: red, limit: { sessions: 512 } }
+    - { id: lime }
 """
 BLUE = {"VCL_APP_NAMESPACE_ID": "blue", "VCL_APP_NAMESPACE_SECRET": "77"}
+LIME = {"VCL_APP_NAMESPACE_ID": "lime"}
 RED = {"VCL_APP_NAMESPACE_ID": "red"}
 # one errno a line (0 = it worked) for each port that is bound with SO_REUSEPORT and listened on; the first is given up
 # before the last
@@ -43,6 +46,38 @@ for port in ports[:-1]:
 if len(ports) > 1 and held:
     held.pop(0).close()
 listen(ports[-1])
+"""
+CONNECT = """
+import socket, sys
+s = socket.socket()
+s.settimeout(15)
+print(s.connect_ex((sys.argv[1], int(sys.argv[2]))))
+"""
+# connected and not: 0 if it is answered
+SEND = """
+import socket, sys
+peer = (sys.argv[1], int(sys.argv[2]))
+for how in ("connect", "sendto"):
+    s = socket.socket(type=socket.SOCK_DGRAM)
+    s.settimeout(15)
+    try:
+        if how == "connect":
+            s.connect(peer)
+            s.send(b"x")
+        else:
+            s.sendto(b"x", peer)
+        s.recv(10)
+        print(0)
+    except OSError as e:
+        print(e.errno)
+"""
+RECEIVE = """
+import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("up", flush=True)
+while True:
+    s.sendto(*s.recvfrom(10))
 """
 SOCKET = """
 import socket
@@ -98,17 +133,38 @@ class Namespaces(netcase.NetCase):
         wait_for(lambda: not self.lab.listeners(), 20, "no listener")
         self.assertEqual(self.python(BLUE, LISTENS, STACK4, 7110), [0])
 
-    def test_meet_by_tcp(self):
-        """Within a namespace connects are cut-through, between two they are TCP."""
-        self.serve(RED, 7120)
-        for env, tcp in ((RED, False), (BLUE, True)):
-            with self.subTest(env=env):
-                idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7120, 2], env=env, stdin=-1)
-                wait_for(lambda: "open" in idle.output(), 20, "two connections")
-                protos = {s["proto"] for s in self.lab.sessions() if s["remote"] == f"{STACK4}:7120"}
-                self.assertEqual(protos, {"tcp"} if tcp else {"cut"})
-                idle.stop()
-                idle.popen.stdin.close()
+    def test_apart(self):
+        """Within a namespace connects are cut-through; another one's listeners and datagrams are out of reach, the
+        network's hosts reach them all."""
+        self.serve(LIME, 7120)
+        idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7120, 2], env=LIME, stdin=-1)
+        wait_for(lambda: "open" in idle.output(), 20, "two connections")
+        self.assertEqual({s["proto"] for s in self.lab.sessions() if s["remote"] == f"{STACK4}:7120"}, {"cut"})
+        self.assertEqual(self.python(BLUE, CONNECT, STACK4, 7120), [errno.ECONNREFUSED])
+        self.assertEqual(self.python({}, CONNECT, STACK4, 7120), [errno.ECONNREFUSED])
+        idle.stop()
+        idle.popen.stdin.close()
+        udp = self.lab.spawn("app", [programs.PYTHON, "-c", RECEIVE, STACK4, 7121], env=LIME)
+        wait_for(lambda: "up" in udp.output(), 20, "a bound socket")
+        self.assertEqual(self.python(BLUE, SEND, STACK4, 7121), [errno.ECONNREFUSED, errno.EPERM])
+        self.assertEqual(self.python(LIME, SEND, STACK4, 7121), [0, 0])
+        drops = {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}
+        self.assertGreaterEqual(drops["engine.namespace.refused"], 4)
+
+    def test_scope(self):
+        """app-scope-global off: reached by programs of its namespace alone, and reaches nothing else."""
+        inner = {**LIME, "VCL_APP_SCOPE_GLOBAL": "0"}
+        self.serve(inner, 7150)
+        self.serve(LIME, 7151)
+        for port, want in ((7150, errno.ECONNREFUSED), (7151, 0)):
+            done = self.lab.peer([programs.PYTHON, "-c", CONNECT, STACK4, port])
+            self.assertEqual(int(done.stdout), want)
+            self.assertEqual(self.python(LIME, CONNECT, STACK4, port), [0])
+            self.assertEqual(self.python(inner, CONNECT, STACK4, port), [0])
+        self.lab.spawn("peer", [programs.PYTHON, "-u", ECHO, "serve", PEER4, 7152])
+        self.lab.wait_listening_kernel(self.lab.P, 7152)
+        self.assertEqual(self.python(inner, CONNECT, PEER4, 7152), [errno.ENETUNREACH])
+        self.assertEqual(self.python(LIME, CONNECT, PEER4, 7152), [0])
 
     def test_secret(self):
         for env, want in ((BLUE, 0), ({**BLUE, "VCL_APP_NAMESPACE_SECRET": "78"}, errno.ENETDOWN),

@@ -16,7 +16,7 @@
 
 #define RIG_WAIT_MS 10000
 #define RIG_CORE_ITEMS                                                                                                 \
-  (9u + ABI_LINKS_MAX) /* registry, policy, packet, tcb, 4 stats pages, a bell per link and nicio's */
+  (10u + ABI_LINKS_MAX) /* registry, policy, rules, packet, tcb, 4 stats pages, a bell per link and nicio's */
 
 /** Double of a service. */
 struct rig_svc {

@@ -28,6 +28,7 @@ enum app_life { APP_LIVE = 0, APP_DEAD = 1, APP_LIED = 2 };
 struct app_shared {
   uint32_t refs;      /* atomic: struct app_workers that are left */
   uint32_t n_workers; /* engine workers that serve it */
+  uint32_t ns;        /* namespace of its app */
   uint32_t lost;      /* atomic: bit n: hints to worker n could not be passed on, it rescans */
   struct worker_view v;
   struct arena *arena; /* shared by all if there are several */

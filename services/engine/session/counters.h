@@ -19,6 +19,11 @@
   X(SYN_BACKLOG, "engine.syn.backlog_full", 1, "SYNs dropped because too many are half-open and cookies are off")      \
   X(SYN_ACCEPT_FULL, "engine.syn.accept_full", 1, "SYNs dropped because the listener's accept queue is full")          \
   X(SYN_RATE, "engine.syn.rate_limited", 1, "SYNs dropped beyond engine.tcp.syn-rate-per-source")                      \
+  X(RULE_EGRESS, "engine.rule.egress_denied", 1, "connects and datagrams of apps that a session rule denies")          \
+  X(RULE_INGRESS, "engine.rule.ingress_denied", 1, "SYNs and datagrams from outside that a session rule denies")       \
+  X(RULE_REDIRECTED, "engine.rule.redirected", 0, "connects and SYNs that a session rule redirected")                  \
+  X(RULE_NO_APP, "engine.rule.no_app", 1, "those that were to be redirected to an app that does not listen: refused")  \
+  X(NS_REFUSED, "engine.namespace.refused", 1, "connects and datagrams of apps to sessions of another namespace")      \
   X(ACCEPT_OVERFLOW, "engine.accept.overflow", 1, "handshakes' last ACKs not taken as the accept queue is full")       \
   X(SYN_NO_TCB, "engine.syn.no_tcb", 1, "SYNs dropped because the TCB table is full")                                  \
   X(ACCEPT_PARKED, "engine.accept.parked", 0, "handshakes completed while no process took offers")                     \

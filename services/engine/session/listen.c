@@ -141,6 +141,7 @@ uint32_t listen_refresh(struct worker *w) {
   if (!t->policy)
     return 0;
   uint32_t gen = __atomic_load_n(&t->policy->policy_gen, __ATOMIC_ACQUIRE);
+  (void)rules_take(&w->rules); /* at least those that were announced with gen */
   uint32_t high = __atomic_load_n(&t->policy->listen_high, __ATOMIC_ACQUIRE);
   t->high = high < t->geom.n_listen ? high : (uint32_t)t->geom.n_listen;
   for (uint32_t i = 0; i < t->high; i++)
@@ -164,8 +165,16 @@ static int listen_fit(const struct abi_listen_entry *e, const struct ip_addr *ds
   return (e->flags & ABI_LISTEN_V6ONLY) ? 0 : 1;
 }
 
+/* For one that a rule leads here: also bound to another address of the family. */
+static int listen_fit_app(const struct abi_listen_entry *e, const struct ip_addr *dst) {
+  struct ip_addr addr;
+  memcpy(&addr, e->addr.ip, sizeof addr);
+  return ip_addr_is_any(&addr) ? listen_fit(e, dst) : ip_addr_is4(&addr) == ip_addr_is4(dst) ? 3 : 0;
+}
+
+/* tag != 0: listeners of the app of that name alone. */
 static struct listener *listen_best(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
-                                    uint32_t hash, int armed_only) {
+                                    uint32_t hash, int armed_only, uint64_t tag) {
   struct listen_table *t = &w->listeners;
   struct listener *best = NULL;
   int best_fit = 0;
@@ -174,7 +183,9 @@ static struct listener *listen_best(struct worker *w, uint8_t proto, const struc
     struct listener *l = &t->l[at - 1];
     if (l->entry.proto != proto || be16_get(l->entry.addr.port) != port)
       continue;
-    int fit = listen_fit(&l->entry, dst) * 2 + l->armed;
+    if (tag && l->entry.app_tag != tag)
+      continue;
+    int fit = (tag ? listen_fit_app(&l->entry, dst) : listen_fit(&l->entry, dst)) * 2 + l->armed;
     if (fit < 2 || fit < best_fit || (armed_only && !l->armed))
       continue;
     equals = fit == best_fit ? equals + 1 : 1;
@@ -187,12 +198,17 @@ static struct listener *listen_best(struct worker *w, uint8_t proto, const struc
 }
 
 struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash) {
-  return listen_best(w, proto, dst, port, hash, 0);
+  return listen_best(w, proto, dst, port, hash, 0, 0);
+}
+
+struct listener *listen_find_app(struct worker *w, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
+                                 uint16_t port, uint32_t hash) {
+  return listen_best(w, proto, dst, port, hash, 0, tag);
 }
 
 struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
                                    uint32_t hash) {
-  return listen_best(w, proto, dst, port, hash, 1);
+  return listen_best(w, proto, dst, port, hash, 1, 0);
 }
 
 struct listener *listen_next(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,

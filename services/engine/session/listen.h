@@ -67,6 +67,9 @@ void listen_close(struct listen_table *t);
 uint32_t listen_refresh(struct worker *w);
 /** Best entry for a destination, or NULL. Specific address before wildcard; a REUSEPORT group spreads by `hash`. */
 struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash);
+/** The same among listeners of the app with that tag (abi_listen_entry), on any address of the family of `dst`. */
+struct listener *listen_find_app(struct worker *w, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
+                                 uint16_t port, uint32_t hash);
 /** The same among the armed ones alone: datagrams for whom no session is connected. */
 struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
                                    uint32_t hash);

@@ -8,6 +8,7 @@
 
 #include "base/bug.h"
 #include "base/fault.h"
+#include "gate.h"
 #include "transport.h"
 #include "wire/flow.h"
 
@@ -336,6 +337,17 @@ static uint32_t session_home(struct worker *w, const struct abi_request *req) {
   return flow_worker(&local, be16_get(req->local.port), &remote, be16_get(req->remote.port), w->group->n);
 }
 
+/* A request that cannot be served: the app finds the error in its record. */
+static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, int err) {
+  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  session_clear_words(e, 0);
+  e->gen = gen;
+  FAULT_POINT("session.refuse"); /* prefix: FREE, the request is served anew */
+  __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
+  __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+  app_hint(a, slot);
+}
+
 /* A slot without a session: a listener, a connect that was not begun yet, or one that the app has let go of. */
 static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t slot, const struct abi_sess_app *half,
                               uint32_t gen) {
@@ -355,6 +367,12 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   if ((op != ABI_OP_CONNECT && op != ABI_OP_OPEN) || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
     return;
   struct abi_request req = half->req;
+  int connects = req.remote.family && req.kind == ABI_REQ_CONNECT;
+  int rc = connects ? gate_connect(w, a, &req) : 0;
+  if (rc) {
+    session_refuse(a, slot, gen, -rc);
+    return;
+  }
   uint32_t to = session_home(w, &req);
   if (to == w->index) {
     session_begin(w, a, slot, gen, op, &req);
@@ -387,17 +405,6 @@ void session_look(struct worker *w, struct app_worker *a, uint32_t slot) {
     }
   }
   session_look_idle(w, a, slot, half, gen);
-}
-
-/* A request that cannot be served: the app finds the error in its record. */
-static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, int err) {
-  struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
-  session_clear_words(e, 0);
-  e->gen = gen;
-  FAULT_POINT("session.refuse"); /* prefix: FREE, the request is served anew */
-  __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
-  __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
-  app_hint(a, slot);
 }
 
 /* Whether the endpoints of a request make sense for `op`. */

@@ -3,6 +3,7 @@
  */
 #include "syn.h"
 
+#include "gate.h"
 #include "worker.h"
 
 #include "tcp/tcp_cookie.h"
@@ -127,8 +128,10 @@ static unsigned syn_fast(struct worker *w, struct listener *l, uint32_t hash, co
 
 int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor, usec_t now) {
   uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
-  struct listener *l = listen_find(w, transport_tcp.proto, &p->ip.dst, seg->hdr.dport, hash);
+  struct listener *l;
   const struct tcp_config *cfg = &w->tcp.cfg;
+  if (gate_syn(w, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l))
+    return 0;
   if (!l)
     return -ENOENT;
   if (!syn_rate_ok(w, &p->ip.src, now))
@@ -175,8 +178,9 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
   if ((seg->hdr.flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || !syn_cookie_recent(w, now))
     return NULL;
   uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
-  struct listener *l = listen_find(w, transport_tcp.proto, &p->ip.dst, seg->hdr.dport, hash);
-  if (!l)
+  struct listener *l;
+  *drop = gate_syn(w, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l);
+  if (*drop || !l)
     return NULL;
   memset(&key, 0, sizeof key);
   syn_endpoints(p, seg, &key);

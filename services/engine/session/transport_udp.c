@@ -12,6 +12,8 @@
  */
 #include "transport_udp.h"
 
+#include "gate.h"
+
 #include "base/fault.h"
 
 #include <errno.h>
@@ -215,6 +217,7 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
   if (rc == 0 && req->kind == ABI_REQ_PROBE && req->remote.family) {
     struct ip_addr source, to = addr_of(&req->remote);
     rc = ip_source_on(w->ip, &to, 0, &source);
+    rc = rc ? rc : gate_send(w, s, &source, &to, be16_get(req->remote.port));
   }
   if (rc) {
     struct listener *l = udp_listener(w, s);
@@ -280,17 +283,22 @@ static void udp_leave_all(struct worker *w, struct session *s) {
 }
 
 static int udp_request(struct worker *w, struct session *s, const struct abi_request *req, usec_t now) {
+  struct abi_request copy = *req;
   struct ip_addr source, to = addr_of(&req->remote);
   int rc = 0;
   (void)udp_output(w, s, now); /* what was sent before goes where it was sent to */
   switch (req->kind) {
   case ABI_REQ_CONNECT:
+    rc = req->remote.family ? gate_connect(w, s->app, &copy) : 0;
+    if (rc)
+      return rc;
     rc = req->remote.family ? udp_connect(w, s, &req->remote) : udp_disconnect(w, s);
     udp_record(s);
     udp_limits(w, s);
     return rc;
   case ABI_REQ_PROBE:
     rc = ip_source_on(w->ip, &to, 0, &source);
+    rc = rc ? rc : gate_send(w, s, &source, &to, be16_get(req->remote.port));
     return rc == 0 && ip_is_broadcast(w->ip, &to) && !(s->opt.flags & ABI_OPT_BROADCAST) ? -EACCES : rc;
   case ABI_REQ_JOIN:
     return udp_join(w, s, req);
@@ -436,7 +444,7 @@ static void udp_look_unopened(struct worker *w, const struct ip_addr *dst, uint1
       (void)udp_behind(w, l);
 }
 
-static struct session *udp_auto(struct worker *w, const struct ip_addr *dst, uint16_t port) {
+struct session *udp_auto(struct worker *w, const struct ip_addr *dst, uint16_t port) {
   struct session *s = flow_find(w, transport_udp.proto, dst, port, &udp_any6, 0);
   if (!s && ip_addr_is4(dst))
     s = flow_find(w, transport_udp.proto, &udp_any4, port, &udp_any6, 0);
@@ -493,7 +501,8 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     return 0;
   }
   if (ip_addr_is_multicast(&p->ip.dst) || ip_is_broadcast(w->ip, &p->ip.dst)) {
-    udp_put_all(w, p, &in);
+    if (!gate_datagram(w, NULL, &p->ip.src, &p->ip.dst, in.hdr.dport))
+      udp_put_all(w, p, &in);
     return 0; /* RFC 1122 3.2.2: no ICMP about these */
   }
   struct session *s = udp_find(w, p, &in);
@@ -501,7 +510,8 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     UDP_COUNT(&w->udp, rx_no_port);
     return -ENOENT;
   }
-  udp_put(w, s, p, &in);
+  if (udp_of(s)->connected || !gate_datagram(w, s, &p->ip.src, &p->ip.dst, in.hdr.dport))
+    udp_put(w, s, p, &in);
   return 0;
 }
 

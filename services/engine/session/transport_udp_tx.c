@@ -7,6 +7,8 @@
  */
 #include "transport_udp.h"
 
+#include "gate.h"
+
 #include "base/bits.h"
 #include "base/fault.h"
 
@@ -77,6 +79,11 @@ static int udp_aim(struct worker *w, struct session *s, struct udp_send *o) {
   if (rc || ip_addr_is4(&o->src) != four) {
     UDP_COUNT(&w->udp, tx_no_route);
     return rc ? rc : -ENETUNREACH;
+  }
+  rc = c->connected && o->d.family == 0 ? 0 : gate_send(w, s, &o->src, &o->dst, o->dport);
+  if (rc) {
+    UDP_COUNT(&w->udp, tx_gate);
+    return rc;
   }
   if (ip_is_broadcast(w->ip, &o->dst) && !(o->d.flags & ABI_DGRAM_BROADCAST)) {
     UDP_COUNT(&w->udp, tx_broadcast);

@@ -156,7 +156,7 @@ int worker_init(struct worker *w, const struct config *cfg, uint32_t index, uint
   w->group = &w->alone;
   w->alone = (struct worker_group){.n = 1, .w = {w}};
   w->link_bell = w->link_bell_mine = -1;
-  w->packet_seg.fd = w->tcbs.seg.fd = w->listeners.seg.fd = -1;
+  w->packet_seg.fd = w->tcbs.seg.fd = w->listeners.seg.fd = w->rules.seg.fd = -1;
   w->now = w->clock();
   list_init(&w->dirty);
   list_init(&w->starved);
@@ -199,6 +199,7 @@ void worker_fini(struct worker *w) {
   hash_tab_fini(&w->flows);
   pool_fini(&w->sessions);
   listen_close(&w->listeners);
+  rules_close(&w->rules);
   timewait_close(&w->timewait);
   tcb_close(&w->tcbs);
   if (w->index == 0)
@@ -287,6 +288,7 @@ int worker_join(struct worker *w, struct worker_group *g, uint32_t index, int be
     rc = worker_transports(w);
   if (rc == 0)
     rc = listen_borrow(&w->listeners, &first->listeners);
+  rules_borrow(&w->rules, &first->rules);
   return rc ? rc : worker_open_link(w, bell_peer, bell_mine);
 }
 

@@ -19,6 +19,7 @@
 #include "pass.h"
 #include "session.h"
 #include "shm/frame.h"
+#include "shm/rules.h"
 #include "svc/config.h"
 #include "svc/idle.h"
 #include "syn.h"
@@ -83,6 +84,7 @@ struct worker {
   uint8_t offers_due; /* somebody may take them now */
   uint32_t n_orphans;
   struct listen_table listeners;
+  struct rules_view rules;
   struct timewait timewait;
   struct syn_gate syn_gate;
   uint32_t n_half_open;

@@ -21,6 +21,7 @@
   X(tx_no_route, 1, "dropped: no route, or no address of ours to send from")                                           \
   X(tx_no_neighbour, 1, "dropped: the next hop does not answer")                                                       \
   X(tx_too_long, 1, "dropped: longer than the path takes whole, or than UDP can be")                                   \
+  X(tx_gate, 1, "dropped: a session rule or another namespace forbids it")                                             \
   X(tx_broadcast, 1, "dropped: to a broadcast address without SO_BROADCAST")                                           \
   X(tx_not_ours, 1, "dropped: from an address that is not ours")                                                       \
   X(tx_failed, 1, "dropped by the IP layer")                                                                           \

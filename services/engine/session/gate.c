@@ -1,0 +1,133 @@
+/*
+ * Session rules and namespaces as the engine applies them (gate.h). Hot path of connects and accepts.
+ */
+#include "gate.h"
+
+#include "base/bits.h"
+#include "worker.h"
+
+#include "transport_udp.h"
+
+#include <errno.h>
+
+/* The rule that speaks of it, if any. */
+static int gate_rule(const struct worker *w, uint8_t table, uint32_t scope, uint8_t proto, const struct ip_addr *remote,
+                     const struct ip_addr *local, uint16_t port, struct abi_rule_verdict *v) {
+  struct rules_key k = {
+      .table = table, .proto = proto, .port = port, .scope = scope, .remote = remote->b, .local = local->b};
+  return rules_any(&w->rules, table) && rules_find(&w->rules, &k, v);
+}
+
+/* To the app's listener: its own address, or ours that is nearest to where the connect was to go. */
+static int gate_redirect(struct worker *w, const struct abi_rule_verdict *v, const struct ip_addr *source,
+                         struct abi_request *req) {
+  uint16_t port = v->to_port ? v->to_port : be16_get(req->remote.port);
+  struct listener *l = listen_find_app(w, req->proto, v->app_tag, source, port, 0);
+  if (!l) {
+    worker_count(w, EC_RULE_NO_APP, 1);
+    return -ECONNREFUSED;
+  }
+  struct ip_addr to;
+  memcpy(&to, l->entry.addr.ip, sizeof to);
+  if (ip_addr_is_any(&to))
+    to = *source;
+  memcpy(req->remote.ip, to.b, sizeof req->remote.ip);
+  req->remote.port = be16_from(port);
+  worker_count(w, EC_RULE_REDIRECTED, 1);
+  return 0;
+}
+
+/* Whether an app of namespace `ns` may reach what has this port of ours. */
+static int gate_same_ns(struct worker *w, uint32_t ns, uint8_t proto, const struct ip_addr *dst, uint16_t port) {
+  const struct listener *l = listen_find(w, proto, dst, port, 0);
+  const struct session *s = !l && proto == transport_udp.proto ? udp_auto(w, dst, port) : NULL;
+  if (l ? l->entry.ns == ns : !s || !s->app || s->app->sh->ns == ns)
+    return 1;
+  worker_count(w, EC_NS_REFUSED, 1);
+  return 0;
+}
+
+/* Beyond rules: other namespaces, and for an app without global scope all that is outside. */
+static int gate_wall(struct worker *w, const struct app_worker *a, uint8_t proto, int confined,
+                     const struct ip_addr *dst, uint16_t port) {
+  if (HS_LIKELY(w->cfg->n_ns == 0 && !confined))
+    return 0;
+  if (ip_is_local(w->ip, dst))
+    return gate_same_ns(w, a->sh->ns, proto, dst, port) ? 0 : -ECONNREFUSED;
+  return confined ? -ENETUNREACH : 0;
+}
+
+int gate_connect(struct worker *w, const struct app_worker *a, struct abi_request *req) {
+  struct ip_addr remote, source = {{0}};
+  struct abi_rule_verdict v;
+  memcpy(&remote, req->remote.ip, sizeof remote);
+  uint16_t port = be16_get(req->remote.port);
+  if (rules_any(&w->rules, ABI_RULE_EGRESS)) {
+    if (req->local.family)
+      memcpy(&source, req->local.ip, sizeof source);
+    if (ip_addr_is_any(&source) && ip_source(w->ip, &remote, &source))
+      return 0; /* the transport says why */
+    if (gate_rule(w, ABI_RULE_EGRESS, a->sh->ns, req->proto, &remote, &source, port, &v)) {
+      if (v.action == ABI_RULE_REDIRECT)
+        return gate_redirect(w, &v, &source, req); /* whoever made the rule may lead into another namespace */
+      if (v.action == ABI_RULE_DENY) {
+        worker_count(w, EC_RULE_EGRESS, 1);
+        return -ECONNREFUSED;
+      }
+    }
+  }
+  return gate_wall(w, a, req->proto, (req->reuse & ABI_REQ_LOCAL) != 0, &remote, port);
+}
+
+int gate_send(struct worker *w, const struct session *s, const struct ip_addr *src, const struct ip_addr *dst,
+              uint16_t dport) {
+  struct abi_rule_verdict v;
+  const struct app_worker *a = s->app;
+  if (gate_rule(w, ABI_RULE_EGRESS, a->sh->ns, s->proto, dst, src, dport, &v) && v.action == ABI_RULE_DENY) {
+    worker_count(w, EC_RULE_EGRESS, 1);
+    return -EPERM;
+  }
+  int rc = gate_wall(w, a, s->proto, (s->a->req.reuse & ABI_REQ_LOCAL) != 0, dst, dport);
+  return rc == -ECONNREFUSED ? -EPERM : rc;
+}
+
+/* Ingress rules: 1 = drop. */
+static int gate_ingress(struct worker *w, uint8_t proto, const struct ip_addr *src, const struct ip_addr *dst,
+                        uint16_t dport, struct abi_rule_verdict *v) {
+  v->action = ABI_RULE_ALLOW;
+  if (!gate_rule(w, ABI_RULE_INGRESS, 0, proto, src, dst, dport, v) || v->action != ABI_RULE_DENY)
+    return 0;
+  worker_count(w, EC_RULE_INGRESS, 1);
+  return 1;
+}
+
+/* A listener for its own namespace alone is not there for others. Those of our own stack were looked at as they
+ * connected. */
+static int gate_hidden(const struct worker *w, const struct listener *l, const struct ip_addr *src) {
+  return (l->entry.flags & ABI_LISTEN_LOCAL) && !ip_is_local(w->ip, src);
+}
+
+int gate_syn(struct worker *w, const struct ip_addr *src, const struct ip_addr *dst, uint16_t dport, uint32_t hash,
+             struct listener **l) {
+  struct abi_rule_verdict v;
+  *l = NULL;
+  if (gate_ingress(w, transport_tcp.proto, src, dst, dport, &v))
+    return 1;
+  if (v.action != ABI_RULE_REDIRECT) {
+    *l = listen_find(w, transport_tcp.proto, dst, dport, hash);
+    if (*l && gate_hidden(w, *l, src))
+      *l = NULL;
+    return 0;
+  }
+  *l = listen_find_app(w, transport_tcp.proto, v.app_tag, dst, v.to_port ? v.to_port : dport, hash);
+  worker_count(w, *l ? EC_RULE_REDIRECTED : EC_RULE_NO_APP, 1);
+  return 0;
+}
+
+int gate_datagram(struct worker *w, const struct session *s, const struct ip_addr *src, const struct ip_addr *dst,
+                  uint16_t dport) {
+  struct abi_rule_verdict v;
+  if (gate_ingress(w, transport_udp.proto, src, dst, dport, &v))
+    return 1;
+  return s && s->a && (s->a->req.reuse & ABI_REQ_LOCAL) && !ip_is_local(w->ip, src);
+}
