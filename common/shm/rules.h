@@ -62,8 +62,9 @@ uint64_t rules_app_tag(const char *name);
 struct rules_edit {
   struct rules_view view;
   struct hash_tab by_key; /* records by what they match: two of the same are refused */
-  uint32_t n;             /* rules */
-  uint32_t *tuple_use;    /* [ABI_RULE_SETS][129][129] rules with that pair of lengths */
+  struct hash_tab by_id;
+  uint32_t n;          /* rules */
+  uint32_t *tuple_use; /* [ABI_RULE_SETS][129][129] rules with that pair of lengths */
   uint32_t n_tuples[ABI_RULE_SETS];
   uint32_t free_hint;
 };

@@ -97,6 +97,15 @@ struct edit_find {
   const struct abi_rule *r;
 };
 
+static int edit_eq_id(uint32_t value, const void *ctx) {
+  const struct edit_find *f = ctx;
+  return f->e->view.rule[value].id == f->r->id;
+}
+
+static uint32_t edit_hash_id(uint32_t id) {
+  return (uint32_t)hash_mix64(id);
+}
+
 static int edit_eq(uint32_t value, const void *ctx) {
   const struct edit_find *f = ctx;
   return edit_same(&f->e->view.rule[value], f->r);
@@ -122,9 +131,15 @@ static int edit_tuples_fit(const struct rules_edit *e, const struct abi_rule *r)
 /* A record joins (1) or leaves (-1) the private figures. 0 or -ENOMEM, only when it joins. */
 static int edit_count(struct rules_edit *e, uint32_t i, int way) {
   const struct abi_rule *r = &e->view.rule[i];
-  int rc = way > 0 ? hash_tab_insert(&e->by_key, edit_hash(r), i) : hash_tab_remove(&e->by_key, edit_hash(r), i);
-  if (way > 0 && rc < 0)
-    return rc;
+  if (way < 0) {
+    (void)hash_tab_remove(&e->by_id, edit_hash_id(r->id), i);
+    (void)hash_tab_remove(&e->by_key, edit_hash(r), i);
+  } else if (hash_tab_insert(&e->by_key, edit_hash(r), i) < 0) {
+    return -ENOMEM;
+  } else if (hash_tab_insert(&e->by_id, edit_hash_id(r->id), i) < 0) {
+    (void)hash_tab_remove(&e->by_key, edit_hash(r), i);
+    return -ENOMEM;
+  }
   for (uint32_t s = 0; s < ABI_RULE_SETS; s++) {
     if (!(edit_sets(r) >> s & 1))
       continue;
@@ -139,7 +154,8 @@ static int edit_count(struct rules_edit *e, uint32_t i, int way) {
 int rules_edit_open(struct rules_edit *e, struct rules_view *v) {
   memset(e, 0, sizeof *e);
   e->tuple_use = calloc((size_t)ABI_RULE_SETS * EDIT_LENS * EDIT_LENS, sizeof *e->tuple_use);
-  if (e->tuple_use == NULL || hash_tab_init(&e->by_key, 64) < 0) {
+  if (e->tuple_use == NULL || hash_tab_init(&e->by_key, 64) < 0 || hash_tab_init(&e->by_id, 64) < 0) {
+    hash_tab_fini(&e->by_key);
     free(e->tuple_use);
     e->tuple_use = NULL;
     return -ENOMEM;
@@ -164,6 +180,7 @@ int rules_edit_open(struct rules_edit *e, struct rules_view *v) {
 
 void rules_edit_close(struct rules_edit *e) {
   hash_tab_fini(&e->by_key);
+  hash_tab_fini(&e->by_id);
   free(e->tuple_use);
   e->tuple_use = NULL;
   if (e->view.block != NULL)
@@ -215,16 +232,14 @@ int64_t rules_add(struct rules_edit *e, const struct abi_rule *rule) {
 }
 
 int rules_del(struct rules_edit *e, uint32_t id) {
-  uint32_t high = HS_MIN(e->view.block->high, (uint32_t)e->view.geom.n_rules);
-  for (uint32_t i = 0; i < high; i++) {
-    struct abi_rule *r = &e->view.rule[i];
-    if (r->used == 0 || r->id != id)
-      continue;
-    __atomic_store_n(&r->used, 0u, __ATOMIC_RELEASE);
-    FAULT_POINT("rules.del");
-    return edit_count(e, i, -1);
-  }
-  return -ENOENT;
+  const struct abi_rule want = {.id = id};
+  struct edit_find f = {.e = e, .r = &want};
+  uint32_t i = hash_tab_find(&e->by_id, edit_hash_id(id), edit_eq_id, &f);
+  if (i == HASH_NONE)
+    return -ENOENT;
+  __atomic_store_n(&e->view.rule[i].used, 0u, __ATOMIC_RELEASE);
+  FAULT_POINT("rules.del");
+  return edit_count(e, i, -1);
 }
 
 /* --- the compiler --- */
