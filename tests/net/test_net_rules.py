@@ -207,7 +207,7 @@ class Rules(netcase.NetCase):
         with open(path) as f:
             netns.run([self.lab.hsctl_path, "-r", self.lab.run_dir, "rule", "add", "-"], stdin=f)
         self.assertEqual(self.rules()["total"], had + 4000)
-        self.assertEqual(self.tries(RED, "tcp 10.77.0.77 5000"), ["ECONNREFUSED"])
+        self.assertEqual(self.tries(RED, "tcp 10.77.0.77 4000"), ["ECONNREFUSED"])
         ids = [r["id"] for r in self.rules()["rule"]]
         self.assertEqual(len(ids), had + 4000)
         self.drop(*ids[had:])
