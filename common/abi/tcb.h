@@ -62,7 +62,7 @@ struct abi_seq_range {
   seq32_t l, r;
 };
 
-/** Durable half. 512 bytes; one writer, the engine worker that holds the connection. */
+/** Durable half. 384 bytes; one writer, the engine worker that holds the connection. */
 struct abi_tcb {
   /* line 0: identity, written before `life` */
   uint32_t life; /* atomic: ABI_TCB_FREE / ABI_TCB_USED */
@@ -111,10 +111,15 @@ struct abi_tcb {
   struct abi_seq_range ooo[ABI_TCB_OOO];
   /* line 5: options that were applied */
   struct abi_options opt;
-  /* lines 6, 7: room for transports above: TLS keys and record numbers, QUIC */
-  uint8_t upper[128];
 };
-_Static_assert(sizeof(struct abi_tcb) == 512, "durable half of a TCB");
+_Static_assert(sizeof(struct abi_tcb) == 384, "durable half of a TCB");
+
+/** Of the record with the same number: room for transports above (TLS keys and record numbers, QUIC). An array of its
+ * own, so that connections without one cost no memory for it. */
+struct abi_tcb_upper {
+  uint8_t room[128];
+};
+_Static_assert(sizeof(struct abi_tcb_upper) == 128, "durable half of what is above TCP");
 
 /** hdr.geom of the TCB segment. */
 struct abi_tcb_geom {
@@ -123,7 +128,8 @@ struct abi_tcb_geom {
   uint64_t n;         /* records */
   uint64_t tw_off;    /* n_tw × struct abi_tw */
   uint64_t n_tw;      /* TIME_WAIT records; 0 = none, TCBs wait themselves */
-  uint64_t reserved[11];
+  uint64_t upper_off; /* n × struct abi_tcb_upper */
+  uint64_t reserved[10];
 };
 _Static_assert(sizeof(struct abi_tcb_geom) == 128, "TCB geometry fills hdr.geom");
 

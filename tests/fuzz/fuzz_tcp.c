@@ -28,6 +28,7 @@ static uint32_t placed_high;   /* what a run has touched of it */
 
 struct fuzz {
   struct tcp_env env;
+  uint64_t busy[4 * TCP_BUSY_SIZE / 8];
   struct tcp_conn *conn;
   struct abi_tcb d;
   struct tcp_tfo tfo;
@@ -491,6 +492,7 @@ static void configure(struct fuzz *f) {
   f->env.ops = &fuzz_ops;
   f->env.ctx = f;
   f->env.counters = f->counters;
+  tcp_env_busy(&f->env, f->busy, 4);
   if (!(b & 0x80))
     tcp_env_memory(&f->env, f->logs, sizeof f->logs);
 }

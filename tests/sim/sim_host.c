@@ -189,6 +189,7 @@ static void host_env(struct sim_host *h) {
   h->env.ctx = h;
   h->env.counters = h->counters;
   tcp_env_memory(&h->env, h->logs, c->no_logs ? 0 : sizeof h->logs);
+  tcp_env_busy(&h->env, h->busy, 8);
   for (unsigned i = 0; i < sizeof h->env.secret; i++)
     h->env.secret[i] = (uint8_t)(c->seed * 7 + i + (unsigned)h->id);
 }

@@ -52,10 +52,10 @@ static struct result run(struct sim *s, const struct sim_case *c) {
       continue;
     if (s->host[1].read > c->bytes[0] / 2)
       r.flight_max = HS_MAX(r.flight_max, tcp_flight(k));
-    if (c->cc != NULL && c->cc[0] == 'b') {
-      r.rtprop = k->bbr.rtprop;
-      r.bw = k->bbr.max[0].bw;
-      r.probe_rtt += k->bbr.mode == 3;
+    if (c->cc != NULL && c->cc[0] == 'b' && k->b != NULL) {
+      r.rtprop = k->b->bbr.rtprop;
+      r.bw = k->b->bbr.max[0].bw;
+      r.probe_rtt += k->b->bbr.mode == 3;
     }
   }
   if (rc < 0)
@@ -136,7 +136,7 @@ static double jain(const char *cc, uint32_t queue, uint64_t *probes) {
     if (sim_step(&s[i]) <= 0)
       break;
     if (s[i].host[0].conn != NULL && cc[0] == 'b')
-      *probes += s[i].host[0].conn->bbr.mode == 3;
+      *probes += s[i].host[0].conn->b->bbr.mode == 3;
     if (from[1] == 0 && s[0].now > 15000000)
       for (unsigned k = 0; k < 2; k++)
         from[k] = s[k].host[1].read + 1;

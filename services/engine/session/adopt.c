@@ -9,6 +9,7 @@
  */
 #include "worker.h"
 
+#include "base/bug.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "transport_tcp.h"
@@ -92,7 +93,6 @@ static int adopt_record(struct worker *w, struct session *s, struct abi_tcb *d) 
   if (rc)
     return rc;
   uint32_t want = s->believed ? __atomic_load_n(&s->a->want, __ATOMIC_ACQUIRE) : 0;
-  s->opt = d->opt;
   s->shut_wr = (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) != 0;
   s->app_closed = (d->fin & ABI_TCB_ORPHAN) != 0;
   if (!s->app_closed && !(want & ABI_WANT_CLOSE))
@@ -166,7 +166,7 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   uint32_t tx_head, rx_tail;
   adopt_cursors(s, d, &tx_head, &rx_tail);
   int mtu = ip_path_mtu(w->ip, &s->remote, w->now);
-  session_transport(s, &transport_tcp);
+  BUG_ON(session_transport(w, s, &transport_tcp) != 0); /* its room is in the session */
   if (flow_add(w, s))
     rc = -EEXIST;
   int bad = tcp_adopt(&w->tcp, tcp_of(s), d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
@@ -240,7 +240,9 @@ static int adopt_open(struct worker *w, struct app_worker *a, uint32_t slot, str
     return -ENOBUFS;
   int rc = session_bind_record(w, s, a, slot, e->gen, 1);
   if (rc == 0) {
-    session_transport(s, ops);
+    rc = session_transport(w, s, ops);
+  }
+  if (rc == 0) {
     s->local = addr_of(&e->local);
     s->remote = addr_of(&e->remote);
     s->lport = be16_get(e->local.port);

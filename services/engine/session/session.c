@@ -31,9 +31,18 @@ struct session *session_new(struct worker *w) {
   return s;
 }
 
-void session_transport(struct session *s, const struct transport_ops *ops) {
+int session_transport(struct worker *w, struct session *s, const struct transport_ops *ops) {
+  if (ops->priv_size > sizeof s->priv) {
+    uint32_t index;
+    void *outer = pool_get(&w->outers, &index);
+    if (!outer)
+      return -ENOBUFS;
+    s->outer = index + 1;
+    memcpy(s->priv, &outer, sizeof outer);
+  }
   s->ops = ops;
   s->proto = ops->proto;
+  return 0;
 }
 
 /* From now on the app's half is believed (its gen is the session's). */
@@ -271,9 +280,8 @@ static void session_look_options(struct worker *w, struct session *s) {
   if (__atomic_load_n(&s->a->opt_gen, __ATOMIC_RELAXED) != gen)
     return; /* the writer hints again after it */
   s->opt_gen = gen;
-  s->opt = copy;
   if (s->ops->options)
-    s->ops->options(w, s, w->now);
+    s->ops->options(w, s, &copy, w->now);
   __atomic_store_n(&s->e->opt_seen, gen, __ATOMIC_RELEASE);
 }
 
@@ -435,11 +443,12 @@ void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32
   s->lport = be16_get(req->local.port);
   /* the generation first: options that change meanwhile are then applied by the look at their hint */
   s->opt_gen = __atomic_load_n(&worker_view_app(&a->v, slot)->opt_gen, __ATOMIC_ACQUIRE) & ~1u;
-  s->opt = worker_view_app(&a->v, slot)->opt;
   rc = session_bind_record(w, s, a, slot, gen, 0);
   if (rc)
     goto refuse;
-  session_transport(s, ops);
+  rc = session_transport(w, s, ops);
+  if (rc)
+    goto refuse;
   s->e->proto = ops->proto;
   s->e->req_seen = __atomic_load_n(&s->a->req_seq, __ATOMIC_RELAXED); /* `op` is the first one */
   rc = op == ABI_OP_CONNECT ? ops->connect(w, s, w->now) : ops->open(w, s, req, w->now);
@@ -457,6 +466,8 @@ void session_bury(struct worker *w) {
   while (!list_empty(&w->graveyard)) {
     struct session *s = container_of(w->graveyard.next, struct session, due);
     list_del(&s->due);
+    if (s->outer)
+      BUG_ON(pool_put(&w->outers, s->outer - 1) != 0);
     BUG_ON(pool_put(&w->sessions, s->index) != 0);
   }
 }

@@ -46,19 +46,20 @@ struct session {
   uint8_t half_open;  /* counts in worker.n_half_open and its listener's half */
   uint8_t believed;   /* the app half carries our gen: its words count */
   uint32_t opt_gen;
-  struct abi_options opt;    /* copy of what the app set last */
   struct listener *listener; /* whose backlog it counts in; NULL once taken */
   usec_t figures_at;
   struct list figures; /* in worker.figures while the record's figures are old */
   struct ip_path path;
   struct fifo_prod rx;
   struct fifo_cons tx;
+  uint32_t outer; /* 1 + index in worker.outers of the transport's room, if that is too large for here; then the address
+                     of it lies here */
   uint8_t priv[TRANSPORT_PRIV] __attribute__((aligned(16))); /* the transport's */
 };
 
 struct session *session_new(struct worker *w);
-/** Which transport it is of, from now on. */
-void session_transport(struct session *s, const struct transport_ops *ops);
+/** Which transport it is of, from now on. 0 or -ENOBUFS: there is no room for what it keeps. */
+HS_MUST_CHECK int session_transport(struct worker *w, struct session *s, const struct transport_ops *ops);
 /** Give it a record: fifos start (or resume, after a crash). 0 or -EPROTO. */
 int session_bind_record(struct worker *w, struct session *s, struct app_worker *a, uint32_t slot, uint32_t gen,
                         int resume);

@@ -77,7 +77,8 @@ static struct session *syn_session(struct worker *w, struct listener *l, const s
   offer_wait(w, s, l);
   if (flow_add(w, s))
     goto no_room;
-  session_transport(s, &transport_tcp);
+  if (session_transport(w, s, &transport_tcp))
+    goto no_room;
   return s;
 no_room:
   worker_count(w, EC_SYN_NO_TCB, 1);

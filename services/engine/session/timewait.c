@@ -188,6 +188,7 @@ int timewait_take(struct worker *w, struct session *s) {
   }
   tcp_tw_count(&w->tcp, -1); /* the connection was counted in that state already */
   uint32_t n = s->tcb;
+  tcp_release(&w->tcp, tcp_of(s));
   session_unbind_record(w, s, 0);
   session_free(w, s);
   FAULT_POINT("timewait.unbound");

@@ -3,7 +3,8 @@
  * is.
  *
  * A transport is registered by protocol number (transport_add). A session carries a pointer to its ops and
- * `TRANSPORT_PRIV` bytes of room for the transport's own per-session data (session.priv: struct tcp_conn, udp_conn).
+ * `TRANSPORT_PRIV` bytes of room for the transport's own per-session data (session.priv: struct tcp_conn), or the
+ * address of up to TRANSPORT_OUTER bytes of it (struct udp_conn).
  * All calls come from the engine worker's thread. An op that a transport has no use for is NULL, except output and
  * abort.
  */
@@ -17,9 +18,11 @@ struct worker;  /* engine worker, session/worker.h */
 struct session; /* session/session.h */
 struct app_worker;
 struct abi_request;
+struct abi_options;
 
-#define TRANSPORT_PRIV 704u
-#define TRANSPORTS_MAX 8u /* VCL numbers */
+#define TRANSPORT_PRIV  208u /* an idle connection of TCP shall be small; more is borrowed from worker.outers */
+#define TRANSPORT_OUTER 512u
+#define TRANSPORTS_MAX  8u /* VCL numbers */
 
 struct transport_ops {
   const char *name;
@@ -42,7 +45,8 @@ struct transport_ops {
   void (*shutdown)(struct worker *w, struct session *s, usec_t now);
   void (*close)(struct worker *w, struct session *s, usec_t now);
   void (*abort)(struct worker *w, struct session *s, int err, usec_t now);
-  void (*options)(struct worker *w, struct session *s, usec_t now);
+  /** The app changed options; what they were when it opened the session, connect and open find in its half. */
+  void (*options)(struct worker *w, struct session *s, const struct abi_options *opt, usec_t now);
   /** Streams: whether a closed session still has something to say to its peer, so that it counts as an orphan. */
   int (*lingers)(struct worker *w, struct session *s);
   /** Streams: an app has taken the session that was offered. */
@@ -68,7 +72,7 @@ void transport_tcp_reply(struct worker *w, const struct pkt *p, const struct tcp
 extern const struct transport_ops transport_tcp;
 extern const struct transport_ops transport_udp;
 
-/** Registers under ops->proto and ops->ip_proto. 0, -EINVAL (number, or priv_size beyond TRANSPORT_PRIV), -EEXIST. */
+/** Registers under ops->proto and ops->ip_proto. 0, -EINVAL (number, or priv_size beyond TRANSPORT_OUTER), -EEXIST. */
 int transport_add(struct worker *w, const struct transport_ops *ops);
 /** NULL: there is none. */
 const struct transport_ops *transport_of(const struct worker *w, uint32_t proto);

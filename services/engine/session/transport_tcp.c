@@ -170,7 +170,7 @@ static int op_send(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out)
   }
   if (s->e && out->len)
     __atomic_store_n(&s->e->tx_sent, s->e->tx_head + out->off + out->len, __ATOMIC_RELAXED);
-  rc = ip_output(w->ip, &t, &s->local, &s->remote, 6, out->tos, s->opt.ttl, &s->path, w->now);
+  rc = ip_output(w->ip, &t, &s->local, &s->remote, 6, out->tos, c->d->opt.ttl, &s->path, w->now);
   return rc == -EAGAIN ? 0 : rc; /* neighbour being asked: retransmission follows */
 }
 
@@ -474,13 +474,14 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   FAULT_POINT("session.connect.record");
   session_set_state(s, ABI_SESS_CONNECTING);
   FAULT_POINT("session.connect.tcb");
+  struct abi_options opt = s->a->opt; /* behind opt_gen: options that change meanwhile are looked at again */
   if (s->opt_gen)
-    d->opt = s->opt; /* before the SYN: MSS and TOS are the SYN's too */
+    d->opt = opt; /* before the SYN: MSS and TOS are the SYN's too */
   d->iss = floor;
   (void)tcp_connect(&w->tcp, tcp_of(s), d, (uint32_t)mtu, now); /* a SYN that could not leave is retransmitted */
   session_dirty(w, s);                                          /* … as soon as there is a frame */
   if (s->opt_gen && s->ops)
-    tcp_options(&w->tcp, tcp_of(s), &s->opt, now);
+    tcp_options(&w->tcp, tcp_of(s), &opt, now);
   return 0;
 }
 
@@ -508,8 +509,8 @@ static void tcp_transport_abort(struct worker *w, struct session *s, int err, us
   tcp_abort(&w->tcp, tcp_of(s), err, now);
 }
 
-static void tcp_transport_options(struct worker *w, struct session *s, usec_t now) {
-  tcp_options(&w->tcp, tcp_of(s), &s->opt, now);
+static void tcp_transport_options(struct worker *w, struct session *s, const struct abi_options *opt, usec_t now) {
+  tcp_options(&w->tcp, tcp_of(s), opt, now);
 }
 
 static void tcp_transport_timer(struct worker *w, struct session *s, usec_t now) {

@@ -19,7 +19,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-_Static_assert(sizeof(struct udp_conn) <= TRANSPORT_PRIV, "fits the session's private room");
+_Static_assert(sizeof(struct udp_conn) > TRANSPORT_PRIV && sizeof(struct udp_conn) <= TRANSPORT_OUTER,
+               "lies in worker.outers");
 
 static const struct ip_addr udp_any6;
 static const struct ip_addr udp_any4 = {.b = {[10] = 0xff, [11] = 0xff}};
@@ -110,7 +111,7 @@ static int udp_connect(struct worker *w, struct session *s, const struct abi_end
   int rc = ip_source_on(w->ip, &remote, 0, &source);
   if (rc)
     return rc;
-  if (ip_is_broadcast(w->ip, &remote) && !(s->opt.flags & ABI_OPT_BROADCAST))
+  if (ip_is_broadcast(w->ip, &remote) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST))
     return -EACCES;
   struct listener *l = udp_listener(w, s);
   struct ip_addr own = l ? addr_of(&l->entry.addr) : udp_any6;
@@ -157,9 +158,10 @@ static int udp_disconnect(struct worker *w, struct session *s) {
   return udp_enlist(w, s);
 }
 
-static void udp_options(struct worker *w, struct session *s, usec_t now) {
-  uint32_t rcv = s->opt.rcvbuf ? s->opt.rcvbuf : ABI_DGRAM_FIFO;
+static void udp_options(struct worker *w, struct session *s, const struct abi_options *opt, usec_t now) {
+  uint32_t rcv = opt->rcvbuf ? opt->rcvbuf : ABI_DGRAM_FIFO;
   (void)now;
+  udp_of(s)->opt = *opt;
   if (rcv < ABI_DGRAM_MAX + sizeof(struct abi_dgram)) /* at least one of the longest */
     rcv = ABI_DGRAM_MAX + (uint32_t)sizeof(struct abi_dgram);
   fifo_prod_size_set(&s->rx, rcv > w->cfg->rx_fifo_max ? w->cfg->rx_fifo_max : rcv);
@@ -190,6 +192,7 @@ static int udp_claim(struct worker *w, struct session *s) {
 
 /* Order: record words → gen → state READY (release). A prefix leaves a FREE record: the request is served anew. */
 static int udp_open(struct worker *w, struct session *s, const struct abi_request *req, usec_t now) {
+  struct abi_options opt = s->a->opt;
   struct udp_conn *c = udp_of(s);
   int four = req->local.family == 4 || (req->local.family == 0 && req->remote.family == 4);
   c->v6only = req->v6only != 0;
@@ -225,7 +228,7 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
       l->session = l->armed = 0;
     return rc;
   }
-  udp_options(w, s, now);
+  udp_options(w, s, &opt, now);
   udp_record(s);
   udp_limits(w, s);
   s->e->tx_limit = ABI_DGRAM_FIFO;
@@ -299,7 +302,7 @@ static int udp_request(struct worker *w, struct session *s, const struct abi_req
   case ABI_REQ_PROBE:
     rc = ip_source_on(w->ip, &to, 0, &source);
     rc = rc ? rc : gate_send(w, s, &source, &to, be16_get(req->remote.port));
-    return rc == 0 && ip_is_broadcast(w->ip, &to) && !(s->opt.flags & ABI_OPT_BROADCAST) ? -EACCES : rc;
+    return rc == 0 && ip_is_broadcast(w->ip, &to) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST) ? -EACCES : rc;
   case ABI_REQ_JOIN:
     return udp_join(w, s, req);
   case ABI_REQ_LEAVE:
@@ -360,8 +363,8 @@ static int udp_adopt(struct worker *w, struct session *s, usec_t now) {
   (void)udp_claim(w, s); /* else the port was chosen by an engine: s->lport */
   c->auto_port = c->listener == 0;
   s->opt_gen = 0;
-  s->opt = s->a->opt;
-  udp_options(w, s, now);
+  struct abi_options opt = s->a->opt;
+  udp_options(w, s, &opt, now);
   return udp_enlist(w, s);
 }
 

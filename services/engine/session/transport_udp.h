@@ -7,7 +7,9 @@
 #include "worker.h"
 
 static inline struct udp_conn *udp_of(struct session *s) {
-  return (struct udp_conn *)(void *)s->priv;
+  struct udp_conn *c;
+  memcpy(&c, s->priv, sizeof c);
+  return c;
 }
 
 /** Tells the app of an error, once more even if it is the same as the last one. */

@@ -97,8 +97,8 @@ static int udp_aim(struct worker *w, struct session *s, struct udp_send *o) {
   uint32_t head = UDP_HLEN + (four ? IP4_HLEN : IP6_HLEN);
   o->mtu = udp_pmtu_min(&w->udp, &o->dst, (uint32_t)mtu, w->now);
   o->most = o->mtu - head;
-  o->tos = o->d.tos ? o->d.tos : s->opt.tos;
-  o->ttl = o->d.ttl ? o->d.ttl : ip_addr_is_multicast(&o->dst) ? 1 : s->opt.ttl;
+  o->tos = o->d.tos ? o->d.tos : udp_of(s)->opt.tos;
+  o->ttl = o->d.ttl ? o->d.ttl : ip_addr_is_multicast(&o->dst) ? 1 : udp_of(s)->opt.ttl;
   uint32_t piece = o->d.seg && o->d.seg < o->d.len ? o->d.seg : o->d.len;
   int whole = (o->d.flags & ABI_DGRAM_UNCUT) || udp_segments(&o->d) > 1;
   if (o->d.len > (four ? 65535u - IP4_HLEN - UDP_HLEN : ABI_DGRAM_MAX) || (whole && piece > o->most)) {

@@ -181,6 +181,8 @@ int worker_init(struct worker *w, const struct config *cfg, uint32_t index, uint
     return -errno;
   rc = pool_init(&w->sessions, sizeof(struct session), 256, cfg->max_connections + 65536u);
   if (rc == 0)
+    rc = pool_init(&w->outers, TRANSPORT_OUTER, 64, cfg->max_connections + 65536u);
+  if (rc == 0)
     rc = hash_tab_init(&w->flows, 1024);
   if (rc == 0)
     rc = ip_new(&w->ip, &worker_ip_ops, w, counters + EC_N + TCP_N_COUNTERS);
@@ -198,6 +200,7 @@ void worker_fini(struct worker *w) {
     app_free(w->app[i]);
   hash_tab_fini(&w->flows);
   pool_fini(&w->sessions);
+  pool_fini(&w->outers);
   listen_close(&w->listeners);
   rules_close(&w->rules);
   timewait_close(&w->timewait);
@@ -213,6 +216,8 @@ void worker_fini(struct worker *w) {
   free(w->loop);
   if (w->tcp_logs)
     munmap(w->tcp_logs, WORKER_TCP_LOGS_SIZE);
+  if (w->tcp_busy)
+    munmap(w->tcp_busy, w->tcp_busy_size);
   if (w->link_bell >= 0)
     close(w->link_bell);
   if (w->link_bell_mine >= 0)
@@ -254,15 +259,21 @@ int worker_set_packet(struct worker *w, int fd, int bell_peer, int bell_mine) {
   return worker_open_link(w, bell_peer, bell_mine);
 }
 
+/* Address space: pages that no connection needs are never touched. NULL: there is none. */
+static void *worker_map(size_t size) {
+  void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return p == MAP_FAILED ? NULL : p;
+}
+
 static int worker_transports(struct worker *w) {
   int rc = 0;
-  w->tcp_logs =
-      mmap(NULL, WORKER_TCP_LOGS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (w->tcp_logs == MAP_FAILED) {
-    w->tcp_logs = NULL;
+  w->tcp_busy_size = (size_t)w->sessions.limit * TCP_BUSY_SIZE;
+  w->tcp_logs = worker_map(WORKER_TCP_LOGS_SIZE);
+  w->tcp_busy = worker_map(w->tcp_busy_size);
+  if (!w->tcp_logs || !w->tcp_busy)
     return -ENOMEM;
-  }
-  tcp_env_memory(&w->tcp, w->tcp_logs, WORKER_TCP_LOGS_SIZE); /* pages that no connection needs are never touched */
+  tcp_env_memory(&w->tcp, w->tcp_logs, WORKER_TCP_LOGS_SIZE);
+  tcp_env_busy(&w->tcp, w->tcp_busy, w->sessions.limit);
   for (uint32_t i = 0; rc == 0 && i < TRANSPORTS_MAX; i++)
     if (w->transport[i] && w->transport[i]->init)
       rc = w->transport[i]->init(w);

@@ -73,6 +73,7 @@ struct worker {
   /* sessions */
   struct tcb_table tcbs;
   struct pool sessions;
+  struct pool outers; /* rooms of transports that keep more than a session has room for */
   struct hash_tab flows;
   uint8_t flow_key[16];
   struct list dirty;   /* sessions whose output is due at the end of the turn */
@@ -95,7 +96,9 @@ struct worker {
   const struct transport_ops *transport[TRANSPORTS_MAX];
   const struct transport_ops *transport_ip[256];
   struct tcp_env tcp;
-  void *tcp_logs;                         /* of tcp_env_memory */
+  void *tcp_logs; /* of tcp_env_memory */
+  void *tcp_busy; /* of tcp_env_busy */
+  size_t tcp_busy_size;
   uint16_t port_moves[WORKER_PORT_MOVES]; /* RFC 6056 3.3.4: how far the walk of a destination's ports has come */
   struct udp_env udp;
   /* apps */

@@ -143,7 +143,10 @@ struct tcp_rate {
 
 #define TCP_SENT_LOG_SIZE 4096u /* bytes that a connection with many segments out borrows from tcp_env_memory */
 
+#define TCP_BUSY_SIZE 576u /* bytes that every connection borrows while it is busy, from tcp_env_busy */
+
 struct tcp_sent_log;
+struct tcp_busy;
 
 /** tcp_config.ecn. */
 enum tcp_ecn { TCP_ECN_OFF, TCP_ECN_PASSIVE, TCP_ECN_ON };
@@ -160,6 +163,10 @@ struct tcp_env {
   struct tcp_sent_log *sent_free; /* tcp_env_memory: logs that came back, and what was never used */
   uint8_t *sent_mem;
   size_t sent_left;
+  struct tcp_busy *busy_free; /* tcp_env_busy, in the same way */
+  uint8_t *busy_mem;
+  uint32_t busy_left;
+  uint32_t busy_out;               /* blocks lent */
   struct tcp_rate rate;            /* of the ACK at hand */
   seq32_t fack;                    /* end of the highest that was known to have arrived before the ACK at hand */
   struct tcp_tfo *tfo;             /* cookies of servers for Fast Open; NULL = no client side */
@@ -169,6 +176,10 @@ struct tcp_env {
 /** Memory, 8-byte aligned, for TCP_SENT_LOG_SIZE per connection that has much out; the caller's, for the env's life,
  * touched only as far as it is needed. Without it, or when it is used up, losses are found and repaired more slowly. */
 void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes);
+/** Memory for n blocks of TCP_BUSY_SIZE, 8-byte aligned, the caller's for the env's life: one for every connection that
+ * can exist at once, so that none is ever wanting. It is touched only as far as connections are busy at the same time,
+ * and used again last in first out: a million of them at rest cost nothing but addresses. */
+void tcp_env_busy(struct tcp_env *e, void *mem, uint32_t n);
 
 /* --- opening --- */
 
@@ -228,6 +239,9 @@ void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t
 void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options *opt, usec_t now);
 /** Bytes that the app may hold in the tx fifo: enough for twice the congestion window, or what SO_SNDBUF says. */
 uint32_t tcp_send_buffer(const struct tcp_env *e, const struct tcp_conn *c, uint32_t now_allowed);
+/** The caller lets go of a connection that did not end: a TIME_WAIT record has taken its place, or it could not be
+ * adopted. */
+void tcp_release(struct tcp_env *e, struct tcp_conn *c);
 /** Figures for TCP_INFO and show session. */
 void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out);
 void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_more *out);

@@ -17,7 +17,7 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg) {
     return;
   uint32_t wnd = (uint32_t)h->wnd << (h->flags & TCP_SYN ? 0 : d->snd_wscale);
   if (wnd != d->snd_wnd) {
-    if (wnd > d->snd_wnd && c->due[TCP_T_PERSIST] != 0) { /* open again: send now, not when the timer says */
+    if (wnd > d->snd_wnd && c->b->due[TCP_T_PERSIST] != 0) { /* open again: send now, not when the timer says */
       tcp_timer_stop(c, TCP_T_PERSIST);
       c->persists = 0;
     }
@@ -33,7 +33,7 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg) {
 /* Progress was made: timers start anew (RFC 6298 (5.2), (5.3)). */
 static void ack_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->backoff = 0;
-  c->stuck_at = 0;
+  c->b->stuck_at = 0;
   if (c->d->user_timeout_at != 0) {
     c->d->user_timeout_at = 0;
     tcp_timer_stop(c, TCP_T_LIFE);
@@ -71,19 +71,19 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
     c->snd_nxt = c->snd_una;
   if (seq_lt(c->snd_sml, c->snd_una))
     c->snd_sml = c->snd_una; /* keeps them near, so that comparisons hold across 2^31 */
-  if (seq_lt(c->ecn_until, c->snd_una))
-    c->ecn_until = c->snd_una - 1;
+  if (seq_lt(c->b->ecn_until, c->snd_una))
+    c->b->ecn_until = c->snd_una - 1;
   if (c->recovery == TCP_OPEN && seq_lt(c->recover, c->snd_una))
     c->recover = c->snd_una;
   if (c->snd_una == d->snd_max)
     tcp_sent_release(e, c);
   ack_timers(e, c, now);
-  if (c->board.n > 0) {
+  if (c->b->board.n > 0) {
     tcp_sent_trim(c);
     tcp_sack_acked(c);
-    if (c->board.n > 0 && seq_leq(tcp_board_list(c)[0].l, c->snd_una)) { /* RFC 2018 8: the peer has forgotten */
+    if (c->b->board.n > 0 && seq_leq(tcp_board_list(c)[0].l, c->snd_una)) { /* RFC 2018 8: the peer has forgotten */
       TCP_COUNT(e, reneged);
-      c->board.n = c->board.bytes = 0;
+      c->b->board.n = c->b->board.bytes = 0;
       c->recovery = TCP_LOSS;
       c->frto = TCP_FRTO_NONE;
       c->recover = d->snd_max;
@@ -126,7 +126,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
   uint32_t wnd = (uint32_t)h->wnd << c->d->snd_wscale;
   int dup = acked == 0 && seg->len == 0 && !(h->flags & (TCP_SYN | TCP_FIN)) && wnd == c->d->snd_wnd &&
             c->snd_nxt != c->snd_una; /* RFC 5681 2 */
-  uint32_t sacked = c->board.bytes;
+  uint32_t sacked = c->b->board.bytes;
   e->rate.valid = 0;
   e->fack = tcp_sack_top(c);
   tcp_sack_update(e, c, seg, ack_ecr(c, seg), &news, now);
@@ -135,7 +135,7 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
     if (tcp_state(c) == ABI_TCP_CLOSED || tcp_state(c) == ABI_TCP_TIME_WAIT)
       return 0;
   }
-  uint32_t arrived = acked + c->board.bytes;
+  uint32_t arrived = acked + c->b->board.bytes;
   news.delivered = arrived > sacked ? arrived - sacked : 0;
   tcp_ack_window(c, seg);
   if (c->snd_una != c->d->snd_max || c->recovery != TCP_OPEN || c->undo || c->tail != TCP_TAIL_NONE)
@@ -143,6 +143,6 @@ int tcp_ack(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg,
   if ((h->flags & TCP_ECE) && (c->d->nego & ABI_TCB_ECN))
     tcp_ecn_echoed(e, c, now);
   if (c->cc->sample != NULL)
-    c->cc->sample(c, &e->rate, news.delivered, c->recovery != TCP_OPEN && c->lost > 0, now);
+    c->cc->sample(c, &e->rate, news.delivered, c->recovery != TCP_OPEN && c->b->lost > 0, now);
   return 0;
 }

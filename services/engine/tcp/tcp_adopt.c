@@ -116,7 +116,7 @@ static void adopt_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   }
   usec_t user_timeout = tcp_timer_user_timeout(e, c);
   if (d->user_timeout_at != 0 && user_timeout != 0 && d->snd_max != c->snd_una) {
-    c->stuck_at = d->user_timeout_at - HS_MIN(d->user_timeout_at, user_timeout);
+    c->b->stuck_at = d->user_timeout_at - HS_MIN(d->user_timeout_at, user_timeout);
     tcp_timer_arm(c, TCP_T_LIFE, HS_MAX(d->user_timeout_at, now + c->rto));
   }
   tcp_timer_keep_restart(e, c, now);
@@ -146,13 +146,14 @@ static void adopt_settle(struct tcp_conn *c) {
 
 int tcp_adopt(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t tx_head, uint32_t rx_tail,
               uint32_t mtu, usec_t now) {
+  c->b = NULL;
   if (d->life != ABI_TCB_USED || d->snd_wscale > TCP_WSCALE_MAX || d->rcv_wscale > TCP_WSCALE_MAX)
     goto refuse;
   tcp_open_soft(e, c, d, now);
   adopt_settle(c);
   if (!adopt_states_ok(d->state, d->fin)) {
     if (d->state == ABI_TCP_CLOSED || tcp_state_settle(d->state, d->fin) == ABI_TCP_CLOSED)
-      return -EPROTO; /* it had ended: nothing is wrong, nothing is left */
+      goto out; /* it had ended: nothing is wrong, nothing is left */
     goto refuse;
   }
   if (adopt_sequences(e, c, tx_head, rx_tail) < 0)
@@ -176,5 +177,7 @@ int tcp_adopt(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t
   return 0;
 refuse:
   TCP_COUNT(e, adopt_refused);
+out:
+  tcp_busy_release(e, c);
   return -EPROTO;
 }

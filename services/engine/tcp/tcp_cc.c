@@ -28,11 +28,16 @@ uint32_t tcp_cc_reduced(const struct tcp_conn *c, uint32_t bytes) {
 
 /** What the algorithms remember beside cwnd and ssthresh begins anew. */
 void tcp_cc_forget(struct tcp_conn *c) {
-  c->cwnd_acked = 0;
-  memset(&c->bbr, 0, sizeof c->bbr); /* in the place of the others */
-  c->cubic = (struct tcp_cubic){0};
+  c->cwnd_acked = c->w_max = c->w_prior = 0;
+  tcp_cc_round(c);
+}
+
+/** What they remember of the round that runs. */
+void tcp_cc_round(struct tcp_conn *c) {
+  memset(&c->b->bbr, 0, sizeof c->b->bbr); /* in the place of the others */
+  c->b->cubic = (struct tcp_cubic){0};
   if (c->cc != &tcp_cc_bbr)
-    c->hystart = (struct tcp_hystart){.end = c->snd_nxt, .last = UINT32_MAX, .now = UINT32_MAX};
+    c->b->hystart = (struct tcp_hystart){.end = c->snd_nxt, .last = UINT32_MAX, .now = UINT32_MAX};
 }
 
 /** Another algorithm from now on (TCP_CONGESTION); cwnd and ssthresh stay. `index` is below tcp_cc_count. */

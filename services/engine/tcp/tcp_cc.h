@@ -44,6 +44,7 @@ extern const struct tcp_cc_ops tcp_cc_newreno, tcp_cc_cubic, tcp_cc_bbr;
 /* tcp_cc.c */
 uint32_t tcp_cc_reduced(const struct tcp_conn *c, uint32_t bytes);
 void tcp_cc_forget(struct tcp_conn *c);
+void tcp_cc_round(struct tcp_conn *c);
 void tcp_cc_change(struct tcp_conn *c, uint32_t index);
 
 /* What others have in common with newreno. */

@@ -62,12 +62,12 @@ static void bbr_max_add(struct tcp_bbr *b, uint32_t round, uint32_t bw) {
 
 /** The present estimate, bytes per second. For tests too. */
 uint32_t tcp_cc_bbr_bw(const struct tcp_conn *c) {
-  return c->bbr.max[0].bw;
+  return c->b->bbr.max[0].bw;
 }
 
 /* gain · BtlBw · RTprop in bytes (draft 4.2.3.2), with room for what GSO and delayed ACKs hold back. */
 static uint32_t bbr_inflight(const struct tcp_conn *c, uint32_t gain) {
-  const struct tcp_bbr *b = &c->bbr;
+  const struct tcp_bbr *b = &c->b->bbr;
   if (b->rtprop == 0 || b->max[0].bw == 0)
     return c->cwnd;
   uint64_t bdp = (uint64_t)b->max[0].bw * b->rtprop / 1000000u;
@@ -75,7 +75,7 @@ static uint32_t bbr_inflight(const struct tcp_conn *c, uint32_t gain) {
 }
 
 static uint32_t bbr_quanta(const struct tcp_conn *c) {
-  return 3 * HS_MAX(tcp_pace_burst(c->bbr.rate, tcp_mss_payload(c)), 2 * tcp_mss_payload(c));
+  return 3 * HS_MAX(tcp_pace_burst(c->b->bbr.rate, tcp_mss_payload(c)), 2 * tcp_mss_payload(c));
 }
 
 static uint32_t bbr_gain(const struct tcp_bbr *b) {
@@ -92,15 +92,15 @@ static uint32_t bbr_gain(const struct tcp_bbr *b) {
 }
 
 static void bbr_start(struct tcp_conn *c, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   uint32_t rtt = c->srtt8 != 0 ? HS_MAX(c->srtt8 / 8, 1u) : 1000;
-  *b = (struct tcp_bbr){.begun = 1, .rtprop_at = (uint32_t)now, .round_end = c->delivered};
+  *b = (struct tcp_bbr){.begun = 1, .rtprop_at = (uint32_t)now, .round_end = c->b->delivered};
   b->rate = (uint32_t)HS_MIN((uint64_t)c->cwnd * 1000000u / rtt * HIGH_GAIN / UNIT, (uint64_t)UINT32_MAX);
 }
 
 static void bbr_init(struct tcp_conn *c, uint32_t init_segs) {
   tcp_cc_newreno_init(c, init_segs);
-  c->bbr = (struct tcp_bbr){0};
+  c->b->bbr = (struct tcp_bbr){0};
 }
 
 static void bbr_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight, usec_t now) {
@@ -113,22 +113,22 @@ static void bbr_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight, usec_
 /* --- the model --- */
 
 static void bbr_round(struct tcp_conn *c, const struct tcp_rate *rs) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   b->round_start = (int32_t)(rs->prior_delivered - b->round_end) >= 0;
   if (!b->round_start)
     return;
-  b->round_end = c->delivered;
+  b->round_end = c->b->delivered;
   b->round++;
   b->conserve = 0; /* one round of packet conservation (draft 4.2.3.4) */
 }
 
 static void bbr_update_bw(struct tcp_conn *c, const struct tcp_rate *rs, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   uint32_t us = HS_MAX(rs->send_us, (uint32_t)now - rs->prior_at);
   bbr_round(c, rs);
   if (us == 0 || us < c->min_rtt) /* rate estimation 3.3: such a short interval is a compressed train of ACKs */
     return;
-  uint64_t bw = (uint64_t)(c->delivered - rs->prior_delivered) * 1000000u / us;
+  uint64_t bw = (uint64_t)(c->b->delivered - rs->prior_delivered) * 1000000u / us;
   bw = HS_MIN(bw, (uint64_t)UINT32_MAX);
   if (!rs->limited || bw >= b->max[0].bw)
     bbr_max_add(b, b->round, (uint32_t)bw);
@@ -136,7 +136,7 @@ static void bbr_update_bw(struct tcp_conn *c, const struct tcp_rate *rs, usec_t 
 
 /* 4.3.2.2: three rounds without a quarter more: the pipe is full. */
 static void bbr_full(struct tcp_conn *c, const struct tcp_rate *rs) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   if (b->filled || !b->round_start || rs->limited)
     return;
   if ((uint64_t)b->max[0].bw * 4 >= (uint64_t)b->full_bw * 5) {
@@ -150,7 +150,7 @@ static void bbr_full(struct tcp_conn *c, const struct tcp_rate *rs) {
 /* --- the modes --- */
 
 static void bbr_probe_bw(struct tcp_conn *c, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   b->mode = BBR_PROBE_BW;
   uint32_t draw = (c->d->iss ^ b->round * 2654435761u) >> 16;
   b->cycle = (uint8_t)(CYCLE_LEN - 1 - draw % (CYCLE_LEN - 1)); /* any phase but the one that drains: 4.3.4.3 */
@@ -160,7 +160,7 @@ static void bbr_probe_bw(struct tcp_conn *c, usec_t now) {
 }
 
 static void bbr_cycle(struct tcp_conn *c, uint32_t pipe, int lost, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   int full_length = (uint32_t)now - b->cycle_at > b->rtprop;
   uint32_t gain = cycle_gain[b->cycle];
   int next = gain == UNIT  ? full_length
@@ -173,15 +173,15 @@ static void bbr_cycle(struct tcp_conn *c, uint32_t pipe, int lost, usec_t now) {
 }
 
 static void bbr_probe_rtt(struct tcp_conn *c, uint32_t pipe, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
-  c->app_limited = c->delivered + pipe; /* what is measured now says nothing about the path's rate */
-  if (c->app_limited == 0)
-    c->app_limited = 1;
+  struct tcp_bbr *b = &c->b->bbr;
+  c->b->app_limited = c->b->delivered + pipe; /* what is measured now says nothing about the path's rate */
+  if (c->b->app_limited == 0)
+    c->b->app_limited = 1;
   if (b->done_at == 0) {
     if (pipe <= MIN_PIPE * tcp_mss_payload(c)) {
       b->done_at = ((uint32_t)now + PROBE_RTT_US) | 1u;
       b->done_round = 0;
-      b->round_end = c->delivered;
+      b->round_end = c->b->delivered;
     }
     return;
   }
@@ -197,7 +197,7 @@ static void bbr_probe_rtt(struct tcp_conn *c, uint32_t pipe, usec_t now) {
 }
 
 static void bbr_update_rtprop(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t pipe, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   int expired = (uint32_t)now - b->rtprop_at > RTPROP_LIFE;
   if (rs->valid && !rs->rexmit && rs->rtt_us != 0 && (b->rtprop == 0 || rs->rtt_us <= b->rtprop || expired)) {
     b->rtprop = rs->rtt_us;
@@ -214,7 +214,7 @@ static void bbr_update_rtprop(struct tcp_conn *c, const struct tcp_rate *rs, uin
 }
 
 static void bbr_modes(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t pipe, int lost, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   if (b->mode == BBR_PROBE_BW)
     bbr_cycle(c, pipe, lost, now);
   bbr_full(c, rs);
@@ -228,7 +228,7 @@ static void bbr_modes(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t pi
 /* --- the controls --- */
 
 static void bbr_set_rate(struct tcp_conn *c) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   if (b->max[0].bw == 0)
     return;
   uint64_t rate = (uint64_t)b->max[0].bw * bbr_gain(b) / UNIT * MARGIN / UNIT;
@@ -238,7 +238,7 @@ static void bbr_set_rate(struct tcp_conn *c) {
 }
 
 static void bbr_set_cwnd(struct tcp_conn *c, uint32_t delivered, uint32_t pipe) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   uint32_t mss = tcp_mss_payload(c), least = MIN_PIPE * mss;
   uint32_t gain = b->mode == BBR_STARTUP || b->mode == BBR_DRAIN ? HIGH_GAIN : CWND_GAIN;
   if (b->conserve && c->recovery != TCP_OPEN) {
@@ -247,7 +247,7 @@ static void bbr_set_cwnd(struct tcp_conn *c, uint32_t delivered, uint32_t pipe) 
     uint32_t target = HS_MIN(bbr_inflight(c, gain) + bbr_quanta(c), TCP_CWND_MAX);
     if (b->filled)
       c->cwnd = HS_MIN(c->cwnd + delivered, target);
-    else if (c->cwnd < target || c->delivered < 10 * mss)
+    else if (c->cwnd < target || c->b->delivered < 10 * mss)
       c->cwnd = HS_MIN(c->cwnd + delivered, TCP_CWND_MAX);
     c->cwnd = HS_MAX(c->cwnd, least);
   }
@@ -257,9 +257,9 @@ static void bbr_set_cwnd(struct tcp_conn *c, uint32_t delivered, uint32_t pipe) 
 
 static void bbr_sample(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t delivered, int lost, usec_t now) {
   uint32_t pipe = tcp_loss_pipe(c);
-  if (!c->bbr.begun)
+  if (!c->b->bbr.begun)
     bbr_start(c, now);
-  c->bbr.round_start = 0; /* also by an ACK that says nothing of a rate: no round may count twice */
+  c->b->bbr.round_start = 0; /* also by an ACK that says nothing of a rate: no round may count twice */
   if (rs->valid)
     bbr_update_bw(c, rs, now);
   bbr_modes(c, rs, pipe, lost, now);
@@ -268,33 +268,33 @@ static void bbr_sample(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t d
 }
 
 static uint32_t bbr_rate(const struct tcp_conn *c) {
-  return c->bbr.rate;
+  return c->b->bbr.rate;
 }
 
 /* --- losses: 4.2.3.4 --- */
 
 static void bbr_loss(struct tcp_conn *c, uint32_t flight, usec_t now) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   (void)flight;
   if (!b->begun)
     bbr_start(c, now);
   if (c->recovery == TCP_OPEN)
     b->prior_cwnd = b->mode == BBR_PROBE_RTT ? HS_MAX(b->prior_cwnd, c->cwnd) : c->cwnd;
   b->conserve = 1;
-  b->round_end = c->delivered;
+  b->round_end = c->b->delivered;
   c->cwnd = HS_MAX(tcp_loss_pipe(c) + tcp_mss_payload(c), tcp_mss_payload(c));
 }
 
 static void bbr_rto(struct tcp_conn *c, uint32_t flight, int first, usec_t now) {
   (void)first;
   bbr_loss(c, flight, now);
-  c->bbr.conserve = 0;
-  c->bbr.full_rounds = 0;
+  c->b->bbr.conserve = 0;
+  c->b->bbr.full_rounds = 0;
   c->cwnd = tcp_mss_payload(c);
 }
 
 static void bbr_recovered(struct tcp_conn *c, uint32_t flight) {
-  struct tcp_bbr *b = &c->bbr;
+  struct tcp_bbr *b = &c->b->bbr;
   (void)flight;
   b->conserve = 0;
   if (b->mode != BBR_PROBE_RTT)
@@ -307,7 +307,7 @@ static void bbr_undo(struct tcp_conn *c) {
 
 static void bbr_idle(struct tcp_conn *c, uint32_t init_segs) {
   (void)init_segs;
-  c->bbr.idle =
+  c->b->bbr.idle =
       1; /* 4.3.4.4: pacing at the known rate is the restart; the pause is no reason to probe the round trip */
 }
 

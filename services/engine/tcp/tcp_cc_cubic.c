@@ -40,20 +40,20 @@ uint32_t tcp_cc_cubic_root(uint64_t x) {
 
 /** W_cubic(t) in bytes, `ticks` after the epoch began (RFC 9438 4.2 equation 1). */
 uint32_t tcp_cc_cubic_at(const struct tcp_conn *c, uint64_t ticks) {
-  const struct tcp_cubic *q = &c->cubic;
+  const struct tcp_cubic *q = &c->b->cubic;
   uint64_t t = HS_MIN(ticks, (uint64_t)TICKS_MAX);
   uint64_t d = t > q->k ? t - q->k : HS_MIN(q->k - t, (uint64_t)TICKS_MAX);
   uint64_t delta = (d * d * d >> CUBE_SHIFT) * tcp_mss_payload(c) / CUBE_DIV;
   if (t >= q->k)
-    return (uint32_t)HS_MIN(q->w_max + delta, (uint64_t)TCP_CWND_MAX);
-  return delta < q->w_max ? q->w_max - (uint32_t)delta : 0;
+    return (uint32_t)HS_MIN(c->w_max + delta, (uint64_t)TCP_CWND_MAX);
+  return delta < c->w_max ? c->w_max - (uint32_t)delta : 0;
 }
 
 /* --- HyStart++ --- */
 
 /* Conservative slow start, at the end of a round. */
 static void hystart_css_round(struct tcp_conn *c) {
-  struct tcp_hystart *h = &c->hystart;
+  struct tcp_hystart *h = &c->b->hystart;
   if (h->samples >= N_RTT_SAMPLE && h->now < h->last) {
     h->css = 0; /* RFC 9406 4.2: the delay is gone, it was no queue of ours */
   } else if (++h->css > CSS_ROUNDS) {
@@ -64,9 +64,9 @@ static void hystart_css_round(struct tcp_conn *c) {
 
 /* One ACK in the initial slow start (RFC 9406 4.2). */
 static void hystart_acked(struct tcp_conn *c) {
-  struct tcp_hystart *h = &c->hystart;
-  if (c->ack_rtt != 0) {
-    h->now = HS_MIN(h->now, c->ack_rtt);
+  struct tcp_hystart *h = &c->b->hystart;
+  if (c->b->ack_rtt != 0) {
+    h->now = HS_MIN(h->now, c->b->ack_rtt);
     h->samples = (uint8_t)HS_MIN(h->samples + 1u, 255u);
   }
   if (h->css == 0 && h->samples >= N_RTT_SAMPLE && h->last != UINT32_MAX &&
@@ -91,7 +91,7 @@ static void cubic_slow_start(struct tcp_conn *c, uint32_t acked, uint32_t flight
     hystart_acked(c);
   if (!c->limited && flight < c->cwnd / 2)
     return;
-  uint32_t grow = c->hystart.css != 0 ? acked / CSS_GROWTH_DIVISOR : acked;
+  uint32_t grow = c->b->hystart.css != 0 ? acked / CSS_GROWTH_DIVISOR : acked;
   if (c->cwnd < c->ssthresh)
     c->cwnd = HS_MIN(c->cwnd + HS_MIN(grow, HS_MAX(c->ssthresh - c->cwnd, mss)), TCP_CWND_MAX);
 }
@@ -101,13 +101,13 @@ static void cubic_slow_start(struct tcp_conn *c, uint32_t acked, uint32_t flight
 /* RFC 9438 4.2: a stage of congestion avoidance begins. Without a reduction before it (HyStart++) or after a timeout
  * (4.8), W_max is where it begins. */
 static void cubic_epoch(struct tcp_conn *c, usec_t now) {
-  struct tcp_cubic *q = &c->cubic;
+  struct tcp_cubic *q = &c->b->cubic;
   q->epoch_at = q->last_at = now;
   q->k = 0;
-  if (q->w_max > c->cwnd)
-    q->k = tcp_cc_cubic_root((q->w_max - c->cwnd) * CUBE_INVERSE / tcp_mss_payload(c)); /* equation 2 */
+  if (c->w_max > c->cwnd)
+    q->k = tcp_cc_cubic_root((c->w_max - c->cwnd) * CUBE_INVERSE / tcp_mss_payload(c)); /* equation 2 */
   else
-    q->w_max = c->cwnd;
+    c->w_max = c->cwnd;
   q->w_est = c->cwnd;
   q->est_acked = 0;
   c->cwnd_acked = 0;
@@ -115,8 +115,8 @@ static void cubic_epoch(struct tcp_conn *c, usec_t now) {
 
 /* W_est, what Reno with CUBIC's beta would have (RFC 9438 4.3 equation 4). */
 static void cubic_friendly(struct tcp_conn *c, uint32_t acked) {
-  struct tcp_cubic *q = &c->cubic;
-  uint32_t per_segment = q->w_est >= q->w_prior ? c->cwnd : ALPHA(c->cwnd);
+  struct tcp_cubic *q = &c->b->cubic;
+  uint32_t per_segment = q->w_est >= c->w_prior ? c->cwnd : ALPHA(c->cwnd);
   q->est_acked += HS_MIN(acked, TCP_CWND_MAX);
   while (q->est_acked >= per_segment) {
     q->est_acked -= per_segment;
@@ -125,7 +125,7 @@ static void cubic_friendly(struct tcp_conn *c, uint32_t acked) {
 }
 
 static void cubic_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight, usec_t now) {
-  struct tcp_cubic *q = &c->cubic;
+  struct tcp_cubic *q = &c->b->cubic;
   if (c->cwnd < c->ssthresh) {
     cubic_slow_start(c, acked, flight);
     return;
@@ -151,46 +151,46 @@ static void cubic_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight, use
 /* --- losses --- */
 
 static void cubic_remember(struct tcp_conn *c) {
-  struct tcp_cubic *q = &c->cubic;
-  q->prior_w_max = q->w_max;
+  struct tcp_cubic *q = &c->b->cubic;
+  q->prior_w_max = c->w_max;
   q->prior_k = q->k;
   q->prior_epoch_at = q->epoch_at;
 }
 
 static void cubic_loss(struct tcp_conn *c, uint32_t flight, usec_t now) {
   (void)now;
-  struct tcp_cubic *q = &c->cubic;
+  struct tcp_cubic *q = &c->b->cubic;
   cubic_remember(c);
   /* RFC 9438 4.7, fast convergence: the last maximum was not reached, others want their share */
-  q->w_max = c->cwnd < q->w_max ? (uint32_t)((uint64_t)c->cwnd * 17 / 20) : c->cwnd;
-  q->w_prior = c->cwnd;
+  c->w_max = c->cwnd < c->w_max ? (uint32_t)((uint64_t)c->cwnd * 17 / 20) : c->cwnd;
+  c->w_prior = c->cwnd;
   q->epoch_at = 0;
   c->ssthresh = tcp_cc_reduced(c, BETA(flight)); /* 4.6 */
   c->cwnd = c->ssthresh;
   c->cwnd_acked = 0;
-  c->hystart.css = 0;
+  c->b->hystart.css = 0;
 }
 
 static void cubic_rto(struct tcp_conn *c, uint32_t flight, int first, usec_t now) {
   (void)now;
-  struct tcp_cubic *q = &c->cubic;
+  struct tcp_cubic *q = &c->b->cubic;
   cubic_remember(c);
-  q->w_max = 0; /* RFC 9438 4.8: the next stage begins with K = 0, W_max = its first cwnd */
+  c->w_max = 0; /* RFC 9438 4.8: the next stage begins with K = 0, W_max = its first cwnd */
   q->epoch_at = 0;
   if (first) {
-    q->w_prior = c->cwnd;
+    c->w_prior = c->cwnd;
     c->ssthresh = tcp_cc_reduced(c, BETA(flight));
   }
   c->cwnd = tcp_mss_payload(c);
   c->cwnd_acked = 0;
-  c->hystart.css = 0;
+  c->b->hystart.css = 0;
 }
 
 /* RFC 9438 4.9: the congestion event was none. */
 static void cubic_undo(struct tcp_conn *c) {
-  struct tcp_cubic *q = &c->cubic;
+  struct tcp_cubic *q = &c->b->cubic;
   tcp_cc_newreno_undo(c);
-  q->w_max = q->prior_w_max;
+  c->w_max = q->prior_w_max;
   q->k = q->prior_k;
   q->epoch_at = q->prior_epoch_at;
   q->w_est = 0;

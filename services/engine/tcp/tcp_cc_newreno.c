@@ -55,8 +55,8 @@ void tcp_cc_newreno_recovered(struct tcp_conn *c, uint32_t flight) {
 }
 
 void tcp_cc_newreno_undo(struct tcp_conn *c) {
-  c->cwnd = HS_MAX(c->cwnd, c->prior_cwnd);
-  c->ssthresh = HS_MAX(c->ssthresh, c->prior_ssthresh);
+  c->cwnd = HS_MAX(c->cwnd, c->b->prior_cwnd);
+  c->ssthresh = HS_MAX(c->ssthresh, c->b->prior_ssthresh);
 }
 
 void tcp_cc_newreno_idle(struct tcp_conn *c, uint32_t init_segs) {

@@ -55,13 +55,25 @@ static int check_sequences(const struct tcp_env *e, const struct tcp_conn *c) {
 }
 
 static int check_timers(const struct tcp_conn *c) {
-  if (c->snd_nxt != c->snd_una && c->due[TCP_T_RTO] == 0)
+  if (c->snd_nxt != c->snd_una && c->b->due[TCP_T_RTO] == 0)
     return __LINE__;
-  if (c->due[TCP_T_RTO] != 0 && c->ordered > c->due[TCP_T_RTO])
+  if (c->b->due[TCP_T_RTO] != 0 && c->ordered > c->b->due[TCP_T_RTO])
     return __LINE__;
   for (unsigned i = 0; i < TCP_T_N; i++)
-    if (c->due[i] != 0 && c->ordered > c->due[i])
+    if (c->b->due[i] != 0 && c->ordered > c->b->due[i])
       return __LINE__;
+  return 0;
+}
+
+/* At rest nothing is out, owed, held back or timed, and one order at most stands. */
+static int check_rest(const struct tcp_conn *c) {
+  uint32_t state = tcp_state(c);
+  if (state != ABI_TCP_ESTABLISHED && state != ABI_TCP_CLOSE_WAIT)
+    return __LINE__;
+  if (c->snd_una != c->d->snd_max || c->n_sent > 0 || c->recovery != TCP_OPEN || c->ack_now || !tcp_ooo_empty(c))
+    return __LINE__;
+  if (!(c->d->opt.flags & ABI_OPT_KEEPALIVE) && c->ordered != UINT64_MAX)
+    return __LINE__;
   return 0;
 }
 
@@ -79,7 +91,11 @@ int tcp_conn_check(const struct tcp_env *e, const struct tcp_conn *c) {
     return __LINE__;
   if (!tcp_synchronized(state))
     return check_handshake(e, c);
-  if ((r = check_sequences(e, c)) != 0 || (r = check_fin(c)) != 0 || (r = check_timers(c)) != 0)
+  if ((r = check_sequences(e, c)) != 0 || (r = check_fin(c)) != 0)
+    return r;
+  if (c->b == NULL)
+    return check_rest(c);
+  if ((r = check_timers(c)) != 0)
     return r;
   if ((r = tcp_ooo_check(c)) != 0)
     return r;

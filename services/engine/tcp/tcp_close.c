@@ -13,7 +13,7 @@ static void close_bit(struct tcp_conn *c, uint8_t bit) {
 
 /* CLOSED was entered: tcp_done tells it when the running call ends. */
 static void close_gone(struct tcp_conn *c) {
-  memset(c->due, 0, sizeof c->due);
+  memset(c->b->due, 0, sizeof c->b->due);
   c->ack_now = 0;
   c->told = 1;
 }
@@ -24,7 +24,7 @@ void tcp_done(struct tcp_env *e, struct tcp_conn *c) {
     return;
   }
   c->told = 0;
-  tcp_sent_release(e, c);
+  tcp_busy_release(e, c);
   e->ops->event(e->ctx, c, TCP_EV_CLOSED); /* c and d may be freed now */
 }
 
@@ -59,7 +59,7 @@ int tcp_close_fin_queued(const struct tcp_conn *c) {
 /** TIME_WAIT was entered, or its FIN came again (RFC 9293 3.10.7.4 eighth): 2 MSL from here. */
 void tcp_close_time_wait(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->d->time_wait_end = now + e->cfg.time_wait;
-  memset(c->due, 0, sizeof c->due);
+  memset(c->b->due, 0, sizeof c->b->due);
   tcp_timer_arm(c, TCP_T_LIFE, c->d->time_wait_end);
 }
 
@@ -130,6 +130,9 @@ void tcp_close_deferred(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 }
 
 void tcp_shutdown(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (tcp_state(c) == ABI_TCP_CLOSED)
+    return;
+  tcp_busy_need(e, c, now);
   switch (tcp_state(c)) {
   case ABI_TCP_SYN_SENT:
   case ABI_TCP_SYN_RECEIVED:
@@ -156,6 +159,7 @@ void tcp_close(struct tcp_env *e, struct tcp_conn *c, int unread, usec_t now) {
   uint32_t state = tcp_state(c);
   if (state == ABI_TCP_CLOSED)
     return;
+  tcp_busy_need(e, c, now);
   close_bit(c, ABI_TCB_ORPHAN);
   FAULT_POINT("tcp.close.orphan"); /* prefix: an orphan whose FIN is not queued; adoption queues it */
   int linger0 = (c->d->opt.flags & ABI_OPT_LINGER) && c->d->opt.linger_s == 0;
@@ -176,6 +180,7 @@ void tcp_close(struct tcp_env *e, struct tcp_conn *c, int unread, usec_t now) {
 void tcp_abort(struct tcp_env *e, struct tcp_conn *c, int err, usec_t now) {
   if (tcp_state(c) == ABI_TCP_CLOSED)
     return;
+  tcp_busy_need(e, c, now);
   if (close_wants_rst(tcp_state(c)))
     tcp_output_rst(e, c, now);
   tcp_close_fail(e, c, err);

@@ -1,6 +1,7 @@
 /*
  * struct tcp_conn: the soft half of a connection, which dies with the process. Public so that the session layer can
- * embed it; only this room writes it. The durable half is reached through `d` (abi/tcb.h).
+ * embed it; only this room writes it. The durable half is reached through `d` (abi/tcb.h), what only a busy connection
+ * needs through `b`.
  *
  * snd_una and rcv_nxt are copies of what the fifo cursors say (ARCHITECTURE section 3): they move in the same function
  * as the cursor, after it. One engine worker's thread owns the connection.
@@ -24,6 +25,7 @@ enum tcp_timer_id {
   TCP_T_LIFE,    /* TIME_WAIT, FIN_WAIT_2 of an orphan, user timeout, parked */
   TCP_T_REO,  /* a hole has been open for the reordering window, RFC 8985 6.2; without a hole: tail loss probe, 7.2 */
   TCP_T_PACE, /* more may leave (tcp_pace.c) */
+  TCP_T_REST, /* has it been silent for long? (tcp_busy.c); the last, since nothing may be due after it */
   TCP_T_N,
 };
 
@@ -83,9 +85,8 @@ struct tcp_sent {
 struct tcp_cubic {
   usec_t epoch_at, last_at; /* start of this stage of congestion avoidance, 0 = not begun; last ACK that counted */
   usec_t prior_epoch_at;    /* for undo, as the other prior_* */
-  uint32_t w_max, k;
+  uint32_t k;
   uint32_t w_est, est_acked; /* the Reno-friendly estimate, and bytes acked since it last grew */
-  uint32_t w_prior;          /* cwnd before the last reduction */
   uint32_t prior_w_max, prior_k;
 };
 
@@ -120,9 +121,67 @@ struct tcp_bbr {
   uint8_t pad[3];
 };
 
+/** What only a busy connection needs, lent by the env (tcp_busy.c): given back after a while of silence, when nothing
+ * in it is worth remembering. tcp_busy_wake says what a fresh one looks like. */
+struct tcp_busy {
+  struct tcp_busy *next; /* in the env's free list */
+
+  /* timers */
+  usec_t due[TCP_T_N]; /* 0 = none */
+  usec_t pace_at;      /* before it nothing may leave that is paced */
+  usec_t oow_ack_at;   /* last answer to an unacceptable segment without data */
+  usec_t stuck_at;     /* since when nothing was acknowledged although something is out; 0 = no */
+
+  /* what is in the network: tcp_sent.c */
+  struct tcp_sent_log *sent_log; /* NULL: in sent_own */
+  struct tcp_sent sent_own[2];
+  uint32_t lost;                              /* bytes below snd_nxt that are lost and not sent again */
+  uint32_t delivered, delivered_at, first_at; /* bytes that arrived, when the last did, when what it was left */
+  uint32_t app_limited;                       /* until so much is delivered the app was the limit; 0 = no */
+  uint32_t rack_at, rack_rtt;                 /* RFC 8985 5.2: of the newest that has arrived, if rack */
+  seq32_t rack_end;
+  seq32_t reo_round; /* a DSACK before this is acknowledged counts no more, if reo_round_set */
+  seq32_t tail_end;  /* snd_max after the tail loss probe, if tail */
+  seq32_t ecn_until; /* until this is acknowledged another ECE says nothing new */
+
+  /* round trip, µs */
+  uint32_t ack_rtt; /* what the ACK at hand shows, 0 = nothing; from timestamps if agreed on: whole ms */
+  seq32_t rtt_seq;  /* end of the segment being timed, if rtt_at */
+  usec_t rtt_at;
+  usec_t min_rtt_at;
+
+  /* recovery */
+  uint32_t prior_cwnd, prior_ssthresh;
+  uint32_t prr_delivered, prr_out, prr_fs; /* RFC 6937: in this recovery; flight when it began */
+  uint32_t undo_bytes;                     /* retransmitted in this recovery and not yet reported as duplicates */
+  uint32_t rexmit_ts;                      /* our timestamp of the first retransmission (RFC 3522) */
+  uint32_t dupacks;
+  usec_t undo_until;
+  union { /* of the congestion control in use */
+    struct {
+      struct tcp_cubic cubic;
+      struct tcp_hystart hystart;
+    };
+    struct tcp_bbr bbr;
+  };
+  struct tcp_board board;
+
+  /* receiver; moments in µs modulo 2^32 */
+  struct tcp_sack dsack;          /* to be reported once, l == r: none (RFC 2883) */
+  uint8_t ooo_order[ABI_TCB_OOO]; /* indices of d->ooo, latest first (RFC 2018 4) */
+  seq32_t rcv_rtt_seq;            /* without timestamps: a window of data is through when this has come … */
+  uint32_t rcv_rtt_at;            /* … and it began then */
+  seq32_t rcvq_seq;               /* what the app had read when the round that is measured began */
+  uint32_t rcvq_at;               /* when that was */
+  seq32_t mtu_probe_end;          /* of the probe that is out, if mtu_probe */
+};
+_Static_assert(sizeof(struct tcp_busy) <= TCP_BUSY_SIZE, "what the owner of the env counts with");
+
+/** What a connection needs for as long as it lives. */
 struct tcp_conn {
   struct abi_tcb *d;
   const struct tcp_cc_ops *cc;
+  struct tcp_busy *b; /* NULL: at rest. Every public call that needs one sees to it (tcp_busy.c) */
 
   /* sequence space */
   seq32_t snd_una;      /* = iss + 1 + tx head (+1 when the FIN is acked); iss while the SYN is not */
@@ -131,58 +190,22 @@ struct tcp_conn {
   seq32_t fin_seq;      /* our FIN's number, if FIN_SENT */
   seq32_t snd_sml;      /* end of the last small segment (Nagle as Minshall has it) */
   seq32_t peer_fin_seq; /* of a FIN beyond a hole, if peer_fin */
+  seq32_t recover;      /* snd_max when recovery began */
   uint32_t mss;         /* bytes of options and payload that fit into one segment */
   uint32_t rcv_mss;     /* largest wire segment seen: two of them are worth an ACK */
   uint32_t rx_max;      /* largest rx_room seen: the buffer's size as far as we know */
 
   /* congestion */
   uint32_t cwnd, ssthresh;
-  uint32_t cwnd_acked; /* congestion avoidance: bytes acked since cwnd last grew; cubic: what was left of a byte */
-  uint32_t prior_cwnd, prior_ssthresh;
-  uint32_t prr_delivered, prr_out, prr_fs; /* RFC 6937: in this recovery; flight when it began */
-  uint32_t undo_bytes;                     /* retransmitted in this recovery and not yet reported as duplicates */
-  seq32_t recover;                         /* snd_max when recovery began */
-  uint32_t rexmit_ts;                      /* our timestamp of the first retransmission (RFC 3522) */
-  uint32_t dupacks;
-  usec_t undo_until;
-  struct tcp_board board;
-  /* what is in the network: tcp_sent.c */
-  struct tcp_sent_log *sent_log; /* NULL: in sent_own */
-  struct tcp_sent sent_own[2];
-  seq32_t ecn_until;                          /* until this is acknowledged another ECE says nothing new */
-  uint32_t lost;                              /* bytes below snd_nxt that are lost and not sent again */
-  uint32_t delivered, delivered_at, first_at; /* bytes that arrived, when the last did, when what it was left */
-  uint32_t app_limited;                       /* until so much is delivered the app was the limit; 0 = no */
-  uint32_t rack_at, rack_rtt;                 /* RFC 8985 5.2: of the newest that has arrived, if rack */
-  seq32_t rack_end;
-  seq32_t reo_round; /* a DSACK before this is acknowledged counts no more, if reo_round_set */
-  seq32_t tail_end;  /* snd_max after the tail loss probe, if tail */
-  union {            /* of the congestion control in use */
-    struct {
-      struct tcp_cubic cubic;
-      struct tcp_hystart hystart;
-    };
-    struct tcp_bbr bbr;
-  };
+  uint32_t cwnd_acked;     /* congestion avoidance: bytes acked since cwnd last grew; cubic: what was left of a byte */
+  uint32_t w_max, w_prior; /* cubic: as RFC 9438 has it; cwnd before the last reduction */
 
   /* round trip, µs */
   uint32_t srtt8, rttvar4; /* scaled by 8 and 4 as RFC 6298's gains suggest */
   uint32_t rto, min_rtt;
-  uint32_t ack_rtt; /* what the ACK at hand shows, 0 = nothing; from timestamps if agreed on: whole ms */
-  seq32_t rtt_seq;  /* end of the segment being timed, if rtt_at */
-  usec_t rtt_at;
-  usec_t min_rtt_at;
 
-  /* timers */
-  usec_t due[TCP_T_N]; /* 0 = none */
-  usec_t pace_at;      /* before it nothing may leave that is paced */
-  usec_t ordered;      /* what ops->timer was told last; UINT64_MAX = nothing */
+  usec_t ordered; /* what ops->timer was told last; UINT64_MAX = nothing */
   usec_t last_rx, last_tx;
-  usec_t oow_ack_at; /* last answer to an unacceptable segment without data */
-  usec_t stuck_at;   /* since when nothing was acknowledged although something is out; 0 = no */
-
-  struct tcp_sack dsack;          /* to be reported once, l == r: none (RFC 2883) */
-  uint8_t ooo_order[ABI_TCB_OOO]; /* indices of d->ooo, latest first (RFC 2018 4) */
 
   uint8_t recovery; /* enum tcp_recovery */
   uint8_t backoff;  /* RTOs in a row */
@@ -215,25 +238,20 @@ struct tcp_conn {
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;
 
-  /* the receive buffer and the path (tcp_wnd.c); moments in µs modulo 2^32 */
+  /* the receive buffer and the path (tcp_wnd.c) */
   uint32_t rcv_buf;               /* size of the receive buffer, bytes */
   uint32_t rcv_fifo;              /* what the rx fifo may hold: never less, and never less than was promised */
   uint32_t rcv_rtt;               /* round trip as the receiver sees it, µs; 0 = not known */
-  seq32_t rcv_rtt_seq;            /* without timestamps: a window of data is through when this has come … */
-  uint32_t rcv_rtt_at;            /* … and it began then */
-  seq32_t rcvq_seq;               /* what the app had read when the round that is measured began */
-  uint32_t rcvq_at;               /* when that was */
   uint32_t rcvq_space;            /* most bytes that the app has read in a round trip */
   uint32_t data_rx_at, ack_rx_at; /* units of 1024 µs modulo 2^32 */
 
   /* the search for the path's MTU (tcp_pmtu.c) */
-  uint32_t mtu_at;       /* when larger ones may be tried, units of 2^20 µs + 1; 0 = never */
-  seq32_t mtu_probe_end; /* of the probe that is out, if mtu_probe */
-  uint16_t mtu_probe;    /* its size as an IP packet; 0 = none is out */
-  uint16_t mtu_hi;       /* the least that is thought not to pass; 0 = no search runs */
+  uint32_t mtu_at;    /* when larger ones may be tried, units of 2^20 µs + 1; 0 = never */
+  uint16_t mtu_probe; /* size of the probe that is out, as an IP packet; 0 = none is out */
+  uint16_t mtu_hi;    /* the least that is thought not to pass; 0 = no search runs */
 };
 
-_Static_assert(sizeof(struct tcp_conn) <= 704, "the soft half stays within 11 cache lines");
+_Static_assert(sizeof(struct tcp_conn) <= 208, "an idle connection stays small");
 
 static inline uint32_t tcp_state(const struct tcp_conn *c) {
   return __atomic_load_n(&c->d->state, __ATOMIC_RELAXED);

@@ -73,6 +73,7 @@
   X(zero_window_probes, info, "probes of a closed window")                                                             \
   X(keepalive_probes, info, "keep-alive probes")                                                                       \
   X(window_updates, info, "ACKs sent to open the window")                                                              \
+  X(rests, info, "times a silent connection gave back what only a busy one needs")                                     \
   X(rcv_buf_grown, info, "times a receive buffer grew with rate and round trip")                                       \
   X(delayed_acks, info, "ACKs sent by the delayed-ACK timer")                                                          \
   X(timeouts, warn, "connections given up for want of answers")                                                        \

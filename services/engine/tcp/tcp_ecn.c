@@ -65,7 +65,7 @@ void tcp_ecn_in(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *
  * 3168 6.1.2; RFC 9438 4.6), and nothing is sent again. */
 void tcp_ecn_echoed(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   TCP_COUNT(e, ecn_ece_in);
-  if (c->cc->own_cwnd || c->recovery != TCP_OPEN || seq_leq(c->snd_una, c->ecn_until))
+  if (c->cc->own_cwnd || c->recovery != TCP_OPEN || seq_leq(c->snd_una, c->b->ecn_until))
     return;
   TCP_COUNT(e, ecn_cuts);
   c->undo = TCP_UNDO_NONE;
@@ -77,5 +77,5 @@ void tcp_ecn_echoed(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 /** cwnd was reduced, for whatever reason: the peer is told with the next new data. */
 void tcp_ecn_reduced(struct tcp_conn *c) {
   c->ecn_cwr = 1;
-  c->ecn_until = c->d->snd_max;
+  c->b->ecn_until = c->d->snd_max;
 }

@@ -6,8 +6,8 @@
 
 /* Bytes held for lost and not sent again; after a timeout that is all behind snd_nxt, but what was SACKed. */
 static uint32_t figures_lost(const struct tcp_conn *c) {
-  uint32_t behind = c->d->snd_max - c->snd_nxt, sacked = c->board.n > 0 ? tcp_sack_above(c, c->snd_nxt) : 0;
-  return c->lost + (behind > sacked ? behind - sacked : 0);
+  uint32_t behind = c->d->snd_max - c->snd_nxt, sacked = c->b->board.n > 0 ? tcp_sack_above(c, c->snd_nxt) : 0;
+  return c->b->lost + (behind > sacked ? behind - sacked : 0);
 }
 
 /* What data is paced at now; a rate below one is told as one, since 0 says that nothing is. */
@@ -16,7 +16,9 @@ static uint32_t figures_pacing(const struct tcp_env *e, const struct tcp_conn *c
   return rate == 0 ? 0 : HS_MAX(rate / 125u, 1u); /* bytes per second to kbit/s */
 }
 
-void tcp_figures(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_figures *out) {
+void tcp_figures(const struct tcp_env *e, const struct tcp_conn *conn, struct abi_tcp_figures *out) {
+  struct tcp_conn room;
+  const struct tcp_conn *c = tcp_busy_look(conn, &room);
   *out = (struct abi_tcp_figures){
       .srtt_us = c->srtt8 / 8,
       .rttvar_us = c->rttvar4 / 4,
@@ -44,7 +46,7 @@ static uint8_t figures_ca_state(const struct tcp_conn *c) {
   case TCP_LOSS:
     return 4;
   default:
-    return c->board.n > 0 || c->dupacks > 0;
+    return c->b->board.n > 0 || c->b->dupacks > 0;
   }
 }
 
@@ -62,7 +64,9 @@ static uint32_t figures_rexmit(const struct tcp_conn *c) {
   return n;
 }
 
-void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *c, struct abi_tcp_more *out) {
+void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *conn, struct abi_tcp_more *out) {
+  struct tcp_conn room;
+  const struct tcp_conn *c = tcp_busy_look(conn, &room);
   const struct abi_tcb *d = c->d;
   *out = (struct abi_tcp_more){
       .ca_state = figures_ca_state(c),
@@ -74,7 +78,7 @@ void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *c, struct 
       .advmss = d->rcv_mss,
       .ato_us = (uint32_t)e->cfg.delack,
       .unacked = c->d->snd_max - c->snd_una,
-      .sacked = c->board.bytes,
+      .sacked = c->b->board.bytes,
       .rexmit = figures_rexmit(c),
       .rcv_rtt_us = c->rcv_rtt,
       .rcv_space = c->rcvq_space,

@@ -12,6 +12,7 @@ void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t
     TCP_COUNT(e, icmp_ignored);
     return;
   }
+  tcp_busy_need(e, c, now);
   if (kind == 2) {
     tcp_pmtu_icmp(e, c, mtu, now);
   } else if (kind == 1 &&
@@ -29,6 +30,7 @@ void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options
   FAULT_POINT("tcp.options.stored");
   if (tcp_state(c) == ABI_TCP_CLOSED)
     return;
+  tcp_busy_need(e, c, now);
   if (opt->cc != 0 && opt->cc <= tcp_cc_count)
     tcp_cc_change(c, opt->cc - 1u);
   tcp_open_mss(c);

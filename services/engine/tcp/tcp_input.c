@@ -40,9 +40,9 @@ static void input_unacceptable(struct tcp_env *e, struct tcp_conn *c, const stru
   if (seg->hdr.flags & TCP_RST)
     return;
   if (seg->len == 0 && !(seg->hdr.flags & TCP_FIN)) {
-    if (c->oow_ack_at != 0 && now - c->oow_ack_at < OOW_EVERY)
+    if (c->b->oow_ack_at != 0 && now - c->b->oow_ack_at < OOW_EVERY)
       return;
-    c->oow_ack_at = now;
+    c->b->oow_ack_at = now;
   } else if (seg->len > 0 && seq_leq(seg->hdr.seq + seg->len, c->rcv_nxt)) {
     TCP_COUNT(e, dup_in);
     tcp_ooo_dsack(c, seg->hdr.seq, seg->hdr.seq + seg->len); /* RFC 2883 4.1 */
@@ -213,7 +213,7 @@ static int input_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   const struct tcp_hdr *h = &seg->hdr;
   struct abi_tcb *d = c->d;
   if (tcp_state(c) != ABI_TCP_ESTABLISHED || (h->flags & ~(uint32_t)TCP_PSH) != TCP_ACK || h->seq != c->rcv_nxt ||
-      c->recovery != TCP_OPEN || c->board.n > 0 || c->peer_fin || seg->ce || c->tail != TCP_TAIL_NONE)
+      c->recovery != TCP_OPEN || c->b->board.n > 0 || c->peer_fin || seg->ce || c->tail != TCP_TAIL_NONE)
     return 0;
   uint32_t ts = d->nego & ABI_TCB_TS ? TCP_OPT_HAS_TS : 0;
   if (h->opts.present != ts || (ts && (int32_t)(h->opts.ts_val - d->ts_recent) < 0))
@@ -225,7 +225,7 @@ static int input_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   input_ts_recent(c, seg, now);
   c->probes = 0;
   if (seq_gt(h->ack, c->snd_una)) {
-    c->dupacks = 0;
+    c->b->dupacks = 0;
     struct tcp_sack_news news = {0};
     e->rate.valid = 0;
     e->fack = c->snd_una;
@@ -243,6 +243,11 @@ void tcp_input(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *s
   TCP_COUNT(e, segs_in);
   TCP_COUNT_N(e, wire_segs_in, seg->segs);
   TCP_COUNT_N(e, bytes_in, seg->len);
+  if (HS_UNLIKELY(c->b == NULL)) {
+    if (tcp_state(c) == ABI_TCP_CLOSED)
+      return;
+    tcp_busy_wake(e, c, now);
+  }
   c->last_rx = now;
   if (seg->hdr.flags & TCP_ACK)
     c->ack_rx_at = (uint32_t)(now >> 10);

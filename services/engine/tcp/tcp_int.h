@@ -93,14 +93,14 @@ struct tcp_sent_log {
 _Static_assert(sizeof(struct tcp_sent_log) <= TCP_SENT_LOG_SIZE, "a log is what the owner of the env counts with");
 
 static inline struct tcp_sent *tcp_sent_list(const struct tcp_conn *c) {
-  return c->sent_log != NULL ? c->sent_log->e : (struct tcp_sent *)(uintptr_t)c->sent_own;
+  return c->b->sent_log != NULL ? c->b->sent_log->e : (struct tcp_sent *)(uintptr_t)c->b->sent_own;
 }
 static inline struct tcp_sack *tcp_board_list(const struct tcp_conn *c) {
-  return c->sent_log != NULL ? c->sent_log->board : (struct tcp_sack *)(uintptr_t)c->board.r;
+  return c->b->sent_log != NULL ? c->b->sent_log->board : (struct tcp_sack *)(uintptr_t)c->b->board.r;
 }
 /** Of ranges, with the log that is or is not there. */
 static inline uint32_t tcp_board_room(const struct tcp_conn *c) {
-  return c->sent_log != NULL ? TCP_BOARD_LOG : TCP_BOARD_MAX;
+  return c->b->sent_log != NULL ? TCP_BOARD_LOG : TCP_BOARD_MAX;
 }
 int tcp_sent_grow(struct tcp_env *e, struct tcp_conn *c);
 void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now);
@@ -184,6 +184,19 @@ int tcp_open_passive(struct tcp_env *e, struct abi_tcb *d, const struct tcp_seg_
 void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_open_syn_sent(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 int tcp_open_complete(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+
+/* tcp_busy.c */
+void tcp_busy_wake(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+void tcp_busy_release(struct tcp_env *e, struct tcp_conn *c);
+void tcp_busy_rest(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** A look at a connection at rest: a copy in `room` that has a block, with nothing in it. Others as they are. No op
+ * may be called for a copy. */
+const struct tcp_conn *tcp_busy_look(const struct tcp_conn *c, struct tcp_conn *room);
+/** In front of everything that may touch c->b. */
+static inline void tcp_busy_need(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (HS_UNLIKELY(c->b == NULL))
+    tcp_busy_wake(e, c, now);
+}
 
 /* tcp_tfo.c */
 void tcp_tfo_syn_ack(const struct tcp_env *e, const struct tcp_conn *c, struct tcp_opts *o);

@@ -14,20 +14,20 @@
 uint32_t tcp_loss_pipe(const struct tcp_conn *c) {
   uint32_t flight = tcp_flight(c), out;
   if (c->d->nego & ABI_TCB_SACK) {
-    out = (c->board.n == 0 ? 0 : c->board.bytes - tcp_sack_above(c, c->snd_nxt)) + c->lost;
+    out = (c->b->board.n == 0 ? 0 : c->b->board.bytes - tcp_sack_above(c, c->snd_nxt)) + c->b->lost;
   } else {
-    out = c->dupacks * tcp_mss_payload(c); /* each duplicate ACK: one segment has left */
+    out = c->b->dupacks * tcp_mss_payload(c); /* each duplicate ACK: one segment has left */
   }
   return out < flight ? flight - out : 0;
 }
 
 static void loss_remember(struct tcp_conn *c, usec_t now) {
-  c->prior_cwnd = c->cwnd;
-  c->prior_ssthresh = c->ssthresh;
+  c->b->prior_cwnd = c->cwnd;
+  c->b->prior_ssthresh = c->ssthresh;
   c->undo = TCP_UNDO_FIRST;
-  c->undo_bytes = 0;
-  c->undo_until = now + HS_MAX((usec_t)c->srtt8, UNDO_LIFE);
-  c->rexmit_ts = tcp_open_ts(c->d, now);
+  c->b->undo_bytes = 0;
+  c->b->undo_until = now + HS_MAX((usec_t)c->srtt8, UNDO_LIFE);
+  c->b->rexmit_ts = tcp_open_ts(c->d, now);
 }
 
 void tcp_loss_go_back(struct tcp_conn *c) {
@@ -45,8 +45,8 @@ static void loss_undo(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, use
     c->snd_nxt = c->d->snd_max; /* nothing was lost */
     c->spurious = 1;
     /* RFC 4015 3.2 step 8: no burst; slow start goes on to where it was. Not below what the timeout left */
-    c->prior_ssthresh = HS_MAX(c->prior_ssthresh, c->prior_cwnd);
-    c->prior_cwnd = HS_MIN(c->prior_cwnd, HS_MAX(tcp_flight(c) + HS_MIN(acked, iw), c->cwnd));
+    c->b->prior_ssthresh = HS_MAX(c->b->prior_ssthresh, c->b->prior_cwnd);
+    c->b->prior_cwnd = HS_MIN(c->b->prior_cwnd, HS_MAX(tcp_flight(c) + HS_MIN(acked, iw), c->cwnd));
   }
   c->cc->undo(c);
   c->recovery = TCP_OPEN;
@@ -78,21 +78,21 @@ void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->recover = c->d->snd_max;
   c->force = TCP_FORCE_ONE; /* the first retransmission does not wait for room in cwnd */
   c->lost_total++;
-  c->rtt_at = 0; /* Karn: what is timed may be retransmitted */
+  c->b->rtt_at = 0; /* Karn: what is timed may be retransmitted */
   c->tail = TCP_TAIL_NONE;
 }
 
 static void loss_open(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int dup, usec_t now) {
   if (c->d->nego & ABI_TCB_SACK) {
-    if (c->board.n > 0) /* now the timer is the reordering window's */
+    if (c->b->board.n > 0) /* now the timer is the reordering window's */
       tcp_timer_stop(c, TCP_T_REO);
     if (tcp_rack_detect(e, c, now))
       tcp_loss_enter(e, c, now);
     return;
   }
   if (acked > 0)
-    c->dupacks = 0;
-  else if (dup && ++c->dupacks >= DUP_THRESH && seq_geq(c->snd_una, c->recover))
+    c->b->dupacks = 0;
+  else if (dup && ++c->b->dupacks >= DUP_THRESH && seq_geq(c->snd_una, c->recover))
     tcp_loss_enter(e, c, now);
 }
 
@@ -100,7 +100,7 @@ static void loss_open(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int
 static void loss_recovery_done(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   int was = c->recovery;
   c->recovery = TCP_OPEN;
-  c->dupacks = 0;
+  c->b->dupacks = 0;
   c->frto = TCP_FRTO_NONE;
   if (was == TCP_RECOVERY)
     c->cc->recovered(c, tcp_flight(c));
@@ -128,10 +128,10 @@ static void loss_in_recovery(struct tcp_env *e, struct tcp_conn *c, uint32_t ack
   }
   if (acked > 0) { /* RFC 6582 3.2 step 3, partial ACK: the next segment is lost as well */
     uint32_t segs = acked / tcp_mss_payload(c);
-    c->dupacks = c->dupacks > segs ? c->dupacks - segs : 0;
+    c->b->dupacks = c->b->dupacks > segs ? c->b->dupacks - segs : 0;
     c->force = TCP_FORCE_ONE;
   } else if (dup) {
-    c->dupacks++;
+    c->b->dupacks++;
   }
 }
 
@@ -168,21 +168,21 @@ static void loss_frto(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int
 static void loss_dsack(struct tcp_env *e, struct tcp_conn *c, uint32_t bytes, uint32_t acked, usec_t now) {
   TCP_COUNT(e, dsack_in);
   tcp_rack_dsack(c);
-  if (!c->undo || c->undo_bytes == 0 || now >= c->undo_until)
+  if (!c->undo || c->b->undo_bytes == 0 || now >= c->b->undo_until)
     return;
-  c->undo_bytes -= HS_MIN(bytes, c->undo_bytes);
-  if (c->undo_bytes == 0)
+  c->b->undo_bytes -= HS_MIN(bytes, c->b->undo_bytes);
+  if (c->b->undo_bytes == 0)
     loss_undo(e, c, acked, now);
 }
 
 /* RFC 8985 7.4.2: did the tail loss probe repair a loss? Then cwnd is reduced as by any other. */
 static void loss_tail_acked(struct tcp_env *e, struct tcp_conn *c, int dup, const struct tcp_sack_news *news,
                             usec_t now) {
-  if (seq_lt(c->snd_una, c->tail_end))
+  if (seq_lt(c->snd_una, c->b->tail_end))
     return;
   if (c->tail == TCP_TAIL_NEW || news->dsack > 0) {
     c->tail = TCP_TAIL_NONE; /* nothing was lost, or the original has arrived as well */
-  } else if (seq_gt(c->snd_una, c->tail_end) && c->recovery == TCP_OPEN) {
+  } else if (seq_gt(c->snd_una, c->b->tail_end) && c->recovery == TCP_OPEN) {
     TCP_COUNT(e, tail_losses);
     c->tail = TCP_TAIL_NONE;
     tcp_rack_recovery(c);
@@ -207,7 +207,7 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
   /* Eifel: the first new ACK was caused by the original, sent before the retransmission (RFC 3522 3.2 step 4) */
   if (c->undo == TCP_UNDO_FIRST && acked > 0 && c->recovery != TCP_OPEN) {
     c->undo = TCP_UNDO_DSACK;
-    if (ts_ecr != 0 && (int32_t)(ts_ecr - c->rexmit_ts) < 0)
+    if (ts_ecr != 0 && (int32_t)(ts_ecr - c->b->rexmit_ts) < 0)
       loss_undo(e, c, acked, now);
   }
   switch (c->recovery) {
@@ -226,7 +226,7 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
       loss_more(e, c, now);
     break;
   }
-  c->lost = c->recovery != TCP_OPEN && (c->d->nego & ABI_TCB_SACK) ? tcp_sent_lost(c) : 0;
+  c->b->lost = c->recovery != TCP_OPEN && (c->d->nego & ABI_TCB_SACK) ? tcp_sent_lost(c) : 0;
   if (c->recovery == TCP_RECOVERY && (c->d->nego & ABI_TCB_SACK) && !c->cc->own_cwnd)
     tcp_prr_ack(c, news->delivered);
 }
@@ -247,35 +247,35 @@ void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->recover = c->d->snd_max;
   tcp_loss_go_back(c);
   c->tail = TCP_TAIL_NONE;
-  c->dupacks = 0;
-  c->rtt_at = 0;
+  c->b->dupacks = 0;
+  c->b->rtt_at = 0;
   c->lost_total++;
   c->force = TCP_FORCE_ONE;
   tcp_timer_stop(c, TCP_T_REO);
   if (!first) /* the peer may have forgotten what it SACKed (RFC 2018 8) */
-    c->board.n = c->board.bytes = 0;
+    c->b->board.n = c->b->board.bytes = 0;
 }
 
 /** Order a tail loss probe: if the last of what is out is lost, no SACK will ever tell (RFC 8985 7.2). Not for a single
  * segment, whose ACK may be delayed, and not when the RTO comes first. */
 void tcp_loss_tail_arm(struct tcp_conn *c, usec_t now) {
-  if (c->recovery != TCP_OPEN || c->tail || c->board.n > 0 || c->srtt8 == 0 || !(c->d->nego & ABI_TCB_SACK) ||
+  if (c->recovery != TCP_OPEN || c->tail || c->b->board.n > 0 || c->srtt8 == 0 || !(c->d->nego & ABI_TCB_SACK) ||
       tcp_flight(c) <= tcp_mss_payload(c))
     return;
   usec_t when = now + HS_MAX(c->srtt8 / 4, TAIL_MIN);
-  tcp_timer_arm(c, TCP_T_REO, when < c->due[TCP_T_RTO] ? when : 0);
+  tcp_timer_arm(c, TCP_T_REO, when < c->b->due[TCP_T_RTO] ? when : 0);
 }
 
 /** A hole has been open for the reordering window; or, without a hole, the tail has been out for two round trips. */
 void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (c->snd_nxt == c->snd_una || !(c->d->nego & ABI_TCB_SACK))
     return;
-  if (c->board.n > 0 || c->recovery != TCP_OPEN) {
+  if (c->b->board.n > 0 || c->recovery != TCP_OPEN) {
     if (c->recovery != TCP_OPEN)
       loss_more(e, c, now);
     else if (tcp_rack_detect(e, c, now))
       tcp_loss_enter(e, c, now);
-    c->lost = c->recovery != TCP_OPEN ? tcp_sent_lost(c) : 0;
+    c->b->lost = c->recovery != TCP_OPEN ? tcp_sent_lost(c) : 0;
     (void)tcp_output_run(e, c, now);
     return;
   }
@@ -284,6 +284,6 @@ void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->tail = TCP_TAIL_NEW; /* one at a time */
   tcp_output_tail(e, c, now);
   c->tail = c->d->snd_max != max ? TCP_TAIL_NEW : TCP_TAIL_AGAIN;
-  c->tail_end = c->d->snd_max;
+  c->b->tail_end = c->d->snd_max;
   tcp_timer_rto_restart(e, c, now); /* RFC 8985 7.3: from the probe on */
 }

@@ -30,10 +30,10 @@ int tcp_ooo_empty(const struct tcp_conn *c) {
 /* Index i was touched last: first in the next SACK option. */
 static void ooo_latest(struct tcp_conn *c, unsigned i) {
   unsigned k = 0;
-  while (k < ABI_TCB_OOO - 1 && c->ooo_order[k] != i)
+  while (k < ABI_TCB_OOO - 1 && c->b->ooo_order[k] != i)
     k++;
-  memmove(c->ooo_order + 1, c->ooo_order, k);
-  c->ooo_order[0] = (uint8_t)i;
+  memmove(c->b->ooo_order + 1, c->b->ooo_order, k);
+  c->b->ooo_order[0] = (uint8_t)i;
 }
 
 /* Ranges that [l, r) of index i has grown into are swallowed. */
@@ -127,7 +127,7 @@ int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r) {
 
 void tcp_ooo_dsack(struct tcp_conn *c, seq32_t l, seq32_t r) {
   if (c->d->nego & ABI_TCB_SACK)
-    c->dsack = (struct tcp_sack){l, r};
+    c->b->dsack = (struct tcp_sack){l, r};
 }
 
 /** Fill the SACK option: a pending DSACK first (RFC 2883 4), then ranges, latest first. */
@@ -136,12 +136,12 @@ void tcp_ooo_options(struct tcp_conn *c, struct tcp_opts *o) {
   unsigned max = c->d->nego & ABI_TCB_TS ? 3 : 4, n = 0;
   if (!(c->d->nego & ABI_TCB_SACK))
     return;
-  if (c->dsack.l != c->dsack.r) {
-    o->sack[n++] = c->dsack;
-    c->dsack = (struct tcp_sack){0, 0};
+  if (c->b->dsack.l != c->b->dsack.r) {
+    o->sack[n++] = c->b->dsack;
+    c->b->dsack = (struct tcp_sack){0, 0};
   }
   for (unsigned k = 0; k < ABI_TCB_OOO && n < max && !c->ooo_none; k++) {
-    const struct abi_seq_range *r = &d[c->ooo_order[k]];
+    const struct abi_seq_range *r = &d[c->b->ooo_order[k]];
     if (ooo_used(r) && seq_gt(r->l, c->rcv_nxt))
       o->sack[n++] = (struct tcp_sack){r->l, r->r};
   }
@@ -155,9 +155,9 @@ int tcp_ooo_check(const struct tcp_conn *c) {
   const struct abi_seq_range *o = c->d->ooo;
   uint32_t seen = 0;
   for (unsigned k = 0; k < ABI_TCB_OOO; k++) {
-    if (c->ooo_order[k] >= ABI_TCB_OOO)
+    if (c->b->ooo_order[k] >= ABI_TCB_OOO)
       return __LINE__;
-    seen |= 1u << c->ooo_order[k];
+    seen |= 1u << c->b->ooo_order[k];
     if (!ooo_used(&o[k]))
       continue;
     if (c->ooo_none || seq_leq(o[k].l, c->rcv_nxt) || seq_geq(o[k].l, o[k].r) || seq_gt(o[k].r, c->d->rcv_adv))

@@ -70,14 +70,14 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->d = d;
   c->cc = tcp_cc_list[d->cc < tcp_cc_count ? d->cc : 0];
   c->ordered = UINT64_MAX;
-  for (unsigned i = 0; i < ABI_TCB_OOO; i++)
-    c->ooo_order[i] = (uint8_t)i;
   c->ooo_none = (uint8_t)tcp_ooo_empty(c);
   c->rcv_mss = MSS_DEFAULT4;
   c->quickack = QUICKACKS;
   c->reo_mult = 1;
   c->last_rx = now;
-  c->snd_una = c->snd_nxt = c->snd_sml = c->recover = c->ecn_until = d->iss;
+  c->snd_una = c->snd_nxt = c->snd_sml = c->recover = d->iss;
+  tcp_busy_wake(e, c, now);
+  c->b->ecn_until = d->iss;
   tcp_rtt_init(e, c);
   tcp_rbuf_init(e, c);
   tcp_pmtu_init(e, c, d->life != ABI_TCB_USED, now);
@@ -195,14 +195,14 @@ void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->snd_sml = c->recover = c->snd_una;
   c->recovery = TCP_OPEN;
   c->ack_now = 0;
-  if (c->rtt_at != 0) {
-    tcp_rtt_sample(e, c, (uint32_t)HS_MIN(now - c->rtt_at, 60 * SEC), now);
-    c->rtt_at = 0;
+  if (c->b->rtt_at != 0) {
+    tcp_rtt_sample(e, c, (uint32_t)HS_MIN(now - c->b->rtt_at, 60 * SEC), now);
+    c->b->rtt_at = 0;
   } else if (c->backoff > 0) {
     c->rto = (uint32_t)HS_MIN(3 * SEC, e->cfg.rto_max); /* RFC 6298 (5.7) */
   }
   c->backoff = 0;
-  c->stuck_at = 0;
+  c->b->stuck_at = 0;
   tcp_timer_stop(c, TCP_T_RTO);
   tcp_timer_stop(c, TCP_T_LIFE);
   if (c->snd_nxt != c->snd_una) /* Fast Open: bytes left before the handshake was complete (RFC 7413 4.2.2) */
@@ -227,7 +227,7 @@ static void open_not_taken(struct tcp_env *e, struct tcp_conn *c, int why, usec_
   }
   if (d->accept != ABI_ACCEPT_PARKED)
     __atomic_store_n(&d->accept, (uint8_t)ABI_ACCEPT_PARKED, __ATOMIC_RELEASE);
-  if (c->due[TCP_T_LIFE] == 0) {
+  if (c->b->due[TCP_T_LIFE] == 0) {
     TCP_COUNT(e, parked);
     tcp_timer_stop(c, TCP_T_RTO);
     tcp_timer_arm(c, TCP_T_LIFE, now + PARKED_LIFE);
@@ -265,6 +265,7 @@ void tcp_path_back(struct tcp_env *e, struct tcp_conn *c) {
 void tcp_accept_ready(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (tcp_state(c) != ABI_TCP_SYN_RECEIVED || c->d->accept != ABI_ACCEPT_PARKED)
     return;
+  tcp_busy_need(e, c, now);
   if (tcp_open_complete(e, c, now) && tcp_state(c) != ABI_TCP_CLOSED)
     tcp_output_ack(e, c, now); /* the peer's data was dropped meanwhile: show that we are here */
   tcp_done(e, c);

@@ -136,8 +136,8 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   out.flags |= (uint16_t)tcp_ecn_syn_flags(e, c, passive, again);
   output_promise_max(d, d->iss + 1 + out.len);
   tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
-  c->rtt_at = again ? 0 : now; /* Karn */
-  c->rtt_seq = d->iss + 1;
+  c->b->rtt_at = again ? 0 : now; /* Karn */
+  c->b->rtt_seq = d->iss + 1;
   c->snd_nxt = d->iss + 1 + out.len;
   int r = e->ops->send(e->ctx, c, &out);
   FAULT_POINT("tcp.output.syn_sent");
@@ -196,7 +196,7 @@ static void output_number_fin(struct tcp_conn *c, seq32_t seq) {
 static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p, seq32_t seq, uint32_t len) {
   struct tcp_seg_out out;
   seq32_t end = seq + len;
-  int rexmit = seq_lt(seq, c->d->snd_max), was_owed = c->ack_now || c->due[TCP_T_DELACK] != 0;
+  int rexmit = seq_lt(seq, c->d->snd_max), was_owed = c->ack_now || c->b->due[TCP_T_DELACK] != 0;
   output_fill(e, c, &out, seq, TCP_ACK, p->now);
   out.off = seq - c->snd_una;
   out.len = len;
@@ -224,13 +224,13 @@ static int output_data(struct tcp_env *e, struct tcp_conn *c, const struct outpu
     TCP_COUNT(e, rexmit_segs);
     TCP_COUNT_N(e, rexmit_bytes, len);
     c->retrans_total++;
-    c->undo_bytes += len;
-    if (c->rtt_at != 0 && seq_lt(seq, c->rtt_seq))
-      c->rtt_at = 0; /* Karn */
+    c->b->undo_bytes += len;
+    if (c->b->rtt_at != 0 && seq_lt(seq, c->b->rtt_seq))
+      c->b->rtt_at = 0; /* Karn */
   } else {
-    if (c->rtt_at == 0) {
-      c->rtt_seq = end;
-      c->rtt_at = p->now;
+    if (c->b->rtt_at == 0) {
+      c->b->rtt_seq = end;
+      c->b->rtt_at = p->now;
     }
     if (was_owed && len > 0) { /* the answer took the ACK along: request and response */
       c->pingpong = 1;
@@ -247,7 +247,7 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
   while (c->recovery != TCP_OPEN) {
     struct tcp_sack h = {c->snd_una, c->snd_una + p->payload};
     if (c->d->nego & ABI_TCB_SACK) {
-      if (c->lost == 0 || !tcp_sent_lost_next(c, c->snd_una, &h))
+      if (c->b->lost == 0 || !tcp_sent_lost_next(c, c->snd_una, &h))
         break;
     } else if (c->force != TCP_FORCE_ONE || c->recovery == TCP_LOSS) {
       break;
@@ -273,7 +273,7 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
     c->force = TCP_FORCE_NONE;
     if (h.l == c->snd_una) /* its answer needs a round trip from now on, as RFC 6298 (5.1) means it */
       tcp_timer_rto_restart(e, c, p->now);
-    c->lost = c->d->nego & ABI_TCB_SACK ? tcp_sent_lost(c) : 0;
+    c->b->lost = c->d->nego & ABI_TCB_SACK ? tcp_sent_lost(c) : 0;
   }
   return 0;
 }
@@ -335,7 +335,7 @@ static uint32_t output_new_len(struct tcp_env *e, struct tcp_conn *c, const stru
 static int output_new(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p) {
   for (;;) {
     uint32_t left = seq_gt(p->end, c->snd_nxt) ? p->end - c->snd_nxt : 0;
-    if (c->board.n > 0 && seq_lt(c->snd_nxt, c->d->snd_max)) {
+    if (c->b->board.n > 0 && seq_lt(c->snd_nxt, c->d->snd_max)) {
       seq32_t at = tcp_sack_skip(c, c->snd_nxt, &left);
       if (at != c->snd_nxt) {
         c->snd_nxt = at;
@@ -376,20 +376,20 @@ static int output_probe(struct tcp_env *e, struct tcp_conn *c, struct output_pla
 static void output_timers(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p, int sent) {
   if (c->snd_nxt != c->snd_una) {
     tcp_timer_stop(c, TCP_T_PERSIST);
-    if (c->due[TCP_T_RTO] == 0)
+    if (c->b->due[TCP_T_RTO] == 0)
       tcp_timer_rto_restart(e, c, p->now);
-    if (sent || c->due[TCP_T_REO] == 0) /* RFC 8985 7.2: from the last transmission on, not from the last look */
+    if (sent || c->b->due[TCP_T_REO] == 0) /* RFC 8985 7.2: from the last transmission on, not from the last look */
       tcp_loss_tail_arm(c, p->now);
     return;
   }
   int waiting = seq_gt(p->end, c->snd_nxt) || (p->fin && !(c->d->fin & ABI_TCB_FIN_ACKED));
-  if (!waiting || c->blocked || c->due[TCP_T_PACE] != 0) {
+  if (!waiting || c->blocked || c->b->due[TCP_T_PACE] != 0) {
     if (!waiting)
       tcp_timer_stop(c, TCP_T_PERSIST);
     return;
   }
   tcp_timer_stop(c, TCP_T_RTO);
-  if (c->due[TCP_T_PERSIST] == 0) {
+  if (c->b->due[TCP_T_PERSIST] == 0) {
     usec_t wait = tcp_timer_backed_off(e, c, c->persists);
     if ((c->d->opt.flags & ABI_OPT_CORK) && c->d->snd_wnd >= p->payload)
       wait = CORK_MAX;
@@ -417,10 +417,10 @@ void tcp_output_tail(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
  * lower bound. */
 static void output_app_limited(struct tcp_conn *c, const struct output_plan *p) {
   uint32_t pipe = tcp_loss_pipe(c);
-  if (c->limited || c->due[TCP_T_PACE] != 0 || pipe >= c->cwnd || seq_gt(p->end, c->snd_nxt + p->payload) ||
-      c->lost > 0)
+  if (c->limited || c->b->due[TCP_T_PACE] != 0 || pipe >= c->cwnd || seq_gt(p->end, c->snd_nxt + p->payload) ||
+      c->b->lost > 0)
     return;
-  c->app_limited = HS_MAX(c->delivered + pipe, 1u);
+  c->b->app_limited = HS_MAX(c->b->delivered + pipe, 1u);
 }
 
 static int output_may_send(uint32_t state) {
@@ -463,6 +463,11 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 }
 
 int tcp_output(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (HS_UNLIKELY(c->b == NULL)) {
+    if (tcp_state(c) == ABI_TCP_CLOSED || e->ops->tx_used(e->ctx, c) == 0)
+      return 0; /* gone; or at rest, and it may stay so */
+    tcp_busy_wake(e, c, now);
+  }
   int r = tcp_output_run(e, c, now);
   tcp_done(e, c);
   return r;

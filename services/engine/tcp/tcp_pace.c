@@ -40,11 +40,11 @@ uint32_t tcp_pace_burst(uint32_t rate, uint32_t payload) {
 
 /** Whether data must wait; then the timer is armed. */
 int tcp_pace_wait(struct tcp_conn *c, uint32_t rate, usec_t now) {
-  if (rate == 0 || c->pace_at <= now) {
+  if (rate == 0 || c->b->pace_at <= now) {
     tcp_timer_stop(c, TCP_T_PACE);
     return 0;
   }
-  tcp_timer_arm(c, TCP_T_PACE, c->pace_at);
+  tcp_timer_arm(c, TCP_T_PACE, c->b->pace_at);
   return 1;
 }
 
@@ -52,6 +52,6 @@ int tcp_pace_wait(struct tcp_conn *c, uint32_t rate, usec_t now) {
 void tcp_pace_sent(struct tcp_conn *c, uint32_t rate, uint32_t len, usec_t now) {
   if (rate == 0)
     return;
-  usec_t from = HS_MAX(c->pace_at, now > PACE_BEHIND_MAX ? now - PACE_BEHIND_MAX : 0);
-  c->pace_at = from + (usec_t)len * 1000000u / rate;
+  usec_t from = HS_MAX(c->b->pace_at, now > PACE_BEHIND_MAX ? now - PACE_BEHIND_MAX : 0);
+  c->b->pace_at = from + (usec_t)len * 1000000u / rate;
 }

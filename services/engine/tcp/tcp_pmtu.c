@@ -74,8 +74,8 @@ void tcp_pmtu_icmp(struct tcp_env *e, struct tcp_conn *c, uint32_t mtu, usec_t n
   c->frto = TCP_FRTO_NONE;
   c->recover = c->d->snd_max;
   tcp_loss_go_back(c);
-  c->dupacks = 0;
-  c->rtt_at = 0;
+  c->b->dupacks = 0;
+  c->b->rtt_at = 0;
   c->undo = TCP_UNDO_NONE;
   c->cwnd = HS_MAX(c->cwnd, tcp_mss_payload(c));
   (void)tcp_output_run(e, c, now);
@@ -124,8 +124,8 @@ static uint32_t pmtu_next(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 /** Bytes at snd_nxt that are to go out as one segment larger than the others, 0: none now. `left` of the app's are not
  * sent yet. */
 uint32_t tcp_pmtu_probe(struct tcp_env *e, struct tcp_conn *c, uint32_t left, usec_t now) {
-  if (c->mtu_at > pmtu_clock(now) || c->mtu_probe != 0 || c->recovery != TCP_OPEN || c->board.n > 0 ||
-      c->snd_nxt != c->d->snd_max || !tcp_ooo_empty(c) || c->dsack.l != c->dsack.r)
+  if (c->mtu_at > pmtu_clock(now) || c->mtu_probe != 0 || c->recovery != TCP_OPEN || c->b->board.n > 0 ||
+      c->snd_nxt != c->d->snd_max || !tcp_ooo_empty(c) || c->b->dsack.l != c->b->dsack.r)
     return 0;
   uint32_t size = pmtu_next(e, c, now);
   if (size == 0)
@@ -136,7 +136,7 @@ uint32_t tcp_pmtu_probe(struct tcp_env *e, struct tcp_conn *c, uint32_t left, us
   if (left < len + after || wnd < len + after || c->cwnd < pipe + len + after)
     return 0;
   c->mtu_probe = (uint16_t)size;
-  c->mtu_probe_end = c->snd_nxt + len;
+  c->b->mtu_probe_end = c->snd_nxt + len;
   TCP_COUNT(e, pmtu_probes);
   return len;
 }
@@ -148,7 +148,7 @@ void tcp_pmtu_unsent(struct tcp_conn *c) {
 
 /** snd_una moved while a probe is out. */
 void tcp_pmtu_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  if (seq_lt(c->snd_una, c->mtu_probe_end))
+  if (seq_lt(c->snd_una, c->b->mtu_probe_end))
     return;
   TCP_COUNT(e, pmtu_raised);
   pmtu_store(c, c->mtu_probe);
@@ -160,11 +160,11 @@ void tcp_pmtu_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 /** Something is lost while a probe is out. 1 = the probe, and nothing else: no sign of congestion. */
 int tcp_pmtu_lost(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   uint32_t len = c->mtu_probe - pmtu_head(c) - (c->d->nego & ABI_TCB_TS ? 12u : 0u);
-  seq32_t from = c->mtu_probe_end - len;
-  struct tcp_sack h = {c->snd_una, c->mtu_probe_end}, more;
+  seq32_t from = c->b->mtu_probe_end - len;
+  struct tcp_sack h = {c->snd_una, c->b->mtu_probe_end}, more;
   int alone = c->snd_una == from;
-  if (c->board.n > 0)
-    alone = alone && tcp_sack_hole(c, c->snd_una, &h) && h.l == from && h.r == c->mtu_probe_end &&
+  if (c->b->board.n > 0)
+    alone = alone && tcp_sack_hole(c, c->snd_una, &h) && h.l == from && h.r == c->b->mtu_probe_end &&
             !tcp_sack_hole(c, h.r, &more);
   TCP_COUNT(e, pmtu_probes_lost);
   if (c->mtu_hi > c->mtu_probe)

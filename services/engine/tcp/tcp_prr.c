@@ -7,19 +7,19 @@
 
 /** Recovery begins; ssthresh is set. */
 void tcp_prr_begin(struct tcp_conn *c) {
-  c->prr_delivered = c->prr_out = 0;
-  c->prr_fs = HS_MAX(tcp_flight(c), 1u); /* RecoverFS */
+  c->b->prr_delivered = c->b->prr_out = 0;
+  c->b->prr_fs = HS_MAX(tcp_flight(c), 1u); /* RecoverFS */
 }
 
 /** An ACK in recovery (RFC 6937 3): `delivered` bytes arrived by it, cumulatively or SACKed. */
 void tcp_prr_ack(struct tcp_conn *c, uint32_t delivered) {
   uint32_t pipe = tcp_loss_pipe(c), mss = tcp_mss_payload(c), more;
-  c->prr_delivered += HS_MIN(delivered, UINT32_MAX - c->prr_delivered);
+  c->b->prr_delivered += HS_MIN(delivered, UINT32_MAX - c->b->prr_delivered);
   if (pipe > c->ssthresh) { /* proportional */
-    uint64_t due = ((uint64_t)c->prr_delivered * c->ssthresh + c->prr_fs - 1) / c->prr_fs;
-    more = due > c->prr_out ? (uint32_t)HS_MIN(due - c->prr_out, (uint64_t)TCP_CWND_MAX) : 0;
+    uint64_t due = ((uint64_t)c->b->prr_delivered * c->ssthresh + c->b->prr_fs - 1) / c->b->prr_fs;
+    more = due > c->b->prr_out ? (uint32_t)HS_MIN(due - c->b->prr_out, (uint64_t)TCP_CWND_MAX) : 0;
   } else { /* slow start reduction bound: PRR-SSRB */
-    uint32_t left = c->prr_delivered > c->prr_out ? c->prr_delivered - c->prr_out : 0;
+    uint32_t left = c->b->prr_delivered > c->b->prr_out ? c->b->prr_delivered - c->b->prr_out : 0;
     more = HS_MIN(c->ssthresh - pipe, HS_MIN(HS_MAX(left, delivered), TCP_CWND_MAX) + mss);
   }
   c->cwnd = HS_MAX(HS_MIN(pipe + more, TCP_CWND_MAX), mss);
@@ -28,5 +28,5 @@ void tcp_prr_ack(struct tcp_conn *c, uint32_t delivered) {
 /** `len` bytes left, new or again. */
 void tcp_prr_sent(struct tcp_conn *c, uint32_t len) {
   if (c->recovery == TCP_RECOVERY)
-    c->prr_out += HS_MIN(len, UINT32_MAX - c->prr_out);
+    c->b->prr_out += HS_MIN(len, UINT32_MAX - c->b->prr_out);
 }

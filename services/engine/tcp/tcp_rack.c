@@ -20,12 +20,12 @@ void tcp_rack_sent(struct tcp_conn *c, const struct tcp_sent *s, uint32_t at, se
     if (rtt < c->min_rtt)
       return;
   }
-  if (c->rack && ((int32_t)(at - c->rack_at) < 0 || (at == c->rack_at && seq_leq(end, c->rack_end))))
+  if (c->rack && ((int32_t)(at - c->b->rack_at) < 0 || (at == c->b->rack_at && seq_leq(end, c->b->rack_end))))
     return;
   c->rack = 1;
-  c->rack_at = at;
-  c->rack_end = end;
-  c->rack_rtt = rtt;
+  c->b->rack_at = at;
+  c->b->rack_end = end;
+  c->b->rack_rtt = rtt;
 }
 
 /** Reordering was seen. */
@@ -35,10 +35,10 @@ void tcp_rack_reorders(struct tcp_conn *c) {
 
 /** A DSACK came (RFC 8985 6.2 step 4): once per round trip the window grows by a quarter of the least round trip. */
 void tcp_rack_dsack(struct tcp_conn *c) {
-  if (c->reo_round_set && seq_lt(c->snd_una, c->reo_round))
+  if (c->reo_round_set && seq_lt(c->snd_una, c->b->reo_round))
     return;
   c->reo_round_set = 1;
-  c->reo_round = c->snd_nxt;
+  c->b->reo_round = c->snd_nxt;
   c->reo_mult = (uint8_t)HS_MIN(c->reo_mult + 1u, REO_MULT_MAX);
   c->reo_keep = REO_KEEP;
 }
@@ -59,7 +59,7 @@ void tcp_rack_recovery(struct tcp_conn *c) {
 
 /** µs that a segment may be later than one that left after it (RFC 8985 6.2 step 4). */
 uint32_t tcp_rack_window(const struct tcp_conn *c) {
-  if (!c->reo_seen && (c->recovery != TCP_OPEN || c->board.bytes > (DUP_THRESH - 1) * tcp_mss_payload(c)))
+  if (!c->reo_seen && (c->recovery != TCP_OPEN || c->b->board.bytes > (DUP_THRESH - 1) * tcp_mss_payload(c)))
     return 0;
   uint32_t w = c->min_rtt / 4 * c->reo_mult;
   return HS_MAX(HS_MIN(w, c->srtt8 / 8), REO_WINDOW_MIN);
@@ -71,11 +71,11 @@ static int rack_unsacked(const struct tcp_conn *c, seq32_t l, seq32_t r) {
 
 /* How much of `s` left before the newest of what has arrived: up to this number. */
 static seq32_t rack_before(const struct tcp_conn *c, const struct tcp_sent *s) {
-  int32_t after = (int32_t)(s->at - c->rack_at);
-  if (after < 0 || (after == 0 && seq_leq(s->r, c->rack_end)))
+  int32_t after = (int32_t)(s->at - c->b->rack_at);
+  if (after < 0 || (after == 0 && seq_leq(s->r, c->b->rack_end)))
     return s->r;
-  if ((int32_t)(s->from - c->rack_at) <= 0 && seq_gt(c->rack_end, s->l) && seq_lt(c->rack_end, s->r))
-    return c->rack_end; /* the newest is in its midst */
+  if ((int32_t)(s->from - c->b->rack_at) <= 0 && seq_gt(c->b->rack_end, s->l) && seq_lt(c->b->rack_end, s->r))
+    return c->b->rack_end; /* the newest is in its midst */
   return s->l;
 }
 
@@ -90,12 +90,12 @@ static seq32_t rack_until(const struct tcp_conn *c, const struct tcp_sent *s) {
 /* RFC 6675 4 IsLost, by bytes, for what was sent once: when the list merged too much to tell (tcp_sent.c). */
 static uint32_t rack_by_bytes(struct tcp_env *e, struct tcp_conn *c) {
   uint32_t found = 0;
-  if (c->reo_seen || c->board.bytes <= (DUP_THRESH - 1) * tcp_mss_payload(c))
+  if (c->reo_seen || c->b->board.bytes <= (DUP_THRESH - 1) * tcp_mss_payload(c))
     return 0;
   const struct tcp_sack *b = tcp_board_list(c);
-  uint32_t above = c->board.bytes;
+  uint32_t above = c->b->board.bytes;
   struct tcp_sack h = {c->snd_una, c->snd_una};
-  for (uint32_t k = 0; k < c->board.n && above > (DUP_THRESH - 1) * tcp_mss_payload(c); k++) {
+  for (uint32_t k = 0; k < c->b->board.n && above > (DUP_THRESH - 1) * tcp_mss_payload(c); k++) {
     h.r = b[k].l;
     for (uint32_t i = 0; i < c->n_sent && seq_lt(h.l, h.r); i++) {
       const struct tcp_sent *s = &tcp_sent_list(c)[i];
@@ -126,7 +126,7 @@ int tcp_rack_detect(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
       continue;
     }
     int unsacked = rack_unsacked(c, l, until);
-    int32_t left = (int32_t)(s->at + c->rack_rtt + window - t);
+    int32_t left = (int32_t)(s->at + c->b->rack_rtt + window - t);
     if (unsacked && window > 0 && left > 0) {
       wait = HS_MAX(wait, left);
       i++;

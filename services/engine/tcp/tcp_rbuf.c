@@ -81,14 +81,14 @@ static uint32_t rbuf_round(const struct tcp_conn *c) {
 /* Is a round trip over, and what has the app read in it? */
 static void rbuf_measure(struct tcp_env *e, struct tcp_conn *c, seq32_t read, usec_t now) {
   uint32_t t = (uint32_t)now;
-  if (c->rcvq_at == 0 || seq_lt(read, c->rcvq_seq)) { /* begins; or a FIN, or a limit that was lowered */
-    c->rcvq_seq = read;
-    c->rcvq_at = t | 1u;
+  if (c->b->rcvq_at == 0 || seq_lt(read, c->b->rcvq_seq)) { /* begins; or a FIN, or a limit that was lowered */
+    c->b->rcvq_seq = read;
+    c->b->rcvq_at = t | 1u;
     return;
   }
-  if (t - c->rcvq_at < rbuf_round(c))
+  if (t - c->b->rcvq_at < rbuf_round(c))
     return;
-  uint32_t copied = read - c->rcvq_seq;
+  uint32_t copied = read - c->b->rcvq_seq;
   if (copied > c->rcvq_space) {
     uint32_t want = rbuf_wanted(e, c, copied);
     if (e->cfg.rcv_auto && c->d->opt.rcvbuf == 0 && want > c->rcv_buf) {
@@ -97,8 +97,8 @@ static void rbuf_measure(struct tcp_env *e, struct tcp_conn *c, seq32_t read, us
     }
     c->rcvq_space = copied;
   }
-  c->rcvq_seq = read;
-  c->rcvq_at = t | 1u;
+  c->b->rcvq_seq = read;
+  c->b->rcvq_at = t | 1u;
 }
 
 /** Bytes that the buffer has free; `room` is what the fifo has. `now` 0: nothing is measured. */
@@ -129,12 +129,12 @@ void tcp_rbuf_rtt(struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) 
     }
     return;
   }
-  if (c->rcv_rtt_at != 0 && seq_lt(c->rcv_nxt, c->rcv_rtt_seq))
+  if (c->b->rcv_rtt_at != 0 && seq_lt(c->rcv_nxt, c->b->rcv_rtt_seq))
     return;
-  if (c->rcv_rtt_at != 0)
-    rbuf_sample(c, (uint32_t)now - c->rcv_rtt_at, 1);
-  c->rcv_rtt_seq = c->rcv_nxt + HS_MAX(tcp_wnd_current(c), 1u);
-  c->rcv_rtt_at = (uint32_t)now | 1u;
+  if (c->b->rcv_rtt_at != 0)
+    rbuf_sample(c, (uint32_t)now - c->b->rcv_rtt_at, 1);
+  c->b->rcv_rtt_seq = c->rcv_nxt + HS_MAX(tcp_wnd_current(c), 1u);
+  c->b->rcv_rtt_at = (uint32_t)now | 1u;
 }
 
 uint32_t tcp_send_buffer(const struct tcp_env *e, const struct tcp_conn *c, uint32_t now_allowed) {

@@ -27,7 +27,7 @@ static void recv_schedule_ack(struct tcp_env *e, struct tcp_conn *c, const struc
   } else if (c->quickack > 0 && !c->pingpong) {
     c->quickack = (uint8_t)(c->quickack - HS_MIN(seg->segs, (uint32_t)c->quickack));
     c->ack_now = 1;
-  } else if (c->due[TCP_T_DELACK] == 0) {
+  } else if (c->b->due[TCP_T_DELACK] == 0) {
     tcp_timer_arm(c, TCP_T_DELACK, now + e->cfg.delack);
   }
 }

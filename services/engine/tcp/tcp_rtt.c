@@ -14,14 +14,14 @@ static uint32_t rtt_clamp(const struct tcp_env *e, uint64_t rto) {
 void tcp_rtt_init(const struct tcp_env *e, struct tcp_conn *c) {
   c->srtt8 = c->rttvar4 = 0;
   c->rto = (uint32_t)HS_MIN(e->cfg.rto_initial, e->cfg.rto_max); /* RFC 6298 (2.1) */
-  c->rtt_at = 0;
+  c->b->rtt_at = 0;
 }
 
 void tcp_rtt_sample(const struct tcp_env *e, struct tcp_conn *c, uint32_t us, usec_t now) {
   us = HS_CLAMP(us, 1u, 60u * 1000 * 1000);
-  if (c->min_rtt == 0 || us <= c->min_rtt || now - c->min_rtt_at > MIN_RTT_LIFE) {
+  if (c->min_rtt == 0 || us <= c->min_rtt || now - c->b->min_rtt_at > MIN_RTT_LIFE) {
     c->min_rtt = us;
-    c->min_rtt_at = now;
+    c->b->min_rtt_at = now;
   }
   if (c->spurious && c->srtt8 != 0) { /* RFC 4015 3.2 step 9: or the next delay of this kind fires the timer again */
     c->spurious = 0;
@@ -49,16 +49,17 @@ static uint32_t rtt_of_ack(const struct tcp_conn *c, const struct tcp_seg_in *se
     uint32_t ms = tcp_open_ts(c->d, now) - seg->hdr.opts.ts_ecr;
     return ms < 60000 ? HS_MAX(ms * 1000, 1u) : 0;
   }
-  return c->rtt_at != 0 && seq_geq(seg->hdr.ack, c->rtt_seq) ? (uint32_t)HS_MIN(now - c->rtt_at, 60000000ull) : 0;
+  return c->b->rtt_at != 0 && seq_geq(seg->hdr.ack, c->b->rtt_seq) ? (uint32_t)HS_MIN(now - c->b->rtt_at, 60000000ull)
+                                                                   : 0;
 }
 
 void tcp_rtt_on_ack(const struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) {
-  c->ack_rtt = rtt_of_ack(c, seg, now);
-  if (c->rtt_at != 0) {
-    if (seq_lt(seg->hdr.ack, c->rtt_seq))
+  c->b->ack_rtt = rtt_of_ack(c, seg, now);
+  if (c->b->rtt_at != 0) {
+    if (seq_lt(seg->hdr.ack, c->b->rtt_seq))
       return;
-    tcp_rtt_sample(e, c, (uint32_t)HS_MIN(now - c->rtt_at, 60000000ull), now);
-    c->rtt_at = 0;
+    tcp_rtt_sample(e, c, (uint32_t)HS_MIN(now - c->b->rtt_at, 60000000ull), now);
+    c->b->rtt_at = 0;
     return;
   }
   if (c->recovery == TCP_OPEN && c->backoff == 0)

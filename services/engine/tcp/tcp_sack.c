@@ -10,7 +10,7 @@
 /* First range that ends above `seq`; board.n = none. */
 static uint32_t board_find(const struct tcp_conn *c, seq32_t seq) {
   const struct tcp_sack *b = tcp_board_list(c);
-  uint32_t lo = 0, hi = c->board.n;
+  uint32_t lo = 0, hi = c->b->board.n;
   while (lo < hi) {
     uint32_t mid = (lo + hi) / 2;
     if (seq_gt(b[mid].r, seq))
@@ -23,12 +23,12 @@ static uint32_t board_find(const struct tcp_conn *c, seq32_t seq) {
 
 /** End of the highest range, or snd_una. */
 seq32_t tcp_sack_top(const struct tcp_conn *c) {
-  return c->board.n > 0 ? tcp_board_list(c)[c->board.n - 1].r : c->snd_una;
+  return c->b->board.n > 0 ? tcp_board_list(c)[c->b->board.n - 1].r : c->snd_una;
 }
 
 /** No room for a further range: what has arrived above the highest may not be known. */
 int tcp_sack_full(const struct tcp_conn *c) {
-  return c->board.n == tcp_board_room(c);
+  return c->b->board.n == tcp_board_room(c);
 }
 
 /* Whether [l, r) can be taken: it touches a range, or there is room, or a higher one can go in its place. */
@@ -39,18 +39,18 @@ static int board_takes(struct tcp_env *e, struct tcp_conn *c, seq32_t l) {
 /* A range of its own at index i. On a full board the highest makes room: what it told counts as sent just now. */
 static void board_open(struct tcp_env *e, struct tcp_conn *c, uint32_t i, usec_t now) {
   if (tcp_sack_full(c) && !tcp_sent_grow(e, c)) {
-    struct tcp_sack last = tcp_board_list(c)[--c->board.n];
-    c->board.bytes -= last.r - last.l;
+    struct tcp_sack last = tcp_board_list(c)[--c->b->board.n];
+    c->b->board.bytes -= last.r - last.l;
     tcp_sent_add(e, c, last.l, last.r, 1, now);
   }
   struct tcp_sack *b = tcp_board_list(c);
-  memmove(&b[i + 1], &b[i], (c->board.n - i) * sizeof *b);
-  c->board.n++;
+  memmove(&b[i + 1], &b[i], (c->b->board.n - i) * sizeof *b);
+  c->b->board.n++;
 }
 
 /* Insert [l, r), which board_takes, and return how many bytes of it are new. */
 static uint32_t board_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, usec_t now) {
-  struct tcp_board *b = &c->board;
+  struct tcp_board *b = &c->b->board;
   const struct tcp_sack *at = tcp_board_list(c);
   uint32_t i = board_find(c, l - 1), had = 0, k;
   for (k = i; k < b->n && seq_leq(at[k].l, r); k++) { /* touching or overlapping: swallow */
@@ -83,11 +83,11 @@ static int sack_is_dsack(const struct tcp_opts *o, seq32_t ack, unsigned i) {
 void tcp_sack_arrived(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr,
                       struct tcp_sack_news *news, usec_t now) {
   const struct tcp_sack *b = tcp_board_list(c);
-  for (uint32_t i = board_find(c, l); i <= c->board.n && seq_lt(l, r); i++) {
-    seq32_t end = i < c->board.n && seq_lt(b[i].l, r) ? b[i].l : r;
+  for (uint32_t i = board_find(c, l); i <= c->b->board.n && seq_lt(l, r); i++) {
+    seq32_t end = i < c->b->board.n && seq_lt(b[i].l, r) ? b[i].l : r;
     if (seq_lt(l, end))
       news->late |= tcp_sent_delivered(e, c, l, end, ts_ecr, now);
-    if (i < c->board.n && seq_lt(l, b[i].r))
+    if (i < c->b->board.n && seq_lt(l, b[i].r))
       l = b[i].r;
   }
 }
@@ -121,10 +121,10 @@ void tcp_sack_acked(struct tcp_conn *c) {
   struct tcp_sack *b = tcp_board_list(c);
   uint32_t n = board_find(c, c->snd_una);
   for (uint32_t i = 0; i < n; i++)
-    c->board.bytes -= b[i].r - b[i].l;
+    c->b->board.bytes -= b[i].r - b[i].l;
   if (n > 0) {
-    c->board.n -= n;
-    memmove(b, &b[n], c->board.n * sizeof *b);
+    c->b->board.n -= n;
+    memmove(b, &b[n], c->b->board.n * sizeof *b);
   }
 }
 
@@ -133,9 +133,9 @@ int tcp_sack_hole(const struct tcp_conn *c, seq32_t from, struct tcp_sack *hole)
   const struct tcp_sack *b = tcp_board_list(c);
   seq32_t at = seq_gt(from, c->snd_una) ? from : c->snd_una;
   uint32_t i = board_find(c, at);
-  if (i < c->board.n && seq_leq(b[i].l, at))
+  if (i < c->b->board.n && seq_leq(b[i].l, at))
     at = b[i++].r;
-  if (i == c->board.n)
+  if (i == c->b->board.n)
     return 0;
   *hole = (struct tcp_sack){at, b[i].l};
   return 1;
@@ -145,7 +145,7 @@ int tcp_sack_hole(const struct tcp_conn *c, seq32_t from, struct tcp_sack *hole)
 uint32_t tcp_sack_within(const struct tcp_conn *c, seq32_t l, seq32_t r) {
   const struct tcp_sack *b = tcp_board_list(c);
   uint32_t n = 0;
-  for (uint32_t i = board_find(c, l); i < c->board.n && seq_lt(b[i].l, r); i++)
+  for (uint32_t i = board_find(c, l); i < c->b->board.n && seq_lt(b[i].l, r); i++)
     n += (seq_lt(b[i].r, r) ? b[i].r : r) - (seq_gt(b[i].l, l) ? b[i].l : l);
   return n;
 }
@@ -159,7 +159,7 @@ uint32_t tcp_sack_above(const struct tcp_conn *c, seq32_t seq) {
 /** Where to go on sending from `seq` after an RTO: behind the range that holds it; *len is cut at the next range. */
 seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len) {
   const struct tcp_sack *b = tcp_board_list(c);
-  for (uint32_t i = board_find(c, seq); i < c->board.n; i++) {
+  for (uint32_t i = board_find(c, seq); i < c->b->board.n; i++) {
     if (seq_lt(seq, b[i].l)) {
       *len = HS_MIN(*len, b[i].l - seq);
       break;
@@ -173,14 +173,14 @@ seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len) {
 int tcp_sack_check(const struct tcp_conn *c) {
   const struct tcp_sack *b = tcp_board_list(c);
   uint32_t bytes = 0;
-  if (c->board.n > tcp_board_room(c))
+  if (c->b->board.n > tcp_board_room(c))
     return __LINE__;
-  for (uint32_t i = 0; i < c->board.n; i++) {
+  for (uint32_t i = 0; i < c->b->board.n; i++) {
     if (!seq_lt(b[i].l, b[i].r) || seq_lt(b[i].l, c->snd_una) || seq_gt(b[i].r, c->d->snd_max))
       return __LINE__;
     if (i > 0 && !seq_gt(b[i].l, b[i - 1].r))
       return __LINE__;
     bytes += b[i].r - b[i].l;
   }
-  return bytes == c->board.bytes ? 0 : __LINE__;
+  return bytes == c->b->board.bytes ? 0 : __LINE__;
 }

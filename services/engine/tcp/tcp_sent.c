@@ -18,13 +18,13 @@ void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes) {
 }
 
 static uint32_t sent_room(const struct tcp_conn *c) {
-  return c->sent_log != NULL ? TCP_SENT_LOG_ENTRIES : ARRAY_LEN(c->sent_own);
+  return c->b->sent_log != NULL ? TCP_SENT_LOG_ENTRIES : ARRAY_LEN(c->b->sent_own);
 }
 
 /** More room, here and on the scoreboard, if there is a log to be had. 1 = there is more now. */
 int tcp_sent_grow(struct tcp_env *e, struct tcp_conn *c) {
   struct tcp_sent_log *g = e->sent_free;
-  if (c->sent_log != NULL)
+  if (c->b->sent_log != NULL)
     return 0;
   if (g != NULL) {
     e->sent_free = g->next;
@@ -36,21 +36,21 @@ int tcp_sent_grow(struct tcp_env *e, struct tcp_conn *c) {
     TCP_COUNT(e, sent_log_none);
     return 0;
   }
-  memcpy(g->e, c->sent_own, sizeof c->sent_own);
-  memcpy(g->board, c->board.r, sizeof c->board.r);
-  c->sent_log = g;
+  memcpy(g->e, c->b->sent_own, sizeof c->b->sent_own);
+  memcpy(g->board, c->b->board.r, sizeof c->b->board.r);
+  c->b->sent_log = g;
   return 1;
 }
 
 /** Nothing is out any more, or the connection is gone: the log goes home, and the scoreboard is empty. */
 void tcp_sent_release(struct tcp_env *e, struct tcp_conn *c) {
   tcp_sent_drop(c);
-  c->board.n = c->board.bytes = 0;
-  if (c->sent_log == NULL)
+  c->b->board.n = c->b->board.bytes = 0;
+  if (c->b->sent_log == NULL)
     return;
-  c->sent_log->next = e->sent_free;
-  e->sent_free = c->sent_log;
-  c->sent_log = NULL;
+  c->b->sent_log->next = e->sent_free;
+  e->sent_free = c->b->sent_log;
+  c->b->sent_log = NULL;
 }
 
 /** Entry `i` goes. */
@@ -106,14 +106,14 @@ void tcp_sent_cut(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r) {
 /** All entries go: what is not SACKed is lost (RTO), or believed so. */
 void tcp_sent_drop(struct tcp_conn *c) {
   c->n_sent = 0;
-  c->lost = 0;
+  c->b->lost = 0;
 }
 
 /** [l, r) leaves now. */
 void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now) {
   uint32_t t = (uint32_t)now;
   if (c->n_sent == 0) /* draft-cheng-iccrg-delivery-rate-estimation 3.2: nothing was out */
-    c->first_at = c->delivered_at = t;
+    c->b->first_at = c->b->delivered_at = t;
   else if (rexmit)
     tcp_sent_cut(e, c, l, r);
   struct tcp_sent *last = c->n_sent > 0 ? &tcp_sent_list(c)[c->n_sent - 1] : NULL;
@@ -131,18 +131,18 @@ void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, i
     last->at = t;
     last->rexmit |= (uint8_t)rexmit;
     if (c->d->nego & ABI_TCB_SACK)
-      c->lost = tcp_sent_lost(c); /* what lay between was lost, and no longer counts as that */
+      c->b->lost = tcp_sent_lost(c); /* what lay between was lost, and no longer counts as that */
     return;
   }
   tcp_sent_list(c)[c->n_sent++] = (struct tcp_sent){.l = l,
                                                     .r = r,
                                                     .from = t,
                                                     .at = t,
-                                                    .delivered = c->delivered,
-                                                    .delivered_at = c->delivered_at,
-                                                    .first_at = c->first_at,
+                                                    .delivered = c->b->delivered,
+                                                    .delivered_at = c->b->delivered_at,
+                                                    .first_at = c->b->first_at,
                                                     .rexmit = (uint8_t)rexmit,
-                                                    .limited = c->app_limited != 0};
+                                                    .limited = c->b->app_limited != 0};
 }
 
 /** What counted as lost is out after all (undo, F-RTO): one entry for everything up to snd_max. */
@@ -163,8 +163,8 @@ static void sent_rate(struct tcp_env *e, struct tcp_conn *c, const struct tcp_se
   rs->send_us = at - s->first_at;
   rs->limited = s->limited;
   rs->rexmit = s->rexmit;
-  rs->rtt_us = (int32_t)(c->delivered_at - at) > 0 ? c->delivered_at - at : 0;
-  c->first_at = at;
+  rs->rtt_us = (int32_t)(c->b->delivered_at - at) > 0 ? c->b->delivered_at - at : 0;
+  c->b->first_at = at;
 }
 
 /** [l, r) has arrived, and was not known to. `ts_ecr` of the ACK, 0 = none. Returns 1 if it came behind what was sent
@@ -173,10 +173,10 @@ int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t
   seq32_t fack = e->fack;
   uint32_t low = seq_lt(l, fack) ? (seq_lt(r, fack) ? r : fack) - l : 0, again = 0, once = 0, kept = 0, n = c->n_sent;
   struct tcp_sent *list = tcp_sent_list(c);
-  c->delivered += r - l;
-  if (c->app_limited != 0 && (int32_t)(c->delivered - c->app_limited) > 0)
-    c->app_limited = 0;
-  c->delivered_at = (uint32_t)now;
+  c->b->delivered += r - l;
+  if (c->b->app_limited != 0 && (int32_t)(c->b->delivered - c->b->app_limited) > 0)
+    c->b->app_limited = 0;
+  c->b->delivered_at = (uint32_t)now;
   for (uint32_t i = 0; i < n; i++) {
     struct tcp_sent *s = &list[i];
     if (seq_lt(l, s->r) && seq_lt(s->l, r)) {
@@ -242,7 +242,7 @@ static int sent_walk_next(const struct tcp_conn *c, struct sent_walk *w, struct 
   const struct tcp_sack *b = tcp_board_list(c);
   for (seq32_t before = w->at - 1; before != w->at;) {
     before = w->at;
-    for (; w->k < c->board.n && seq_leq(b[w->k].l, w->at); w->k++)
+    for (; w->k < c->b->board.n && seq_leq(b[w->k].l, w->at); w->k++)
       w->at = seq_gt(b[w->k].r, w->at) ? b[w->k].r : w->at;
     for (; w->i < c->n_sent && seq_leq(s[w->order[w->i]].l, w->at); w->i++)
       w->at = seq_gt(s[w->order[w->i]].r, w->at) ? s[w->order[w->i]].r : w->at;
@@ -250,7 +250,7 @@ static int sent_walk_next(const struct tcp_conn *c, struct sent_walk *w, struct 
   if (!seq_lt(w->at, c->snd_nxt))
     return 0;
   seq32_t end = c->snd_nxt;
-  if (w->k < c->board.n && seq_lt(b[w->k].l, end))
+  if (w->k < c->b->board.n && seq_lt(b[w->k].l, end))
     end = b[w->k].l;
   if (w->i < c->n_sent && seq_lt(s[w->order[w->i]].l, end))
     end = s[w->order[w->i]].l;
@@ -290,5 +290,5 @@ int tcp_sent_check(const struct tcp_conn *c) {
   }
   if (c->recovery == TCP_OPEN && tcp_synchronized(tcp_state(c)) && tcp_sent_lost(c) > 0)
     return __LINE__; /* every byte that is out is somewhere in the list */
-  return c->lost == tcp_sent_lost(c) || !(c->d->nego & ABI_TCB_SACK) ? 0 : __LINE__;
+  return c->b->lost == tcp_sent_lost(c) || !(c->d->nego & ABI_TCB_SACK) ? 0 : __LINE__;
 }

@@ -1,8 +1,8 @@
 /*
  * Deadlines: retransmission (RFC 6298 5), delayed ACK, persist (RFC 9293 3.8.6.1), keep-alive (RFC 9293 3.8.4), the
  * ends of TIME_WAIT, FIN_WAIT_2, parked connections and the user timeout (RFC 5482), the reordering window. They are
- * kept in c->due; the session layer holds one order per connection. An order is only given when it must be earlier than
- * the one that stands: a timer that comes too early finds nothing due and orders anew, so an ACK costs no order.
+ * kept in c->b->due; the session layer holds one order per connection. An order is only given when it must be earlier
+ * than the one that stands: a timer that comes too early finds nothing due and orders anew, so an ACK costs no order.
  */
 #include "tcp_int.h"
 
@@ -10,18 +10,18 @@
 #define ROUTE_BAD_AT   3u /* RTOs in a row after which the neighbour is doubted (RFC 1122 3.3.1.4) */
 
 void tcp_timer_arm(struct tcp_conn *c, enum tcp_timer_id id, usec_t when) {
-  c->due[id] = when;
+  c->b->due[id] = when;
 }
 
 void tcp_timer_stop(struct tcp_conn *c, enum tcp_timer_id id) {
-  c->due[id] = 0;
+  c->b->due[id] = 0;
 }
 
 /** Tell the session layer about the earliest deadline if its order comes too late. */
 void tcp_timer_order(struct tcp_env *e, struct tcp_conn *c) {
   usec_t before = UINT64_MAX; /* one less than the earliest: so none, 0, is the latest of all */
   for (unsigned i = 0; i < TCP_T_N; i++)
-    before = HS_MIN(before, c->due[i] - 1);
+    before = HS_MIN(before, c->b->due[i] - 1);
   if (before < c->ordered - 1) {
     c->ordered = before + 1;
     e->ops->timer(e->ctx, c, before + 1);
@@ -34,8 +34,8 @@ usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, u
 }
 
 void tcp_timer_rto_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  if (c->stuck_at == 0)
-    c->stuck_at = now;
+  if (c->b->stuck_at == 0)
+    c->b->stuck_at = now;
   tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
 }
 
@@ -55,9 +55,9 @@ usec_t tcp_timer_user_timeout(const struct tcp_env *e, const struct tcp_conn *c)
 
 static void timer_user_timeout(struct tcp_env *e, struct tcp_conn *c) {
   usec_t limit = tcp_timer_user_timeout(e, c);
-  if (limit == 0 || c->stuck_at == 0)
+  if (limit == 0 || c->b->stuck_at == 0)
     return;
-  c->d->user_timeout_at = c->stuck_at + limit;
+  c->d->user_timeout_at = c->b->stuck_at + limit;
   tcp_timer_arm(c, TCP_T_LIFE, c->d->user_timeout_at);
 }
 
@@ -176,7 +176,7 @@ static void timer_life(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     timer_give_up(e, c);
     break;
   default: /* user timeout */
-    if (c->d->user_timeout_at != 0 && c->stuck_at != 0) {
+    if (c->d->user_timeout_at != 0 && c->b->stuck_at != 0) {
       tcp_output_rst(e, c, now);
       timer_give_up(e, c);
     }
@@ -188,14 +188,18 @@ void tcp_timer(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   static void (*const act[TCP_T_N])(struct tcp_env *, struct tcp_conn *, usec_t) = {
       [TCP_T_RTO] = timer_rto,   [TCP_T_DELACK] = timer_delack, [TCP_T_PERSIST] = timer_persist,
       [TCP_T_KEEP] = timer_keep, [TCP_T_LIFE] = timer_life,     [TCP_T_REO] = tcp_loss_reo_expired,
-      [TCP_T_PACE] = timer_pace,
+      [TCP_T_PACE] = timer_pace, [TCP_T_REST] = tcp_busy_rest,
   };
+  if (tcp_state(c) == ABI_TCP_CLOSED)
+    return;
+  tcp_busy_need(e, c, now);
   c->ordered = UINT64_MAX;
   for (unsigned i = 0; i < TCP_T_N && tcp_state(c) != ABI_TCP_CLOSED; i++) {
-    if (c->due[i] == 0 || c->due[i] > now)
+    if (c->b->due[i] == 0 || c->b->due[i] > now)
       continue;
-    c->due[i] = 0;
+    c->b->due[i] = 0;
     act[i](e, c, now);
   }
-  tcp_done(e, c);
+  if (c->b != NULL) /* else it is at rest, and has ordered what it waits for */
+    tcp_done(e, c);
 }

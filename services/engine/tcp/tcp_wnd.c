@@ -52,6 +52,10 @@ void tcp_rx_consumed(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   uint32_t state = tcp_state(c);
   if (state != ABI_TCP_ESTABLISHED && state != ABI_TCP_FIN_WAIT_1 && state != ABI_TCP_FIN_WAIT_2)
     return; /* the peer sends nothing more */
+  if (HS_UNLIKELY(c->b == NULL)) {
+    tcp_busy_wake(e, c, now);
+    tcp_timer_order(e, c); /* most of what follows ends without */
+  }
   uint32_t room = wnd_room(e, c, now), cur = tcp_wnd_current(c);
   if (room <= cur)
     return;

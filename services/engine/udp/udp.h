@@ -50,6 +50,7 @@ struct udp_group {
 struct udp_conn {
   struct udp_reply reply[UDP_REPLIES];
   struct udp_group group[UDP_GROUPS];
+  struct abi_options opt;  /* what the app set last */
   struct ip_addr path_dst; /* what session.path leads to */
   uint32_t listener;       /* 1 + index of the policy entry that gives it its port; 0 = none */
   uint8_t connected;

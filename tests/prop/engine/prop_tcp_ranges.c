@@ -53,7 +53,7 @@ static void forget_highest(uint8_t *set, uint32_t most) {
 
 static void check_board(const struct tcp_conn *c, const struct twin *t) {
   assert_int_equal(tcp_sack_check(c), 0);
-  assert_int_equal(c->board.bytes, count(t->sacked, 0));
+  assert_int_equal(c->b->board.bytes, count(t->sacked, 0));
   for (uint32_t at = 0; at <= BYTES; at++) {
     assert_int_equal(tcp_sack_above(c, BASE + at), count(t->sacked, at));
     uint32_t l = HS_MAX(at, t->una), r, len = 40, want = 40, skip = at;
@@ -104,12 +104,12 @@ static void sack_one(struct rig *r, struct twin *t, uint32_t a, uint32_t b) {
   struct tcp_conn *c = &r->conn;
   struct tcp_seg_in s = {.segs = 1};
   struct tcp_sack_news news;
-  uint32_t new = 0, before = count(t->sacked, 0), delivered = c->delivered, lo = HS_MAX(a, t->una);
+  uint32_t new = 0, before = count(t->sacked, 0), delivered = c->b->delivered, lo = HS_MAX(a, t->una);
   s.hdr.ack = BASE + t->una;
   s.hdr.opts.present = TCP_OPT_HAS_SACK;
   s.hdr.opts.n_sack = 1;
   s.hdr.opts.sack[0] = (struct tcp_sack){BASE + a, BASE + b};
-  r->env.fack = c->board.n > 0 ? c->board.r[c->board.n - 1].r : c->snd_una;
+  r->env.fack = c->b->board.n > 0 ? c->b->board.r[c->b->board.n - 1].r : c->snd_una;
   tcp_sack_update(&r->env, c, &s, 0, &news, r->now);
   if (b > t->nxt || a >= b) {
     assert_int_equal(news.bytes + news.dsack, 0);
@@ -128,7 +128,7 @@ static void sack_one(struct rig *r, struct twin *t, uint32_t a, uint32_t b) {
   uint32_t after = count(t->sacked, 0);
   assert_int_equal(news.dsack, 0);
   assert_int_equal(news.bytes, after > before ? after - before : 0);
-  assert_int_equal(c->delivered - delivered, new);
+  assert_int_equal(c->b->delivered - delivered, new);
 }
 
 /* The scoreboard, with no list behind it. */
@@ -167,7 +167,7 @@ static void send_one(struct rig *r, struct twin *t, uint32_t l, uint32_t to, uin
     t->out[i] = 1;
     t->sent[i] = (uint32_t)r->now;
     t->again[i] = again;
-    t->was[i] = c->delivered;
+    t->was[i] = c->b->delivered;
   }
   t->nxt = HS_MAX(t->nxt, to);
   c->snd_nxt = c->d->snd_max = BASE + t->nxt;
@@ -192,8 +192,8 @@ static void arrive_one(struct rig *r, struct twin *t, uint32_t a, uint32_t b) {
   assert_int_equal(r->env.rate.prior_delivered, t->was[best]);
   assert_int_equal(r->env.rate.rtt_us, (uint32_t)r->now - t->sent[best]);
   assert_int_equal(r->env.rate.rexmit, t->again[best]);
-  assert_int_equal(c->first_at, t->sent[best]);
-  assert_int_equal(c->delivered_at, (uint32_t)r->now);
+  assert_int_equal(c->b->first_at, t->sent[best]);
+  assert_int_equal(c->b->delivered_at, (uint32_t)r->now);
 }
 
 /* The list of what is out, with room for every entry: sends, losses, SACKs of whole sends, ACKs. */
@@ -230,7 +230,7 @@ static void test_sent(void **state) {
         tcp_sent_trim(c);
         tcp_sack_acked(c);
       }
-      c->lost = tcp_sent_lost(c);
+      c->b->lost = tcp_sent_lost(c);
       assert_int_equal(tcp_sent_check(c), 0);
       check_lost(c, &t);
     }
@@ -356,7 +356,7 @@ static void test_options(void **state) {
   tcp_ooo_dsack(c, BASE + 2, BASE + 5);
   tcp_ooo_options(c, &none);
   assert_int_equal(none.n_sack, 0);
-  assert_int_equal(c->dsack.l, c->dsack.r);
+  assert_int_equal(c->b->dsack.l, c->b->dsack.r);
 }
 
 int main(void) {

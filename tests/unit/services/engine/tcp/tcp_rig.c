@@ -112,6 +112,7 @@ void rig_init(struct rig *r) {
   r->env.ctx = r;
   r->env.counters = r->counters;
   tcp_env_memory(&r->env, r->logs, sizeof r->logs);
+  tcp_env_busy(&r->env, r->busy, 64);
   memset(r->env.secret, 7, sizeof r->env.secret);
   r->env.cfg.rcv_buf_max = 65535; /* no scaling of ours unless a test wants it */
   r->rx_limit = 65535;

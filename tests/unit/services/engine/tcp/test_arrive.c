@@ -108,7 +108,7 @@ static void test_adopted_deadlines(void **state) {
     r->d.time_wait_end = was;
     assert_int_equal(rig_adopt(r), 0);
     assert_true(r->d.time_wait_end == (i == 3 ? 1 : end));
-    assert_true(r->conn.due[TCP_T_LIFE] == r->d.time_wait_end);
+    assert_true(r->conn.b->due[TCP_T_LIFE] == r->d.time_wait_end);
     assert_int_equal(COUNTER(r, state_time_wait), 1);
   }
   static const uint32_t sizes[][3] = {
@@ -119,7 +119,7 @@ static void test_adopted_deadlines(void **state) {
     memset(r->counters, 0, sizeof r->counters);
     assert_int_equal(tcp_adopt(&r->env, c, &r->d, r->tx_head, r->rx_tail, sizes[i][1], r->now), 0);
     assert_int_equal(c->d->pmtu, sizes[i][2]);
-    assert_int_equal(c->due[TCP_T_RTO], 0); /* nothing is out */
+    assert_int_equal(c->b->due[TCP_T_RTO], 0); /* nothing is out */
     assert_int_equal(c->recovery, TCP_OPEN);
     assert_int_equal(COUNTER(r, state_established), 1);
   }
@@ -136,11 +136,11 @@ static void test_adopted_data(void **state) {
     assert_int_equal(rig_adopt(r), 0);
     struct tcp_conn *c = &r->conn;
     assert_int_equal(c->recovery, TCP_LOSS);
-    assert_true(c->due[TCP_T_RTO] == r->now + c->rto);
+    assert_true(c->b->due[TCP_T_RTO] == r->now + c->rto);
     usec_t life = i == 0 ? r->now + 5 * RIG_S : i == 1 ? r->now + c->rto : 0;
-    assert_true(c->due[TCP_T_LIFE] == life);
+    assert_true(c->b->due[TCP_T_LIFE] == life);
     if (i < 2)
-      assert_true(c->stuck_at == r->d.user_timeout_at - HS_MIN(r->d.user_timeout_at, 10 * RIG_S));
+      assert_true(c->b->stuck_at == r->d.user_timeout_at - HS_MIN(r->d.user_timeout_at, 10 * RIG_S));
   }
   for (unsigned i = 0; i < 4; i++) {
     rig_init(r);
@@ -186,21 +186,21 @@ static void test_adopted_ranges(void **state) {
 static void test_app_limits(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = conn(r, 0);
-  c->delivered = 7000;
-  c->app_limited = 0;
+  c->b->delivered = 7000;
+  c->b->app_limited = 0;
   rig_write(r, 500);
-  assert_int_equal(c->app_limited, 7500);
-  c->app_limited = 0;
+  assert_int_equal(c->b->app_limited, 7500);
+  c->b->app_limited = 0;
   rig_write(r, 8 * RIG_MSS); /* the window has room for one more */
-  assert_true(c->app_limited != 0);
+  assert_true(c->b->app_limited != 0);
   c = conn(r, 0);
-  c->app_limited = 0;
+  c->b->app_limited = 0;
   rig_write(r, 10 * RIG_MSS); /* as much as the window takes */
-  assert_int_equal(c->app_limited, 0);
+  assert_int_equal(c->b->app_limited, 0);
   c = conn(r, 0);
-  c->delivered = 0;
+  c->b->delivered = 0;
   (void)tcp_output(&r->env, c, r->now);
-  assert_int_equal(c->app_limited, 1); /* 0 would mean: not limited */
+  assert_int_equal(c->b->app_limited, 1); /* 0 would mean: not limited */
 }
 
 /* RFC 5681 4.1: the initial window again after more than an RTO without sending. */
@@ -250,8 +250,8 @@ static void test_beginning(void **state) {
   struct rig *r = *state;
   rig_init(r);
   assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
-  assert_int_equal(r->conn.rtt_seq, r->d.iss + 1);
-  assert_true(r->conn.rtt_at == r->now);
+  assert_int_equal(r->conn.b->rtt_seq, r->d.iss + 1);
+  assert_true(r->conn.b->rtt_at == r->now);
   r->now += 30000;
   rig_syn_in(r, TCP_SYN | TCP_ACK, 1, 0);
   assert_int_equal(r->conn.srtt8, 8 * 30000);
@@ -267,7 +267,7 @@ static void test_beginning(void **state) {
   (void)tcp_output(&r->env, c, r->now);
   rig_in_raw(r, TCP_ACK, 1011, 1, 10, 1);
   assert_false(c->ack_now);
-  assert_true(c->due[TCP_T_DELACK] == r->now + 40000);
+  assert_true(c->b->due[TCP_T_DELACK] == r->now + 40000);
   c = conn(r, 0);
   rig_in_raw(r, TCP_ACK, 1, 1, 10, 1);
   rig_write(r, 10); /* the answer takes the ACK along */

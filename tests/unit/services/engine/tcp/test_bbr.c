@@ -41,9 +41,9 @@ static void pipe_is(struct tcp_conn *c, uint32_t bytes) {
 static struct tcp_rate sample(struct rig *r, uint32_t bytes, uint32_t us) {
   struct tcp_conn *c = &r->conn;
   struct tcp_rate rs = {
-      .valid = 1, .prior_delivered = c->delivered, .prior_at = (uint32_t)r->now, .rtt_us = RTT, .send_us = us};
+      .valid = 1, .prior_delivered = c->b->delivered, .prior_at = (uint32_t)r->now, .rtt_us = RTT, .send_us = us};
   r->now += us;
-  c->delivered += bytes;
+  c->b->delivered += bytes;
   return rs;
 }
 
@@ -75,12 +75,12 @@ static void test_initial_rate(void **state) {
     struct tcp_rate none = {0};
     assert_int_equal(c->cc->rate(c), 0);
     c->srtt8 = row[i].srtt8;
-    c->delivered = 777;
+    c->b->delivered = 777;
     ack_as(r, &none, 0);
     assert_int_equal(c->cc->rate(c), row[i].rate);
-    assert_int_equal(c->bbr.round_end, 777);
-    assert_int_equal(c->bbr.rtprop_at, (uint32_t)r->now);
-    assert_int_equal(c->bbr.mode, STARTUP);
+    assert_int_equal(c->b->bbr.round_end, 777);
+    assert_int_equal(c->b->bbr.rtprop_at, (uint32_t)r->now);
+    assert_int_equal(c->b->bbr.mode, STARTUP);
   }
 }
 
@@ -129,18 +129,18 @@ static void test_rounds(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = bbr_begun(r);
   ack(r, BDP, RTT);
-  uint32_t round = c->bbr.round;
+  uint32_t round = c->b->bbr.round;
   struct tcp_rate rs = sample(r, MSS, RTT);
-  rs.prior_delivered = c->bbr.round_end - 1;
+  rs.prior_delivered = c->b->bbr.round_end - 1;
   ack_as(r, &rs, MSS);
-  assert_int_equal(c->bbr.round, round);
-  assert_false(c->bbr.round_start);
+  assert_int_equal(c->b->bbr.round, round);
+  assert_false(c->b->bbr.round_start);
   rs = sample(r, MSS, RTT);
-  rs.prior_delivered = c->bbr.round_end;
+  rs.prior_delivered = c->b->bbr.round_end;
   ack_as(r, &rs, MSS);
-  assert_int_equal(c->bbr.round, round + 1);
-  assert_true(c->bbr.round_start);
-  assert_int_equal(c->bbr.round_end, c->delivered);
+  assert_int_equal(c->b->bbr.round, round + 1);
+  assert_true(c->b->bbr.round_start);
+  assert_int_equal(c->b->bbr.round_end, c->b->delivered);
 }
 
 /* The maximum of ten rounds, by three candidates from different parts of them. A falling rate shows which. */
@@ -177,17 +177,17 @@ static void test_maximum_candidates(void **state) {
   struct tcp_conn *c = bbr_begun(r);
   for (uint32_t i = 0; i <= 6; i++)
     ack(r, (100 - i) * 40, RTT);
-  assert_int_equal(c->bbr.max[1].bw, 97000);
-  assert_int_equal(c->bbr.max[2].bw, 94000);
+  assert_int_equal(c->b->bbr.max[1].bw, 97000);
+  assert_int_equal(c->b->bbr.max[2].bw, 94000);
   ack(r, 94 * 40, RTT);
-  assert_int_equal(c->bbr.max[2].round, c->bbr.round);
-  assert_int_equal(c->bbr.max[1].bw, 97000);
+  assert_int_equal(c->b->bbr.max[2].round, c->b->bbr.round);
+  assert_int_equal(c->b->bbr.max[1].bw, 97000);
   ack(r, 97 * 40, RTT);
-  assert_int_equal(c->bbr.max[1].round, c->bbr.round);
-  assert_int_equal(c->bbr.max[2].bw, 97000);
+  assert_int_equal(c->b->bbr.max[1].round, c->b->bbr.round);
+  assert_int_equal(c->b->bbr.max[2].bw, 97000);
   ack(r, 100 * 40, RTT);
-  assert_int_equal(c->bbr.max[0].round, c->bbr.round);
-  assert_int_equal(c->bbr.max[2].bw, 100000);
+  assert_int_equal(c->b->bbr.max[0].round, c->b->bbr.round);
+  assert_int_equal(c->b->bbr.max[2].bw, 100000);
 }
 
 /* 4.3.2.2: the pipe is full after three rounds that did not bring a quarter more; then DRAIN. */
@@ -196,27 +196,27 @@ static void test_startup_ends(void **state) {
   struct tcp_conn *c = bbr_begun(r);
   pipe_is(c, 10 * BDP);
   ack(r, 40000, RTT);
-  assert_int_equal(c->bbr.full_bw, 1000000);
+  assert_int_equal(c->b->bbr.full_bw, 1000000);
   ack(r, 45000, RTT);
   ack(r, 49996, RTT);
-  assert_int_equal(c->bbr.full_rounds, 2);
+  assert_int_equal(c->b->bbr.full_rounds, 2);
   ack(r, 50000, RTT); /* exactly a quarter */
-  assert_int_equal(c->bbr.full_rounds, 0);
-  assert_int_equal(c->bbr.full_bw, BW);
+  assert_int_equal(c->b->bbr.full_rounds, 0);
+  assert_int_equal(c->b->bbr.full_bw, BW);
   ack(r, 50000, RTT);
   ack_limited(r, 50000, RTT);
   struct tcp_rate rs = sample(r, 49999, RTT);
-  rs.prior_delivered = c->bbr.round_end - 1;
+  rs.prior_delivered = c->b->bbr.round_end - 1;
   ack_as(r, &rs, 49999); /* not a round's first */
-  assert_int_equal(c->bbr.full_rounds, 1);
+  assert_int_equal(c->b->bbr.full_rounds, 1);
   ack(r, 50000, RTT);
-  assert_int_equal(c->bbr.mode, STARTUP);
+  assert_int_equal(c->b->bbr.mode, STARTUP);
   assert_int_equal(c->cc->rate(c), BW * 739ull / 256 * 253 / 256);
   ack(r, 50000, RTT);
-  assert_int_equal(c->bbr.mode, DRAIN);
+  assert_int_equal(c->b->bbr.mode, DRAIN);
   assert_int_equal(c->cc->rate(c), BW * 88ull / 256 * 253 / 256);
   ack(r, 100000, RTT);
-  assert_int_equal(c->bbr.full_bw, BW); /* not looked at any more */
+  assert_int_equal(c->b->bbr.full_bw, BW); /* not looked at any more */
 }
 
 /* To DRAIN, with a model of BW and RTT. */
@@ -225,7 +225,7 @@ static struct tcp_conn *bbr_drain(struct rig *r) {
   pipe_is(c, 10 * BDP);
   for (int i = 0; i < 4; i++)
     ack(r, BDP, RTT);
-  assert_int_equal(c->bbr.mode, DRAIN);
+  assert_int_equal(c->b->bbr.mode, DRAIN);
   return c;
 }
 
@@ -235,11 +235,11 @@ static void test_drain_ends(void **state) {
   struct tcp_conn *c = bbr_drain(r);
   pipe_is(c, BDP + 1);
   ack(r, BDP, RTT);
-  assert_int_equal(c->bbr.mode, DRAIN);
+  assert_int_equal(c->b->bbr.mode, DRAIN);
   pipe_is(c, BDP);
   ack(r, BDP, RTT);
-  assert_int_equal(c->bbr.mode, PROBE_BW);
-  assert_int_equal(c->bbr.cycle_at, (uint32_t)r->now);
+  assert_int_equal(c->b->bbr.mode, PROBE_BW);
+  assert_int_equal(c->b->bbr.cycle_at, (uint32_t)r->now);
 }
 
 /* 4.3.4.3: begins in any phase but that which drains. */
@@ -254,8 +254,8 @@ static void test_first_phase(void **state) {
     pipe_is(c, BDP);
     ack(r, BDP, RTT);
     c->d->iss = was;
-    assert_int_equal(c->bbr.mode, PROBE_BW);
-    seen |= 1u << c->bbr.cycle;
+    assert_int_equal(c->b->bbr.mode, PROBE_BW);
+    seen |= 1u << c->b->bbr.cycle;
   }
   assert_int_equal(seen, 0xfd);
 }
@@ -265,7 +265,7 @@ static struct tcp_conn *bbr_probe_bw(struct rig *r, uint8_t phase) {
   struct tcp_conn *c = bbr_drain(r);
   pipe_is(c, BDP);
   ack(r, BDP, RTT);
-  c->bbr.cycle = phase;
+  c->b->bbr.cycle = phase;
   return c;
 }
 
@@ -299,10 +299,10 @@ static void test_phases(void **state) {
     pipe_is(c, row[i].pipe);
     r->now += row[i].us;
     c->cc->sample(c, &none, 0, row[i].lost, r->now);
-    assert_int_equal(c->bbr.cycle, row[i].then);
+    assert_int_equal(c->b->bbr.cycle, row[i].then);
     assert_int_equal(c->cc->rate(c), (uint64_t)BW * row[i].gain / 256 * 253 / 256);
     if (row[i].phase != row[i].then)
-      assert_int_equal(c->bbr.cycle_at, (uint32_t)r->now);
+      assert_int_equal(c->b->bbr.cycle_at, (uint32_t)r->now);
   }
 }
 
@@ -344,10 +344,10 @@ static void test_window_startup(void **state) {
   c->cwnd = target;
   ack_as(r, &none, 500);
   assert_int_equal(c->cwnd, target);
-  c->delivered = 10 * MSS - 1;
+  c->b->delivered = 10 * MSS - 1;
   ack_as(r, &none, 500);
   assert_int_equal(c->cwnd, target + 500);
-  c->delivered = 10 * MSS;
+  c->b->delivered = 10 * MSS;
   ack_as(r, &none, 500);
   assert_int_equal(c->cwnd, target + 500);
 }
@@ -374,15 +374,15 @@ static void test_probe_rtt_begins(void **state) {
   struct tcp_rate none = {0};
   c->cwnd = 77 * MSS;
   usec_t at = r->now;
-  assert_int_equal(c->bbr.rtprop_at, (uint32_t)at);
+  assert_int_equal(c->b->bbr.rtprop_at, (uint32_t)at);
   r->now = at + 10 * RIG_S;
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.mode, PROBE_BW);
+  assert_int_equal(c->b->bbr.mode, PROBE_BW);
   r->now++;
   c->cwnd = 77 * MSS;
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.mode, PROBE_RTT);
-  assert_int_equal(c->bbr.prior_cwnd, 77 * MSS);
+  assert_int_equal(c->b->bbr.mode, PROBE_RTT);
+  assert_int_equal(c->b->bbr.prior_cwnd, 77 * MSS);
   assert_int_equal(c->cwnd, 4 * MSS);
   assert_int_equal(c->cc->rate(c), (uint64_t)BW * 253 / 256);
 }
@@ -394,47 +394,47 @@ static void test_probe_rtt_not_needed(void **state) {
   struct tcp_rate none = {0};
   r->now += 11 * RIG_S;
   c->cc->idle(c, 10);
-  assert_int_equal(c->bbr.idle, 1);
+  assert_int_equal(c->b->bbr.idle, 1);
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.mode, PROBE_BW);
-  assert_int_equal(c->bbr.idle, 0);
+  assert_int_equal(c->b->bbr.mode, PROBE_BW);
+  assert_int_equal(c->b->bbr.idle, 0);
   ack(r, BDP, RTT); /* expired: whatever it is, it is the new least */
   rig_init(r);
   c = bbr_probe_bw(r, 2);
   r->now += 9 * RIG_S;
   struct tcp_rate rs = {
-      .valid = 1, .rtt_us = RTT, .prior_delivered = c->delivered - 1, .prior_at = (uint32_t)r->now - RTT};
+      .valid = 1, .rtt_us = RTT, .prior_delivered = c->b->delivered - 1, .prior_at = (uint32_t)r->now - RTT};
   ack_as(r, &rs, 0);
-  assert_int_equal(c->bbr.rtprop_at, (uint32_t)r->now);
-  uint32_t at = c->bbr.rtprop_at;
+  assert_int_equal(c->b->bbr.rtprop_at, (uint32_t)r->now);
+  uint32_t at = c->b->bbr.rtprop_at;
   r->now += RIG_MS;
   rs.rtt_us = RTT + 1;
   ack_as(r, &rs, 0);
-  assert_int_equal(c->bbr.rtprop_at, at);
-  assert_int_equal(c->bbr.rtprop, RTT);
+  assert_int_equal(c->b->bbr.rtprop_at, at);
+  assert_int_equal(c->b->bbr.rtprop, RTT);
   rs.rtt_us = RTT - 1;
   rs.rexmit = 1;
   ack_as(r, &rs, 0);
-  assert_int_equal(c->bbr.rtprop, RTT); /* Karn */
+  assert_int_equal(c->b->bbr.rtprop, RTT); /* Karn */
   rs.rexmit = 0;
   rs.rtt_us = 0;
   ack_as(r, &rs, 0);
-  assert_int_equal(c->bbr.rtprop, RTT);
+  assert_int_equal(c->b->bbr.rtprop, RTT);
   rs.rtt_us = RTT - 1;
   ack_as(r, &rs, 0);
-  assert_int_equal(c->bbr.rtprop, RTT - 1);
+  assert_int_equal(c->b->bbr.rtprop, RTT - 1);
 }
 
 /* An old least is replaced by a greater one, and asks for PROBE_RTT all the same. */
 static void test_rtprop_expires(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = bbr_probe_bw(r, 2);
-  struct tcp_rate rs = {.valid = 1, .rtt_us = 3 * RTT, .prior_delivered = c->delivered - 1};
+  struct tcp_rate rs = {.valid = 1, .rtt_us = 3 * RTT, .prior_delivered = c->b->delivered - 1};
   r->now += 10 * RIG_S + 1;
   rs.prior_at = (uint32_t)r->now - RTT;
   ack_as(r, &rs, 0);
-  assert_int_equal(c->bbr.rtprop, 3 * RTT);
-  assert_int_equal(c->bbr.mode, PROBE_RTT);
+  assert_int_equal(c->b->bbr.rtprop, 3 * RTT);
+  assert_int_equal(c->b->bbr.mode, PROBE_RTT);
 }
 
 static struct tcp_conn *bbr_probe_rtt(struct rig *r) {
@@ -443,7 +443,7 @@ static struct tcp_conn *bbr_probe_rtt(struct rig *r) {
   r->now += 10 * RIG_S + 1;
   c->cwnd = 50 * MSS;
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.mode, PROBE_RTT);
+  assert_int_equal(c->b->bbr.mode, PROBE_RTT);
   return c;
 }
 
@@ -454,27 +454,27 @@ static void test_probe_rtt_ends(void **state) {
   struct tcp_rate none = {0};
   pipe_is(c, 4 * MSS + 1);
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.done_at, 0);
-  assert_int_equal(c->app_limited, c->delivered + 4 * MSS + 1); /* says nothing about the path's rate */
+  assert_int_equal(c->b->bbr.done_at, 0);
+  assert_int_equal(c->b->app_limited, c->b->delivered + 4 * MSS + 1); /* says nothing about the path's rate */
   pipe_is(c, 4 * MSS);
   ack_as(r, &none, 0);
   uint32_t end = ((uint32_t)r->now + 200000) | 1;
-  assert_int_equal(c->bbr.done_at, end);
-  assert_int_equal(c->bbr.round_end, c->delivered);
+  assert_int_equal(c->b->bbr.done_at, end);
+  assert_int_equal(c->b->bbr.round_end, c->b->delivered);
   r->now += (uint32_t)(end - (uint32_t)r->now) + 1;
   ack_as(r, &none, 0); /* time has passed, a round has not */
-  assert_int_equal(c->bbr.mode, PROBE_RTT);
+  assert_int_equal(c->b->bbr.mode, PROBE_RTT);
   assert_int_equal(c->cwnd, 4 * MSS);
-  c->bbr.done_at = (uint32_t)r->now + RTT + 1;
+  c->b->bbr.done_at = (uint32_t)r->now + RTT + 1;
   ack(r, MSS, RTT); /* a round, but not the time */
-  assert_int_equal(c->bbr.mode, PROBE_RTT);
-  assert_int_equal(c->bbr.done_round, 1);
+  assert_int_equal(c->b->bbr.mode, PROBE_RTT);
+  assert_int_equal(c->b->bbr.done_round, 1);
   r->now++;
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.mode, PROBE_BW);
+  assert_int_equal(c->b->bbr.mode, PROBE_BW);
   assert_int_equal(c->cwnd, 50 * MSS);
-  assert_int_equal(c->bbr.rtprop_at, (uint32_t)r->now);
-  assert_int_equal(c->bbr.cycle_at, (uint32_t)r->now);
+  assert_int_equal(c->b->bbr.rtprop_at, (uint32_t)r->now);
+  assert_int_equal(c->b->bbr.cycle_at, (uint32_t)r->now);
 }
 
 /* It goes back to STARTUP when that had not found the pipe full. */
@@ -485,16 +485,16 @@ static void test_probe_rtt_in_startup(void **state) {
   ack(r, BDP, RTT);
   r->now += 10 * RIG_S + 1;
   ack_as(r, &none, 0);
-  assert_int_equal(c->bbr.mode, PROBE_RTT);
+  assert_int_equal(c->b->bbr.mode, PROBE_RTT);
   pipe_is(c, 0);
   ack_as(r, &none, 0);
   r->now += 300000;
   ack(r, MSS, RTT);
-  assert_int_equal(c->bbr.mode, STARTUP);
-  c->delivered = 0;
-  c->bbr.mode = PROBE_RTT;
+  assert_int_equal(c->b->bbr.mode, STARTUP);
+  c->b->delivered = 0;
+  c->b->bbr.mode = PROBE_RTT;
   ack_as(r, &none, 0);
-  assert_int_equal(c->app_limited, 1); /* 0 would mean: not limited */
+  assert_int_equal(c->b->app_limited, 1); /* 0 would mean: not limited */
 }
 
 /* Losses (4.2.3.4): one round of packet conservation, then the model again; the window of before comes back. */
@@ -508,8 +508,8 @@ static void test_loss(void **state) {
   c->cc->loss(c, 60 * MSS, r->now);
   assert_int_equal(c->cwnd, 31 * MSS);
   assert_int_equal(c->ssthresh, ssthresh);
-  assert_int_equal(c->bbr.prior_cwnd, 60 * MSS);
-  assert_int_equal(c->bbr.round_end, c->delivered);
+  assert_int_equal(c->b->bbr.prior_cwnd, 60 * MSS);
+  assert_int_equal(c->b->bbr.round_end, c->b->delivered);
   c->recovery = TCP_RECOVERY;
   c->recover = c->d->snd_max;
   c->cwnd = 20 * MSS;
@@ -519,20 +519,20 @@ static void test_loss(void **state) {
   ack_as(r, &none, 3 * MSS);
   assert_int_equal(c->cwnd, 40 * MSS);
   c->cc->loss(c, 60 * MSS, r->now); /* another, in the midst of it */
-  assert_int_equal(c->bbr.prior_cwnd, 60 * MSS);
+  assert_int_equal(c->b->bbr.prior_cwnd, 60 * MSS);
   struct tcp_rate rs = sample(r, MSS, RTT);
   ack_as(r, &rs, MSS); /* a round later */
-  assert_false(c->bbr.conserve);
+  assert_false(c->b->bbr.conserve);
   assert_int_equal(c->cwnd, 32 * MSS);
   c->cc->recovered(c, 0);
   assert_int_equal(c->cwnd, 60 * MSS);
   c->cwnd = 70 * MSS;
-  c->bbr.conserve = 1;
+  c->b->bbr.conserve = 1;
   c->cc->undo(c);
   assert_int_equal(c->cwnd, 70 * MSS);
-  assert_false(c->bbr.conserve);
+  assert_false(c->b->bbr.conserve);
   c->recovery = TCP_OPEN; /* nothing is conserved outside of a recovery */
-  c->bbr.conserve = 1;
+  c->b->bbr.conserve = 1;
   c->cwnd = 20 * MSS;
   ack_as(r, &none, MSS);
   assert_int_equal(c->cwnd, 21 * MSS);
@@ -543,17 +543,17 @@ static void test_timeout(void **state) {
   struct tcp_conn *c = bbr_begun(r);
   ack(r, BDP, RTT);
   ack(r, BDP, RTT);
-  assert_int_equal(c->bbr.full_rounds, 1);
+  assert_int_equal(c->b->bbr.full_rounds, 1);
   c->cwnd = 60 * MSS;
   c->cc->rto(c, 60 * MSS, 1, r->now);
   assert_int_equal(c->cwnd, MSS);
-  assert_int_equal(c->bbr.prior_cwnd, 60 * MSS);
-  assert_int_equal(c->bbr.conserve, 0);
-  assert_int_equal(c->bbr.full_rounds, 0);
+  assert_int_equal(c->b->bbr.prior_cwnd, 60 * MSS);
+  assert_int_equal(c->b->bbr.conserve, 0);
+  assert_int_equal(c->b->bbr.full_rounds, 0);
   rig_init(r);
   c = bbr_new(r); /* before any sample: the model begins with it */
   c->cc->loss(c, MSS, r->now);
-  assert_int_equal(c->bbr.begun, 1);
+  assert_int_equal(c->b->bbr.begun, 1);
   assert_int_equal(c->cc->rate(c), 365000u * 739 / 256);
 }
 
@@ -563,7 +563,7 @@ static void test_loss_in_probe_rtt(void **state) {
   struct tcp_conn *c = bbr_probe_rtt(r);
   assert_int_equal(c->cwnd, 4 * MSS);
   c->cc->loss(c, 4 * MSS, r->now);
-  assert_int_equal(c->bbr.prior_cwnd, 50 * MSS);
+  assert_int_equal(c->b->bbr.prior_cwnd, 50 * MSS);
   c->cwnd = 4 * MSS;
   c->cc->recovered(c, 0);
   assert_int_equal(c->cwnd, 4 * MSS);
@@ -580,7 +580,7 @@ static void test_without_model(void **state) {
   rs.rtt_us = 0; /* a rate, but no round trip */
   c->cwnd = 10 * MSS;
   ack_as(r, &rs, 300);
-  assert_int_equal(c->bbr.rtprop, 0);
+  assert_int_equal(c->b->bbr.rtprop, 0);
   assert_int_equal(c->cwnd, 10 * MSS + 300);
 }
 

@@ -13,7 +13,7 @@ static struct tcp_conn *cubic_at(struct rig *r, uint32_t cwnd, uint32_t w_max) {
   struct tcp_conn *c = &r->conn;
   assert_ptr_equal(c->cc, &tcp_cc_cubic);
   c->cwnd = c->ssthresh = cwnd * MSS;
-  c->cubic.w_max = w_max * MSS;
+  c->w_max = w_max * MSS;
   c->srtt8 = 8;
   c->limited = 1;
   return c;
@@ -34,14 +34,14 @@ static void test_curve(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = cubic_at(r, 700, 1000);
   c->cc->acked(c, MSS, c->cwnd, r->now);
-  assert_in_range(c->cubic.k * 1024ull, 9080000, 9092000);
-  assert_int_equal(tcp_cc_cubic_at(c, c->cubic.k), 1000 * MSS);
+  assert_in_range(c->b->cubic.k * 1024ull, 9080000, 9092000);
+  assert_int_equal(tcp_cc_cubic_at(c, c->b->cubic.k), 1000 * MSS);
   assert_in_range(tcp_cc_cubic_at(c, 0) / MSS, 699, 700);
   uint32_t s = 976; /* ticks of about 1 s: 0.4 segments away from the plateau, on both sides */
-  assert_in_range(1000 * MSS - tcp_cc_cubic_at(c, c->cubic.k - s), MSS * 39 / 100, MSS * 41 / 100);
-  assert_in_range(tcp_cc_cubic_at(c, c->cubic.k + s) - 1000 * MSS, MSS * 39 / 100, MSS * 41 / 100);
-  assert_in_range(tcp_cc_cubic_at(c, c->cubic.k + 10 * s) / MSS, 1399, 1400); /* 0.4 · 10³ */
-  for (uint64_t t = 0, was = 0; t < 1ull << 40; t = t * 3 / 2 + 1) {          /* never down, never beyond */
+  assert_in_range(1000 * MSS - tcp_cc_cubic_at(c, c->b->cubic.k - s), MSS * 39 / 100, MSS * 41 / 100);
+  assert_in_range(tcp_cc_cubic_at(c, c->b->cubic.k + s) - 1000 * MSS, MSS * 39 / 100, MSS * 41 / 100);
+  assert_in_range(tcp_cc_cubic_at(c, c->b->cubic.k + 10 * s) / MSS, 1399, 1400); /* 0.4 · 10³ */
+  for (uint64_t t = 0, was = 0; t < 1ull << 40; t = t * 3 / 2 + 1) {             /* never down, never beyond */
     uint32_t w = tcp_cc_cubic_at(c, t);
     assert_true(w >= was && w <= TCP_CWND_MAX);
     was = w;
@@ -53,7 +53,7 @@ static void test_growth(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = cubic_at(r, 700, 1000);
   c->srtt8 = 8 * 100000;
-  c->cubic.w_prior = 1000 * MSS;
+  c->w_prior = 1000 * MSS;
   for (int i = 0; i < 2000; i++, r->now += 10000)
     c->cc->acked(c, c->cwnd / 10, c->cwnd, r->now);
   assert_in_range(c->cwnd / MSS, 1480, 1530); /* 1000 + 0.4 · (20 − 9.09)³ = 1519, less a round trip's lag */
@@ -63,7 +63,7 @@ static void test_growth(void **state) {
 static void test_friendly(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = cubic_at(r, 70, 100);
-  c->cubic.w_prior = 75 * MSS;
+  c->w_prior = 75 * MSS;
   for (int i = 0; i < 10 * 17; i++) /* ten windows, no time: equation 1 stands still */
     c->cc->acked(c, c->cwnd / 17, c->cwnd, r->now);
   assert_in_range(c->cwnd, 75 * MSS, 75 * MSS + MSS / 2);
@@ -94,10 +94,10 @@ static void test_loss(void **state) {
   c->cc->loss(c, 100 * MSS, r->now);
   assert_int_equal(c->cwnd, 70 * MSS); /* 4.6 */
   assert_int_equal(c->ssthresh, 70 * MSS);
-  assert_int_equal(c->cubic.w_max, 100 * MSS);
+  assert_int_equal(c->w_max, 100 * MSS);
   c->cc->loss(c, 70 * MSS, r->now); /* 4.7: below the last maximum: 0.85 of it is the new one */
   assert_int_equal(c->cwnd, 49 * MSS);
-  assert_int_equal(c->cubic.w_max, 70 * MSS * 17 / 20);
+  assert_int_equal(c->w_max, 70 * MSS * 17 / 20);
   for (int i = 0; i < 10; i++)
     c->cc->loss(c, c->cwnd, r->now);
   assert_int_equal(c->cwnd, 2 * MSS);
@@ -116,8 +116,8 @@ static void test_timeout(void **state) {
     c->cc->acked(c, MSS, c->cwnd, r->now);
   assert_int_equal(c->cwnd, 70 * MSS);
   c->cc->acked(c, 1, c->cwnd, r->now);
-  assert_int_equal(c->cubic.k, 0);
-  assert_int_equal(c->cubic.w_max, 70 * MSS);
+  assert_int_equal(c->b->cubic.k, 0);
+  assert_int_equal(c->w_max, 70 * MSS);
 }
 
 /* 4.9: a spurious event leaves the curve as it was. */
@@ -125,23 +125,24 @@ static void test_undo(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = cubic_at(r, 70, 100);
   c->cc->acked(c, 1, c->cwnd, r->now);
-  struct tcp_cubic was = c->cubic;
-  c->prior_cwnd = c->cwnd;
-  c->prior_ssthresh = c->ssthresh;
+  struct tcp_cubic was = c->b->cubic;
+  uint32_t w_max = c->w_max;
+  c->b->prior_cwnd = c->cwnd;
+  c->b->prior_ssthresh = c->ssthresh;
   c->cc->loss(c, c->cwnd, r->now);
   c->cc->undo(c);
   assert_int_equal(c->cwnd, 70 * MSS);
-  assert_int_equal(c->cubic.w_max, was.w_max);
-  assert_int_equal(c->cubic.k, was.k);
-  assert_true(c->cubic.epoch_at == was.epoch_at);
+  assert_int_equal(c->w_max, w_max);
+  assert_int_equal(c->b->cubic.k, was.k);
+  assert_true(c->b->cubic.epoch_at == was.epoch_at);
 }
 
 /* A round of HyStart++: `acks` ACKs of one segment each with this round trip. */
 static void round_of(struct tcp_conn *c, unsigned acks, uint32_t rtt, usec_t now) {
-  c->snd_nxt = c->hystart.end = c->snd_una + acks * MSS; /* all sent when the last round ended */
+  c->snd_nxt = c->b->hystart.end = c->snd_una + acks * MSS; /* all sent when the last round ended */
   for (unsigned i = 0; i < acks; i++) {
     c->snd_una += MSS;
-    c->ack_rtt = rtt;
+    c->b->ack_rtt = rtt;
     c->cc->acked(c, MSS, c->cwnd, now);
   }
 }
@@ -159,9 +160,9 @@ static void test_hystart(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = hystart_at(r);
   round_of(c, 20, 23900, r->now); /* less than 4 ms more */
-  assert_int_equal(c->hystart.css, 0);
+  assert_int_equal(c->b->hystart.css, 0);
   round_of(c, 20, 27900, r->now); /* the eighth ACK shows it: a quarter of the pace from there on */
-  assert_true(c->hystart.css > 0);
+  assert_true(c->b->hystart.css > 0);
   assert_in_range(c->cwnd, 50 * MSS + 8 * MSS, 50 * MSS + 8 * MSS + 14 * MSS / 4);
   for (int i = 0; i < 6 && c->cwnd < c->ssthresh; i++)
     round_of(c, 12, 30000, r->now);
@@ -173,10 +174,10 @@ static void test_hystart_resumes(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = hystart_at(r);
   round_of(c, 20, 27900, r->now);
-  assert_true(c->hystart.css > 0);
+  assert_true(c->b->hystart.css > 0);
   round_of(c, 20, 20000, r->now); /* it was no queue */
   round_of(c, 20, 20000, r->now);
-  assert_int_equal(c->hystart.css, 0);
+  assert_int_equal(c->b->hystart.css, 0);
   assert_true(c->ssthresh == TCP_CWND_MAX);
 }
 
@@ -185,7 +186,7 @@ static void test_hystart_few_samples(void **state) {
   struct tcp_conn *c = hystart_at(r);
   for (int i = 0; i < 20; i++)
     round_of(c, 7, 90000, r->now);
-  assert_int_equal(c->hystart.css, 0);
+  assert_int_equal(c->b->hystart.css, 0);
 }
 
 /* TCP_CONGESTION and the configuration. */
@@ -206,8 +207,8 @@ static void test_choice(void **state) {
   assert_ptr_equal(c->cc, &tcp_cc_cubic);
   assert_int_equal(r->d.cc, 1);
   assert_int_equal(c->cwnd, cwnd);
-  assert_true(c->hystart.last == UINT32_MAX); /* begins anew */
-  o.cc = 77;                                  /* not one of ours: stays */
+  assert_true(c->b->hystart.last == UINT32_MAX); /* begins anew */
+  o.cc = 77;                                     /* not one of ours: stays */
   tcp_options(&r->env, c, &o, r->now);
   assert_ptr_equal(c->cc, &tcp_cc_cubic);
   assert_int_equal(rig_adopt(r), 0); /* durable */

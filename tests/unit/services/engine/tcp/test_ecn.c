@@ -195,7 +195,7 @@ static void test_not_agreed(void **state) {
   rig_skip(r);
   uint32_t cwnd = r->conn.cwnd;
   in(r, TCP_ACK | TCP_ECE, 1, 1461, 100, 1);
-  r->conn.due[TCP_T_REO] = 0; /* no tail loss probe */
+  r->conn.b->due[TCP_T_REO] = 0; /* no tail loss probe */
   rig_pass(r, 40 * RIG_MS);
   EXPECT(r, TCP_ACK, 1 + 3 * 1460, 101, 0);
   assert_true(r->conn.cwnd >= cwnd);

@@ -23,7 +23,7 @@ static struct tcp_conn *busy(struct rig *r) {
   r->sack[r->n_sack++] = (struct tcp_sack){1 + 2 * MSS, 1 + 3 * MSS};
   rig_in(r, TCP_ACK, 1, 1, 0);
   assert_int_equal(tcp_conn_check(&r->env, c), 0);
-  assert_int_equal(c->board.n, 1);
+  assert_int_equal(c->b->board.n, 1);
   return c;
 }
 
@@ -70,19 +70,19 @@ static void test_invariants(void **state) {
   BREAKS(d->fin |= ABI_TCB_FIN_ACKED);
   BREAKS(d->fin |= ABI_TCB_FIN_RCVD);
   BREAKS(d->state = ABI_TCP_TIME_WAIT);
-  BREAKS(c->due[TCP_T_RTO] = 0);
-  BREAKS(c->due[TCP_T_RTO] = c->ordered - 1);
-  BREAKS(c->due[TCP_T_PACE] = c->ordered - 1);
-  BREAKS(c->due[0] = c->ordered - 1);
-  BREAKS(c->board.bytes++);
-  BREAKS(c->board.n = TCP_BOARD_MAX + 1);
-  BREAKS(c->board.r[0].r = c->board.r[0].l; c->board.bytes = 0);
-  BREAKS(c->board.r[0].l = c->snd_una - 1; c->board.bytes = 3 * MSS + 1);
-  BREAKS(c->board.r[0].r = d->snd_max + 1; c->board.bytes = 8 * MSS + 1);
-  BREAKS(c->board.n = 2; c->board.r[1] = c->board.r[0]; c->board.bytes *= 2);
+  BREAKS(c->b->due[TCP_T_RTO] = 0);
+  BREAKS(c->b->due[TCP_T_RTO] = c->ordered - 1);
+  BREAKS(c->b->due[TCP_T_PACE] = c->ordered - 1);
+  BREAKS(c->b->due[0] = c->ordered - 1);
+  BREAKS(c->b->board.bytes++);
+  BREAKS(c->b->board.n = TCP_BOARD_MAX + 1);
+  BREAKS(c->b->board.r[0].r = c->b->board.r[0].l; c->b->board.bytes = 0);
+  BREAKS(c->b->board.r[0].l = c->snd_una - 1; c->b->board.bytes = 3 * MSS + 1);
+  BREAKS(c->b->board.r[0].r = d->snd_max + 1; c->b->board.bytes = 8 * MSS + 1);
+  BREAKS(c->b->board.n = 2; c->b->board.r[1] = c->b->board.r[0]; c->b->board.bytes *= 2);
   BREAKS(c->ooo_none = 1);
-  BREAKS(c->ooo_order[7] = ABI_TCB_OOO);
-  BREAKS(c->ooo_order[7] = c->ooo_order[6]);
+  BREAKS(c->b->ooo_order[7] = ABI_TCB_OOO);
+  BREAKS(c->b->ooo_order[7] = c->b->ooo_order[6]);
   BREAKS(d->ooo[7].l = c->rcv_nxt);
   BREAKS(d->ooo[7].r = d->ooo[7].l - 1);
   BREAKS(d->ooo[7].r = d->rcv_adv + 1);
@@ -93,7 +93,7 @@ static void test_invariants(void **state) {
   BREAKS(tcp_sent_list(c)[c->n_sent - 1].r = d->snd_max + 1);
   BREAKS(tcp_sent_list(c)[0].at = tcp_sent_list(c)[0].from - 1);
   BREAKS(c->n_sent = 0); /* nothing is lost, and yet nobody has it */
-  BREAKS(c->recovery = TCP_RECOVERY; c->recover = d->snd_max; c->lost = 1);
+  BREAKS(c->recovery = TCP_RECOVERY; c->recover = d->snd_max; c->b->lost = 1);
 }
 
 /* --- windows --- */
@@ -184,17 +184,17 @@ static struct tcp_conn *cubic(struct rig *r) {
 /* RFC 9438 4.2 equation 1 in floating point, over all windows: the error is below a four-millionth. */
 static void test_curve(void **state) {
   struct tcp_conn *c = cubic(*state);
-  c->cubic.w_max = 0;
-  c->cubic.k = 0;
+  c->w_max = 0;
+  c->b->cubic.k = 0;
   for (uint64_t t = 90000; t < 132000; t += 999) {
     double s = (double)t * 1.024e-3, want = 0.4 * s * s * s * MSS, got = (double)tcp_cc_cubic_at(c, t);
     if (want < (double)TCP_CWND_MAX)
       assert_true(got > want * (1 - 2.5e-7) - 1 && got < want * (1 + 2.5e-7) + 1);
   }
-  c->cubic.k = 1000;
-  c->cubic.w_max = 100; /* far below the plateau: nothing is left */
+  c->b->cubic.k = 1000;
+  c->w_max = 100; /* far below the plateau: nothing is left */
   assert_int_equal(tcp_cc_cubic_at(c, 0), 0);
-  c->cubic.w_max = 1000000;
+  c->w_max = 1000000;
   assert_int_equal(tcp_cc_cubic_at(c, 1000), 1000000);
 }
 
@@ -202,14 +202,14 @@ static void test_epoch(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = cubic(r);
   c->cwnd = c->ssthresh = 700 * MSS;
-  c->cubic.w_max = 1000 * MSS;
-  c->cubic.est_acked = 99;
+  c->w_max = 1000 * MSS;
+  c->b->cubic.est_acked = 99;
   c->cwnd_acked = 99;
   c->cc->acked(c, 0, c->cwnd, r->now);
-  assert_int_equal(c->cubic.est_acked, 0);
-  assert_int_equal(c->cubic.w_est, 700 * MSS);
-  assert_true(c->cubic.epoch_at == r->now);
-  assert_int_equal(c->cubic.k, 8872); /* cbrt(300 / 0.4) s in ticks of 1024 µs */
+  assert_int_equal(c->b->cubic.est_acked, 0);
+  assert_int_equal(c->b->cubic.w_est, 700 * MSS);
+  assert_true(c->b->cubic.epoch_at == r->now);
+  assert_int_equal(c->b->cubic.k, 8872); /* cbrt(300 / 0.4) s in ticks of 1024 µs */
   assert_int_equal(c->cwnd_acked, 0);
   /* half a round trip later: one round trip ahead is 150 ms from the epoch's begin */
   r->now += 50000;
@@ -227,11 +227,11 @@ static void test_pause(void **state) {
     struct tcp_conn *c = cubic(r);
     c->cwnd = c->ssthresh = 700 * MSS;
     c->cc->acked(c, 0, c->cwnd, r->now);
-    usec_t epoch = c->cubic.epoch_at;
+    usec_t epoch = c->b->cubic.epoch_at;
     r->now += us;
     c->cc->acked(c, 0, c->cwnd, r->now);
-    assert_true(c->cubic.epoch_at == (us == 201000 ? epoch : epoch + us - 100000));
-    assert_true(c->cubic.last_at == r->now);
+    assert_true(c->b->cubic.epoch_at == (us == 201000 ? epoch : epoch + us - 100000));
+    assert_true(c->b->cubic.last_at == r->now);
   }
 }
 
@@ -242,10 +242,10 @@ static void test_cubic_bounds(void **state) {
   c->cwnd = c->ssthresh = 100 * MSS;
   c->limited = 0;
   c->cc->acked(c, MSS, 80 * MSS - 1, r->now);
-  assert_true(c->cubic.epoch_at == 0);
+  assert_true(c->b->cubic.epoch_at == 0);
   c->cc->acked(c, 0, 80 * MSS, r->now);
-  assert_true(c->cubic.epoch_at == r->now);
-  c->cubic.w_max = 1000 * MSS; /* the target is far away */
+  assert_true(c->b->cubic.epoch_at == r->now);
+  c->w_max = 1000 * MSS; /* the target is far away */
   c->cc->acked(c, 100 * MSS, 100 * MSS, r->now);
   assert_int_equal(c->cwnd, 150 * MSS);
   c = cubic(r);
@@ -265,32 +265,32 @@ static void test_cubic_forgets(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = cubic(r);
   c->cwnd = 100 * MSS;
-  c->cubic.w_max = 100 * MSS; /* as much as before: no convergence */
-  c->cubic.epoch_at = 5;
-  c->cubic.k = 6;
+  c->w_max = 100 * MSS; /* as much as before: no convergence */
+  c->b->cubic.epoch_at = 5;
+  c->b->cubic.k = 6;
   c->cwnd_acked = 7;
-  c->hystart.css = 3;
+  c->b->hystart.css = 3;
   c->cc->loss(c, 100 * MSS, r->now);
-  assert_int_equal(c->cubic.w_max, 100 * MSS);
-  assert_true(c->cubic.epoch_at == 0);
+  assert_int_equal(c->w_max, 100 * MSS);
+  assert_true(c->b->cubic.epoch_at == 0);
   assert_int_equal(c->cwnd_acked, 0);
-  assert_int_equal(c->hystart.css, 0);
-  c->prior_cwnd = c->prior_ssthresh = 0;
+  assert_int_equal(c->b->hystart.css, 0);
+  c->b->prior_cwnd = c->b->prior_ssthresh = 0;
   c->cwnd_acked = 7;
-  c->cubic.w_est = 8;
+  c->b->cubic.w_est = 8;
   c->cc->undo(c);
-  assert_true(c->cubic.epoch_at == 5);
-  assert_int_equal(c->cubic.k, 6);
-  assert_int_equal(c->cubic.w_est, 0);
+  assert_true(c->b->cubic.epoch_at == 5);
+  assert_int_equal(c->b->cubic.k, 6);
+  assert_int_equal(c->b->cubic.w_est, 0);
   assert_int_equal(c->cwnd_acked, 0);
   c->cwnd_acked = 7;
-  c->hystart.css = 3;
-  c->cubic.epoch_at = 5;
+  c->b->hystart.css = 3;
+  c->b->cubic.epoch_at = 5;
   c->cc->rto(c, 100 * MSS, 1, r->now);
-  assert_int_equal(c->cubic.w_max, 0);
-  assert_true(c->cubic.epoch_at == 0);
+  assert_int_equal(c->w_max, 0);
+  assert_true(c->b->cubic.epoch_at == 0);
   assert_int_equal(c->cwnd_acked, 0);
-  assert_int_equal(c->hystart.css, 0);
+  assert_int_equal(c->b->hystart.css, 0);
 }
 
 /* RFC 9406 4.2: an eighth more than the last round, in bounds, from the eighth sample on. */
@@ -301,58 +301,58 @@ static void test_hystart_threshold(void **state) {
              {160000, 175999, 0}, {160000, 176000, 1}, {128000, 143999, 0}, {128000, 144000, 1}};
   for (unsigned i = 0; i < ARRAY_LEN(row); i++) {
     struct tcp_conn *c = cubic(*state);
-    c->hystart.last = row[i].last;
-    c->hystart.end = c->snd_una + 1000;
+    c->b->hystart.last = row[i].last;
+    c->b->hystart.end = c->snd_una + 1000;
     for (int k = 0; k < 8; k++) {
-      c->ack_rtt = row[i].at;
-      assert_int_equal(c->hystart.css, 0);
+      c->b->ack_rtt = row[i].at;
+      assert_int_equal(c->b->hystart.css, 0);
       c->cc->acked(c, 100, c->cwnd, 0);
     }
-    assert_int_equal(c->hystart.css, row[i].css);
-    assert_int_equal(c->hystart.samples, 8);
+    assert_int_equal(c->b->hystart.css, row[i].css);
+    assert_int_equal(c->b->hystart.samples, 8);
     uint32_t cwnd = c->cwnd;
-    c->ack_rtt = 0;
+    c->b->ack_rtt = 0;
     c->cc->acked(c, 1000, c->cwnd, 0);
     assert_int_equal(c->cwnd - cwnd, row[i].css ? 250 : 1000);
-    assert_int_equal(c->hystart.samples, 8);
+    assert_int_equal(c->b->hystart.samples, 8);
   }
 }
 
 /* Five rounds of conservative slow start, then congestion avoidance; or the delay is gone. */
 static void test_hystart_rounds(void **state) {
   struct tcp_conn *c = cubic(*state);
-  c->hystart.css = 1;
-  c->hystart.last = 20000;
-  c->ack_rtt = 0;
+  c->b->hystart.css = 1;
+  c->b->hystart.last = 20000;
+  c->b->ack_rtt = 0;
   for (unsigned i = 1; i <= 5; i++) {
-    assert_int_equal(c->hystart.css, i);
-    c->hystart.end = c->snd_una;
+    assert_int_equal(c->b->hystart.css, i);
+    c->b->hystart.end = c->snd_una;
     c->snd_nxt = c->snd_una + 500;
     c->cc->acked(c, 0, c->cwnd, 0);
-    assert_int_equal(c->hystart.end, c->snd_nxt);
-    assert_int_equal(c->hystart.samples, 0);
-    assert_true(c->hystart.now == UINT32_MAX);
+    assert_int_equal(c->b->hystart.end, c->snd_nxt);
+    assert_int_equal(c->b->hystart.samples, 0);
+    assert_true(c->b->hystart.now == UINT32_MAX);
     if (i < 5)
       assert_true(c->ssthresh == TCP_CWND_MAX);
   }
   assert_int_equal(c->ssthresh, c->cwnd);
-  assert_int_equal(c->hystart.css, 0);
+  assert_int_equal(c->b->hystart.css, 0);
   for (unsigned samples = 7; samples < 9; samples++) {
     c = cubic(*state);
-    c->hystart.css = 2;
-    c->hystart.last = 20000;
-    c->hystart.now = 19999;
-    c->hystart.samples = (uint8_t)samples;
-    c->hystart.end = c->snd_una;
-    c->ack_rtt = 0;
+    c->b->hystart.css = 2;
+    c->b->hystart.last = 20000;
+    c->b->hystart.now = 19999;
+    c->b->hystart.samples = (uint8_t)samples;
+    c->b->hystart.end = c->snd_una;
+    c->b->ack_rtt = 0;
     c->cc->acked(c, 0, c->cwnd, 0);
-    assert_int_equal(c->hystart.css, samples == 8 ? 0 : 3);
+    assert_int_equal(c->b->hystart.css, samples == 8 ? 0 : 3);
   }
-  c->hystart.samples = 255;
-  c->hystart.end = c->snd_una + 5;
-  c->ack_rtt = 1;
+  c->b->hystart.samples = 255;
+  c->b->hystart.end = c->snd_una + 5;
+  c->b->ack_rtt = 1;
   c->cc->acked(c, 0, c->cwnd, 0);
-  assert_int_equal(c->hystart.samples, 255);
+  assert_int_equal(c->b->hystart.samples, 255);
 }
 
 /* --- what is out --- */
@@ -360,7 +360,7 @@ static void test_hystart_rounds(void **state) {
 static struct tcp_conn *sender(struct rig *r) {
   struct tcp_conn *c = conn(r, RIG_SACK);
   c->recovery = TCP_RECOVERY;
-  c->app_limited = 0;
+  c->b->app_limited = 0;
   c->srtt8 = 128 * 100; /* sends within 100 µs are one entry */
   return c;
 }
@@ -375,22 +375,22 @@ static void test_merge(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = sender(r);
   uint32_t t = (uint32_t)r->now;
-  c->delivered_at = c->first_at = 1;
+  c->b->delivered_at = c->b->first_at = 1;
   add(r, 0, 10, 0);
-  assert_int_equal(c->delivered_at, t); /* nothing was out */
-  assert_int_equal(c->first_at, t);
+  assert_int_equal(c->b->delivered_at, t); /* nothing was out */
+  assert_int_equal(c->b->first_at, t);
   r->now += 100;
   add(r, 10, 20, 0);
   assert_int_equal(c->n_sent, 1);
   assert_int_equal(tcp_sent_list(c)[0].at, t + 100);
   assert_int_equal(tcp_sent_list(c)[0].from, t);
   r->now++;
-  c->app_limited = 5;
+  c->b->app_limited = 5;
   add(r, 20, 30, 0);
   assert_int_equal(c->n_sent, 2);
   assert_int_equal(tcp_sent_list(c)[0].limited, 0);
   assert_int_equal(tcp_sent_list(c)[1].limited, 1);
-  assert_int_equal(c->delivered_at, t);
+  assert_int_equal(c->b->delivered_at, t);
   add(r, 40, 50, 0); /* does not touch: another, and a microsecond younger */
   assert_int_equal(c->n_sent, 3);
   assert_int_equal(tcp_sent_list(c)[2].at, t + 102);
@@ -412,10 +412,10 @@ static void test_squeeze(void **state) {
   uint32_t t = (uint32_t)r->now;
   add(r, 0, 10, 0);
   r->now += 1000;
-  c->app_limited = 1;
+  c->b->app_limited = 1;
   add(r, 10, 20, 0);
   r->now += 1000;
-  c->app_limited = 0;
+  c->b->app_limited = 0;
   add(r, 20, 30, 0);
   assert_int_equal(COUNTER(r, sent_log_none), 1);
   assert_int_equal(c->n_sent, 2);
@@ -446,11 +446,11 @@ static void test_logs(void **state) {
     for (uint32_t i = 0; i < 3; i++, r->now += 1000)
       add(r, 20 * i, 20 * i + 10, 0);
     assert_int_equal(c->n_sent, 3);
-    struct tcp_sent_log *log = c->sent_log;
+    struct tcp_sent_log *log = c->b->sent_log;
     assert_ptr_equal(log, round == 0 ? memory : memory + (round == 1 ? 1 : 0) * TCP_SENT_LOG_SIZE / 8);
     assert_int_equal(r->env.sent_left, round == 0 ? TCP_SENT_LOG_SIZE : 0);
     if (round == 0) {
-      c->sent_log = NULL; /* another connection has it */
+      c->b->sent_log = NULL; /* another connection has it */
       tcp_sent_drop(c);
       continue;
     }
@@ -463,7 +463,7 @@ static void test_logs(void **state) {
       continue;
     }
     tcp_sent_release(&r->env, c);
-    assert_null(c->sent_log);
+    assert_null(c->b->sent_log);
     assert_int_equal(c->n_sent, 0);
   }
 }
@@ -483,18 +483,18 @@ static void test_reordered(void **state) {
     c->recovery = row[i].loss ? TCP_LOSS : TCP_RECOVERY;
     r->env.fack = c->snd_una + row[i].fack;
     r->env.rate.valid = 0;
-    uint32_t before = c->delivered;
-    c->app_limited = before + 10;
+    uint32_t before = c->b->delivered;
+    c->b->app_limited = before + 10;
     assert_int_equal(tcp_sent_delivered(&r->env, c, c->snd_una, c->snd_una + 10, 0, r->now), row[i].late);
-    assert_int_equal(c->delivered, before + 10);
-    assert_int_equal(c->app_limited, before + 10);
+    assert_int_equal(c->b->delivered, before + 10);
+    assert_int_equal(c->b->app_limited, before + 10);
     assert_int_equal(r->env.rate.valid, 1);
     assert_int_equal(r->env.rate.send_us, 0);
     assert_int_equal(r->env.rate.rtt_us, 5000);
     assert_int_equal(c->n_sent, 1);
     r->now += 700;
     (void)tcp_sent_delivered(&r->env, c, c->snd_una + 10, c->snd_una + 20, 0, r->now);
-    assert_int_equal(c->app_limited, 0); /* that is over */
+    assert_int_equal(c->b->app_limited, 0); /* that is over */
     assert_int_equal(r->env.rate.send_us, 5000);
     assert_int_equal(r->env.rate.rtt_us, 700);
     assert_int_equal(tcp_sent_list(c)[0].l, c->snd_una + 20);
@@ -508,9 +508,9 @@ static void test_lost_by_bytes(void **state) {
     struct tcp_conn *c = sender(r);
     tcp_env_memory(&r->env, NULL, 0);
     add(r, 0, 10 * MSS, 0); /* one entry: nobody knows in which order it left */
-    c->board.n = 1;
-    c->board.r[0] = (struct tcp_sack){c->snd_una + 2 * MSS, c->snd_una + 4 * MSS + more};
-    c->board.bytes = 2 * MSS + more;
+    c->b->board.n = 1;
+    c->b->board.r[0] = (struct tcp_sack){c->snd_una + 2 * MSS, c->snd_una + 4 * MSS + more};
+    c->b->board.bytes = 2 * MSS + more;
     c->reo_seen = 0;
     assert_int_equal(tcp_rack_detect(&r->env, c, r->now), more);
     struct tcp_sack lost = {0};

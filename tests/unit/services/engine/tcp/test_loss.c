@@ -145,7 +145,7 @@ static void test_sack_recovery(void **state) {
   NOTHING(r);
   rig_in(r, TCP_ACK, 1, at(r, 10), 0);
   assert_int_equal(r->conn.recovery, TCP_OPEN);
-  assert_int_equal(r->conn.board.n, 0);
+  assert_int_equal(r->conn.b->board.n, 0);
   NOTHING(r);
 }
 
@@ -298,7 +298,7 @@ static void test_rto_spares_what_was_sacked(void **state) {
   ten_out(r, RIG_SACK);
   sack(r, 1, 2);
   rig_in(r, TCP_ACK, 1, 1, 0);
-  r->conn.due[TCP_T_REO] = 0; /* look at the RTO alone */
+  r->conn.b->due[TCP_T_REO] = 0; /* look at the RTO alone */
   rig_pass(r, r->conn.rto);
   EXPECT(r, TCP_ACK, 1, 1, 1460);
   NOTHING(r);
@@ -373,7 +373,7 @@ static void test_undo_by_timestamp(void **state) {
   ten_out(r, RIG_SACK | RIG_TS);
   uint32_t cwnd = r->conn.cwnd;
   usec_t sent = r->now;
-  r->conn.due[TCP_T_REO] = 0; /* no tail loss probe */
+  r->conn.b->due[TCP_T_REO] = 0; /* no tail loss probe */
   rig_pass(r, r->conn.rto);
   rig_skip(r);
   assert_int_equal(r->conn.recovery, TCP_LOSS);
@@ -426,7 +426,7 @@ static void test_hostile_sack(void **state) {
   r->sack[3] = (struct tcp_sack){(uint32_t)-70000, (uint32_t)-60000};
   r->n_sack = 4;
   rig_in(r, TCP_ACK, 1, 1, 0);
-  assert_int_equal(r->conn.board.n, 0);
+  assert_int_equal(r->conn.b->board.n, 0);
   NOTHING(r);
 }
 
@@ -446,14 +446,14 @@ static void board_overflow(struct rig *r, int memory) {
     rig_in_raw(r, TCP_ACK, 1, 1, 0, 1);
     assert_int_equal(tcp_sack_check(&r->conn), 0);
   }
-  assert_int_equal(r->conn.board.n, memory ? TCP_BOARD_MAX + 4 : TCP_BOARD_MAX);
+  assert_int_equal(r->conn.b->board.n, memory ? TCP_BOARD_MAX + 4 : TCP_BOARD_MAX);
   assert_int_equal(tcp_sent_check(&r->conn), 0);
   r->sack[0] = (struct tcp_sack){1, 40001}; /* one that swallows all */
   r->sack[0].l = 501;
   r->n_sack = 1;
   rig_in_raw(r, TCP_ACK, 1, 1, 0, 1);
-  assert_int_equal(r->conn.board.n, 1);
-  assert_int_equal(r->conn.board.bytes, 39500);
+  assert_int_equal(r->conn.b->board.n, 1);
+  assert_int_equal(r->conn.b->board.bytes, 39500);
 }
 
 static void test_board_overflow(void **state) {
@@ -483,7 +483,7 @@ static void test_board_full_is_no_loss(void **state) {
       assert_int_equal(tcp_sack_check(&r->conn), 0);
       assert_int_equal(tcp_sent_check(&r->conn), 0);
     }
-    assert_int_equal(r->conn.board.n, TCP_BOARD_MAX);
+    assert_int_equal(r->conn.b->board.n, TCP_BOARD_MAX);
     rig_skip(r);
     (void)tcp_output(&r->env, &r->conn, r->now);
     if (down) /* it looks like reordering: RACK waits */
@@ -580,7 +580,7 @@ static void test_board_against_a_bitmap(void **state) {
     assert_int_equal(news.bytes, (uint32_t)__builtin_popcount(mask & ~have) * 100);
     have |= mask;
     assert_int_equal(tcp_sack_check(c), 0);
-    assert_int_equal(c->board.bytes, (uint32_t)__builtin_popcount(have) * 100);
+    assert_int_equal(c->b->board.bytes, (uint32_t)__builtin_popcount(have) * 100);
     for (uint32_t k = 0; k < 32; k++)
       assert_int_equal(tcp_sack_above(c, base + k * 100), (uint32_t)__builtin_popcount(have & ~((1u << k) - 1)) * 100);
     if (i % 7 == 0 && una_cell < 31 && !(have >> una_cell & 1)) { /* the first hole is filled */
@@ -592,7 +592,7 @@ static void test_board_against_a_bitmap(void **state) {
     }
     if (c->snd_una == base + 3200 || i % 100 == 99) {
       c->snd_una = base;
-      have = c->board.n = c->board.bytes = 0;
+      have = c->b->board.n = c->b->board.bytes = 0;
     }
   }
 }
@@ -658,12 +658,12 @@ static void test_orders_are_few(void **state) {
   usec_t first = r->timer_at;
   r->now += 1000;
   rig_in(r, TCP_ACK, 1, 51, 0); /* the RTO moves on: no new order */
-  assert_true(r->conn.due[TCP_T_RTO] > first);
+  assert_true(r->conn.b->due[TCP_T_RTO] > first);
   assert_int_equal(r->timer_at, first);
   rig_skip(r);
   rig_pass(r, first - r->now); /* it comes too early, and orders anew */
   NOTHING(r);
-  assert_int_equal(r->timer_at, r->conn.due[TCP_T_RTO]);
+  assert_int_equal(r->timer_at, r->conn.b->due[TCP_T_RTO]);
 }
 
 int main(void) {

@@ -31,7 +31,7 @@ static void test_not_paced(void **state) {
     r->env.cfg.pacing = (uint8_t)row[i].on;
     rig_write(r, 200 * RIG_MSS);
     assert_int_equal(sent(r), row[i].segs * RIG_MSS);
-    assert_int_equal(r->conn.due[TCP_T_PACE], 0);
+    assert_int_equal(r->conn.b->due[TCP_T_PACE], 0);
   }
 }
 
@@ -73,8 +73,8 @@ static void test_spread(void **state) {
   uint32_t n = sent(r);
   assert_int_equal(n, 4 * RIG_MSS); /* a fresh one may be behind by two bursts */
   while (n < 80 * RIG_MSS && r->now < began + RIG_S) {
-    assert_true(r->conn.due[TCP_T_PACE] > r->now);
-    rig_pass(r, r->conn.due[TCP_T_PACE] - r->now);
+    assert_true(r->conn.b->due[TCP_T_PACE] > r->now);
+    rig_pass(r, r->conn.b->due[TCP_T_PACE] - r->now);
     uint32_t burst = sent(r);
     assert_in_range(burst, RIG_MSS, 2 * RIG_MSS);
     n += burst;
@@ -91,7 +91,7 @@ static void test_late_wheel(void **state) {
   rig_write(r, 500 * RIG_MSS);
   uint32_t n = sent(r);
   while (n < 80 * RIG_MSS && r->now < began + RIG_S) {
-    r->now = r->conn.due[TCP_T_PACE] + RIG_MS;
+    r->now = r->conn.b->due[TCP_T_PACE] + RIG_MS;
     r->timer_at = UINT64_MAX;
     tcp_timer(&r->env, &r->conn, r->now);
     n += sent(r);
@@ -105,7 +105,7 @@ static void test_retransmission_is_not_held(void **state) {
   paced(r, 100000, 100);
   rig_write(r, 500 * RIG_MSS);
   (void)sent(r);
-  r->conn.pace_at = r->now + RIG_S;
+  r->conn.b->pace_at = r->now + RIG_S;
   rig_pass(r, 10 * RIG_MS);
   r->sack[r->n_sack++] = (struct tcp_sack){1 + RIG_MSS, 1 + 4 * RIG_MSS};
   rig_in(r, TCP_ACK, 1, 1, 0);
@@ -119,7 +119,7 @@ static void test_idle_has_no_order(void **state) {
   rig_write(r, 20 * RIG_MSS);
   rig_pass(r, 50 * RIG_MS);
   assert_int_equal(sent(r), 20 * RIG_MSS);
-  assert_int_equal(r->conn.due[TCP_T_PACE], 0);
+  assert_int_equal(r->conn.b->due[TCP_T_PACE], 0);
 }
 
 int main(void) {

@@ -35,14 +35,14 @@ static void test_prr_proportional(void **state) {
     struct tcp_conn *c = conn(*state, 0);
     flight(c, row[i].fs);
     c->ssthresh = row[i].ssthresh;
-    c->prr_delivered = c->prr_out = 99;
+    c->b->prr_delivered = c->b->prr_out = 99;
     tcp_prr_begin(c);
-    assert_int_equal(c->prr_fs, row[i].fs);
-    assert_int_equal(c->prr_delivered, 0);
-    assert_int_equal(c->prr_out, 0);
+    assert_int_equal(c->b->prr_fs, row[i].fs);
+    assert_int_equal(c->b->prr_delivered, 0);
+    assert_int_equal(c->b->prr_out, 0);
     flight(c, row[i].pipe);
-    c->prr_delivered = row[i].delivered;
-    c->prr_out = row[i].out;
+    c->b->prr_delivered = row[i].delivered;
+    c->b->prr_out = row[i].out;
     tcp_prr_ack(c, row[i].arrived);
     assert_int_equal(c->cwnd, row[i].cwnd);
   }
@@ -64,13 +64,13 @@ static void test_prr_bound(void **state) {
     c->ssthresh = 50000;
     flight(c, 0);
     tcp_prr_begin(c);
-    assert_int_equal(c->prr_fs, 1);
+    assert_int_equal(c->b->prr_fs, 1);
     flight(c, row[i].pipe);
-    c->prr_delivered = row[i].delivered;
-    c->prr_out = row[i].out;
+    c->b->prr_delivered = row[i].delivered;
+    c->b->prr_out = row[i].out;
     tcp_prr_ack(c, row[i].arrived);
     assert_int_equal(c->cwnd, row[i].cwnd);
-    assert_int_equal(c->prr_delivered, row[i].delivered + row[i].arrived);
+    assert_int_equal(c->b->prr_delivered, row[i].delivered + row[i].arrived);
   }
   struct tcp_conn *c = conn(*state, 0);
   flight(c, 0);
@@ -81,15 +81,15 @@ static void test_prr_bound(void **state) {
 
 static void test_prr_sent(void **state) {
   struct tcp_conn *c = conn(*state, 0);
-  c->prr_out = 5;
+  c->b->prr_out = 5;
   tcp_prr_sent(c, 10);
-  assert_int_equal(c->prr_out, 5); /* not in recovery */
+  assert_int_equal(c->b->prr_out, 5); /* not in recovery */
   c->recovery = TCP_RECOVERY;
   tcp_prr_sent(c, 10);
-  assert_int_equal(c->prr_out, 15);
-  c->prr_out = UINT32_MAX - 3;
+  assert_int_equal(c->b->prr_out, 15);
+  c->b->prr_out = UINT32_MAX - 3;
   tcp_prr_sent(c, 10);
-  assert_true(c->prr_out == UINT32_MAX);
+  assert_true(c->b->prr_out == UINT32_MAX);
 }
 
 /* Paced or not: the edges of the round trip, of the window and of the rate. */
@@ -158,33 +158,33 @@ static void test_pace_burst(void **state) {
 static void test_pace_wait(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = conn(r, 0);
-  c->pace_at = r->now + 1;
+  c->b->pace_at = r->now + 1;
   assert_int_equal(tcp_pace_wait(c, 1000, r->now), 1);
-  assert_true(c->due[TCP_T_PACE] == r->now + 1);
+  assert_true(c->b->due[TCP_T_PACE] == r->now + 1);
   assert_int_equal(tcp_pace_wait(c, 0, r->now), 0);
-  assert_true(c->due[TCP_T_PACE] == 0);
-  c->due[TCP_T_PACE] = 1;
-  c->pace_at = r->now;
+  assert_true(c->b->due[TCP_T_PACE] == 0);
+  c->b->due[TCP_T_PACE] = 1;
+  c->b->pace_at = r->now;
   assert_int_equal(tcp_pace_wait(c, 1000, r->now), 0);
-  assert_true(c->due[TCP_T_PACE] == 0);
+  assert_true(c->b->due[TCP_T_PACE] == 0);
   tcp_pace_sent(c, 0, 5000, r->now);
-  assert_true(c->pace_at == r->now);
+  assert_true(c->b->pace_at == r->now);
   tcp_pace_sent(c, 1000000, 5000, r->now); /* a microsecond for each byte */
-  assert_true(c->pace_at == r->now + 5000);
+  assert_true(c->b->pace_at == r->now + 5000);
   tcp_pace_sent(c, 500000, 5000, r->now);
-  assert_true(c->pace_at == r->now + 15000);
-  c->pace_at = r->now - 1999; /* the wheel was late */
+  assert_true(c->b->pace_at == r->now + 15000);
+  c->b->pace_at = r->now - 1999; /* the wheel was late */
   tcp_pace_sent(c, 1000000, 5000, r->now);
-  assert_true(c->pace_at == r->now + 3001);
-  c->pace_at = r->now - 50000; /* it was idle */
+  assert_true(c->b->pace_at == r->now + 3001);
+  c->b->pace_at = r->now - 50000; /* it was idle */
   tcp_pace_sent(c, 1000000, 5000, r->now);
-  assert_true(c->pace_at == r->now + 3000);
-  c->pace_at = 0;
+  assert_true(c->b->pace_at == r->now + 3000);
+  c->b->pace_at = 0;
   tcp_pace_sent(c, 1000000, 5000, 2000); /* the clock has just begun */
-  assert_true(c->pace_at == 5000);
-  c->pace_at = 0;
+  assert_true(c->b->pace_at == 5000);
+  c->b->pace_at = 0;
   tcp_pace_sent(c, 1000000, 5000, 2001);
-  assert_true(c->pace_at == 5001);
+  assert_true(c->b->pace_at == 5001);
 }
 
 /* RFC 8985 6.2 step 4. */
@@ -204,14 +204,14 @@ static void test_rack_window(void **state) {
   c->reo_mult = 2;
   c->min_rtt = 404;
   assert_int_equal(tcp_rack_window(c), 202);
-  c->board.bytes = 2 * MSS;
+  c->b->board.bytes = 2 * MSS;
   assert_int_equal(tcp_rack_window(c), 202);
-  c->board.bytes++; /* more than two segments SACKed, and never any reordering */
+  c->b->board.bytes++; /* more than two segments SACKed, and never any reordering */
   assert_int_equal(tcp_rack_window(c), 0);
   tcp_rack_reorders(c);
   assert_int_equal(tcp_rack_window(c), 202);
   c->reo_seen = 0;
-  c->board.bytes = 0;
+  c->b->board.bytes = 0;
   c->recovery = TCP_RECOVERY;
   assert_int_equal(tcp_rack_window(c), 0);
 }
@@ -263,30 +263,30 @@ static void test_rack_newest(void **state) {
   c->min_rtt = 10000;
   tcp_rack_sent(c, &once, t - 20000, 1000, 0, r->now);
   assert_int_equal(c->rack, 1);
-  assert_int_equal(c->rack_at, t - 20000);
-  assert_int_equal(c->rack_rtt, 20000);
-  assert_int_equal(c->rack_end, 1000);
+  assert_int_equal(c->b->rack_at, t - 20000);
+  assert_int_equal(c->b->rack_rtt, 20000);
+  assert_int_equal(c->b->rack_end, 1000);
   tcp_rack_sent(c, &once, t - 20001, 5000, 0, r->now);     /* left before */
   tcp_rack_sent(c, &once, t - 20000, 1000, 0, r->now + 7); /* as old, no further */
-  assert_int_equal(c->rack_rtt, 20000);
-  assert_int_equal(c->rack_end, 1000);
+  assert_int_equal(c->b->rack_rtt, 20000);
+  assert_int_equal(c->b->rack_end, 1000);
   tcp_rack_sent(c, &once, t - 20000, 1001, 0, r->now + 7);
-  assert_int_equal(c->rack_end, 1001);
-  assert_int_equal(c->rack_rtt, 20007);
+  assert_int_equal(c->b->rack_end, 1001);
+  assert_int_equal(c->b->rack_rtt, 20007);
   tcp_rack_sent(c, &once, t - 19999, 10, 0, r->now);
-  assert_int_equal(c->rack_end, 10);
+  assert_int_equal(c->b->rack_end, 10);
   tcp_rack_sent(c, &again, t - 9999, 20, 0, r->now); /* too quick: its original, perhaps */
-  assert_int_equal(c->rack_end, 10);
+  assert_int_equal(c->b->rack_end, 10);
   tcp_rack_sent(c, &again, t - 10000, 20, 0, r->now);
-  assert_int_equal(c->rack_end, 20);
+  assert_int_equal(c->b->rack_end, 20);
   c->min_rtt = 0;
   uint32_t ms = tcp_open_ts(c->d, r->now - 5000); /* when the retransmission left */
   tcp_rack_sent(c, &again, t - 5000, 30, ms - 1, r->now);
-  assert_int_equal(c->rack_end, 20);
+  assert_int_equal(c->b->rack_end, 20);
   tcp_rack_sent(c, &again, t - 5000, 30, ms, r->now);
-  assert_int_equal(c->rack_end, 30);
+  assert_int_equal(c->b->rack_end, 30);
   tcp_rack_sent(c, &once, t + 5, 40, 0, r->now); /* clocks of merged entries may be ahead */
-  assert_int_equal(c->rack_rtt, 0);
+  assert_int_equal(c->b->rack_rtt, 0);
 }
 
 /* RFC 5681 3.1, 3465, 7661. */
@@ -354,8 +354,8 @@ static void test_newreno_ends(void **state) {
   c->cc->init(c, 0);
   assert_int_equal(c->cwnd, MSS);
   assert_true(c->ssthresh == 1u << 30);
-  c->prior_cwnd = 20;
-  c->prior_ssthresh = 1u << 31;
+  c->b->prior_cwnd = 20;
+  c->b->prior_ssthresh = 1u << 31;
   c->cc->undo(c);
   assert_int_equal(c->cwnd, MSS);
   assert_true(c->ssthresh == 1u << 31);
@@ -378,19 +378,19 @@ static void test_flight(void **state) {
   assert_int_equal(tcp_loss_flight(c), 20 * MSS);
   c->recovery = TCP_RECOVERY;
   assert_int_equal(tcp_loss_flight(c), 5 * MSS);
-  c->dupacks = 3;
+  c->b->dupacks = 3;
   assert_int_equal(tcp_loss_pipe(c), 7 * MSS);
-  c->dupacks = 11;
+  c->b->dupacks = 11;
   assert_int_equal(tcp_loss_pipe(c), 0);
   c->d->nego |= ABI_TCB_SACK;
-  c->lost = 2 * MSS;
+  c->b->lost = 2 * MSS;
   assert_int_equal(tcp_loss_pipe(c), 8 * MSS);
-  c->board.n = 1;
-  c->board.r[0] = (struct tcp_sack){c->snd_una + MSS, c->snd_una + 4 * MSS};
-  c->board.bytes = 3 * MSS;
+  c->b->board.n = 1;
+  c->b->board.r[0] = (struct tcp_sack){c->snd_una + MSS, c->snd_una + 4 * MSS};
+  c->b->board.bytes = 3 * MSS;
   assert_int_equal(tcp_loss_pipe(c), 5 * MSS);
   c->snd_nxt = c->snd_una + 3 * MSS; /* after a timeout: what is SACKed beyond it is not out */
-  c->lost = 0;
+  c->b->lost = 0;
   assert_int_equal(tcp_loss_pipe(c), MSS);
 }
 

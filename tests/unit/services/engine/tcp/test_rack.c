@@ -52,7 +52,7 @@ static void test_three_decide(void **state) {
   rig_in(r, TCP_ACK, 1, 1, 0);
   assert_int_equal(r->conn.recovery, TCP_RECOVERY);
   EXPECT(r, TCP_ACK, 1, 1, RIG_MSS);
-  assert_int_equal(r->conn.lost, RIG_MSS); /* the third segment; 5 … 9 may be on their way */
+  assert_int_equal(r->conn.b->lost, RIG_MSS); /* the third segment; 5 … 9 may be on their way */
   assert_int_equal(tcp_loss_pipe(&r->conn), 6 * RIG_MSS);
 }
 
@@ -138,7 +138,7 @@ static void test_probe_was_needless(void **state) {
 static void test_probe_restarts_rto(void **state) {
   struct rig *r = *state;
   probe(r);
-  assert_true(r->conn.due[TCP_T_RTO] >= r->now + r->conn.rto);
+  assert_true(r->conn.b->due[TCP_T_RTO] >= r->now + r->conn.rto);
 }
 
 /* Three losses of thirty, with a log, with the two entries of the connection, and again and again: the same end. */
@@ -162,7 +162,7 @@ static void test_without_memory(void **state) {
     }
     assert_int_equal(r->conn.snd_una, r->d.snd_max);
     assert_int_equal(r->conn.n_sent, 0);
-    assert_null(r->conn.sent_log);
+    assert_null(r->conn.b->sent_log);
     assert_int_equal(COUNTER(r, sent_log_none) == 0, memory);
   }
 }

@@ -48,10 +48,10 @@ static void test_estimator(void **state) {
   assert_int_equal(c->srtt8, 8); /* never 0, which says that nothing is known */
   r->env.cfg.rto_initial = 3 * RIG_S;
   r->env.cfg.rto_max = 2 * RIG_S;
-  c->rtt_at = 5;
+  c->b->rtt_at = 5;
   tcp_rtt_init(&r->env, c);
   assert_int_equal(c->rto, 2000000);
-  assert_true(c->rtt_at == 0);
+  assert_true(c->b->rtt_at == 0);
   assert_int_equal(c->srtt8 + c->rttvar4, 0);
 }
 
@@ -63,11 +63,11 @@ static void test_least(void **state) {
   tcp_rtt_sample(&r->env, c, 5000, at);
   tcp_rtt_sample(&r->env, c, 6000, at + 10 * RIG_S);
   assert_int_equal(c->min_rtt, 5000);
-  assert_true(c->min_rtt_at == at);
+  assert_true(c->b->min_rtt_at == at);
   tcp_rtt_sample(&r->env, c, 6000, at + 10 * RIG_S + 1);
   assert_int_equal(c->min_rtt, 6000);
   tcp_rtt_sample(&r->env, c, 6000, at + 11 * RIG_S);
-  assert_true(c->min_rtt_at == at + 11 * RIG_S); /* as short: seen anew */
+  assert_true(c->b->min_rtt_at == at + 11 * RIG_S); /* as short: seen anew */
 }
 
 /* RFC 4015 3.2 step 9: after a spurious timeout the next sample sets the RTO anew, never lower. */
@@ -103,23 +103,23 @@ static struct tcp_seg_in ack_of(struct tcp_conn *c, uint32_t ack, uint32_t ecr) 
 static void test_timed_segment(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = conn(r, 0);
-  c->rtt_at = r->now - 50000;
-  c->rtt_seq = c->d->iss + 100;
+  c->b->rtt_at = r->now - 50000;
+  c->b->rtt_seq = c->d->iss + 100;
   struct tcp_seg_in s = ack_of(c, 99, 0);
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
   assert_int_equal(c->srtt8, 0);
-  assert_int_equal(c->ack_rtt, 0);
+  assert_int_equal(c->b->ack_rtt, 0);
   s = ack_of(c, 100, 0);
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
   assert_int_equal(c->srtt8, 400000);
-  assert_int_equal(c->ack_rtt, 50000);
-  assert_true(c->rtt_at == 0);
+  assert_int_equal(c->b->ack_rtt, 50000);
+  assert_true(c->b->rtt_at == 0);
   tcp_rtt_on_ack(&r->env, c, &s, r->now + RIG_S);
   assert_int_equal(c->srtt8, 400000);
-  assert_int_equal(c->ack_rtt, 0);
-  c->rtt_at = 1;
+  assert_int_equal(c->b->ack_rtt, 0);
+  c->b->rtt_at = 1;
   tcp_rtt_on_ack(&r->env, c, &s, 100 * RIG_S);
-  assert_int_equal(c->ack_rtt, 60000000);
+  assert_int_equal(c->b->ack_rtt, 60000000);
 }
 
 /* RFC 7323 4.1: while something is sent again the echo is the sample. */
@@ -131,7 +131,7 @@ static void test_echo(void **state) {
   c->recovery = TCP_OPEN;
   c->backoff = 0;
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
-  assert_int_equal(c->ack_rtt, 30000);
+  assert_int_equal(c->b->ack_rtt, 30000);
   assert_int_equal(c->srtt8, 0);
   c->backoff = 1;
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
@@ -144,21 +144,21 @@ static void test_echo(void **state) {
   s = ack_of(c, 1, ms - 60000); /* a minute and more is no round trip */
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
   assert_int_equal(c->srtt8, 248000);
-  assert_int_equal(c->ack_rtt, 0);
+  assert_int_equal(c->b->ack_rtt, 0);
   s = ack_of(c, 1, ms - 59999);
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
-  assert_int_equal(c->ack_rtt, 59999000);
+  assert_int_equal(c->b->ack_rtt, 59999000);
   assert_int_equal(c->srtt8, 248000 - 31000 + 59999000);
   s = ack_of(c, 1, ms);
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
-  assert_int_equal(c->ack_rtt, 1);
+  assert_int_equal(c->b->ack_rtt, 1);
   s = ack_of(c, 1, 0);
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
-  assert_int_equal(c->ack_rtt, 0);
+  assert_int_equal(c->b->ack_rtt, 0);
   s = ack_of(c, 1, ms - 30);
   s.hdr.opts.present = 0;
   tcp_rtt_on_ack(&r->env, c, &s, r->now);
-  assert_int_equal(c->ack_rtt, 0);
+  assert_int_equal(c->b->ack_rtt, 0);
 }
 
 static void test_back_off(void **state) {
@@ -236,7 +236,7 @@ static void test_buffer_grows(void **state) {
   struct tcp_conn *c = buffered(r, &ops);
   r->now |= 1;
   assert_int_equal(tcp_rbuf_room(&r->env, c, c->rcv_fifo, r->now), 262144);
-  assert_int_equal(c->rcvq_at, (uint32_t)r->now);
+  assert_int_equal(c->b->rcvq_at, (uint32_t)r->now);
   reads(r, 100000, 39999); /* not a round trip yet */
   assert_int_equal(c->rcvq_space, 0);
   reads(r, 23072, 1);
@@ -269,13 +269,13 @@ static void test_buffer_room(void **state) {
   struct tcp_env_ops ops;
   struct tcp_conn *c = buffered(r, &ops);
   assert_int_equal(tcp_rbuf_room(&r->env, c, 262144 - 5000, 0), 257144);
-  assert_int_equal(c->rcvq_at, 0);
+  assert_int_equal(c->b->rcvq_at, 0);
   c->rcv_buf = 4000; /* a limit that was lowered */
   assert_int_equal(tcp_rbuf_room(&r->env, c, 262144 - 5000, 0), 0);
   assert_int_equal(tcp_rbuf_room(&r->env, c, 262144 - 3999, 0), 1);
   assert_int_equal(tcp_rbuf_room(&r->env, c, 262144 + 10, 0), 4000);
   assert_int_equal(tcp_rbuf_room(&r->env, c, 262144 - 5000, r->now), 0);
-  assert_int_equal(c->rcvq_seq, c->rcv_nxt - 5000);
+  assert_int_equal(c->b->rcvq_seq, c->rcv_nxt - 5000);
 }
 
 /* How long a round is: what the receiver sees, the sender's half if that is less, a millisecond at least. */
@@ -337,12 +337,12 @@ static void test_receiver_rtt(void **state) {
   tcp_rbuf_rtt(c, &s, r->now);
   assert_int_equal(c->rcv_rtt, 18500 - 2312 + 499875);
   c = conn(r, 0);
-  c->rcv_rtt = c->rcv_rtt_at = 0;
+  c->rcv_rtt = c->b->rcv_rtt_at = 0;
   r->now |= 1;
   c->d->rcv_adv = c->rcv_nxt + 5000;
   tcp_rbuf_rtt(c, &s, r->now); /* begins */
   assert_int_equal(c->rcv_rtt, 0);
-  assert_int_equal(c->rcv_rtt_seq, c->rcv_nxt + 5000);
+  assert_int_equal(c->b->rcv_rtt_seq, c->rcv_nxt + 5000);
   r->now += 30000;
   c->rcv_nxt += 4999;
   tcp_rbuf_rtt(c, &s, r->now);
@@ -355,7 +355,7 @@ static void test_receiver_rtt(void **state) {
   c->rcv_nxt += 5000;
   tcp_rbuf_rtt(c, &s, r->now);
   assert_int_equal(c->rcv_rtt, 30000);
-  assert_int_equal(c->rcv_rtt_seq, c->rcv_nxt + 1); /* no window: the next byte */
+  assert_int_equal(c->b->rcv_rtt_seq, c->rcv_nxt + 1); /* no window: the next byte */
   r->now += 5000000;
   c->rcv_rtt = 0;
   c->rcv_nxt++;
@@ -481,12 +481,12 @@ static void test_figures(void **state) {
   c->min_rtt = UINT32_MAX;
   c->reo_seen = 1;
   c->reo_mult = 5;
-  c->lost = 100;
+  c->b->lost = 100;
   c->snd_nxt = c->snd_una + 5000;
   c->d->snd_max = c->snd_una + 9000; /* 4000 behind snd_nxt, of which 1000 are SACKed */
-  c->board.n = 1;
-  c->board.bytes = 1000;
-  c->board.r[0] = (struct tcp_sack){c->snd_una + 6000, c->snd_una + 7000};
+  c->b->board.n = 1;
+  c->b->board.bytes = 1000;
+  c->b->board.r[0] = (struct tcp_sack){c->snd_una + 6000, c->snd_una + 7000};
   tcp_figures(&r->env, c, &f);
   assert_int_equal(f.srtt_us, 40000);
   assert_int_equal(f.rttvar_us, 500);
@@ -495,14 +495,14 @@ static void test_figures(void **state) {
   assert_int_equal(f.reordering, 15);
   assert_int_equal(f.snd_mss, 1448);
   assert_int_equal(f.rcv_wnd, c->d->rcv_adv - c->rcv_nxt);
-  c->board.r[0] = (struct tcp_sack){c->snd_una + 5000, c->snd_una + 9001};
+  c->b->board.r[0] = (struct tcp_sack){c->snd_una + 5000, c->snd_una + 9001};
   c->reo_seen = 0;
   tcp_figures(&r->env, c, &f);
   assert_int_equal(f.lost, 100);
   assert_int_equal(f.reordering, 3);
   c->n_sent = 2;
-  c->sent_own[0] = (struct tcp_sent){.l = 10, .r = 30, .rexmit = 1};
-  c->sent_own[1] = (struct tcp_sent){.l = 30, .r = 70};
+  c->b->sent_own[0] = (struct tcp_sent){.l = 10, .r = 30, .rexmit = 1};
+  c->b->sent_own[1] = (struct tcp_sent){.l = 30, .r = 70};
   c->last_tx = 5 * 1024;
   c->data_rx_at = 6;
   c->ack_rx_at = 7;
@@ -531,11 +531,11 @@ static void test_figures(void **state) {
   tcp_figures_more(&r->env, c, &m);
   assert_int_equal(m.ca_state, 4);
   c->recovery = TCP_OPEN;
-  c->board.n = 0;
-  c->dupacks = 1;
+  c->b->board.n = 0;
+  c->b->dupacks = 1;
   tcp_figures_more(&r->env, c, &m);
   assert_int_equal(m.ca_state, 1);
-  c->dupacks = 0;
+  c->b->dupacks = 0;
   tcp_figures_more(&r->env, c, &m);
   assert_int_equal(m.ca_state, 0);
   c->n_sent = 0;

@@ -51,13 +51,13 @@ static void test_probe_sizes(void **state) {
   struct tcp_conn *c = searching(r, &ops, 1500);
   assert_int_equal(tcp_pmtu_probe(&r->env, c, 100000, r->now), 9000 - 40);
   assert_int_equal(c->mtu_probe, 9000);
-  assert_int_equal(c->mtu_probe_end, c->snd_nxt + 8960);
+  assert_int_equal(c->b->mtu_probe_end, c->snd_nxt + 8960);
   assert_int_equal(tcp_pmtu_probe(&r->env, c, 100000, r->now), 0); /* one at a time */
   (void)tcp_pmtu_lost(&r->env, c, r->now);
   assert_int_equal(c->mtu_hi, 9000);
   assert_int_equal(c->mtu_probe, 0);
   assert_int_equal(tcp_pmtu_probe(&r->env, c, 100000, r->now), 5250 - 40);
-  c->snd_una = c->mtu_probe_end - 1;
+  c->snd_una = c->b->mtu_probe_end - 1;
   tcp_pmtu_acked(&r->env, c, r->now);
   assert_int_equal(c->d->pmtu, 1500);
   c->snd_una++;
@@ -119,13 +119,13 @@ static void test_probe_needs(void **state) {
       c->recovery = TCP_RECOVERY;
       break;
     case 6:
-      c->board.n = 1;
+      c->b->board.n = 1;
       break;
     case 7:
       c->d->snd_max++;
       break;
     case 8:
-      c->dsack = (struct tcp_sack){1, 2};
+      c->b->dsack = (struct tcp_sack){1, 2};
       break;
     case 9:
       assert_int_equal(tcp_ooo_add(c, c->rcv_nxt + 5, c->rcv_nxt + 6), 0);
@@ -150,21 +150,21 @@ static void test_probe_lost(void **state) {
     struct tcp_conn *c = searching(r, &ops, 1500);
     uint32_t len = 8960;
     assert_int_equal(tcp_pmtu_probe(&r->env, c, 100000, r->now), len);
-    c->d->snd_max = c->snd_nxt = c->mtu_probe_end + 10 * MSS;
+    c->d->snd_max = c->snd_nxt = c->b->mtu_probe_end + 10 * MSS;
     if (i > 0) {
-      c->board.n = 1;
-      c->board.r[0] = (struct tcp_sack){c->mtu_probe_end, c->mtu_probe_end + 3 * MSS};
+      c->b->board.n = 1;
+      c->b->board.r[0] = (struct tcp_sack){c->b->mtu_probe_end, c->b->mtu_probe_end + 3 * MSS};
     }
     if (i == 2)
       c->snd_una -= 1;
     if (i == 3)
-      c->board.r[0].l += 5; /* what follows it is lost as well */
+      c->b->board.r[0].l += 5; /* what follows it is lost as well */
     if (i == 4) {
-      c->board.n = 2;
-      c->board.r[1] = (struct tcp_sack){c->board.r[0].r + 1, c->board.r[0].r + 2};
+      c->b->board.n = 2;
+      c->b->board.r[1] = (struct tcp_sack){c->b->board.r[0].r + 1, c->b->board.r[0].r + 2};
     }
     if (i == 5)
-      c->board.r[0].l -= 5;
+      c->b->board.r[0].l -= 5;
     assert_int_equal(tcp_pmtu_lost(&r->env, c, r->now), i < 2);
     assert_int_equal(c->mtu_hi, 9000);
   }
@@ -182,7 +182,7 @@ static void test_probe_lost(void **state) {
   (void)tcp_pmtu_lost(&r->env, c, r->now);
   assert_int_equal(c->mtu_hi, 1550);
   c->mtu_probe = 1592;
-  c->mtu_probe_end = c->snd_una;
+  c->b->mtu_probe_end = c->snd_una;
   c->mtu_hi = 1600;
   tcp_pmtu_acked(&r->env, c, r->now);
   assert_int_equal(c->mtu_hi, 0);
@@ -226,10 +226,10 @@ static void test_routers(void **state) {
   (void)tcp_output_run(&r->env, c, r->now);
   rig_skip(r);
   c->cwnd = 100;
-  c->dupacks = 2;
+  c->b->dupacks = 2;
   tcp_pmtu_icmp(&r->env, c, 1000, r->now);
   assert_int_equal(c->recovery, TCP_LOSS);
-  assert_int_equal(c->dupacks, 0);
+  assert_int_equal(c->b->dupacks, 0);
   assert_int_equal(c->cwnd, 960);
   assert_int_equal(c->recover, c->d->snd_max);
   EXPECT(r, TCP_ACK, 1, 1, 960);
