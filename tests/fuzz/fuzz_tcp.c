@@ -307,6 +307,7 @@ static void adopt(struct fuzz *f, int ranges) {
   if (f->env.sent_mem != NULL)
     tcp_env_memory(&f->env, f->logs, sizeof f->logs); /* soft: all of it is there again */
   f->timer_at = UINT64_MAX;
+  tcp_env_busy(&f->env, f->busy, 4);
   REQUIRE(tcp_adopt(&f->env, f->conn, &f->d, f->tx_head, f->rx_tail, f->mtu, f->now) == 0);
   if (f->shut)
     tcp_shutdown(&f->env, f->conn, f->now);
