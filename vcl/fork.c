@@ -25,7 +25,8 @@ int vcl_fork_prepare(void) {
     pthread_mutex_lock(&w->broker.lock);
   worker_lock(w); /* both are held over the fork: the child's copy is consistent */
   w->bell_dirty = 1;
-  worker_take_bell(w);   /* a stack that is gone is not handed on */
+  worker_drain_bell(w); /* a stack that is gone is not handed on */
+  worker_again(w);
   if (w->rejoin == NULL) /* else: no step towards the next stack that a sleeping parent would never finish */
     (void)worker_pump(w);
   cut_flush(w);

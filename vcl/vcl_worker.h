@@ -47,6 +47,7 @@ struct worker {
   int front;             /* epoll fd around the bell and what else wakes: the same for the worker's whole life */
   int again_fd;          /* eventfd in the front: the program left events in a set; -1 = not needed so far */
   uint8_t again;         /* it is readable */
+  uint8_t edge_due;      /* a bell was taken in here: the program gets an edge when this call returns */
   int heir_timer;        /* a forked child's: see waiter.c */
 };
 
@@ -70,7 +71,8 @@ int worker_pump(struct worker *w);
 /** Empties the bell; finds out when every service is gone. For a caller that looks at the ready lists next. */
 void worker_drain_bell(struct worker *w);
 /** The same for every other caller: what the bell brought may be on a ready list that nobody looks at now, so a program
- * that watches the front gets an edge of its own. */
+ * that watches the front gets an edge of its own when control goes back to it (not before: who sleeps in here watches
+ * the front too at times). */
 void worker_take_bell(struct worker *w);
 /** Nothing more comes from this worker's home: every session is over. */
 void worker_detach(struct worker *w);

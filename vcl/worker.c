@@ -51,6 +51,10 @@ void worker_leave(struct worker *w) {
   if (w->inherited != NULL)
     home_flush(w->inherited);
   cut_flush(w);
+  if (w->edge_due) {
+    w->edge_due = 0;
+    worker_again(w);
+  }
   worker_unlock(w);
 }
 
@@ -301,7 +305,7 @@ void worker_drain_bell(struct worker *w) {
 
 void worker_take_bell(struct worker *w) {
   worker_drain_bell(w);
-  worker_again(w);
+  w->edge_due = 1;
 }
 
 void worker_trim(struct worker *w) {
