@@ -9,6 +9,10 @@
 #include "vcl_cut.h"
 #include "vcl_dgram.h"
 
+#include <sys/socket.h>
+
+#define CONNECT_DONE 2 /* the one that was begun has ended well, and this is where it is told */
+
 int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out) {
   if (ep == NULL || ep->ip == NULL)
     return -EINVAL;
@@ -38,13 +42,14 @@ void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep) {
 }
 
 /** Publishes the request: req → op → hint. */
-void connect_ask(struct session *s, const struct abi_endpoint *remote) {
+void connect_ask(struct session *s, const struct abi_endpoint *remote, uint8_t kind) {
   struct abi_request *rq = &s->a->req;
   memset(rq, 0, sizeof *rq);
   rq->id = 1;
   rq->proto = s->proto;
   rq->v6only = s->v6only;
   rq->reuse = (uint8_t)(s->reuse | (app_state.cfg.scope_global ? 0u : ABI_REQ_LOCAL));
+  rq->kind = kind;
   rq->vrf = s->opt.vrf;
   rq->local = s->local; /* bound, or a wish (SET_LCL_ADDR), or of no family */
   rq->remote = *remote;
@@ -60,6 +65,8 @@ static int connect_result(struct session *s) {
   session_settle(s);
   if (s->life == SESSION_CONNECT)
     return -EINPROGRESS;
+  if (s->life == SESSION_DEFER)
+    return 0;
   int err = s->failed || s->broken != 0 ? session_take_error(s) : 0;
   if (err != 0)
     return -err;
@@ -75,35 +82,83 @@ static int connect_wait(struct session *s) {
   return rc < 0 ? rc : connect_result(s);
 }
 
+/** Before a connect: may there be one? 1 yes, 0 one is under way, -errno. A failed one is cleared away. */
+static int connect_may(struct session *s) {
+  session_settle(s);
+  if (s->life == SESSION_CONNECT)
+    return s->nonblock ? -EALREADY : 0;
+  if (s->life == SESSION_OPEN && !s->told) {
+    if (!s->failed || !s->err_taken) {
+      int rc = connect_result(s);
+      return rc < 0 ? rc : CONNECT_DONE;
+    }
+    int rc = session_renew(s);
+    if (rc < 0)
+      return rc;
+  } else if (s->life == SESSION_OPEN || s->life == SESSION_LISTEN || s->life == SESSION_DEFER) {
+    return -EISCONN;
+  }
+  return s->home->detached ? -ENETDOWN : 1;
+}
+
 static int connect_session(struct session *s, const vppcom_endpt_t *ep) {
   struct abi_endpoint remote;
   int rc = connect_endpoint(ep, &remote);
-  if (rc < 0)
-    return rc;
-  session_settle(s);
-  if (s->life == SESSION_CONNECT && s->nonblock)
-    return -EALREADY;
-  if (s->life == SESSION_OPEN && !s->told) {
-    if (!s->failed)
-      return connect_result(s);
-    if (!s->err_taken)
-      return connect_result(s);
-    rc = session_renew(s);
-    if (rc < 0)
-      return rc;
-  } else if (s->life == SESSION_OPEN || s->life == SESSION_LISTEN) {
-    return -EISCONN;
-  }
-  if (s->home->detached)
-    return -ENETDOWN;
-  if (s->life != SESSION_CONNECT) {
-    if (cut_dest_connect(s, &remote) < 0)
-      connect_ask(s, &remote);
-    else if (!s->nonblock)
-      return connect_result(s);
+  if (rc == 0)
+    rc = connect_may(s);
+  if (rc < 0 || rc == CONNECT_DONE)
+    return rc < 0 ? rc : 0;
+  if (rc > 0) {
+    if (cut_dest_connect(s, &remote) == 0) {
+      if (!s->nonblock)
+        return connect_result(s);
+    } else {
+      fastopen_flag(s, s->fast_connect);
+      rc = s->fast_connect ? fastopen_begin(s, &remote) : -EOPNOTSUPP;
+      if (rc == -EOPNOTSUPP)
+        connect_ask(s, &remote, 0);
+      else if (rc != -EINPROGRESS)
+        return rc;
+    }
     home_flush(s->home);
   }
   return s->nonblock ? -EINPROGRESS : connect_wait(s);
+}
+
+int connect_fast(struct session *s, const vppcom_endpt_t *ep) {
+  struct abi_endpoint remote;
+  int rc = connect_endpoint(ep, &remote);
+  if (rc == 0)
+    rc = connect_may(s);
+  if (rc == 0 || rc == -EALREADY)
+    return -EALREADY;
+  if (rc != 1)
+    return rc < 0 ? rc : -EISCONN;
+  if (cut_dest_connect(s, &remote) == 0) {
+    home_flush(s->home);
+    return connect_result(s);
+  }
+  return fastopen_begin(s, &remote);
+}
+
+/** MSG_FASTOPEN, a call of its own: connects and sends. Bytes or -errno. */
+int connect_send(struct session *s, const struct iovec *iov, int n_iov, int flags, const vppcom_endpt_t *ep) {
+  int block = !s->nonblock && (flags & MSG_DONTWAIT) == 0;
+  int rc = connect_fast(s, ep), sent = 0;
+  if (rc == 0 && s->life == SESSION_DEFER) {
+    sent = rw_write(s, iov, n_iov, flags | MSG_DONTWAIT);
+    rc = sent == -EAGAIN ? -EINPROGRESS : sent < 0 ? sent : 0;
+    sent = sent > 0 ? sent : 0;
+    if (rc == 0 && block)
+      rc = -EINPROGRESS;
+  }
+  if (rc == -EINPROGRESS && block)
+    rc = connect_wait(s);
+  if (rc < 0)
+    return rc;
+  if (sent > 0)
+    return sent;
+  return rw_write(s, iov, n_iov, flags);
 }
 
 /** Datagrams: only the peer's address is noted, by the engine, too. */

@@ -303,7 +303,7 @@ void cut_sess_return(struct session *s) {
   s->tx_armed = 0;
   s->a->rx_lowat = s->lowat;
   session_publish_options(s);
-  connect_ask(s, &remote);
+  connect_ask(s, &remote, 0);
 }
 
 void cut_sess_replay(struct session *s) {

@@ -179,7 +179,7 @@ int worker_ready(struct worker *w) {
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
     if (s->kind == SESSION_STREAM && s->home == w->inherited &&
-        (s->life == SESSION_LISTEN || s->life == SESSION_NEW || s->life == SESSION_BOUND))
+        (s->life == SESSION_LISTEN || s->life == SESSION_NEW || s->life == SESSION_BOUND || s->life == SESSION_DEFER))
       (void)fork_move(w, s);
   }
   return 0;

@@ -190,6 +190,23 @@ static int opt_fastopen_set(struct session *s, const void *buf, uint32_t len) {
   return opt_range_set(s, &s->opt.fastopen, 0, INT32_MAX, buf, len);
 }
 
+static int opt_fastopen_connect_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->fast_connect);
+}
+
+/** As Linux: 0 or 1, before the socket is connected or listens. */
+static int opt_fastopen_connect_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  session_settle(s);
+  if (v < 0 || v > 1 || (s->life != SESSION_NEW && s->life != SESSION_BOUND))
+    return -EINVAL;
+  s->fast_connect = (uint8_t)v;
+  return 0;
+}
+
 static int opt_congestion_get(struct session *s, void *buf, uint32_t *len) {
   char name[16] = {0};
   uint32_t cc = s->opt.cc;
@@ -253,9 +270,9 @@ static int opt_tcp_info_get(struct session *s, void *buf, uint32_t *len) {
   struct tcp_info ti;
   memset(&ti, 0, sizeof ti);
   session_settle(s);
-  ti.tcpi_state = s->life == SESSION_LISTEN    ? ABI_TCP_LISTEN
-                  : s->life == SESSION_CONNECT ? ABI_TCP_SYN_SENT
-                                               : ABI_TCP_CLOSED;
+  ti.tcpi_state = s->life == SESSION_LISTEN                                ? ABI_TCP_LISTEN
+                  : s->life == SESSION_CONNECT || s->life == SESSION_DEFER ? ABI_TCP_SYN_SENT
+                                                                           : ABI_TCP_CLOSED;
   if (s->life == SESSION_OPEN && s->fifos_open) {
     struct abi_tcp_figures f = s->e->figures;
     uint32_t mss = f.snd_mss != 0 ? f.snd_mss : 536, tx_tail = s->tx.tail, sent = s->e->tx_sent;
@@ -337,7 +354,7 @@ static int opt_state_get(struct session *s, void *buf, uint32_t *len) {
   static const int map[] = {[SESSION_NEW] = VCL_STATE_NEW,          [SESSION_BOUND] = VCL_STATE_BOUND,
                             [SESSION_LISTEN] = VCL_STATE_LISTENING, [SESSION_CONNECT] = VCL_STATE_CONNECTING,
                             [SESSION_OFFER] = VCL_STATE_CONNECTED,  [SESSION_OPEN] = VCL_STATE_CONNECTED,
-                            [SESSION_ZOMBIE] = VCL_STATE_CLOSED};
+                            [SESSION_DEFER] = VCL_STATE_DEFERRED,   [SESSION_ZOMBIE] = VCL_STATE_CLOSED};
   session_settle(s);
   int state = map[s->life];
   if (s->life == SESSION_OPEN && (s->failed || s->broken != 0 || session_facts(s).state == ABI_SESS_CLOSED))
@@ -357,6 +374,7 @@ static const struct {
     [VCL_OPT_KEEPCNT] = {opt_keepcnt_get, opt_keepcnt_set},
     [VCL_OPT_USER_TIMEOUT] = {opt_user_timeout_get, opt_user_timeout_set},
     [VCL_OPT_FASTOPEN] = {opt_fastopen_get, opt_fastopen_set},
+    [VCL_OPT_FASTOPEN_CONNECT] = {opt_fastopen_connect_get, opt_fastopen_connect_set},
     [VCL_OPT_CORK] = {opt_cork_get, opt_cork_set},
     [VCL_OPT_QUICKACK] = {opt_quickack_get, opt_quickack_set},
     [VCL_OPT_CONGESTION] = {opt_congestion_get, opt_congestion_set},

@@ -38,7 +38,7 @@ static int rw_readable(struct session *s) {
   session_settle(s);
   if (s->life == SESSION_OPEN)
     return s->fifos_open ? 1 : rw_empty(s, &(struct session_facts){.state = ABI_SESS_CLOSED});
-  return s->life == SESSION_CONNECT ? -EAGAIN : -ENOTCONN;
+  return s->life == SESSION_CONNECT || s->life == SESSION_DEFER ? -EAGAIN : -ENOTCONN;
 }
 
 /** Freed room matters to the peer's window: tell the engine now and then (a quarter of what it advertised). */
@@ -167,6 +167,8 @@ static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
 
 /** One look over the caller's pieces from byte `skip` on. Bytes, -EAGAIN, -errno. */
 static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, size_t skip) {
+  if (s->life == SESSION_DEFER)
+    return fastopen_write(s, iov, n_iov, skip);
   int rc = rw_writable(s);
   int64_t done = 0;
   if (rc > 0 && s->write_msg) { /* the last message has left: corked again */
@@ -365,6 +367,12 @@ int vppcom_session_sendto(uint32_t session_handle_in, void *buffer, uint32_t buf
   if (session_is_dgram(s)) {
     struct worker *w = s->w;
     int rc = rw_send_dgram(s, &iov, flags, ep);
+    worker_leave(w);
+    return rc == -EBADF ? VPPCOM_EBADFD : rc;
+  }
+  if ((flags & MSG_FASTOPEN) != 0) {
+    struct worker *w = s->w;
+    int rc = s->kind == SESSION_STREAM ? connect_send(s, &iov, 1, flags & ~MSG_FASTOPEN, ep) : -EBADFD;
     worker_leave(w);
     return rc == -EBADF ? VPPCOM_EBADFD : rc;
   }

@@ -176,6 +176,10 @@ void session_open_fifos(struct session *s) {
   struct worker_view *v = &s->home->view;
   if (s->cut != NULL) {
     cut_sess_open_fifos(s);
+  } else if (s->tx_early) { /* its first bytes went with the connect: fastopen.c */
+    s->tx.peer_head = &s->e->tx_head;
+    s->tx_early = 0;
+    session_open_rx(s);
   } else {
     home_lock(s->home);
     if (fifo_prod_init(&s->tx, &s->a->tx, s->a->tx_chunk, &s->e->tx_head, v->seg_a.base, s->home->arena, 0) < 0)
@@ -234,8 +238,9 @@ void session_settle(struct session *s) {
       cut_sess_replay(s);
     return;
   }
-  if (f.state < ABI_SESS_READY)
+  if (f.state < ABI_SESS_READY || fastopen_answer(s, &f))
     return;
+  s->fast_asked = 0;
   uint32_t got = __atomic_load_n(&s->e->rx.tail, __ATOMIC_ACQUIRE);
   int lived = f.state != ABI_SESS_CLOSED || got != 0 || (f.flags & ABI_SE_PEER_FIN) != 0;
   if (!lived && f.error == 0)
@@ -369,6 +374,8 @@ uint32_t session_events(struct session *s) {
     return s->n_offers != 0 ? EPOLLIN | EPOLLRDNORM : 0;
   case SESSION_OPEN:
     return session_open_events(s);
+  case SESSION_DEFER: /* as Linux: a write makes the SYN */
+    return EPOLLOUT | EPOLLWRNORM;
   default:
     return 0;
   }
@@ -398,17 +405,23 @@ void session_publish_options(struct session *s) {
     session_hint(s);
 }
 
+/** The memory of the tx fifo goes back. */
+static void session_close_tx(struct session *s) {
+  if (!s->fifos_open && !s->tx_early)
+    return;
+  session_lock(s);
+  fifo_prod_fini(&s->tx);
+  session_unlock(s);
+  s->tx_early = 0;
+}
+
 /** A closed session: free its slot once the engine has let go of it. */
 static void session_bury(struct session *s) {
   int over = s->cut != NULL ? cut_sess_over(s) : s->home->detached || session_facts(s).state == ABI_SESS_CLOSED;
   if (!over || s->pins != 0)
     return;
   struct home *h = s->home;
-  if (s->fifos_open) {
-    session_lock(s);
-    fifo_prod_fini(&s->tx);
-    session_unlock(s);
-  }
+  session_close_tx(s);
   if (s->cut != NULL) {
     if (s->cut->client)
       home_slot_put(h, s->slot);
@@ -435,7 +448,7 @@ void session_touch(struct session *s) {
 }
 
 void session_retell(struct session *s) {
-  if (s->life == SESSION_NEW || s->life == SESSION_BOUND || s->life == SESSION_OFFER)
+  if (s->life == SESSION_NEW || s->life == SESSION_BOUND || s->life == SESSION_OFFER || s->life == SESSION_DEFER)
     return;
   s->regroup = s->n_groups;
   session_hint(s);
@@ -498,11 +511,7 @@ int session_renew(struct session *s) {
   if (slot < 0)
     return (int)slot;
   uint32_t old = s->slot;
-  if (s->fifos_open) {
-    session_lock(s);
-    fifo_prod_fini(&s->tx);
-    session_unlock(s);
-  }
+  session_close_tx(s);
   s->fifos_open = 0;
   home_slot_put(s->home, old);
   home_hint(s->home, s->lane, old, worker_view_app(&s->home->view, old));
@@ -563,7 +572,7 @@ void session_close(struct session *s, int abortive) {
     __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
     cut_revoke(s->w);
   }
-  if (s->life != SESSION_NEW && s->life != SESSION_BOUND && !s->redo) {
+  if (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_DEFER && !s->redo) {
     session_part(s, abortive);
     return;
   }

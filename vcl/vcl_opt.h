@@ -11,25 +11,26 @@
 #include "vppcom.h"
 
 enum vcl_opt {
-  VCL_OPT_LINGER = 0,   /* struct linger */
-  VCL_OPT_RCVBUF,       /* int, bytes as set (the shim doubles on get, as Linux does) */
-  VCL_OPT_SNDBUF,       /* int */
-  VCL_OPT_RCVLOWAT,     /* int ≥ 1 */
-  VCL_OPT_ERROR,        /* int, positive errno; get only, clears */
-  VCL_OPT_KEEPCNT,      /* int 1..127 */
-  VCL_OPT_USER_TIMEOUT, /* unsigned int, milliseconds */
-  VCL_OPT_CORK,         /* int 0/1 */
-  VCL_OPT_QUICKACK,     /* int 0/1 */
-  VCL_OPT_CONGESTION,   /* string up to 16 bytes: newreno (also reno), cubic, bbr; -ENOENT if unknown */
-  VCL_OPT_TCP_INFO,     /* struct tcp_info of <netinet/tcp.h>, get only, *len cut to what fits */
-  VCL_OPT_TOS,          /* int 0..255 (IP_TOS, IPV6_TCLASS) */
-  VCL_OPT_TTL,          /* int 1..255, -1 = default (IP_TTL, IPV6_UNICAST_HOPS) */
-  VCL_OPT_OOBINLINE,    /* int 0/1 */
-  VCL_OPT_OUTQ,         /* int, get only: bytes not yet acknowledged (SIOCOUTQ) */
-  VCL_OPT_OUTQNSD,      /* int, get only: bytes not yet sent (SIOCOUTQNSD) */
-  VCL_OPT_STATE,        /* int, get only: enum vcl_state */
-  VCL_OPT_PEEK_ERROR,   /* int, get only: as VCL_OPT_ERROR but stays */
-  VCL_OPT_FASTOPEN,     /* int ≥ 0: listener, Fast Opens (RFC 7413) that may be pending; 0 = none */
+  VCL_OPT_LINGER = 0,       /* struct linger */
+  VCL_OPT_RCVBUF,           /* int, bytes as set (the shim doubles on get, as Linux does) */
+  VCL_OPT_SNDBUF,           /* int */
+  VCL_OPT_RCVLOWAT,         /* int ≥ 1 */
+  VCL_OPT_ERROR,            /* int, positive errno; get only, clears */
+  VCL_OPT_KEEPCNT,          /* int 1..127 */
+  VCL_OPT_USER_TIMEOUT,     /* unsigned int, milliseconds */
+  VCL_OPT_CORK,             /* int 0/1 */
+  VCL_OPT_QUICKACK,         /* int 0/1 */
+  VCL_OPT_CONGESTION,       /* string up to 16 bytes: newreno (also reno), cubic, bbr; -ENOENT if unknown */
+  VCL_OPT_TCP_INFO,         /* struct tcp_info of <netinet/tcp.h>, get only, *len cut to what fits */
+  VCL_OPT_TOS,              /* int 0..255 (IP_TOS, IPV6_TCLASS) */
+  VCL_OPT_TTL,              /* int 1..255, -1 = default (IP_TTL, IPV6_UNICAST_HOPS) */
+  VCL_OPT_OOBINLINE,        /* int 0/1 */
+  VCL_OPT_OUTQ,             /* int, get only: bytes not yet acknowledged (SIOCOUTQ) */
+  VCL_OPT_OUTQNSD,          /* int, get only: bytes not yet sent (SIOCOUTQNSD) */
+  VCL_OPT_STATE,            /* int, get only: enum vcl_state */
+  VCL_OPT_PEEK_ERROR,       /* int, get only: as VCL_OPT_ERROR but stays */
+  VCL_OPT_FASTOPEN,         /* int ≥ 0: listener, Fast Opens (RFC 7413) that may be pending; 0 = none */
+  VCL_OPT_FASTOPEN_CONNECT, /* int 0/1: connect() leaves the SYN to the first write if the server's cookie is known */
   VCL_OPT_N,
 };
 
@@ -39,11 +40,16 @@ enum vcl_state {
   VCL_STATE_LISTENING,
   VCL_STATE_CONNECTING,
   VCL_STATE_CONNECTED, /* data may flow (also half closed) */
+  VCL_STATE_DEFERRED,  /* connect() said yes, the first write sends the SYN */
   VCL_STATE_CLOSED,    /* was connected or refused, is gone */
 };
 
 /** Read option `opt` into buf; *len in: room, out: bytes. 0 or -errno. */
 int vcl_opt_get(uint32_t h, uint32_t opt, void *buf, uint32_t *len);
+/** connect() for data that follow at once (MSG_FASTOPEN): 0 = write them now, they ride on the SYN (or go to a program
+ * of this stack); -EINPROGRESS = connecting, the SYN asks for a cookie; -EOPNOTSUPP = switched off; other -errno as
+ * connect(). */
+int vcl_fastopen(uint32_t h, vppcom_endpt_t *ep);
 /** Set option `opt` from len bytes at buf. 0 or -errno. */
 int vcl_opt_set(uint32_t h, uint32_t opt, const void *buf, uint32_t len);
 

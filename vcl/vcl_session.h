@@ -19,11 +19,13 @@ enum session_life {
   SESSION_CONNECT, /* asked for, not answered */
   SESSION_OFFER,   /* in its listener's accept queue */
   SESSION_OPEN,    /* connected once; may be half closed, reset or over */
+  SESSION_DEFER,   /* Fast Open: connects with the first bytes that are written */
   SESSION_ZOMBIE,  /* closed here, waiting for the engine to let go */
 };
 
 struct vep;
 struct cut;
+struct iovec;
 
 struct session {
   struct worker *w;
@@ -48,16 +50,20 @@ struct session {
   uint8_t n_groups, regroup; /* groups joined; of them, those that a new engine is still to be told */
   struct vcl_dgram *groups;
   uint8_t listen_shut;
-  uint8_t write_msg;  /* corked data is to be pushed */
-  uint8_t gone;       /* closed while another thread was inside: freed by the last one out */
-  uint8_t redo;       /* outlived its stack: to be bound, or registered as a listener, in the next one */
-  uint8_t rearm;      /* … and to be armed then */
-  uint8_t share_due;  /* inherited listener whose share is not registered yet */
-  uint32_t soft_seen; /* datagrams: the engine's soft_error that was reported */
-  int broken;         /* errno of a session that the engine contradicts, or that lost its services */
-  uint32_t refs;      /* dup */
-  uint32_t pins;      /* threads inside a blocking call */
-  uint32_t rx_hinted; /* rx head at the last hint */
+  uint8_t write_msg;    /* corked data is to be pushed */
+  uint8_t gone;         /* closed while another thread was inside: freed by the last one out */
+  uint8_t redo;         /* outlived its stack: to be bound, or registered as a listener, in the next one */
+  uint8_t rearm;        /* … and to be armed then */
+  uint8_t share_due;    /* inherited listener whose share is not registered yet */
+  uint8_t fast_connect; /* TCP_FASTOPEN_CONNECT: connect() waits for the first bytes if the server's cookie is known */
+  uint8_t fast_asked;   /* the connect under way asked for the cookie: FASTOPEN_* */
+  uint8_t fast_off;     /* … and was told that Fast Open is off */
+  uint8_t tx_early;     /* the tx fifo was begun before the engine had a record */
+  uint32_t soft_seen;   /* datagrams: the engine's soft_error that was reported */
+  int broken;           /* errno of a session that the engine contradicts, or that lost its services */
+  uint32_t refs;        /* dup */
+  uint32_t pins;        /* threads inside a blocking call */
+  uint32_t rx_hinted;   /* rx head at the last hint */
   uint32_t lowat;
   uint32_t listener_id;
   uint32_t backlog;
@@ -65,8 +71,10 @@ struct session {
   uint32_t cookie;
   uint32_t app_err; /* SET_APP_PROTO_ERR_CODE */
   uint64_t serial;
-  struct abi_endpoint local; /* bound address */
-  struct abi_options opt;    /* as last written to the app half */
+  uint32_t fast_room;           /* DEFER: bytes that its SYN can carry */
+  struct abi_endpoint deferred; /* DEFER: where to */
+  struct abi_endpoint local;    /* bound address */
+  struct abi_options opt;       /* as last written to the app half */
   struct fifo_prod tx;
   struct fifo_cons rx;
   struct list items;    /* vep_item of the sets it is in */
@@ -157,15 +165,31 @@ uint8_t listen_reuse(const struct session *s);
 /** The broker has it as listener `id`: the engine is told. */
 void listen_registered(struct session *s, uint32_t id, uint32_t backlog);
 void listen_drop_offers(struct session *s);
-/** Publishes a connect by TCP of a fresh session. */
-void connect_ask(struct session *s, const struct abi_endpoint *remote);
+/** Publishes a connect by TCP of a fresh session; kind: 0 or ABI_REQ_FAST. */
+void connect_ask(struct session *s, const struct abi_endpoint *remote, uint8_t kind);
+/** connect() with data to follow at once (MSG_FASTOPEN): 0 deferred or connected, -EINPROGRESS under way without data,
+ * -errno as connect(), -EOPNOTSUPP switched off. */
+int connect_fast(struct session *s, const vppcom_endpt_t *ep);
+/** MSG_FASTOPEN: connects and sends the first bytes. Bytes, -EINPROGRESS (none were taken), or -errno. */
+int connect_send(struct session *s, const struct iovec *iov, int n_iov, int flags, const vppcom_endpt_t *ep);
 int connect_endpoint(const vppcom_endpt_t *ep, struct abi_endpoint *out);
 void connect_fill(const struct abi_endpoint *in, vppcom_endpt_t *ep);
 int listen_share(struct session *s);
 
+/* fastopen.c */
+#define FASTOPEN_ASKED    1u /* by a call that waits for the answer */
+#define FASTOPEN_GIVEN_UP 2u /* that call has returned */
+/** Whether the SYNs of later connects may use Fast Open. */
+void fastopen_flag(struct session *s, int on);
+/** Asks the engine: 0 = deferred, -EINPROGRESS = connecting, or -errno. Waits a moment, also if non-blocking. */
+int fastopen_begin(struct session *s, const struct abi_endpoint *remote);
+/** The engine's answer to it. 1 = it was one, the session has a new slot. */
+int fastopen_answer(struct session *s, const struct session_facts *f);
+/** The first bytes of a deferred session: it connects. Bytes taken or -errno. */
+int fastopen_write(struct session *s, const struct iovec *iov, int n_iov, size_t skip);
+
 /* dgram.c */
 struct vcl_dgram;
-struct iovec;
 /** After bind: it receives from now on. */
 int dgram_bound(struct session *s);
 int dgram_connect(struct session *s, const struct vcl_dgram *peer);

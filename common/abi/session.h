@@ -41,11 +41,15 @@ enum abi_op { /* abi_request.op */
               ABI_OP_OPEN = 3,    /* the slot sends and receives datagrams; its requests are counted by req_seq */
 };
 
-enum abi_req_kind {                      /* abi_request.kind of an open session of datagrams */
+enum abi_req_kind {                      /* abi_request.kind, of an open session of datagrams but for the last */
                     ABI_REQ_CONNECT = 0, /* `remote` is the peer from now on; its family 0: there is none any more */
                     ABI_REQ_PROBE = 1,   /* nothing changes: is there a way to `remote`? */
                     ABI_REQ_JOIN = 2,    /* receive what is sent to the group `remote` on interface `ifindex` */
                     ABI_REQ_LEAVE = 3,
+                    /* of ABI_OP_CONNECT: may a SYN to `remote` carry data (RFC 7413)? Then it is refused, error ENODATA
+                     * and in `mss` how many bytes: the app writes those into a fresh slot's tx fifo and connects as
+                     * usual with ABI_OPT_FASTOPEN. Fast Open is off: EOPNOTSUPP. Else it is a connect like others. */
+                    ABI_REQ_FAST = 4,
 };
 
 /** A request, idempotent by id. One cache line in the app half; written before sess_app.op names it. */

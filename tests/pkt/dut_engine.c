@@ -235,6 +235,33 @@ static int engine_connect(unsigned conn) {
   return 0;
 }
 
+/* As the library does it: ask, then write into a fresh slot what a SYN can carry, and connect. */
+static int engine_fastopen(unsigned conn, const uint8_t *p, uint32_t n) {
+  struct rig_host *h = &rig->host[0];
+  struct rig_sess *s = &sess[conn];
+  uint16_t port = (uint16_t)(cur->peer_port + conn);
+  uint32_t saved = opts.flags;
+  opts.flags |= ABI_OPT_FASTOPEN;
+  rig_sess_open(h, s, CONNECT_SLOT + conn, 1);
+  used[conn] = 1;
+  s->a->opt = opts;
+  s->a->opt_gen = 2;
+  rig_connect_ask(h, s, rig_endpoint(2, port, cur_addr->family), ABI_REQ_FAST);
+  settle();
+  int rc = s->e->error == ENODATA ? (int)(n < s->e->mss ? n : s->e->mss) : -(int)s->e->error;
+  if (rc > 0) {
+    rig_sess_open(h, s, CONNECT_SLOT + PKT_CONNS + conn, 1);
+    s->a->opt = opts;
+    s->a->opt_gen = 2;
+    if (fifo_prod_write(&s->tx, p, (uint32_t)rc) != rc)
+      abort();
+    rig_connect_ask(h, s, rig_endpoint(2, port, cur_addr->family), 0);
+    settle();
+  }
+  opts.flags = saved;
+  return rc == 0 ? -EINPROGRESS : rc;
+}
+
 static int engine_connected(unsigned conn) {
   uint32_t st = rig_state(&sess[conn]);
   if (st == ABI_SESS_CLOSED)
@@ -375,6 +402,7 @@ const struct pkt_dut pkt_dut_engine = {.name = "engine",
                                        .take = engine_take,
                                        .listen = engine_listen,
                                        .connect = engine_connect,
+                                       .fastopen = engine_fastopen,
                                        .connected = engine_connected,
                                        .accept = engine_accept,
                                        .write = engine_write,

@@ -168,9 +168,13 @@ static void linux_close(void) {
     close(listener);
   while (read(tap, f, sizeof f) > 0)
     ;
-  int icmp = 0; /* what it taught the routes is forgotten before the next case */
-  for (unsigned i = 0; i < cur->n; i++)
+  int icmp = 0, fast = 0; /* what it taught the routes is forgotten before the next case */
+  for (unsigned i = 0; i < cur->n; i++) {
     icmp |= cur->line[i].verb == PKT_ICMP;
+    fast |= cur->line[i].verb == PKT_FASTOPEN;
+  }
+  if (fast) /* cookies */
+    (void)command("ip tcp_metrics flush");
   if (icmp)
     (void)command("ip route flush cache; ip -6 route flush cache");
 }
@@ -282,6 +286,19 @@ static int linux_connect(unsigned conn) {
   return connect(sock[conn], (struct sockaddr *)&ss, n) && errno != EINPROGRESS ? -errno : 0;
 }
 
+static int linux_fastopen(unsigned conn, const uint8_t *p, uint32_t n) {
+  struct sockaddr_storage ss;
+  sock[conn] = stream();
+  if (sock[conn] < 0)
+    return -errno;
+  int rc = opt_pending(sock[conn]);
+  if (rc)
+    return rc;
+  socklen_t len = address(&ss, cur_addr->peer, (uint16_t)(cur->peer_port + conn));
+  ssize_t k = sendto(sock[conn], p, n, MSG_FASTOPEN | MSG_NOSIGNAL, (struct sockaddr *)&ss, len);
+  return k < 0 ? -errno : (int)k;
+}
+
 static int linux_error(unsigned conn) {
   int err = 0;
   socklen_t n = sizeof err;
@@ -361,6 +378,7 @@ const struct pkt_dut pkt_dut_linux = {.name = "linux",
                                       .take = linux_take,
                                       .listen = linux_listen,
                                       .connect = linux_connect,
+                                      .fastopen = linux_fastopen,
                                       .connected = linux_connected,
                                       .accept = linux_accept,
                                       .write = linux_write,

@@ -26,6 +26,7 @@ enum pkt_verb {
   PKT_CONNECTED,
   PKT_ACCEPT,
   PKT_WRITE,
+  PKT_FASTOPEN,
   PKT_READ,
   PKT_EOF,
   PKT_ERROR,
@@ -200,7 +201,8 @@ struct pkt_dut {
   uint32_t (*take)(uint8_t *f, uint64_t until, int *sum);
   int (*listen)(void);
   int (*connect)(unsigned conn);
-  int (*connected)(unsigned conn); /* 1, 0 not yet, or -errno */
+  int (*connected)(unsigned conn);                              /* 1, 0 not yet, or -errno */
+  int (*fastopen)(unsigned conn, const uint8_t *p, uint32_t n); /* MSG_FASTOPEN: bytes taken, -EINPROGRESS none */
   int (*accept)(unsigned conn);
   int (*write)(unsigned conn, const uint8_t *p, uint32_t n);
   int (*read)(unsigned conn, uint8_t *p, uint32_t n); /* 0: end of stream; -EAGAIN */

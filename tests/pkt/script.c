@@ -287,6 +287,7 @@ static int line_rest(struct reader *r, struct pkt_line *l) {
   case PKT_SKIP:
     return time_range(r, &l->lo, &hi) < 0 ? -1 : 0;
   case PKT_WRITE:
+  case PKT_FASTOPEN:
   case PKT_READ:
   case PKT_TSVAL:
     return number(r, &l->n);
@@ -322,6 +323,7 @@ static const struct {
     {"connected", PKT_CONNECTED},
     {"accept", PKT_ACCEPT},
     {"write", PKT_WRITE},
+    {"fastopen", PKT_FASTOPEN},
     {"read", PKT_READ},
     {"eof", PKT_EOF},
     {"error", PKT_ERROR},

@@ -392,27 +392,28 @@ void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t
   rig_connect_to(h, s, slot, gen, (uint8_t)(3 - h->number), port, family);
 }
 
+void rig_connect_ask(struct rig_host *h, struct rig_sess *s, struct abi_endpoint remote, uint8_t kind) {
+  rig_high(h, s->slot);
+  s->a->req = (struct abi_request){.id = 1, .kind = kind, .remote = remote};
+  __atomic_store_n(&s->a->gen, s->gen, __ATOMIC_RELEASE);
+  __atomic_store_n(&s->a->op, ABI_OP_CONNECT, __ATOMIC_RELEASE);
+  rig_hint(h, s->slot);
+}
+
 void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t number, uint16_t port,
                     int family) {
-  rig_high(h, slot);
   rig_sess_open(h, s, slot, gen);
-  s->a->req = (struct abi_request){.id = 1, .remote = rig_endpoint(number, port, family)};
-  __atomic_store_n(&s->a->gen, gen, __ATOMIC_RELEASE);
-  __atomic_store_n(&s->a->op, ABI_OP_CONNECT, __ATOMIC_RELEASE);
-  rig_hint(h, slot);
+  rig_connect_ask(h, s, rig_endpoint(number, port, family), 0);
 }
 
 void rig_connect_fast(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
                       uint32_t len) {
   rig_high(h, slot);
   rig_sess_open(h, s, slot, 1);
-  s->a->req = (struct abi_request){.id = 1, .remote = rig_endpoint((uint8_t)(3 - h->number), port, 4)};
   s->a->opt.flags = ABI_OPT_FASTOPEN;
   s->a->opt_gen = 2;
   assert_int_equal(fifo_prod_write(&s->tx, data, len), len);
-  __atomic_store_n(&s->a->gen, 1, __ATOMIC_RELEASE);
-  __atomic_store_n(&s->a->op, ABI_OP_CONNECT, __ATOMIC_RELEASE);
-  rig_hint(h, slot);
+  rig_connect_ask(h, s, rig_endpoint((uint8_t)(3 - h->number), port, 4), 0);
 }
 
 void rig_arm(struct rig_host *h, uint32_t slot) {

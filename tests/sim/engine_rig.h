@@ -83,6 +83,8 @@ void rig_nicio_restart(struct rig_host *h);
 void rig_listen(struct rig_host *h, uint32_t slot, uint16_t port, int family, int armed);
 void rig_arm(struct rig_host *h, uint32_t slot);
 void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint16_t port, int family);
+/** Publishes a connect of a session from rig_sess_open; kind: 0 or ABI_REQ_FAST. */
+void rig_connect_ask(struct rig_host *h, struct rig_sess *s, struct abi_endpoint remote, uint8_t kind);
 /** The same to host `number`, which may be h itself. */
 void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t number, uint16_t port,
                     int family);

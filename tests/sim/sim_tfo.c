@@ -77,7 +77,7 @@ static void test_request_on_the_syn(void **state) {
   assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 1);
   assert_int_equal(tcp_count(1, TCP_C_fastopen_in), 1);
   run(20);
-  assert_int_equal(r.host[1].w.n_fast, 0);
+  assert_int_equal(*r.host[1].w.listeners.n_fast, 0);
   assert_int_equal(rig_write(&c, "more", 4), 4);
   expect(&s, "more");
   rig_close(&r);
@@ -87,7 +87,7 @@ static void test_limit(void **state) {
   (void)state;
   struct rig_sess c[2], s;
   open_pair(2, 1);
-  r.host[1].w.n_fast = 1; /* one is pending for ever */
+  *r.host[1].w.listeners.n_fast = 1; /* one is pending for ever */
   rig_connect_fast(&r.host[0], &c[0], 1, 80, "request", 7);
   until_state(&c[0], ABI_SESS_READY);
   accept_one(&s);

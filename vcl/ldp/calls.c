@@ -8,6 +8,7 @@
 #include "app.h"
 #include "export.h"
 #include "fork.h"
+#include "io.h"
 #include "real.h"
 #include "relay.h"
 #include "share.h"
@@ -231,6 +232,8 @@ static int calls_connect(struct sock *s, int fd, const struct sockaddr *sa, sock
   if (sa->sa_family == AF_UNSPEC) /* dissolves the association, connect(2) */
     return sock_renew(s);
   if (flags & SOCK_F_CONNECTING) {
+    if (sock_is_deferred(s))
+      return -EISCONN;
     int rc = calls_connect_wait(s);
     return rc == -EINPROGRESS ? -EALREADY : rc;
   }
@@ -249,9 +252,59 @@ static int calls_connect(struct sock *s, int fd, const struct sockaddr *sa, sock
     return rc;
   }
   sock_raise(s, SOCK_F_CONNECTING | SOCK_F_BOUND);
+  if (rc == 0 && sock_is_deferred(s)) /* TCP_FASTOPEN_CONNECT: the first write connects */
+    return 0;
   if (sock_flags(s) & SOCK_F_NONBLOCK) /* also when it is done by now: programs expect the one answer */
     return -EINPROGRESS;
   return calls_connect_wait(s);
+}
+
+/* MSG_FASTOPEN before anything is sent: as connect(), but 0 also means that the bytes may be written now. */
+static int calls_fast_begin(struct sock *s, const struct sockaddr *sa, socklen_t len, struct addr_ep *e) {
+  uint32_t flags = sock_flags(s);
+  if (flags & SOCK_F_CONNECTING)
+    return -EALREADY;
+  if (flags & (SOCK_F_LISTENING | SOCK_F_CONNECTED))
+    return -EISCONN;
+  if (!sa || len < sizeof(sa_family_t))
+    return -EINVAL;
+  if (sa->sa_family == AF_UNSPEC)
+    return -EOPNOTSUPP;
+  return addr_from_sockaddr(e, s->domain, sa, len);
+}
+
+ssize_t calls_send_fast(struct sock *s, int fd, const struct msghdr *m, int flags) {
+  struct addr_ep e;
+  int plain = flags & ~MSG_FASTOPEN, nonblock = (flags & MSG_DONTWAIT) || (sock_flags(s) & SOCK_F_NONBLOCK);
+  int rc = calls_fast_begin(s, m->msg_name, m->msg_namelen, &e);
+  if (rc < 0)
+    return rc;
+  if ((addr_is_loopback(&e) || addr_is_any(&e)) && !app_env.loopback) {
+    rc = sock_move_to_kernel(s);
+    ssize_t sent = rc < 0 ? rc : real.sendmsg(fd, m, flags);
+    return sent < 0 && rc == 0 ? -errno : sent;
+  }
+  if ((sock_flags(s) & SOCK_F_FAILED) && (rc = sock_renew(s)) < 0)
+    return rc;
+  rc = vcl_fastopen(s->h, &e.ep);
+  if (rc < 0 && rc != -EINPROGRESS) {
+    if (rc != -EOPNOTSUPP)
+      sock_raise(s, SOCK_F_FAILED);
+    return rc;
+  }
+  sock_raise(s, SOCK_F_CONNECTING | SOCK_F_BOUND);
+  ssize_t sent = 0;
+  if (rc == 0)
+    sent = io_send(s, m->msg_iov, m->msg_iovlen, plain | MSG_DONTWAIT);
+  if (sent < 0 && sent != -EAGAIN)
+    return sent;
+  if (nonblock)
+    return sent > 0 ? sent : -EINPROGRESS;
+  rc = calls_connect_wait(s);
+  if (rc < 0)
+    return rc;
+  ssize_t more = io_send_from(s, m->msg_iov, m->msg_iovlen, sent > 0 ? (size_t)sent : 0, plain);
+  return more < 0 && sent > 0 ? sent : more;
 }
 
 int ldp_connect(int fd, const struct sockaddr *sa, socklen_t len) {

@@ -135,7 +135,7 @@ static ssize_t io_pipe(int flags) {
 }
 
 static ssize_t io_send_check(struct sock *s, int flags) {
-  if (flags & (MSG_OOB | MSG_FASTOPEN))
+  if (flags & MSG_OOB)
     return -EOPNOTSUPP;
   uint32_t f = sock_flags(s);
   if ((f & SOCK_F_SHUT_WR) || !(f & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
@@ -169,8 +169,7 @@ static ssize_t io_send_once(struct sock *s, const struct iovec *iov, size_t n, s
   return vppcom_session_write_segments(s->h, segs, count);
 }
 
-static ssize_t io_send_all(struct sock *s, const struct iovec *iov, size_t n, size_t total, int flags) {
-  size_t sent = 0;
+static ssize_t io_send_all(struct sock *s, const struct iovec *iov, size_t n, size_t sent, size_t total, int flags) {
   bool nonblock = io_nonblock(s, flags);
   while (sent < total) {
     ssize_t rc = io_send_once(s, iov, n, sent, flags);
@@ -191,12 +190,16 @@ static ssize_t io_send_all(struct sock *s, const struct iovec *iov, size_t n, si
 }
 
 ssize_t io_send(struct sock *s, const struct iovec *iov, size_t n, int flags) {
+  return io_send_from(s, iov, n, 0, flags);
+}
+
+ssize_t io_send_from(struct sock *s, const struct iovec *iov, size_t n, size_t at, int flags) {
   if (sock_is_dgram(s))
     return udp_send(s, iov, n, flags);
   ssize_t total = io_total(iov, n);
   ssize_t rc = total < 0 ? total : io_send_check(s, flags);
   if (rc == 0 && total > 0)
-    rc = io_send_all(s, iov, n, (size_t)total, flags);
+    rc = io_send_all(s, iov, n, at, (size_t)total, flags);
   return rc == -EPIPE ? io_pipe(flags) : rc;
 }
 

@@ -96,7 +96,7 @@ static ssize_t msg_send(struct sock *s, int fd, const struct msghdr *m, int flag
     return udp_sendmsg(s, fd, m, flags);
   if (m->msg_iovlen > IOV_MAX)
     return -EMSGSIZE;
-  return io_send(s, m->msg_iov, m->msg_iovlen, flags);
+  return flags & MSG_FASTOPEN ? calls_send_fast(s, fd, m, flags) : io_send(s, m->msg_iov, m->msg_iovlen, flags);
 }
 
 ssize_t ldp_sendmsg(int fd, const struct msghdr *m, int flags) {

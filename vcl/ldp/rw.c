@@ -130,6 +130,8 @@ ssize_t ldp___write(int fd, const void *buf, size_t n) {
 }
 
 ssize_t ldp_send(int fd, const void *buf, size_t n, int flags) {
+  if (flags & MSG_FASTOPEN)
+    return ldp_sendto(fd, buf, n, flags, NULL, 0);
   struct sock *s = sock_get(fd);
   return s ? rw_send(s, buf, n, flags) : real.send(fd, buf, n, flags);
 }
@@ -142,11 +144,11 @@ ssize_t ldp_sendto(int fd, const void *buf, size_t n, int flags, const struct so
   struct sock *s = sock_get(fd);
   if (!s)
     return real.sendto(fd, buf, n, flags, sa, len);
-  if (!sock_is_dgram(s))
+  if (!sock_is_dgram(s) && !(flags & MSG_FASTOPEN))
     return rw_send(s, buf, n, flags);
   struct iovec iov = {(void *)(uintptr_t)buf, n};
   struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_name = (void *)(uintptr_t)sa, .msg_namelen = sa ? len : 0};
-  ssize_t rc = udp_sendmsg(s, fd, &m, flags);
+  ssize_t rc = sock_is_dgram(s) ? udp_sendmsg(s, fd, &m, flags) : calls_send_fast(s, fd, &m, flags);
   sock_put(s);
   return ldp_result_long(rc);
 }

@@ -174,7 +174,7 @@ int sock_connect_outcome(struct sock *s) {
   int rc = vcl_opt_get(s->h, VCL_OPT_STATE, &state, &len);
   if (rc < 0)
     return rc;
-  if (state == VCL_STATE_CONNECTING)
+  if (state == VCL_STATE_CONNECTING || state == VCL_STATE_DEFERRED)
     return -EINPROGRESS;
   int error = 0;
   len = sizeof(error);
@@ -187,6 +187,12 @@ int sock_connect_outcome(struct sock *s) {
   }
   sock_raise(s, SOCK_F_FAILED | SOCK_F_ERR_TOLD);
   return rc < 0 ? rc : -(error ? error : ECONNABORTED);
+}
+
+bool sock_is_deferred(const struct sock *s) {
+  int state = VCL_STATE_NEW;
+  uint32_t len = sizeof(state);
+  return vcl_opt_get(s->h, VCL_OPT_STATE, &state, &len) == 0 && state == VCL_STATE_DEFERRED;
 }
 
 bool sock_is_connected(struct sock *s) {

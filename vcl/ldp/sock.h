@@ -98,6 +98,8 @@ int sock_move_to_kernel(struct sock *s);
 int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us);
 /** Takes note of a finished connect. 0 connected, -EINPROGRESS, or the session's error (then consumed). */
 int sock_connect_outcome(struct sock *s);
+/** True if connect() said yes but the SYN waits for the first bytes (TCP_FASTOPEN_CONNECT). */
+bool sock_is_deferred(const struct sock *s);
 /** True if the session has an established past or present connection; looks at the session where needed. */
 bool sock_is_connected(struct sock *s);
 

@@ -15,6 +15,7 @@ static int listen_alloc(struct listen_table *t) {
   for (uint64_t i = 0; t->l && i < t->geom.n_listen; i++) {
     list_init(&t->l[i].waiting);
     t->l[i].total = &t->total[i];
+    t->l[i].n_fast = &t->n_fast[i];
   }
   return t->l ? 0 : -ENOMEM;
 }
@@ -29,7 +30,8 @@ int listen_open(struct listen_table *t, int fd) {
   t->policy = seg_at(&t->seg, t->geom.block_off, sizeof *t->policy);
   t->entries = t->geom.n_listen <= 1u << 20 ? seg_at(&t->seg, t->geom.listen_off, bytes) : NULL;
   t->total = t->entries ? calloc(t->geom.n_listen, sizeof *t->total) : NULL;
-  if (t->policy && t->total && listen_alloc(t) == 0)
+  t->n_fast = t->entries ? calloc(t->geom.n_listen, sizeof *t->n_fast) : NULL;
+  if (t->policy && t->total && t->n_fast && listen_alloc(t) == 0)
     return 0;
   listen_close(t);
   return -EPROTO;
@@ -45,6 +47,7 @@ void listen_close(struct listen_table *t) {
   free(t->l);
   if (!t->borrowed) {
     free(t->total);
+    free(t->n_fast);
     seg_detach(&t->seg);
   }
   *t = (struct listen_table){.seg = {.fd = -1}};

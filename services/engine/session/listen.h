@@ -25,6 +25,7 @@ struct listener {
   uint32_t pending;              /* handshakes and offers not yet taken, of this worker … */
   uint32_t half;                 /* … of these, handshakes that wait for their last ACK */
   uint64_t *total;               /* the same of all workers: pending << 32 | half; atomic */
+  uint32_t *n_fast;              /* Fast Opens whose last ACK has not come, of all workers; atomic */
   struct list waiting;           /* those sessions */
   uint32_t next;                 /* chain of one port; index + 1 */
 };
@@ -53,6 +54,7 @@ struct listen_table {
   const struct abi_listen_entry *entries;
   struct listener *l;              /* n_listen */
   uint64_t *total;                 /* n_listen, shared by the workers of an engine */
+  uint32_t *n_fast;                /* as many, shared too */
   int borrowed;                    /* another worker's mapping and totals */
   uint32_t bucket[LISTEN_BUCKETS]; /* by port: index + 1 */
   uint32_t high;

@@ -346,10 +346,11 @@ static uint32_t session_home(struct worker *w, const struct abi_request *req) {
 }
 
 /* A request that cannot be served: the app finds the error in its record. */
-static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, int err) {
+static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, int err, uint32_t mss) {
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
   session_clear_words(e, 0);
   e->gen = gen;
+  e->mss = mss;
   FAULT_POINT("session.refuse"); /* prefix: FREE, the request is served anew */
   __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
   __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
@@ -375,10 +376,10 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   if ((op != ABI_OP_CONNECT && op != ABI_OP_OPEN) || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
     return;
   struct abi_request req = half->req;
-  int connects = req.remote.family && req.kind == ABI_REQ_CONNECT;
+  int connects = req.remote.family && (req.kind == ABI_REQ_CONNECT || req.kind == ABI_REQ_FAST);
   int rc = connects ? gate_connect(w, a, &req) : 0;
   if (rc) {
-    session_refuse(a, slot, gen, -rc);
+    session_refuse(a, slot, gen, -rc, 0);
     return;
   }
   uint32_t to = session_home(w, &req);
@@ -432,6 +433,15 @@ void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32
   rc = -EINVAL;
   if (!session_endpoints_ok(op, req))
     goto refuse;
+  if (op == ABI_OP_CONNECT && req->kind == ABI_REQ_FAST && ops->early) {
+    rc = ops->early(w, &req->remote, w->now);
+    if (rc > 0) {
+      session_refuse(a, slot, gen, ENODATA, (uint32_t)rc);
+      return;
+    }
+    if (rc < 0)
+      goto refuse;
+  }
   rc = -ENOBUFS;
   s = session_new(w);
   if (!s)
@@ -459,7 +469,7 @@ refuse:
     session_unbind_record(w, s, 0);
     session_free(w, s);
   }
-  session_refuse(a, slot, gen, -rc);
+  session_refuse(a, slot, gen, -rc, 0);
 }
 
 void session_bury(struct worker *w) {

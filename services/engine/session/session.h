@@ -42,9 +42,9 @@ struct session {
   uint8_t shut_wr;    /* want SHUT_WR was passed on */
   uint8_t orphan;     /* counts in worker.n_orphans */
   uint8_t dead;       /* in the graveyard: freed at the end of the turn */
-  uint8_t fast;       /* Fast Open before its last ACK: counts in worker.n_fast */
   uint8_t half_open;  /* counts in worker.n_half_open and its listener's half */
   uint8_t believed;   /* the app half carries our gen: its words count */
+  uint16_t fast;      /* Fast Open before its last ACK: 1 + entry of the listener in whose n_fast it counts */
   uint32_t opt_gen;
   struct listener *listener; /* whose backlog it counts in; NULL once taken */
   usec_t figures_at;

@@ -99,11 +99,13 @@ static void syn_undo(struct worker *w, struct session *s) {
 }
 
 void syn_fast_done(struct worker *w, struct session *s) {
-  w->n_fast -= s->fast;
+  if (s->fast == 0)
+    return;
+  (void)__atomic_sub_fetch(w->listeners.l[s->fast - 1].n_fast, 1, __ATOMIC_RELAXED);
   s->fast = 0;
 }
 
-/* TCP_FASTOPEN of a listener: how many may be pending. Several listeners share what is pending. */
+/* TCP_FASTOPEN of a listener: how many may be pending. */
 static uint32_t syn_fast_limit(struct worker *w, const struct listener *l) {
   struct app_worker *a = worker_app(w, l->entry.worker_id);
   const struct abi_sess_app *half = a && a->life == APP_LIVE ? worker_view_app(&a->v, l->entry.slot) : NULL;
@@ -117,13 +119,13 @@ static unsigned syn_fast(struct worker *w, struct listener *l, uint32_t hash, co
                          const struct tcp_seg_in *seg) {
   if (!(seg->hdr.opts.present & TCP_OPT_HAS_TFO))
     return 0;
-  uint32_t limit = syn_fast_limit(w, l);
+  uint32_t limit = l - w->listeners.l < UINT16_MAX ? syn_fast_limit(w, l) : 0; /* session.fast names it */
   unsigned tfo = limit ? tcp_tfo_check(&w->tcp, &d->remote, seg) : 0;
   if (!(tfo & TCP_TFO_DATA))
     return tfo;
   struct listener *to = listen_share(w, l, hash);
   struct app_worker *a = to ? worker_app(w, to->entry.worker_id) : NULL;
-  int room = a && a->life == APP_LIVE && w->n_fast < limit && seg->len > 0;
+  int room = a && a->life == APP_LIVE && __atomic_load_n(l->n_fast, __ATOMIC_RELAXED) < limit && seg->len > 0;
   return room ? TCP_TFO_DATA : 0;
 }
 
@@ -159,8 +161,8 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
     return -ENOENT;
   }
   if (d->nego & ABI_TCB_TFO) {
-    s->fast = 1;
-    w->n_fast++;
+    s->fast = (uint16_t)(l - w->listeners.l + 1);
+    (void)__atomic_add_fetch(l->n_fast, 1, __ATOMIC_RELAXED);
   }
   session_dirty(w, s); /* a SYN-ACK that found no frame */
   return 0;

@@ -485,6 +485,13 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   return 0;
 }
 
+static int tcp_transport_early(struct worker *w, const struct abi_endpoint *remote, usec_t now) {
+  struct ip_addr to;
+  memcpy(&to, remote->ip, sizeof to);
+  int mtu = ip_path_mtu(w->ip, &to, w->now);
+  return mtu > 0 ? tcp_tfo_room(&w->tcp, remote, (uint32_t)mtu, now) : 0;
+}
+
 static int tcp_transport_output(struct worker *w, struct session *s, usec_t now) {
   int starved = tcp_output(&w->tcp, tcp_of(s), now);
   tcp_settle(w, s);
@@ -682,6 +689,7 @@ const struct transport_ops transport_tcp = {.name = "tcp",
                                             .priv_size = sizeof(struct tcp_conn),
                                             .init = tcp_transport_init,
                                             .connect = tcp_transport_connect,
+                                            .early = tcp_transport_early,
                                             .input = tcp_transport_input,
                                             .output = tcp_transport_output,
                                             .consumed = tcp_transport_consumed,

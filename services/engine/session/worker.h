@@ -89,7 +89,6 @@ struct worker {
   struct timewait timewait;
   struct syn_gate syn_gate;
   uint32_t n_half_open;
-  uint32_t n_fast; /* Fast Opens whose last ACK has not come */
   struct tcp_tfo tfo;
   struct timer_wheel wheel;
   usec_t ip_next;

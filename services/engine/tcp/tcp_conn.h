@@ -233,7 +233,7 @@ struct tcp_conn {
   uint8_t ecn_cwr;     /* cwnd was reduced, and the peer not told */
   uint8_t spurious;    /* a timeout was: the next round trip sets the RTO anew (RFC 4015 3.2 step 9) */
   uint8_t frto;        /* enum tcp_frto */
-  uint8_t tfo;         /* passive open that is under way: TCP_TFO_* (tcp_tfo.h) */
+  uint8_t tfo;         /* TCP_TFO_* (tcp_tfo.h) */
   uint8_t ooo_none;    /* d->ooo is known to be empty (tcp_ooo.c): nobody need look */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;

@@ -3,6 +3,7 @@
  * session layer now and then, worker's thread.
  */
 #include "tcp_int.h"
+#include "tcp_tfo.h"
 
 /* Bytes held for lost and not sent again; after a timeout that is all behind snd_nxt, but what was SACKed. */
 static uint32_t figures_lost(const struct tcp_conn *c) {
@@ -50,9 +51,11 @@ static uint8_t figures_ca_state(const struct tcp_conn *c) {
   }
 }
 
-static uint8_t figures_options(const struct abi_tcb *d) {
+static uint8_t figures_options(const struct tcp_conn *c) {
+  const struct abi_tcb *d = c->d;
   return (uint8_t)((d->nego & ABI_TCB_TS ? 1 : 0) | (d->nego & ABI_TCB_SACK ? 2 : 0) |
-                   (d->nego & ABI_TCB_WSCALE ? 4 : 0) | (d->nego & ABI_TCB_ECN ? 8 : 0));
+                   (d->nego & ABI_TCB_WSCALE ? 4 : 0) | (d->nego & ABI_TCB_ECN ? 8 : 0) |
+                   (c->tfo & TCP_TFO_TAKEN ? 32 : 0));
 }
 
 /* Bytes out that were sent before. */
@@ -73,7 +76,7 @@ void tcp_figures_more(const struct tcp_env *e, const struct tcp_conn *conn, stru
       .retransmits = c->backoff,
       .probes = c->probes,
       .backoff = c->backoff > c->persists ? c->backoff : c->persists,
-      .options = figures_options(d),
+      .options = figures_options(c),
       .wscale = (uint8_t)((d->snd_wscale & 15u) | (uint32_t)d->rcv_wscale << 4),
       .advmss = d->rcv_mss,
       .ato_us = (uint32_t)e->cfg.delack,

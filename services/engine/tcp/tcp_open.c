@@ -316,6 +316,8 @@ void tcp_open_syn_sent(struct tcp_env *e, struct tcp_conn *c, const struct tcp_s
   tcp_state_set(e, c, TCP_FSM_ESTABLISH);
   FAULT_POINT("tcp.syn_sent.established");
   tcp_tfo_learn(e, c, seg);
+  if (seq_gt(h->ack, d->iss + 1))
+    c->tfo |= TCP_TFO_TAKEN;
   c->snd_nxt = h->ack; /* data of our SYN that was not taken goes out again, now (RFC 7413 4.2.1) */
   tcp_open_established(e, c, now);
   if (tcp_state(c) == ABI_TCP_CLOSED)

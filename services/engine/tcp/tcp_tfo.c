@@ -57,6 +57,21 @@ static struct tcp_tfo_entry *tfo_find(const struct tcp_env *e, const uint8_t *re
   return memcmp(t->remote, remote, 16) == 0 ? t : NULL;
 }
 
+int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t mtu, usec_t now) {
+  if (!(e->cfg.fastopen & TCP_TFO_CLIENT) || e->tfo == NULL)
+    return -EOPNOTSUPP;
+  const struct tcp_tfo_entry *t = tfo_find(e, remote->ip);
+  if (t == NULL || t->len == 0 || t->bad_until > now)
+    return 0;
+  struct tcp_opts o = {.present = TCP_OPT_HAS_MSS | TCP_OPT_HAS_TFO, .tfo_len = t->len};
+  o.present |= (e->cfg.sack ? TCP_OPT_HAS_SACK_OK : 0u) | (e->cfg.timestamps ? TCP_OPT_HAS_TS : 0u) |
+               (e->cfg.wscale ? TCP_OPT_HAS_WSCALE : 0u);
+  int head = tcp_hdr_size(&o);
+  uint32_t ip = remote->family == 6 ? 40 : 20, most = mtu > ip + TCP_HLEN ? mtu - ip - TCP_HLEN : 0;
+  uint32_t room = HS_MIN((uint32_t)t->mss, most), used = head < 0 ? room : (uint32_t)head - TCP_HLEN;
+  return room > used ? (int)(room - used) : 0;
+}
+
 /** Our SYN: the option, and payload if a cookie is known. `again`: it was sent before; bare then. */
 void tcp_tfo_syn(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_out *out, int again, usec_t now) {
   struct abi_tcb *d = c->d;
@@ -138,6 +153,7 @@ void tcp_tfo_accept(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_
     e->ops->rx_publish(e->ctx, c, placed);
     FAULT_POINT("tcp.tfo.published");
     c->rcv_nxt += placed;
+    c->tfo |= TCP_TFO_TAKEN;
     e->ops->event(e->ctx, c, TCP_EV_READABLE);
   }
   TCP_COUNT(e, fastopen_in);

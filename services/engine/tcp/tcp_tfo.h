@@ -16,6 +16,8 @@
 /* What a SYN may have, tcp_passive_fast. */
 #define TCP_TFO_COOKIE 1u /* a cookie in the SYN-ACK: it asked, or showed a wrong one */
 #define TCP_TFO_DATA   2u /* its data is taken now: the cookie is good */
+/* … and of either side's connection, later */
+#define TCP_TFO_TAKEN 4u /* data of the SYN was acknowledged by the SYN-ACK */
 
 /** A server as a client knows it, RFC 7413 4.1.3. */
 struct tcp_tfo_entry {
@@ -34,5 +36,9 @@ struct tcp_tfo {
 
 /** What a SYN for a listener with Fast Open may have: TCP_TFO_* bits. */
 unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_endpoint *remote, const struct tcp_seg_in *seg);
+
+/** Bytes that a SYN to `remote` may carry; 0: its cookie is not known, or such SYNs get lost on the way. -EOPNOTSUPP:
+ * clients do without by configuration. `mtu`: of the path. */
+int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t mtu, usec_t now);
 
 #endif
