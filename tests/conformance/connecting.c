@@ -99,7 +99,8 @@ static void connecting_twice(void) {
 static void connecting_bound(void) {
   struct sockaddr_in to = connecting_somebody(), me = conform.my_ip, got;
   socklen_t len = sizeof(me);
-  int fd = subject_socket(0);
+  int fd = subject_socket(0), one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   say_rc("bind before connect", bind(fd, (struct sockaddr *)&me, sizeof(me)));
   getsockname(fd, (struct sockaddr *)&me, &len);
   say_rc("connect bound", connect(fd, (struct sockaddr *)&to, sizeof(to)));
@@ -107,6 +108,11 @@ static void connecting_bound(void) {
   len = sizeof(got);
   getsockname(fd, (struct sockaddr *)&got, &len);
   say_num("the port is the bound one", got.sin_port == me.sin_port);
+  int other = subject_socket(0);
+  setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  say_rc("bind to the same port", bind(other, (struct sockaddr *)&me, sizeof(me)));
+  say_rc("connect where the first is connected", connect(other, (struct sockaddr *)&to, sizeof(to)));
+  close(other);
   close(fd);
   peer_do(PEER_CLOSE, 0);
 }

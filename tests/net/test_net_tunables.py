@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""hsctl show tcp config and set tcp: what is changed counts at once, outlives the engine, and is refused if it is wrong."""
+"""hsctl show tcp config and set tcp: what is changed counts at once, outlives the engine, and is refused if it is wrong.
+Congestion control is also a socket's own: set before connect, after it, or on the listener."""
 import os
 import sys
 
@@ -7,7 +8,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
-from stack import STACK4  # noqa: E402
+from puppet import Puppet  # noqa: E402
+from stack import PEER4, STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 ECHO = os.path.join(sys.path[0], "echo.py")
@@ -61,6 +63,59 @@ class Tunables(netcase.NetCase):
             self.lab.hsctl("set", "tcp", name, "default")
         self.assertFalse(any(t["set"] for t in self.config().values()))
         self.assertEqual(self.cc_of_a_new_connection(), "cubic")
+
+    def cc_in_use(self, port):
+        """What the engine says of the established connection that has this port at either end."""
+        found = [s["cc"] for s in self.lab.sessions() if s["state"] == "ESTABLISHED" and
+                 (s["local"].endswith(f":{port}") or s["remote"].endswith(f":{port}"))]
+        self.assertEqual(len(found), 1, found)
+        return found[0]
+
+    def test_congestion_by_socket(self):
+        """TCP_CONGESTION as the program sets it, over a line that loses and delays; every byte is compared."""
+        self.lab.hsctl("impair", "hs0", "both", "loss=0.3", "delay=1000")
+        app, peer = Puppet(self.lab), Puppet(self.lab, "peer")
+        for p in (app, peer):
+            p("m = bytes(i * i % 251 for i in range(100000)) * 5")
+            p("take = lambda s: b''.join(iter(lambda: s.recv(65536), b''))")
+        app("put = lambda s, m: s.sendall(m) or s.shutdown(1)")
+        app("cc = lambda s: s.getsockopt(6, 13, 16).rstrip(bytes(1)).decode()")
+        peer(f"l = socket.create_server(({PEER4!r}, 7100))")
+        app(f"l = socket.create_server(({STACK4!r}, 7101))")
+        for name in ("bbr", "newreno"):
+            with self.subTest(name):
+                peer.tell("c = l.accept()[0]; got = take(c)")
+                app(f"s = socket.socket(); s.setsockopt(6, 13, {name.encode()!r}); s.connect(({PEER4!r}, 7100))")
+                self.assertEqual((app("cc(s)"), self.cc_in_use(7100)), (name, name))
+                app("put(s, m)")
+                peer.answer(60)
+                self.assertEqual(peer("got == m"), True)
+                app("s.close()")
+
+                peer.tell("c = l.accept()[0]; got = take(c)")  # changed on its way
+                app(f"s = socket.create_connection(({PEER4!r}, 7100)); s.sendall(m[:100000])")
+                self.assertEqual((app("cc(s)"), self.cc_in_use(7100)), ("cubic", "cubic"))
+                app(f"s.setsockopt(6, 13, {name.encode()!r})")
+                self.assertEqual(app("cc(s)"), name)
+                wait_for(lambda: self.cc_in_use(7100) == name, 20, "the change")
+                app("put(s, m[100000:])")
+                peer.answer(60)
+                self.assertEqual(peer("got == m"), True)
+                app("s.close()")
+
+                app(f"l.setsockopt(6, 13, {name.encode()!r})")  # what a listener accepts
+                peer(f"c = socket.create_connection(({STACK4!r}, 7101))")
+                app("s = l.accept()[0]; s.send(m[:1])")
+                self.assertEqual(app("cc(s)"), name)
+                wait_for(lambda: self.cc_in_use(7101) == name, 20, "the listener's choice")
+                peer.tell("got = take(c)")
+                app("put(s, m[1:])")
+                peer.answer(60)
+                self.assertEqual(peer("got == m"), True)
+                app("s.close()")
+        self.assertEqual(app("s = socket.socket()"), None)
+        self.assertEqual(app("s.setsockopt(6, 13, b'vegas')"), "FileNotFoundError ENOENT")
+        self.lab.hsctl("impair", "hs0", "both")
 
     def cc_of_a_new_connection(self):
         before = {s["index"] for s in self.lab.sessions()}

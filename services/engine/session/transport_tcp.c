@@ -412,7 +412,7 @@ static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
 static int port_given(struct worker *w, struct session *s, seq32_t *floor) {
   uint32_t tw = timewait_find(w, &s->local, s->lport, &s->remote, s->rport);
   if (flow_find(w, transport_tcp.proto, &s->local, s->lport, &s->remote, s->rport))
-    return -EADDRINUSE;
+    return -EADDRNOTAVAIL; /* as Linux */
   if (tw == TIMEWAIT_NONE)
     return 0;
   if (!tcp_tw_may_connect(&w->tcp, &w->timewait.tw[tw], w->now))

@@ -59,6 +59,8 @@ void tcp_ooo_trim(struct tcp_conn *c);
 void tcp_ooo_clear(struct tcp_conn *c);
 int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r);
 void tcp_ooo_dsack(struct tcp_conn *c, seq32_t l, seq32_t r);
+/** The first part of [l, r) that is held beyond the hole, if any, is to be reported (RFC 2883 4.2). */
+void tcp_ooo_dsack_part(struct tcp_conn *c, seq32_t l, seq32_t r);
 void tcp_ooo_options(struct tcp_conn *c, struct tcp_opts *o);
 int tcp_ooo_check(const struct tcp_conn *c);
 

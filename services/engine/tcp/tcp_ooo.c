@@ -125,6 +125,15 @@ int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r) {
   return 0;
 }
 
+void tcp_ooo_dsack_part(struct tcp_conn *c, seq32_t l, seq32_t r) {
+  const struct abi_seq_range *o = c->d->ooo, *first = NULL;
+  for (unsigned k = 0; k < ABI_TCB_OOO; k++)
+    if (ooo_used(&o[k]) && seq_lt(o[k].l, r) && seq_gt(o[k].r, l) && (first == NULL || seq_lt(o[k].l, first->l)))
+      first = &o[k];
+  if (first != NULL)
+    tcp_ooo_dsack(c, seq_gt(first->l, l) ? first->l : l, seq_lt(first->r, r) ? first->r : r);
+}
+
 void tcp_ooo_dsack(struct tcp_conn *c, seq32_t l, seq32_t r) {
   if (c->d->nego & ABI_TCB_SACK)
     c->b->dsack = (struct tcp_sack){l, r};

@@ -67,7 +67,6 @@ static void recv_out_of_order(struct tcp_env *e, struct tcp_conn *c, const struc
   TCP_COUNT(e, ooo_in);
   if (len > 0 && tcp_ooo_covers(c, seq, seq + len)) {
     TCP_COUNT(e, dup_in);
-    tcp_ooo_dsack(c, seq, seq + len);
   } else if (len > 0) {
     uint32_t placed = e->ops->rx_place(e->ctx, c, seq - c->rcv_nxt, seg, skip, len);
     if (placed < len)
@@ -117,6 +116,8 @@ void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *se
     c->peer_fin = 1;
     c->peer_fin_seq = seq + len;
   }
+  if (len > 0 && skip == 0 && !tcp_ooo_empty(c)) /* what is held beyond the hole comes again, RFC 2883 4.2 */
+    tcp_ooo_dsack_part(c, seq, seq + len);
   if (seq == c->rcv_nxt) {
     if (!recv_in_order(e, c, seg, skip, len, now) && fin)
       c->peer_fin = 0; /* the peer sends it again with the bytes that had no room */
