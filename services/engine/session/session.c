@@ -348,6 +348,7 @@ static uint32_t session_home(struct worker *w, const struct abi_request *req) {
 /* A request that cannot be served: the app finds the error in its record. */
 static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, int err, uint32_t mss) {
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
+  BUG_ON(e == NULL); /* the caller has looked at the app's half of that slot */
   session_clear_words(e, 0);
   e->gen = gen;
   e->mss = mss;
