@@ -192,7 +192,7 @@ static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t
   row->local = text_endpoint(&d->local);
   row->remote = text_endpoint(&d->remote);
   row->state = strdup(state_name(d->state));
-  row->cc = strdup(tcp_cc_name(d->cc));
+  row->cc = strdup(d->state == ABI_TCP_TIME_WAIT ? "-" : tcp_cc_name(d->cc));
   row->worker_id = d->worker_id;
   row->slot = d->slot;
   row->engine_worker = session_worker(e, d);

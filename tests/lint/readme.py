@@ -2,7 +2,7 @@
 """Every room has a README of one screen, and what a README points to exists. Registered with ctest (label lint).
 
 Checked: a room of includes.py that holds code has README.md of at most SCREEN lines; relative links resolve; in the
-tree's README every path in backquotes and every `make` target exists.
+tree's README every path in backquotes and every `make` target exists, and every package of packaging/ is named.
 """
 import os
 import re
@@ -24,6 +24,16 @@ def exists(path, target):
 
 def make_targets():
     return set(re.findall(r"^([a-z]+):", read("Makefile"), re.M))
+
+
+def packages():
+    lines = (line.split("#")[0].strip() for line in read("packaging/debian-packages.txt").splitlines())
+    return [name for name in lines if name]
+
+
+def packages_not_named(readme):
+    words = set(re.findall(r"[\w+.-]*\w", readme))
+    return [name for name in packages() if name not in words]
 
 
 def check(path, text):
@@ -54,10 +64,12 @@ GOOD = [("README.md", "`make test`, `tests/lint`, [list](packaging/debian-packag
 
 
 def main():
-    if not samples_hold("readme", check, BAD, GOOD) or rooms_without_readme(["vcl/x.c"]) != ["vcl"]:
+    if not samples_hold("readme", check, BAD, GOOD) or rooms_without_readme(["vcl/x.c"]) != ["vcl"] \
+            or packages_not_named(" ".join(packages()[1:])) != packages()[:1]:
         sys.exit("readme: self-test failed")
     names = files(".md", ".c", ".h")
     found = [f"{room}: has code and no README.md" for room in rooms_without_readme(names)]
+    found += [f"README.md: does not name the package {name}" for name in packages_not_named(read("README.md"))]
     readmes = [n for n in names if n.endswith(".md")]
     found += [f"{p}:{line}: {message}" for p in readmes for line, message in check(p, read(p))]
     for line in found:
