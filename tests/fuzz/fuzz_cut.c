@@ -65,12 +65,18 @@ static vppcom_endpt_t endpoint(uint8_t ip[16]) {
   return ep;
 }
 
+/* The end of the process, not of an input. */
+static void teardown(void) {
+  vppcom_app_destroy();
+  fake_stop(&fake);
+}
+
 static void setup(void) {
   uint8_t ip[16];
   vppcom_endpt_t ep = endpoint(ip);
   if (app_state.created)
     return;
-  REQUIRE(fake_start(&fake) == 0 && vppcom_app_create("fuzz") == 0);
+  REQUIRE(fake_start(&fake) == 0 && atexit(teardown) == 0 && vppcom_app_create("fuzz") == 0);
   int h = vppcom_session_create(VPPCOM_PROTO_TCP, 1);
   REQUIRE(h >= 0 && vppcom_session_bind((uint32_t)h, &ep) == 0 && vppcom_session_listen((uint32_t)h, 16) == 0);
   listener = (uint32_t)h;
