@@ -58,8 +58,11 @@ endfunction()
 add_custom_target(tsan_tests)
 set(HS_TSAN_NAMES "ring|fifo|hint|bell|arena|queue|pool|trace|stats")
 
+# Tests and fuzz targets draw keys and secrets from a seeded sequence: each run does the same.
+set(HS_RANDOM ${PROJECT_SOURCE_DIR}/tests/support/rng_repeat.c)
+
 function(hs_test_in label name)
-  cmake_parse_arguments(R "TSAN" "TIMEOUT" "DEPS;ENV" ${ARGN})
+  cmake_parse_arguments(R "TSAN;REAL_RANDOM" "TIMEOUT" "DEPS;ENV" ${ARGN})
   if(R_TSAN OR name MATCHES "${HS_TSAN_NAMES}")
     list(APPEND label tsan)
     add_dependencies(tsan_tests ${name})
@@ -70,11 +73,15 @@ function(hs_test_in label name)
   add_executable(${name} ${R_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE hs_flags ${R_DEPS} cmocka)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support)
+  if(NOT R_REAL_RANDOM)
+    target_sources(${name} PRIVATE ${HS_RANDOM})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT ${R_TIMEOUT} ENVIRONMENT "${R_ENV}")
 endfunction()
 
-# hs_test(NAME sources... DEPS libs... [TIMEOUT s] [TSAN]): a CMocka program, label unit; TSAN: also in the tsan preset.
+# hs_test(NAME sources... DEPS libs... [TIMEOUT s] [TSAN] [REAL_RANDOM]): a CMocka program, label unit; TSAN: also in the
+# tsan preset; REAL_RANDOM: with the kernel's random numbers.
 # hs_prop and hs_sim: the same, other label.
 function(hs_test name)
   hs_test_in(unit ${name} ${ARGN})
@@ -90,12 +97,12 @@ endfunction()
 # libFuzzer binary NAME_live.
 function(hs_fuzz name source)
   cmake_parse_arguments(R "" "CORPUS" "DEPS" ${ARGN})
-  add_executable(${name} ${source} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.c)
+  add_executable(${name} ${source} ${HS_RANDOM} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.c)
   target_link_libraries(${name} PRIVATE hs_flags ${R_DEPS})
   add_test(NAME ${name} COMMAND ${name} ${R_CORPUS})
   set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 60)
   if(HS_FUZZERS)
-    add_executable(${name}_live ${source})
+    add_executable(${name}_live ${source} ${HS_RANDOM})
     target_link_libraries(${name}_live PRIVATE hs_flags ${R_DEPS})
     target_compile_options(${name}_live PRIVATE -fsanitize=fuzzer)
     target_link_options(${name}_live PRIVATE -fsanitize=fuzzer)

@@ -1,12 +1,11 @@
 /*
- * xoshiro256** seeded through splitmix64 (Blackman, Vigna, "Scrambled linear pseudorandom number generators"), and the
- * kernel's generator. A struct rng belongs to one thread; rng_secure is for any thread.
+ * xoshiro256** seeded through splitmix64 (Blackman, Vigna, "Scrambled linear pseudorandom number generators"). A struct
+ * rng belongs to one thread. The kernel's generator: rng_secure.c.
  */
 #include "base/rng.h"
 #include "base/hash.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 static inline uint64_t rng_rotl(uint64_t x, unsigned n) {
   return x << n | x >> (64 - n);
@@ -65,18 +64,4 @@ void rng_fill(struct rng *r, void *buf, size_t len) {
     p += n;
     len -= n;
   }
-}
-
-int rng_secure(void *buf, size_t len) {
-  uint8_t *p = buf;
-  while (len > 0) {
-    ssize_t n = getrandom(p, len, 0);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0)
-      return err_last();
-    p += n;
-    len -= (size_t)n;
-  }
-  return 0;
 }

@@ -3,6 +3,7 @@
  */
 #include "engine_rig.h"
 
+#include "rng_repeat.h"
 #include "shm/bell.h"
 #include "shm/fence.h"
 #include "test.h"
@@ -135,6 +136,7 @@ void rig_engine_kill(struct rig_host *h) {
 void rig_open(struct rig *r, uint64_t seed) {
   memset(r, 0, sizeof *r);
   rng_init(&r->rng, seed);
+  rng_repeat(seed);
   for (int i = 0; i < 2; i++) {
     struct rig_host *h = &r->host[i];
     const char *why = "";

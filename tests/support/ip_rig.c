@@ -2,8 +2,10 @@
  * The bench that ip_rig.h describes.
  */
 #include "ip_rig.h"
+
 #include "base/bits.h"
 #include "ip/pkt_read.h"
+#include "rng_repeat.h"
 #include "wire/arp.h"
 #include "wire/eth.h"
 #include "wire/nd.h"
@@ -150,6 +152,7 @@ struct ip_rig *rig_new(void) {
   r->now = 1000000000ull;
   r->slots = RIG_SLOTS;
   r->loop_room = RIG_LOOP;
+  rng_repeat(1); /* each rig, and so each fuzz input, begins alike */
   rig_must(ip_new(&r->s, &ops, r, r->c) == 0, "ip_new");
   struct ip_addr a4 = rig_addr("10.0.0.1"), a6 = rig_addr("2001:db8::1");
   rig_must(ip_port_set(r->s, 0, rig_mac, 1500, 1) == 0, "ip_port_set");
