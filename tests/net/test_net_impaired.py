@@ -57,7 +57,7 @@ class Impaired(netcase.NetCase):
         """Nothing passes in the middle of a transfer, then everything again: the connection goes on."""
         for server, client in BOTH:
             with self.subTest(server=server):
-                self.lab.hsctl("impair", "hs0", "both", "rate=100000000")
+                self.lab.hsctl("impair", "hs0", "both", "rate=20000000")  # 4 s at least
                 transfer = programs.Transfer(self.lab, server, client, "file", SIZE)
                 transfer.wait_got(0.1)
                 self.lab.hsctl("impair", "hs0", "both", "loss=100")

@@ -13,7 +13,7 @@ from stack import PEER4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 PORT = 7300
-SIZE = 4_000_000
+SIZE = 2_500_000
 # takes SIZE bytes, sends as many back when told to, stays
 SINK = """
 import socket, sys
@@ -136,7 +136,7 @@ class Info(netcase.NetCase):
         self.assertTrue(most["unacked"] >= 1 and most["rto"] >= 400000, most)
         row = self.session()
         self.assertEqual(row["recovery"], "loss")
-        self.assertTrue(row["backoff"] >= 2 and row["unacked"] == 3000 and row["tx_queue"] == 3000, row)
+        self.assertTrue(row["backoff"] >= 2 and 0 < row["unacked"] <= 3000 == row["tx_queue"], row)  # as cwnd was left
 
     def quiet(self):
         self.impair(delay=20000)
