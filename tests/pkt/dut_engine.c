@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DUT_QUEUE    256u
+#define DUT_QUEUE    4096u
 #define LISTEN_SLOT  1u
 #define CONNECT_SLOT 8u
 #define LONG_WAIT    60000000u /* µs */
@@ -214,8 +214,10 @@ static void apply_opts(unsigned conn) {
   settle();
 }
 
-static int engine_listen(void) {
+static int engine_listen(unsigned backlog) {
+  struct abi_listen_entry *le = seg_at(&rig->host[0].policy, 4096, sizeof *le);
   rig_listen(&rig->host[0], LISTEN_SLOT, cur->port, cur_addr->family, 1);
+  le->backlog = backlog;
   settle();
   worker_view_app(&rig->host[0].view, LISTEN_SLOT)->opt.fastopen = opts.fastopen;
   rig_arm(&rig->host[0], LISTEN_SLOT); /* accept() is about to be called */

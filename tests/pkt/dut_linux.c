@@ -67,12 +67,14 @@ static const struct {
     {"rfc1337", "ipv4/tcp_rfc1337", "0"},
     {"tw_reuse", "ipv4/tcp_tw_reuse", "2"},
     {"syncookies", "ipv4/tcp_syncookies", "1"},
+    {"abort_on_overflow", "ipv4/tcp_abort_on_overflow", "0"},
+    {"mtu_probing", "ipv4/tcp_mtu_probing", "0"},
+    {"challenge_limit", "ipv4/tcp_challenge_ack_limit", "2147483647"},
     {NULL, "ipv4/tcp_no_metrics_save", "1"},
     {NULL, "ipv4/tcp_syn_linear_timeouts", "0"},
     {NULL, "ipv4/tcp_invalid_ratelimit", "0"},
     {NULL, "ipv4/tcp_rmem", "4096 131072 262144"},
     {"early_retrans", "ipv4/tcp_early_retrans", "3"},
-    {NULL, "ipv4/tcp_challenge_ack_limit", "2147483647"},
 };
 
 /* A command line, to its end. 0, or -EIO. */
@@ -260,7 +262,7 @@ static int stream(void) {
   return fd;
 }
 
-static int linux_listen(void) {
+static int linux_listen(unsigned backlog) {
   struct sockaddr_storage ss;
   int one = 1;
   listener = stream();
@@ -271,7 +273,7 @@ static int linux_listen(void) {
   int rc = opt_pending(listener);
   if (rc)
     return rc;
-  return bind(listener, (struct sockaddr *)&ss, n) || listen(listener, 8) ? -errno : 0;
+  return bind(listener, (struct sockaddr *)&ss, n) || listen(listener, (int)backlog) ? -errno : 0;
 }
 
 static int linux_connect(unsigned conn) {

@@ -55,6 +55,8 @@ enum pkt_only { PKT_BOTH, PKT_OURS, PKT_LINUX };
 #define PKT_HAS_URG    0x0200u
 #define PKT_HAS_NOOPT  0x0400u
 #define PKT_HAS_COOKIE 0x0800u
+#define PKT_HAS_STEP   0x1000u
+#define PKT_HAS_PORT   0x2000u
 #define PKT_OPTIONS                                                                                                    \
   (PKT_HAS_MSS | PKT_HAS_WS | PKT_HAS_SACKOK | PKT_HAS_TS | PKT_HAS_SACK | PKT_HAS_RAW | PKT_HAS_NOOPT | PKT_HAS_COOKIE)
 
@@ -70,6 +72,7 @@ enum pkt_only { PKT_BOTH, PKT_OURS, PKT_LINUX };
 #define PKT_ECR_MARK (-1)
 #define PKT_ECR_LAST (-2)
 #define PKT_ECR_ZERO (-3)
+#define PKT_ECR_SENT (-4)
 
 enum { PKT_S = 1, PKT_F = 2, PKT_R = 4, PKT_P = 8, PKT_A = 16, PKT_U = 32, PKT_E = 64, PKT_W = 128 };
 /* order of bits of the flags byte of a TCP header */
@@ -82,8 +85,10 @@ struct pkt_seg {
   uint8_t check_psh;
   uint8_t ecn; /* IP ECN field, or 255: any */
   int64_t seq, len, ack, win, urg;
-  char win_op; /* = < > */
-  int64_t by;  /* bytes per segment, 0: one */
+  char win_op;              /* = < > */
+  int64_t by;               /* bytes per segment, 0: one */
+  int64_t times;            /* so many like this one, 0: one */
+  int64_t step[2], port[2]; /* by how much the ISN has grown; range of the port of ours */
   int64_t mss, ws, ts, ecr;
   unsigned n_sack;
   int64_t sack[4][2];
@@ -199,7 +204,7 @@ struct pkt_dut {
   void (*inject)(const uint8_t *f, uint32_t len);
   /** The next frame, waiting for it at most until `until`. Its length, or 0. *sum = 0: checksum not finished. */
   uint32_t (*take)(uint8_t *f, uint64_t until, int *sum);
-  int (*listen)(void);
+  int (*listen)(unsigned backlog);
   int (*connect)(unsigned conn);
   int (*connected)(unsigned conn);                              /* 1, 0 not yet, or -errno */
   int (*fastopen)(unsigned conn, const uint8_t *p, uint32_t n); /* MSG_FASTOPEN: bytes taken, -EINPROGRESS none */

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""RULES.md from the cases: RFC section -> case -> function of ours, what Linux does otherwise, where we deviate.
+"""RULES.md from the cases: RFC section -> case -> function of ours, what Linux does otherwise, where we deviate; every
+state against every class of segment (matrix.txt); what only other tests can show (elsewhere.txt).
 
 usage: rules.py --runner PKT_RUN [--write]
 
@@ -16,6 +17,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 TABLE = os.path.join(HERE, "RULES.md")
+MATRIX, ELSEWHERE = os.path.join(HERE, "matrix.txt"), os.path.join(HERE, "elsewhere.txt")
+STATES = ("CLOSED LISTEN SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSE_WAIT CLOSING LAST_ACK "
+          "TIME_WAIT").split()
 LEAST = 300
 
 
@@ -47,6 +51,45 @@ def pretty(ref):
     return f"RFC {rfc[3:]} {section}"
 
 
+def lines(path):
+    with open(path, encoding="utf-8") as f:
+        return [line.strip() for line in f if line.strip() and not line.startswith("#")]
+
+
+def matrix(rows):
+    """(lines of the table state x class of segment, complaints)"""
+    names, complaints = {r["name"] for r in rows}, []
+    text = ["| segment | " + " | ".join(STATES) + " |", "|---" * (len(STATES) + 1) + "|"]
+    for line in lines(MATRIX):
+        head, _, cells = line.partition(":")
+        cls, _, what = (p.strip() for p in head.partition("="))
+        cells = cells.split()
+        if len(cells) != len(STATES):
+            complaints.append(f"matrix.txt: {cls} has {len(cells)} cells for {len(STATES)} states")
+            continue
+        cells = [f"{s.lower()}_{cls}" if c == "*" else c for s, c in zip(STATES, cells)]
+        complaints += [f"matrix.txt: {s} x {cls}: no case {c}" for s, c in zip(STATES, cells) if c != "-" and c not in names]
+        text.append(f"| {what} | " + " | ".join(cells) + " |")
+    return text, complaints
+
+
+def elsewhere():
+    """(lines of the table of what other tests show, complaints)"""
+    text, complaints = ["| rule | what | test | why not here |", "|---|---|---|---|"], []
+    for line in lines(ELSEWHERE):
+        parts = [p.strip() for p in line.split(" :: ")]
+        if len(parts) != 4:
+            complaints.append(f"elsewhere.txt: not RULE :: WHAT :: TESTS :: WHY: {line}")
+            continue
+        for test in parts[2].split(","):
+            path, _, fn = test.strip().partition(" ")
+            full = os.path.join(TOP, path)
+            if not os.path.exists(full) or not re.search(rf"\b{fn}\(", open(full, encoding="utf-8").read()):
+                complaints.append(f"elsewhere.txt: no {fn} in {path}")
+        text.append("| " + " | ".join(parts) + " |")
+    return text, complaints
+
+
 def table(rows):
     by_rule = {}
     for row in rows:
@@ -65,7 +108,12 @@ def table(rows):
                        ("Not run against Linux", "skip")):
         text += ["", f"## {title}", "", "| case | reason |", "|---|---|"]
         text += [f"| {r['name']} | {r[key]} |" for r in rows if r[key]]
-    return "\n".join(text) + "\n"
+    cells, bad = matrix(rows)
+    others, worse = elsewhere()
+    text += ["", "## Every state against every class of segment", "",
+             "Beyond and below are measured by the receive window; `-`: the state has none yet.", "", *cells,
+             "", "## Shown by other tests", "", *others]
+    return "\n".join(text) + "\n", bad + worse
 
 
 def main():
@@ -86,7 +134,10 @@ def main():
     if len(rows) < LEAST:
         print(f"only {len(rows)} cases, {LEAST} are wanted")
         bad += 1
-    text = table(rows)
+    text, complaints = table(rows)
+    for c in complaints:
+        print(c)
+    bad += len(complaints)
     if args.write:
         with open(TABLE, "w", encoding="utf-8") as f:
             f.write(text)

@@ -20,6 +20,8 @@
 #define LINUX_TAIL     10000u
 #define LATE           400000u /* how long to wait for a frame that is overdue, so that the message can say so */
 
+#define SENT 64u
+
 struct conn {
   int known; /* dut_isn */
   uint32_t dut_isn;
@@ -27,6 +29,10 @@ struct conn {
   uint8_t dut_ws;
   int dut_ts, peer_ts;
   uint32_t ts_last, ts_mark;
+  struct {
+    uint32_t end, ts;
+  } sent[SENT]; /* the last segments with data: where each ended, its timestamp */
+  unsigned n_sent;
   uint32_t dut_mss;
   uint32_t written, was_read; /* stream positions of the app */
 };
@@ -163,6 +169,9 @@ static uint32_t ecr_of(const struct conn *k, const struct pkt_seg *g) {
     return (g->flags & TH_ACK) ? k->ts_last : 0;
   if (g->ecr == PKT_ECR_MARK)
     return k->ts_mark;
+  for (unsigned i = 0; g->ecr == PKT_ECR_SENT && i < SENT; i++)
+    if (k->sent[i].end == k->dut_isn + (uint32_t)g->ack)
+      return k->sent[i].ts;
   return g->ecr == PKT_ECR_ZERO ? 0 : (uint32_t)g->ecr;
 }
 
@@ -248,6 +257,8 @@ static void line_in(struct run *r, const struct pkt_line *l) {
   const struct pkt_seg *g = &l->seg;
   int64_t by = g->by > 0 ? g->by : g->len, at = 0;
   nothing_until(r, r->d->now());
+  for (int64_t i = 1; i < g->times; i++)
+    send_one(r, l->conn, g, g->seq, g->len);
   do {
     int64_t n = g->len - at < by ? g->len - at : by;
     struct pkt_seg one = *g;
@@ -291,6 +302,14 @@ static void learn(struct run *r, struct conn *k, const struct pkt_wire *w, const
       fail(r, "the initial sequence number has changed");
     if (k->known && (g->mod & PKT_MOD_NEW) && w->seq == k->dut_isn)
       fail(r, "the initial sequence number is the old one");
+    int64_t step = w->seq - k->dut_isn;
+    if ((g->has & PKT_HAS_STEP) && (!k->known || step < g->step[0] || step > g->step[1]))
+      fail(r, "the initial sequence number has grown by %u", (unsigned)step);
+    if ((g->has & PKT_HAS_PORT) && (w->sport < g->port[0] || w->sport > g->port[1]))
+      fail(r, "port %u", w->sport);
+    for (unsigned i = 0; (g->has & PKT_HAS_PORT) && i < PKT_CONNS; i++)
+      if (&r->conn[i] != k && r->conn[i].known && r->conn[i].dut_port == w->sport)
+        fail(r, "port %u has another connection", w->sport);
     k->known = 1;
     k->dut_isn = w->seq;
     k->dut_port = w->sport;
@@ -402,15 +421,19 @@ static void expect_one(struct run *r, const struct pkt_line *l, int64_t seq, int
     k->ts_last = w.ts;
     if (g->mod & PKT_MOD_MARK)
       k->ts_mark = w.ts;
+    if (w.len)
+      k->sent[k->n_sent % SENT].end = w.seq + w.len, k->sent[k->n_sent++ % SENT].ts = w.ts;
   }
 }
 
 static void line_out(struct run *r, const struct pkt_line *l) {
   const struct pkt_seg *g = &l->seg;
   int64_t by = g->by > 0 ? g->by : g->len, at = 0;
+  for (int64_t i = 1; i < g->times; i++)
+    expect_one(r, l, g->seq, g->len, i == 1, 1);
   do {
     int64_t n = g->len - at < by ? g->len - at : by;
-    expect_one(r, l, g->seq + at, n, at == 0, at + n >= g->len);
+    expect_one(r, l, g->seq + at, n, at == 0 && g->times < 2, at + n >= g->len);
     at += n;
   } while (at < g->len);
 }
@@ -528,7 +551,7 @@ static void to_established(struct run *r, unsigned conn, int active, int want) {
     do_out(r, conn, TH_ACK, 1, 1);
     return;
   }
-  must(r, r->d->listen(), "listen");
+  must(r, r->d->listen(8), "listen");
   do_in(r, conn, TH_SYN, 0, 0);
   do_out(r, conn, TH_SYN | TH_ACK, 0, 1);
   if (want == 3)
@@ -570,7 +593,7 @@ static void line_skip(struct run *r, const struct pkt_line *l) {
 static void line_app(struct run *r, const struct pkt_line *l) {
   switch (l->verb) {
   case PKT_LISTEN:
-    must(r, r->d->listen(), "listen");
+    must(r, r->d->listen((unsigned)l->n), "listen");
     break;
   case PKT_CONNECT:
     must(r, r->d->connect(l->conn), "connect");

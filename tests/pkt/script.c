@@ -126,6 +126,8 @@ static int seg_ecr(struct reader *r, struct pkt_seg *g) {
     g->ecr = PKT_ECR_LAST;
   else if (!strcmp(s, "zero"))
     g->ecr = PKT_ECR_ZERO;
+  else if (!strcmp(s, "sent"))
+    g->ecr = PKT_ECR_SENT;
   else
     return number(r, &g->ecr);
   r->at++;
@@ -152,6 +154,7 @@ static int seg_number_word(struct reader *r, struct pkt_seg *g, const char *w) {
       {"mss", PKT_HAS_MSS, offsetof(struct pkt_seg, mss)},
       {"ws", PKT_HAS_WS, offsetof(struct pkt_seg, ws)},
       {"by", 0, offsetof(struct pkt_seg, by)},
+      {"times", 0, offsetof(struct pkt_seg, times)},
   };
   for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
     if (strcmp(words[i].word, w))
@@ -217,6 +220,11 @@ static int seg_word(struct reader *r, struct pkt_line *l, struct pkt_seg *g) {
       if (pair(r, &g->sack[g->n_sack][0], &g->sack[g->n_sack][1]))
         return -1;
     return 0;
+  }
+  if (!strcmp(w, "step") || !strcmp(w, "port")) {
+    int64_t *range = *w == 's' ? g->step : g->port;
+    g->has |= *w == 's' ? PKT_HAS_STEP : PKT_HAS_PORT;
+    return is_pair(r) ? pair(r, &range[0], &range[1]) : bad(r, "LOW:HIGH");
   }
   if (!strcmp(w, "in") && l) {
     l->has_time = time_range(r, &l->lo, &l->hi);
@@ -291,6 +299,9 @@ static int line_rest(struct reader *r, struct pkt_line *l) {
   case PKT_READ:
   case PKT_TSVAL:
     return number(r, &l->n);
+  case PKT_LISTEN: /* how many may wait to be accepted */
+    l->n = 8;
+    return r->at < r->n ? number(r, &l->n) : 0;
   case PKT_SOCKOPT:
     return word_of(r, l) || number(r, &l->n) ? -1 : 0;
   case PKT_ERROR:
