@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench bench-lossy cost mutants fuzz soak lint format install
+.PHONY: help deps build demo test cov bench bench-lossy cost mutants fuzz sim soak lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -40,6 +40,9 @@ mutants: deps ## each operator and constant of services/engine/tcp changed in tu
 FUZZ_SECONDS ?= 3600
 fuzz: deps ## live fuzzing of TCP, options, IP, fragments, UDP and parsers for FUZZ_SECONDS; see docs/FUZZ.md
 	@tests/fuzz/run $(FUZZ_SECONDS)
+
+sim: build ## the simulations' long forms: 19656 transfers over a grid of paths, two dozen seeds per model; docs/SIM.md (5 minutes)
+	@for long in "table full" "goodput full" "random 20000"; do build/$(PRESET)/tests/sim/sim_tcp_$$long || exit 1; done
 
 soak: build ## nginx reloaded under load for a minute of each kind, 16 minutes (root)
 	@HS_RELOAD_S=60 python3 -B tests/net/test_net_shim_web.py --build build/$(PRESET) --deadline 1800 -k reload -k reuseport
