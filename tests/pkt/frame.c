@@ -113,6 +113,49 @@ uint32_t pkt_frame_build(uint8_t *out, const struct pkt_addr *a, const struct pk
   return off + n;
 }
 
+uint32_t pkt_frame_extend(uint8_t *f, uint32_t n, const struct pkt_addr *a) {
+  static const uint8_t nops[4] = {1, 1, 1, 0}, options[16] = {60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0};
+  uint8_t *ip = f + 14;
+  uint32_t off = a->family == 4 ? 34 : 54, more = a->family == 4 ? sizeof nops : sizeof options;
+  memmove(f + off + more, f + off, n - off);
+  memcpy(f + off, a->family == 4 ? nops : options, more);
+  if (a->family == 4) {
+    ip[0] = 0x46;
+    put16(ip + 2, get16(ip + 2) + more);
+    put16(ip + 10, 0);
+    put16(ip + 10, (uint16_t)~sum_add(0, ip, 24));
+  } else {
+    ip[6] = 0;
+    put16(ip + 4, get16(ip + 4) + more);
+  }
+  return n + more;
+}
+
+uint32_t pkt_frame_part(uint8_t *out, const uint8_t *f, uint32_t n, const struct pkt_addr *a, unsigned part) {
+  uint32_t head_len = a->family == 4 ? 14 + (uint32_t)(f[14] & 15) * 4 : f[20] ? 54 : 62, cut = 24;
+  uint32_t from = part ? cut : 0, len = part ? n - head_len - cut : cut, off = head_len;
+  uint8_t *ip = out + 14;
+  memcpy(out, f, head_len);
+  if (a->family == 4) {
+    put16(ip + 2, head_len - 14 + len);
+    put16(ip + 4, 4711);
+    put16(ip + 6, part ? cut / 8 : 0x2000);
+    put16(ip + 10, 0);
+    put16(ip + 10, (uint16_t)~sum_add(0, ip, head_len - 14));
+  } else {
+    uint8_t *next = ip[6] ? ip + 6 : ip + 40; /* behind the hop-by-hop options, if there are any */
+    put16(ip + 4, off - 54 + 8 + len);
+    out[off] = *next;
+    *next = 44;
+    out[off + 1] = 0;
+    put16(out + off + 2, part ? cut : 1);
+    put32(out + off + 4, 4711);
+    off += 8;
+  }
+  memcpy(out + off, f + head_len + from, len);
+  return off + len;
+}
+
 uint32_t pkt_frame_icmp(uint8_t *out, const struct pkt_addr *a, uint8_t type, uint8_t code, uint32_t rest,
                         uint16_t sport, uint16_t dport, uint32_t seq) {
   uint8_t quote[60] = {0};

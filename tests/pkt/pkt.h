@@ -66,7 +66,9 @@ enum pkt_only { PKT_BOTH, PKT_OURS, PKT_LINUX };
 #define PKT_MOD_NEW    0x04u /* the device's SYN carries another number than its last one */
 #define PKT_MOD_MARK   0x08u /* remember its timestamp for `ecr mark` */
 #define PKT_MOD_ABS    0x10u /* numbers as on the wire */
-#define PKT_MOD_OLDACK 0x20u
+#define PKT_MOD_EXT    0x20u /* IPv4: with options; IPv6: behind hop-by-hop and destination options */
+#define PKT_MOD_FRAG   0x40u /* in two fragments */
+#define PKT_MOD_FRAGR  0x80u /* the second one first */
 
 /* pkt_seg.ecr when PKT_HAS_ECR: a number, or one of these */
 #define PKT_ECR_MARK (-1)
@@ -182,6 +184,12 @@ struct pkt_build {
 /** The byte that both sides send at stream position `pos`. */
 uint8_t pkt_byte(uint32_t pos);
 uint32_t pkt_frame_build(uint8_t *out, const struct pkt_addr *a, const struct pkt_build *b);
+/** Puts IP options (IPv4), or hop-by-hop and destination options (IPv6, RFC 8200 4.3, 4.6) into a frame. Its length. */
+uint32_t pkt_frame_extend(uint8_t *f, uint32_t n, const struct pkt_addr *a);
+/** Fragment `part` (0 or 1) of a frame, cut 24 bytes behind the IP header or, IPv6, the hop-by-hop options.
+ * Its length. */
+uint32_t pkt_frame_part(uint8_t *out, const uint8_t *f, uint32_t n, const struct pkt_addr *a, unsigned part);
+
 /** ICMP error about a segment of the device's: type, code, the 4 bytes of rest (MTU), quoted numbers. */
 uint32_t pkt_frame_icmp(uint8_t *out, const struct pkt_addr *a, uint8_t type, uint8_t code, uint32_t rest,
                         uint16_t sport, uint16_t dport, uint32_t seq);

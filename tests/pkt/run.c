@@ -250,7 +250,16 @@ static void send_one(struct run *r, unsigned conn, const struct pkt_seg *g, int6
     fail(r, "more than 40 bytes of options");
   tell(r, "<", "");
   uint32_t n = pkt_frame_build(f, &r->a, &b);
-  r->d->inject(f, n);
+  if (g->mod & PKT_MOD_EXT)
+    n = pkt_frame_extend(f, n, &r->a);
+  if (!(g->mod & PKT_MOD_FRAG)) {
+    r->d->inject(f, n);
+    return;
+  }
+  for (unsigned i = 0; i < 2; i++) {
+    uint8_t part[PKT_FRAME_MAX];
+    r->d->inject(part, pkt_frame_part(part, f, n, &r->a, i ^ !!(g->mod & PKT_MOD_FRAGR)));
+  }
 }
 
 static void line_in(struct run *r, const struct pkt_line *l) {

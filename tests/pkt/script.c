@@ -176,9 +176,17 @@ static int seg_mod_word(struct pkt_seg *g, const char *w) {
     const char *word;
     uint32_t has, mod;
   } words[] = {
-      {"sackok", PKT_HAS_SACKOK, 0}, {"noopt", PKT_HAS_NOOPT, 0},   {"nots", 0, PKT_MOD_NOTS},
-      {"badsum", 0, PKT_MOD_BADSUM}, {"new", 0, PKT_MOD_NEW},       {"mark", 0, PKT_MOD_MARK},
-      {"abs", 0, PKT_MOD_ABS},       {"cookie", PKT_HAS_COOKIE, 0},
+      {"sackok", PKT_HAS_SACKOK, 0},
+      {"noopt", PKT_HAS_NOOPT, 0},
+      {"nots", 0, PKT_MOD_NOTS},
+      {"badsum", 0, PKT_MOD_BADSUM},
+      {"new", 0, PKT_MOD_NEW},
+      {"mark", 0, PKT_MOD_MARK},
+      {"abs", 0, PKT_MOD_ABS},
+      {"cookie", PKT_HAS_COOKIE, 0},
+      {"ext", 0, PKT_MOD_EXT},
+      {"frag", 0, PKT_MOD_FRAG},
+      {"fraglast", 0, PKT_MOD_FRAG | PKT_MOD_FRAGR},
   };
   static const char *const ecn[] = {"notect", "ect1", "ect0", "ce", "anyect"};
   for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
