@@ -132,7 +132,7 @@ uint32_t pkt_frame_extend(uint8_t *f, uint32_t n, const struct pkt_addr *a) {
 }
 
 uint32_t pkt_frame_part(uint8_t *out, const uint8_t *f, uint32_t n, const struct pkt_addr *a, unsigned part) {
-  uint32_t head_len = a->family == 4 ? 14 + (uint32_t)(f[14] & 15) * 4 : f[20] ? 54 : 62, cut = 24;
+  uint32_t head_len = a->family == 4 ? 14 + (uint32_t)(f[14] & 15) * 4 : f[20] ? 54 : 62, cut = 40;
   uint32_t from = part ? cut : 0, len = part ? n - head_len - cut : cut, off = head_len;
   uint8_t *ip = out + 14;
   memcpy(out, f, head_len);

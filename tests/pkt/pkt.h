@@ -186,7 +186,7 @@ uint8_t pkt_byte(uint32_t pos);
 uint32_t pkt_frame_build(uint8_t *out, const struct pkt_addr *a, const struct pkt_build *b);
 /** Puts IP options (IPv4), or hop-by-hop and destination options (IPv6, RFC 8200 4.3, 4.6) into a frame. Its length. */
 uint32_t pkt_frame_extend(uint8_t *f, uint32_t n, const struct pkt_addr *a);
-/** Fragment `part` (0 or 1) of a frame, cut 24 bytes behind the IP header or, IPv6, the hop-by-hop options.
+/** Fragment `part` (0 or 1) of a frame, cut 40 bytes behind the IP header or, IPv6, the hop-by-hop options.
  * Its length. */
 uint32_t pkt_frame_part(uint8_t *out, const uint8_t *f, uint32_t n, const struct pkt_addr *a, unsigned part);
 
