@@ -314,6 +314,7 @@ void cut_sess_replay(struct session *s) {
       s->broken = ECONNRESET; /* the program knows it as connected */
   } else if (s->replay_len != 0) {
     fifo_prod_size_set(&s->tx, ABI_FIFO_MAX);
+    held_note(s);
     if (fifo_prod_write(&s->tx, s->replay, s->replay_len) != (int64_t)s->replay_len)
       s->broken = ECONNRESET;
     session_hint(s);

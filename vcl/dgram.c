@@ -307,6 +307,7 @@ static int dgram_put(struct session *s, const struct abi_dgram *d, const struct 
   if (put < (int64_t)need)
     return -EAGAIN; /* the arena is short: nothing was published */
   FAULT_POINT("vcl.dgram");
+  held_note(s);
   fifo_prod_publish(&s->tx, need);
   return (int)d->len;
 }

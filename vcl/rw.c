@@ -155,6 +155,7 @@ static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
   session_lock(s);
   int64_t put = fifo_prod_write(&s->tx, from, n);
   session_unlock(s);
+  held_note(s);
   if (put < 0 || (put == 0 && s->home->forked))
     return put;
   if (put < (int64_t)n) { /* the arena is short: idle sessions may hold some */

@@ -130,6 +130,7 @@ void session_free(struct session *s) {
     home_unref(s->home);
   }
   free(s->groups);
+  held_drop(s);
   (void)pool_put(&w->sessions, s->index);
 }
 
@@ -179,6 +180,7 @@ void session_open_fifos(struct session *s) {
   } else if (s->tx_early) { /* its first bytes went with the connect: fastopen.c */
     s->tx.peer_head = &s->e->tx_head;
     s->tx_early = 0;
+    held_note(s);
     session_open_rx(s);
   } else {
     home_lock(s->home);

@@ -77,6 +77,8 @@ struct session {
   struct abi_options opt;       /* as last written to the app half */
   struct fifo_prod tx;
   struct fifo_cons rx;
+  struct list held;     /* in worker.held: its tx fifo holds memory … */
+  uint32_t held_tail;   /* … and its tail at the last look */
   struct list items;    /* vep_item of the sets it is in */
   struct list watchers; /* struct watch */
   struct list offers;   /* listener: sessions in SESSION_OFFER; such a session: its link */
@@ -200,6 +202,16 @@ int dgram_group(struct session *s, const struct vcl_dgram *d, int join);
 void dgram_regroup(struct session *s);
 /** Bytes of the next datagram. */
 int dgram_nread(struct session *s);
+
+/* held.c */
+void held_add(struct session *s);
+/** It goes, or its tx fifo does. */
+void held_drop(struct session *s);
+/** Something was put into the tx fifo. */
+static inline void held_note(struct session *s) {
+  if (__builtin_expect(!list_linked(&s->held), 0))
+    held_add(s);
+}
 
 /* rw.c */
 int rw_read(struct session *s, void *buf, size_t n, int flags);

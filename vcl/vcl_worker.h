@@ -30,6 +30,9 @@ struct worker {
   struct list waiters;       /* in use */
   struct list spare_waiters; /* kept with their eventfds */
   struct list unbinds;       /* listeners closed while the broker was away */
+  struct list held;          /* sessions whose tx fifo holds memory, those looked at longest ago first (held.c) */
+  uint32_t n_held;
+  uint64_t held_tick; /* cycles: when they were last looked at */
   uint32_t n_asleep;
   uint32_t n_waiters;
   uint32_t spin_vain;    /* spins in a row that found nothing */
@@ -74,6 +77,12 @@ void worker_drain_bell(struct worker *w);
  * that watches the front gets an edge of its own when control goes back to it (not before: who sleeps in here watches
  * the front too at times). */
 void worker_take_bell(struct worker *w);
+void held_look_slow(struct worker *w);
+/** Memory of idle sessions goes back, some of them at a time. */
+static inline void held_look(struct worker *w) {
+  if (w->n_held != 0)
+    held_look_slow(w);
+}
 /** Nothing more comes from this worker's home: every session is over. */
 void worker_detach(struct worker *w);
 /** Hands memory of idle sessions back to the arena. */

@@ -128,6 +128,7 @@ static int worker_init(struct worker *w, uint32_t index) {
   list_init(&w->waiters);
   list_init(&w->spare_waiters);
   list_init(&w->unbinds);
+  list_init(&w->held);
   pthread_mutexattr_init(&attr);
   pthread_mutex_init(&w->lock, &attr);
   pthread_mutexattr_destroy(&attr);
@@ -283,6 +284,7 @@ int worker_pump(struct worker *w) {
   if (__atomic_load_n(&h->view.engine->state, __ATOMIC_ACQUIRE) == ABI_WORKER_DETACHED)
     worker_detach(w);
 out:
+  held_look(w);
   if (n != 0)
     waiter_notify_any(w);
   return n;

@@ -215,6 +215,37 @@ static void test_refused(void **state) {
   rig_close(&r);
 }
 
+/* Fifos shrink when they are drained: a connection that has carried data and is silent holds no chunk in E. */
+static void test_idle_holds_nothing(void **state) {
+  (void)state;
+  static struct rig r;
+  struct rig_sess c, s;
+  static char b[50000];
+  uint32_t got = 0;
+  rig_open(&r, 5);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  rig_step(&r, 100);
+  rig_connect(&r.host[0], &c, 0, 1, 80, 4);
+  until(&r, is_ready, &c, "connected");
+  rig_accept_at(&r, 0, &s);
+  const struct arena *arena = r.host[1].w.app[0]->arena;
+  uint64_t all = arena_free_bytes(arena);
+  assert_int_equal(rig_write(&c, b, sizeof b), sizeof b);
+  for (int i = 0; i < 1000; i++)
+    rig_step(&r, 100);
+  assert_true(arena_free_bytes(arena) + sizeof b <= all); /* nobody has read */
+  while (got < sizeof b)
+    got += (uint32_t)rig_read(&s, b, sizeof b);
+  for (int i = 0; i < 1000 && arena_free_bytes(arena) != all; i++)
+    rig_step(&r, 5000);
+  assert_int_equal(arena_free_bytes(arena), all);
+  assert_int_equal(rig_write(&c, "again", 5), 5);
+  for (int i = 0; i < 100; i++)
+    rig_step(&r, 100);
+  assert_int_equal(rig_read(&s, b, sizeof b), 5);
+  rig_close(&r);
+}
+
 static void test_parked_until_armed(void **state) {
   (void)state;
   static struct rig r;
@@ -274,6 +305,7 @@ int main(void) {
       cmocka_unit_test(test_restarts),
       cmocka_unit_test(test_restarts_lossy),
       cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_idle_holds_nothing),
       cmocka_unit_test(test_parked_until_armed),
       cmocka_unit_test(test_orphan),
       cmocka_unit_test(test_own_address),

@@ -21,7 +21,7 @@ static int app_alloc(struct app_shared *sh) {
   void *book = meta ? malloc(meta) : NULL;
   sh->arena =
       book ? arena_init(book, meta, (uint32_t)(sh->v.ge.arena_off / ABI_CHUNK_UNIT), sh->v.ge.arena_size) : NULL;
-  sh->by_slot = malloc(n * sizeof *sh->by_slot);
+  sh->by_slot = calloc(n, sizeof *sh->by_slot); /* pages come as slots are used, here and below */
   sh->free.next = malloc(n * sizeof *sh->free.next);
   sh->owner = calloc(n, 1);
   sh->passed = calloc(n, 1);
@@ -32,7 +32,6 @@ static int app_alloc(struct app_shared *sh) {
   if (!sh->by_slot || !sh->free.next || !sh->owner || !sh->passed)
     return -ENOMEM;
   freelist_init(&sh->free, sh->free.next);
-  memset(sh->by_slot, 0xff, n * sizeof *sh->by_slot);
   return 0;
 }
 
@@ -128,7 +127,7 @@ int app_lanes(struct app_worker **lane, uint32_t n) {
   sh->n_workers = n;
   if (n > 1)
     arena_share(sh->arena);
-  for (uint32_t slot = 0; slot < sh->v.ge.n_slots; slot++)
+  for (uint32_t slot = 0; n > 1 && slot < sh->v.ge.n_slots; slot++)
     sh->owner[slot] = (uint8_t)(slot % n);
   app_recount(lane[0]);
   return 0;
@@ -235,7 +234,7 @@ uint32_t app_slot_get(struct app_worker *a) {
     do {
       slot = high < first ? first : high;
       if (slot >= n)
-        return APP_NO_SESSION;
+        return APP_NO_SLOT;
     } while (
         !__atomic_compare_exchange_n(&a->v.engine->slots_high, &high, slot + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
   }
@@ -314,7 +313,7 @@ void app_dead(struct worker *w, struct app_worker *a) {
   listen_gone(w, a->id);
   for (uint32_t slot = 0; slot < a->v.ge.n_slots && a->n_sessions; slot++)
     if (app_owner(a, slot) == w->index && a->by_slot[slot] != APP_NO_SESSION)
-      session_orphan(w, pool_ref(&w->sessions, a->by_slot[slot]));
+      session_orphan(w, pool_ref(&w->sessions, a->by_slot[slot] - 1));
 }
 
 void app_suspect(struct app_worker *a, const char *why) {
@@ -341,7 +340,7 @@ void app_let_go(struct worker *w, struct app_worker *a, const char *why) {
   for (uint32_t slot = 0; slot < a->v.ge.n_slots && a->n_sessions; slot++) {
     if (app_owner(a, slot) != w->index || a->by_slot[slot] == APP_NO_SESSION)
       continue;
-    struct session *s = pool_ref(&w->sessions, a->by_slot[slot]);
+    struct session *s = pool_ref(&w->sessions, a->by_slot[slot] - 1);
     if (s->ops)
       s->ops->abort(w, s, ECONNABORTED, w->now);
     else {

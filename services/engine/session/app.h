@@ -20,7 +20,8 @@
 struct worker;
 struct session;
 
-#define APP_NO_SESSION 0xffffffffu
+#define APP_NO_SESSION 0u /* in by_slot */
+#define APP_NO_SLOT    0xffffffffu
 
 enum app_life { APP_LIVE = 0, APP_DEAD = 1, APP_LIED = 2 };
 
@@ -33,7 +34,7 @@ struct app_shared {
   struct worker_view v;
   struct arena *arena; /* shared by all if there are several */
   int bell, doorbell;
-  uint32_t *by_slot;    /* n_slots: index in the owner's pool of sessions, or APP_NO_SESSION; the owner's word */
+  uint32_t *by_slot;    /* n_slots: 1 + index in the owner's pool of sessions, or APP_NO_SESSION; the owner's word */
   uint8_t *owner;       /* n_slots, atomic: engine worker */
   uint8_t *passed;      /* n_slots, atomic: mail about it is under way to its owner */
   struct freelist free; /* engine slots below slots_high, numbers from 0 = n_slots_app */
@@ -101,7 +102,7 @@ void app_suspect(struct app_worker *a, const char *why);
 void app_lied(struct worker *w, struct app_worker *a, const char *why);
 /** It was found to lie, by this worker or another: no session of it is served any more. */
 void app_let_go(struct worker *w, struct app_worker *a, const char *why);
-/** A free engine slot, now this worker's, or APP_NO_SESSION. */
+/** A free engine slot, now this worker's, or APP_NO_SLOT. */
 uint32_t app_slot_get(struct app_worker *a);
 /** Engine slots that are in use. */
 uint32_t app_slots_used(const struct app_worker *a);

@@ -1,7 +1,7 @@
 /*
  * Figures of sessions in their records, behind TCP_INFO and `hsctl show session`: refreshed at most every 10 ms while a
- * session is busy and once more when the worker has nothing to do, so that they are right when all is quiet. Worker
- * thread; readers look without a lock and never wait.
+ * session is busy and once more when the worker has nothing to do, so that they are right when all is quiet. With the
+ * same look the memory of an rx fifo that is drained goes back. Worker thread; readers look without a lock, never wait.
  */
 #include "transport_tcp.h"
 
@@ -28,6 +28,10 @@ void figures_write(struct worker *w, int all) {
   if (list_empty(&w->figures) || (!all && w->now - w->figures_at < FIGURES_EVERY))
     return;
   w->figures_at = w->now;
-  while (!list_empty(&w->figures))
-    figures_session(w, container_of(w->figures.next, struct session, figures));
+  while (!list_empty(&w->figures)) {
+    struct session *s = container_of(w->figures.next, struct session, figures);
+    figures_session(w, s);
+    if (!s->dead && s->ops)
+      tcp_trim(s);
+  }
 }

@@ -137,8 +137,8 @@ static void offer_words(struct worker *w, struct session *s, const struct listen
 static int offer_move(struct worker *w, struct session *s, struct listener *l) {
   struct app_worker *to = worker_app(w, l->entry.worker_id), *from = s->app;
   struct abi_tcb *d = offer_tcb(w, s);
-  uint32_t slot = to && to->life == APP_LIVE ? app_slot_get(to) : APP_NO_SESSION;
-  if (slot == APP_NO_SESSION)
+  uint32_t slot = to && to->life == APP_LIVE ? app_slot_get(to) : APP_NO_SLOT;
+  if (slot == APP_NO_SLOT)
     return -ENOBUFS;
   struct session was = *s;
   uint32_t gen = worker_view_engine(&to->v, slot)->gen + 1;

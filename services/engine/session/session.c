@@ -96,7 +96,7 @@ int session_bind_record(struct worker *w, struct session *s, struct app_worker *
   }
   if (believed)
     rc = session_believe_app(s);
-  a->by_slot[slot] = s->index;
+  a->by_slot[slot] = s->index + 1;
   a->n_sessions++;
   return rc;
 }
@@ -399,7 +399,7 @@ void session_look(struct worker *w, struct app_worker *a, uint32_t slot) {
   uint32_t gen = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE);
   uint32_t index = a->by_slot[slot];
   if (index != APP_NO_SESSION) {
-    struct session *s = pool_ref(&w->sessions, index);
+    struct session *s = pool_ref(&w->sessions, index - 1);
     int reused = s->gen != gen && slot < a->v.ga.n_slots_app;
     if (reused && s->ops) {
       app_suspect(a, "session slot used anew while its session lives");

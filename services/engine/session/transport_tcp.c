@@ -272,7 +272,7 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
     return 0;
   }
   uint32_t slot = app_slot_get(a);
-  if (slot == APP_NO_SESSION) {
+  if (slot == APP_NO_SLOT) {
     worker_count(w, EC_ACCEPT_NO_SLOT, 1);
     return 0;
   }
@@ -500,6 +500,8 @@ static int tcp_transport_output(struct worker *w, struct session *s, usec_t now)
 
 static void tcp_transport_consumed(struct worker *w, struct session *s, usec_t now) {
   tcp_rx_consumed(&w->tcp, tcp_of(s), now);
+  if (!s->dead && s->ops && tcp_of(s)->b == NULL) /* at rest: no figures are due that would see to it */
+    tcp_trim(s);
 }
 
 static void tcp_transport_shutdown(struct worker *w, struct session *s, usec_t now) {
@@ -522,8 +524,11 @@ static void tcp_transport_options(struct worker *w, struct session *s, const str
 
 static void tcp_transport_timer(struct worker *w, struct session *s, usec_t now) {
   tcp_timer(&w->tcp, tcp_of(s), now);
-  if (!s->dead && s->ops)
+  if (!s->dead && s->ops) {
+    if (tcp_of(s)->b == NULL)
+      tcp_trim(s);
     session_dirty(w, s);
+  }
   tcp_settle(w, s);
 }
 

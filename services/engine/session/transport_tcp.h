@@ -17,4 +17,10 @@ static inline struct tcp_conn *tcp_of(struct session *s) {
   return (struct tcp_conn *)(void *)s->priv;
 }
 
+/** A drained rx fifo gives its memory back; the next bytes bring some. Not while there are bytes beyond a hole. */
+static inline void tcp_trim(struct session *s) {
+  if (s->e && tcp_of(s)->ooo_none)
+    fifo_prod_trim(&s->rx);
+}
+
 #endif

@@ -4,6 +4,9 @@
  */
 #include "vcl_rig.h"
 
+#include "vcl_app.h"
+#include "vcl_worker.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -195,9 +198,32 @@ static void test_arena_is_shared(void **state) {
   rig_settle(r);
 }
 
+/* What was written and acknowledged holds no memory after a while. */
+static void test_idle_holds_nothing(void **state) {
+  struct rig *r = *state;
+  static char b[60000];
+  rig_pair(r, 7407, 1);
+  const struct worker *w = app_state.workers[0];
+  uint64_t all = arena_free_bytes(w->home->arena);
+  assert_int_equal(vppcom_session_write(r->client, b, sizeof b), sizeof b);
+  wait_nread(r->server, sizeof b);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, sizeof b, MSG_WAITALL, NULL), sizeof b);
+  for (int i = 0; i < 2500 && w->n_held != 0; i++) {
+    (void)vcl_pump();
+    (void)poll(NULL, 0, 2);
+  }
+  assert_int_equal(w->n_held, 0);
+  assert_int_equal(arena_free_bytes(w->home->arena), all);
+  put(r->client, "again"); /* and it goes on */
+  wait_nread(r->server, 5);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
-  const struct CMUnitTest tests[] = {RIG(test_flags), RIG(test_waitall), RIG(test_lowat),          RIG(test_segments),
-                                     RIG(test_cork),  RIG(test_eintr),   RIG(test_arena_is_shared)};
+  const struct CMUnitTest tests[] = {
+      RIG(test_flags), RIG(test_waitall), RIG(test_lowat),           RIG(test_segments),
+      RIG(test_cork),  RIG(test_eintr),   RIG(test_arena_is_shared), RIG(test_idle_holds_nothing)};
   return cmocka_run_group_tests_name("vcl rw", tests, NULL, NULL);
 }

@@ -40,9 +40,9 @@ static void test_defaults(void **state) {
   assert_string_equal(c.api_listen[0], "ipc:///run/hoststack/api.sock");
   assert_int_equal(c.rx_slots, 8192);
   assert_int_equal(c.tx_slots, 4096);
-  assert_int_equal(c.max_connections, 65536);
+  assert_int_equal(c.max_connections, 262144);
   assert_int_equal(c.rx_fifo_max, 4 << 20);
-  assert_int_equal(c.slots_per_worker, 65536);
+  assert_int_equal(c.slots_per_worker, 262144);
   assert_int_equal(c.arena_bytes, 4ull << 30);
   assert_int_equal(c.app_timeout_ms, 10000);
   assert_int_equal(c.attach_mode, 0666);
