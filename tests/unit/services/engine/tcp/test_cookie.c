@@ -258,6 +258,115 @@ static void test_adopted(void **state) {
   STATE(r, ABI_TCP_ESTABLISHED);
 }
 
+/* Each option alone comes back alone, and the low bits of the stamp are what says so. */
+static void test_each_option(void **state) {
+  struct rig *r = *state;
+  static const struct {
+    unsigned flags, opts, nego, bits;
+  } row[] = {{TCP_SYN, RIG_TS, 0, 15},
+             {TCP_SYN, RIG_TS | RIG_SACK, ABI_TCB_SACK, 15 + 16},
+             {TCP_SYN, RIG_TS | RIG_WS, ABI_TCB_WSCALE, 9},
+             {TCP_SYN | TCP_ECE | TCP_CWR, RIG_TS, ABI_TCB_ECN, 15 + 32}};
+  for (unsigned i = 0; i < ARRAY_LEN(row); i++) {
+    struct jar j;
+    rig_init(r);
+    jar_init(r, &j);
+    assert_int_equal(syn_in(r, &j, row[i].flags, row[i].opts, 1460), 0);
+    assert_int_equal(j.out.opts.ts_val & 63, row[i].bits);
+    struct tcp_seg_in a = ack_of(r, &j);
+    assert_int_equal(open_with(r, &a), 0);
+    assert_int_equal(r->d.nego, ABI_TCB_PASSIVE | ABI_TCB_TS | row[i].nego);
+  }
+}
+
+/* The stamp is never ahead of our clock, and never more than its low bits behind it. */
+static void test_stamp(void **state) {
+  struct rig *r = *state;
+  struct jar j;
+  jar_init(r, &j);
+  for (unsigned i = 0; i < 200; i++) {
+    r->now += RIG_MS;
+    assert_int_equal(syn_in(r, &j, TCP_SYN, RIG_SACK | RIG_WS | RIG_TS, 1460), 0);
+    uint32_t behind = tcp_open_ts(&j.scratch, r->now) - j.out.opts.ts_val;
+    assert_true(behind < 64);
+    assert_int_equal(j.out.opts.ts_val & 63, 9 + 16);
+  }
+}
+
+/* The peer's number, its top byte too, the slot and the use of timestamps are in the hash. */
+static void test_all_hashed(void **state) {
+  struct rig *r = *state;
+  struct jar j;
+  jar_init(r, &j);
+  for (unsigned ts = 0; ts < 2; ts++) {
+    assert_int_equal(syn_in(r, &j, TCP_SYN, ts ? RIG_TS : 0, 1460), 0);
+    struct tcp_seg_in good = ack_of(r, &j), s;
+    assert_int_equal(tcp_cookie_valid(&r->env, &r->d, &good, r->now), 1);
+    for (unsigned bit = 0; bit < 32; bit++) {
+      s = good;
+      s.hdr.seq = ((good.hdr.seq - 1) ^ 1u << bit) + 1;
+      assert_int_equal(tcp_cookie_valid(&r->env, &r->d, &s, r->now), 0);
+    }
+    for (unsigned at = 0; at < 16; at++) {
+      r->d.remote.ip[at] ^= 1;
+      assert_int_equal(tcp_cookie_valid(&r->env, &r->d, &good, r->now), 0);
+      r->d.remote.ip[at] ^= 1;
+      r->d.local.ip[at] ^= 1;
+      assert_int_equal(tcp_cookie_valid(&r->env, &r->d, &good, r->now), 0);
+      r->d.local.ip[at] ^= 1;
+    }
+    for (unsigned slots = 2; slots < 34; slots += 2) /* the same parity, long ago */
+      assert_int_equal(tcp_cookie_valid(&r->env, &r->d, &good, r->now + ((usec_t)slots << 26)), 0);
+    s = good;
+    s.hdr.opts.present ^= TCP_OPT_HAS_TS;
+    assert_int_equal(tcp_cookie_valid(&r->env, &r->d, &s, r->now), 0);
+  }
+}
+
+/* IPv6 has a table of its own. */
+static void test_mss6(void **state) {
+  struct rig *r = *state;
+  struct jar j;
+  jar_init(r, &j);
+  r->d.remote.family = r->d.local.family = 6;
+  assert_int_equal(syn_in(r, &j, TCP_SYN, 0, 1440), 0);
+  struct tcp_seg_in a = ack_of(r, &j);
+  assert_int_equal(open_with(r, &a), 0);
+  assert_int_equal(r->d.mss, 1440);
+}
+
+/* With one key so far there is no older one: a cookie of the other place is a guess. The current one and its forerunner
+ * count, whatever is written elsewhere. */
+static void test_two_keys(void **state) {
+  struct rig *r = *state;
+  struct jar j;
+  jar_init(r, &j);
+  memset(j.keys.key[0], 0x5b, 16);
+  j.keys.gen = 2; /* as if key[0] had been the first */
+  assert_int_equal(syn_in(r, &j, TCP_SYN, 0, 1460), 0);
+  struct tcp_seg_in a = ack_of(r, &j);
+  assert_true(tcp_cookie_valid(&r->env, &r->d, &a, r->now));
+  j.keys.gen = 3;
+  assert_true(tcp_cookie_valid(&r->env, &r->d, &a, r->now));
+  j.keys.gen = 1; /* key[1] alone */
+  assert_false(tcp_cookie_valid(&r->env, &r->d, &a, r->now));
+}
+
+/* What a cookie opened has a timer: should its ACK find no room, its SYN-ACK goes out a second later, not before. */
+static void test_timer(void **state) {
+  struct rig *r = *state;
+  struct jar j;
+  jar_init(r, &j);
+  assert_int_equal(syn_in(r, &j, TCP_SYN, 0, 1460), 0);
+  struct tcp_seg_in a = ack_of(r, &j);
+  assert_int_equal(open_with(r, &a), 0);
+  assert_int_equal(r->conn.b->due[TCP_T_RTO], r->now + RIG_S);
+  rig_pass(r, RIG_S - RIG_MS);
+  NOTHING(r);
+  rig_pass(r, 2 * RIG_MS);
+  EXPECT(r, TCP_SYN | TCP_ACK, 0, 1, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_all_options_come_back),
@@ -270,6 +379,12 @@ int main(void) {
       RIG_TEST(test_accept_queue_full),
       RIG_TEST(test_accept_queue_full_reset),
       RIG_TEST(test_adopted),
+      RIG_TEST(test_each_option),
+      RIG_TEST(test_stamp),
+      RIG_TEST(test_all_hashed),
+      RIG_TEST(test_mss6),
+      RIG_TEST(test_two_keys),
+      RIG_TEST(test_timer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,17 +346,179 @@ static void test_client_does_not_ask(void **state) {
   assert_false(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
 }
 
+/* Every byte of a cookie counts; who only asks has shown no bad one. */
+static void test_cookie_bytes(void **state) {
+  struct rig *r = *state;
+  uint8_t cookie[8];
+  start(r);
+  ask(r, cookie);
+  assert_int_equal(COUNTER(r, fastopen_bad), 0);
+  for (unsigned i = 0; i < 8; i++) {
+    cookie[i] ^= 0x80;
+    struct tcp_seg_in s = syn_with(cookie, 8, 10);
+    assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_COOKIE);
+    assert_int_equal(COUNTER(r, fastopen_bad), i + 1);
+    cookie[i] ^= 0x80;
+  }
+}
+
+/* One byte on the SYN, one byte of answer, a window of one byte. */
+static void test_one_byte(void **state) {
+  struct rig *r = *state;
+  r->wnd = 1;
+  fast(r, 1);
+  EXPECT(r, TCP_SYN | TCP_ACK, 0, 2, 0);
+  assert_int_equal(r->rx_tail, 1);
+  assert_int_equal(COUNTER(r, fastopen_in), 1);
+  rig_write(r, 1);
+  EXPECT(r, TCP_ACK, 1, 2, 1);
+  NOTHING(r);
+}
+
+/* A window of 0: no answer before the handshake is complete. */
+static void test_no_window(void **state) {
+  struct rig *r = *state;
+  fast(r, 10);
+  rig_skip(r);
+  r->d.snd_wnd = 0;
+  assert_false(tcp_tfo_may_send(&r->env, &r->conn));
+  r->d.snd_wnd = 1;
+  assert_false(tcp_tfo_may_send(&r->env, &r->conn)); /* and nothing to say */
+  r->tx_tail = 1;
+  assert_true(tcp_tfo_may_send(&r->env, &r->conn));
+}
+
+/* What fits: the lesser of the server's MSS and of the path, less the options of this SYN. */
+static void test_room(void **state) {
+  struct rig *r = *state;
+  struct abi_endpoint six = {.family = 6, .ip = {[0] = 0xfd, [15] = 2}};
+  learn(r);
+  /* MSS 4, SACK and timestamps 12, scale 4, cookie 6, padded: 28 */
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 1460 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 9000, r->now), 1460 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1499, r->now), 1459 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 40 + 29, r->now), 1);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 40 + 28, r->now), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 40, r->now), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 30, r->now), 0);
+  r->env.cfg.sack = r->env.cfg.timestamps = r->env.cfg.wscale = 0;
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 1460 - 12);
+  r->env.cfg.fastopen = TCP_TFO_SERVER;
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), -EOPNOTSUPP);
+  r->env.cfg.fastopen = TCP_TFO_CLIENT;
+  assert_int_equal(tcp_tfo_room(&r->env, &six, 1500, r->now), 0);
+  r->d.remote = six;
+  connect_fast(r, 10);
+  rig_skip(r);
+  syn_ack(r, 1, given, sizeof given);
+  assert_int_equal(tcp_tfo_room(&r->env, &six, 1400, r->now), 1400 - 60 - 12);
+}
+
+/* A server that tells no MSS has the least. */
+static void test_room_without_mss(void **state) {
+  struct rig *r = *state;
+  start(r);
+  connect_fast(r, 10);
+  rig_skip(r);
+  struct tcp_seg_in s = {.segs = 1};
+  s.hdr.seq = RIG_PEER;
+  s.hdr.ack = r->d.iss + 1;
+  s.hdr.flags = TCP_SYN | TCP_ACK;
+  s.hdr.wnd = r->wnd;
+  s.hdr.opts.present = TCP_OPT_HAS_TFO;
+  s.hdr.opts.tfo_len = 4;
+  memcpy(s.hdr.opts.tfo, given, 4);
+  tcp_input(&r->env, &r->conn, &s, r->now);
+  r->env.cfg.sack = r->env.cfg.timestamps = r->env.cfg.wscale = 0;
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 536 - 12);
+}
+
+/* Where such SYNs get lost: an hour, to the µs; then a cookie that is known is used, one that is not is asked for. */
+static void test_an_hour(void **state) {
+  struct rig *r = *state;
+  learn(r);
+  connect_fast(r, 700);
+  rig_pass(r, RIG_S);
+  usec_t until = r->now + 3600 * RIG_S;
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, until - 1), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, until), 1460 - 28);
+  r->d.remote.ip[15] = 77; /* a server whose first SYN is lost */
+  rig_skip(r);
+  connect_fast(r, 700);
+  EXPECT(r, TCP_SYN, 0, 0, 0);
+  assert_true(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
+  rig_pass(r, RIG_S);
+  EXPECT(r, TCP_SYN, 0, 0, 0);
+  assert_false(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
+  r->now += 3600 * RIG_S;
+  connect_fast(r, 700);
+  EXPECT(r, TCP_SYN, 0, 0, 0);
+  assert_true(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
+  assert_int_equal(LAST(r)->opts.tfo_len, 0);
+}
+
+/* A cookie is the server's address's alone: another port of it has it too, no other address, whichever slot it has. */
+static void test_whose_cookie(void **state) {
+  struct rig *r = *state;
+  learn(r);
+  r->d.remote.port = be16_from(4001);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 1460 - 28);
+  connect_fast(r, 1);
+  EXPECT(r, TCP_SYN, 0, 0, 1);
+  assert_int_equal(COUNTER(r, fastopen_out), 1);
+  for (uint32_t i = 0; i < 16 * TCP_TFO_SLOTS; i++) {
+    r->d.remote.ip[13] = (uint8_t)(1 + (i >> 8));
+    r->d.remote.ip[14] = (uint8_t)i;
+    assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 0);
+  }
+}
+
+/* A cookie for which there is no room beside the other options, and one byte more than that. */
+static void test_cookie_without_room(void **state) {
+  struct rig *r = *state;
+  struct abi_endpoint to = r->d.remote;
+  learn(r);
+  for (unsigned i = 0; i < TCP_TFO_SLOTS; i++)
+    if (!memcmp(cache.e[i].remote, to.ip, 16))
+      cache.e[i].mss = 28;
+  connect_fast(r, 700);
+  EXPECT(r, TCP_SYN, 0, 0, 0);
+  assert_false(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
+  for (unsigned i = 0; i < TCP_TFO_SLOTS; i++)
+    if (!memcmp(cache.e[i].remote, to.ip, 16))
+      cache.e[i].mss = 30;
+  connect_fast(r, 700);
+  EXPECT(r, TCP_SYN, 0, 0, 2);
+  assert_true(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      RIG_TEST(test_cookie_is_given),        RIG_TEST(test_data_is_taken),
-      RIG_TEST(test_answer_before_the_ack),  RIG_TEST(test_syn_ack_lost_with_answer),
-      RIG_TEST(test_syn_again_gets_syn_ack), RIG_TEST(test_reset_is_told),
-      RIG_TEST(test_close_before_the_ack),   RIG_TEST(test_nobody_there),
-      RIG_TEST(test_server_adopted),         RIG_TEST(test_client_data_on_the_syn),
-      RIG_TEST(test_client_data_not_taken),  RIG_TEST(test_client_part_taken),
-      RIG_TEST(test_client_as_much_as_fits), RIG_TEST(test_client_fallback),
-      RIG_TEST(test_client_reset),           RIG_TEST(test_client_adopted),
+      RIG_TEST(test_cookie_is_given),
+      RIG_TEST(test_data_is_taken),
+      RIG_TEST(test_answer_before_the_ack),
+      RIG_TEST(test_syn_ack_lost_with_answer),
+      RIG_TEST(test_syn_again_gets_syn_ack),
+      RIG_TEST(test_reset_is_told),
+      RIG_TEST(test_close_before_the_ack),
+      RIG_TEST(test_nobody_there),
+      RIG_TEST(test_server_adopted),
+      RIG_TEST(test_client_data_on_the_syn),
+      RIG_TEST(test_client_data_not_taken),
+      RIG_TEST(test_client_part_taken),
+      RIG_TEST(test_client_as_much_as_fits),
+      RIG_TEST(test_client_fallback),
+      RIG_TEST(test_client_reset),
+      RIG_TEST(test_client_adopted),
       RIG_TEST(test_client_does_not_ask),
+      RIG_TEST(test_cookie_bytes),
+      RIG_TEST(test_one_byte),
+      RIG_TEST(test_no_window),
+      RIG_TEST(test_room),
+      RIG_TEST(test_room_without_mss),
+      RIG_TEST(test_an_hour),
+      RIG_TEST(test_whose_cookie),
+      RIG_TEST(test_cookie_without_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
