@@ -130,8 +130,11 @@ int ip_is_local(const struct ip_stack *s, const struct ip_addr *a);
 int ip_mtu(struct ip_stack *s, const struct ip_addr *dst);
 /** The same, or less if a transport found out that the path takes less. */
 int ip_path_mtu(struct ip_stack *s, const struct ip_addr *dst, usec_t now);
-/** A transport found out (and checked) that the path to dst takes `mtu` bytes; believed until `until`. */
-void ip_path_mtu_learn(struct ip_stack *s, const struct ip_addr *dst, uint32_t mtu, usec_t until, usec_t now);
+/** A transport found out (and checked) that the path to dst takes `mtu` bytes; believed until `until`. 1 if the
+ * other workers' stacks should be told, 0 if it is nothing new. */
+int ip_path_mtu_learn(struct ip_stack *s, const struct ip_addr *dst, uint32_t mtu, usec_t until, usec_t now);
+/** The same, found by another worker: not counted again. */
+int ip_path_mtu_told(struct ip_stack *s, const struct ip_addr *dst, uint32_t mtu, usec_t until, usec_t now);
 /** 1 if it is the limited broadcast address, or that of one of our nets. */
 int ip_is_broadcast(const struct ip_stack *s, const struct ip_addr *a);
 /** As ip_source; with ifindex (1 + interface number) an address of that interface, and without a route to a group or

@@ -119,6 +119,24 @@ void pass_neighbour(struct worker *w, const struct pkt *p) {
 
 /* --- what was learned --- */
 
+struct pass_mtu {
+  struct ip_addr dst;
+  uint32_t mtu;
+  usec_t until;
+};
+
+static void mail_path_mtu(struct worker *w, void *arg) {
+  const struct pass_mtu *m = arg;
+  (void)ip_path_mtu_told(w->ip, &m->dst, m->mtu, m->until, w->now);
+}
+
+void pass_path_mtu(struct worker *w, const struct ip_addr *dst, uint32_t mtu, usec_t until) {
+  const struct pass_mtu m = {.dst = *dst, .mtu = mtu, .until = until};
+  for (uint32_t k = 0; k < w->group->n; k++)
+    if (k != w->index)
+      (void)pass_mail(w, k, mail_path_mtu, &m, sizeof m);
+}
+
 static void mail_learned(struct worker *w, void *arg) {
   ip_learn(w->ip, arg, w->now);
 }

@@ -1,6 +1,7 @@
 /*
  * What one engine worker passes to another of its group, as mail with a copy: segments and ICMP errors of a connection
- * that another worker owns, ARP and ND packets that every stack learns from, and what worker 0's stack has learned.
+ * that another worker owns, ARP and ND packets that every stack learns from, path MTUs, and what worker 0's stack has
+ * learned.
  *
  * nicio sends everything but whole TCP segments to worker 0 (wire/flow.h), so this is the rare way, and it is bounded:
  * a worker that has PASS_MAX mails waiting gets no more packets, which is counted.
@@ -38,6 +39,8 @@ void pass_packet(struct worker *w, const struct pkt *p, uint32_t to);
 void pass_error(struct worker *w, uint32_t to, const struct pass_error *e);
 /** Worker 0: a frame came; if it is ARP or ND, the other stacks hear it too. */
 void pass_neighbour(struct worker *w, const struct pkt *p);
+/** A transport of ours found out what the path to dst takes: the other stacks hear of it. */
+void pass_path_mtu(struct worker *w, const struct ip_addr *dst, uint32_t mtu, usec_t until);
 /** Worker 0, every turn: if its stack has learned addresses, routes or values, the others are told. */
 void pass_learned(struct worker *w);
 

@@ -234,8 +234,9 @@ static void op_timer(void *ctx, struct tcp_conn *c, usec_t when) {
 static uint32_t op_path_mtu(void *ctx, struct tcp_conn *c, uint32_t found) {
   struct worker *w = ctx;
   const struct session *s = conn_session(c);
-  if (found != 0)
-    ip_path_mtu_learn(w->ip, &s->remote, found, w->now + w->tcp.cfg.pmtu_life, w->now);
+  usec_t until = w->now + w->tcp.cfg.pmtu_life;
+  if (found != 0 && ip_path_mtu_learn(w->ip, &s->remote, found, until, w->now))
+    pass_path_mtu(w, &s->remote, found, until);
   int mtu = ip_mtu(w->ip, &s->remote);
   return mtu > 0 ? (uint32_t)mtu : c->d->pmtu;
 }
