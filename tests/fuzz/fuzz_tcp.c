@@ -34,7 +34,7 @@ struct fuzz {
   struct tcp_tfo tfo;
   struct abi_cookie cookie;
   uint64_t counters[TCP_N_COUNTERS];
-  uint64_t logs[4 * TCP_SENT_LOG_SIZE / 8];
+  uint64_t logs[4 * TCP_LOG_SIZE / 8];
   uint32_t rx_head, rx_tail, tx_head, tx_tail;
   uint32_t rx_cap, mtu;
   usec_t now, timer_at;
@@ -304,7 +304,7 @@ static void adopt(struct fuzz *f, int ranges) {
     memset(f->d.ooo, 0, sizeof f->d.ooo);
     memset(placed, 0, placed_high);
   }
-  if (f->env.sent_mem != NULL)
+  if (f->env.log_mem != NULL)
     tcp_env_memory(&f->env, f->logs, sizeof f->logs); /* soft: all of it is there again */
   f->timer_at = UINT64_MAX;
   tcp_env_busy(&f->env, f->busy, 4);

@@ -87,7 +87,7 @@ struct sim_host {
   /* dies with the engine */
   struct tcp_env env;
   struct tcp_conn *conn; /* NULL: none, or down */
-  uint64_t logs[4 * TCP_SENT_LOG_SIZE / 8];
+  uint64_t logs[4 * TCP_LOG_SIZE / 8];
   uint64_t busy[8 * TCP_BUSY_SIZE / 8];
   uint64_t counters[TCP_N_COUNTERS];
   uint64_t totals[TCP_N_COUNTERS]; /* over all lives */

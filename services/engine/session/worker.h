@@ -37,7 +37,7 @@
 #define WORKER_PORT_MOVES    256u
 #define WORKER_TX_INLINE     512u   /* payload up to this is copied behind the headers instead of referred to */
 #define WORKER_TCP_LOGS      16384u /* connections that may have much out at once; more recover more slowly */
-#define WORKER_TCP_LOGS_SIZE ((size_t)WORKER_TCP_LOGS * TCP_SENT_LOG_SIZE)
+#define WORKER_TCP_LOGS_SIZE ((size_t)WORKER_TCP_LOGS * TCP_LOG_SIZE)
 
 /** The workers of one engine. Set before they run; w[i]->index is i. */
 struct worker_group {

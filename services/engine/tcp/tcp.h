@@ -141,11 +141,13 @@ struct tcp_rate {
   uint32_t rtt_us;
 };
 
-#define TCP_SENT_LOG_SIZE 4096u /* bytes that a connection with many segments out borrows from tcp_env_memory */
+/** Bytes that a connection borrows from tcp_env_memory when it has many segments out, and when it holds much beyond
+ * holes. */
+#define TCP_LOG_SIZE 4096u
 
 #define TCP_BUSY_SIZE 576u /* bytes that every connection borrows while it is busy, from tcp_env_busy */
 
-struct tcp_sent_log;
+struct tcp_log;
 struct tcp_busy;
 
 /** tcp_config.ecn. */
@@ -160,9 +162,10 @@ struct tcp_env {
   uint64_t *counters;  /* TCP_N_COUNTERS values, X-macro list in tcp_counters.h */
   usec_t challenge_at; /* challenge ACKs (RFC 5961 7): start of the running second; begin with 0 */
   uint32_t challenge_left;
-  struct tcp_sent_log *sent_free; /* tcp_env_memory: logs that came back, and what was never used */
-  uint8_t *sent_mem;
-  size_t sent_left;
+  struct tcp_log *log_free; /* tcp_env_memory: logs that came back, and what was never used */
+  uint8_t *log_mem;
+  size_t log_left;
+  uint32_t logs, logs_out;    /* how many there are, and are lent */
   struct tcp_busy *busy_free; /* tcp_env_busy, in the same way */
   uint8_t *busy_mem;
   uint32_t busy_left;
@@ -173,8 +176,9 @@ struct tcp_env {
   const struct abi_cookie *cookie; /* keys of SYN cookies, from abi_tcb_block; NULL = none are made or believed */
 };
 
-/** Memory, 8-byte aligned, for TCP_SENT_LOG_SIZE per connection that has much out; the caller's, for the env's life,
- * touched only as far as it is needed. Without it, or when it is used up, losses are found and repaired more slowly. */
+/** Memory, 8-byte aligned, for TCP_LOG_SIZE per connection that has much out or much beyond holes; the caller's, for
+ * the env's life, touched only as far as it is needed. Without it, or when it is used up, losses are found and repaired
+ * more slowly. */
 void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes);
 /** Memory for n blocks of TCP_BUSY_SIZE, 8-byte aligned, the caller's for the env's life: one for every connection that
  * can exist at once, so that none is ever wanting. It is touched only as far as connections are busy at the same time,

@@ -39,8 +39,6 @@ void tcp_busy_wake(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct tcp_busy *b = busy_get(e);
   memset(b, 0, sizeof *b);
   c->b = b;
-  for (unsigned i = 0; i < ABI_TCB_OOO; i++)
-    b->ooo_order[i] = (uint8_t)i;
   b->ecn_until = c->snd_una - 1;
   tcp_cc_round(c);
   if (c->ordered != UINT64_MAX) /* at rest it is the keep-alive's; too early, it finds out */
@@ -54,6 +52,7 @@ void tcp_busy_release(struct tcp_env *e, struct tcp_conn *c) {
   if (b == NULL)
     return;
   tcp_sent_release(e, c);
+  tcp_ooo_release(e, c);
   c->b = NULL;
   b->next = e->busy_free;
   e->busy_free = b;
@@ -61,7 +60,7 @@ void tcp_busy_release(struct tcp_env *e, struct tcp_conn *c) {
 }
 
 const struct tcp_conn *tcp_busy_look(const struct tcp_conn *c, struct tcp_conn *room) {
-  static struct tcp_busy none = {.ooo_order = {0, 1, 2, 3, 4, 5, 6, 7}}; /* only ever read */
+  static struct tcp_busy none; /* only ever read */
   if (c->b != NULL)
     return c;
   *room = *c;

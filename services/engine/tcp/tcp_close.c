@@ -96,7 +96,7 @@ void tcp_close_fin_acked(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 
 /** The peer's FIN is next in sequence, and every byte before it was published. Stores: bit, then state. */
 void tcp_close_peer_fin(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  tcp_ooo_clear(c);
+  tcp_ooo_clear(e, c);
   close_bit(c, ABI_TCB_FIN_RCVD);
   FAULT_POINT("tcp.close.fin_rcvd");
   c->rcv_nxt++;

@@ -16,6 +16,8 @@ struct tcp_cc_ops;
 
 #define TCP_BOARD_MAX 16u /* SACKed ranges remembered here; with a log (tcp_sent.c) TCP_BOARD_LOG of them there */
 
+#define TCP_OOO_LATEST 8u /* ranges beyond holes whose order is known; a SACK option takes four at most */
+
 /** Deadlines of a connection; tcp_timer.c folds them into the one order that ops->timer takes. */
 enum tcp_timer_id {
   TCP_T_RTO,     /* retransmission, RFC 6298; SYN and SYN-ACK too */
@@ -167,13 +169,15 @@ struct tcp_busy {
   struct tcp_board board;
 
   /* receiver; moments in µs modulo 2^32 */
-  struct tcp_sack dsack;          /* to be reported once, l == r: none (RFC 2883) */
-  uint8_t ooo_order[ABI_TCB_OOO]; /* indices of d->ooo, latest first (RFC 2018 4) */
-  seq32_t rcv_rtt_seq;            /* without timestamps: a window of data is through when this has come … */
-  uint32_t rcv_rtt_at;            /* … and it began then */
-  seq32_t rcvq_seq;               /* what the app had read when the round that is measured began */
-  uint32_t rcvq_at;               /* when that was */
-  seq32_t mtu_probe_end;          /* of the probe that is out, if mtu_probe */
+  struct tcp_sack dsack; /* to be reported once, l == r: none (RFC 2883) */
+  uint32_t n_ooo_latest;
+  seq32_t ooo_latest[TCP_OOO_LATEST]; /* a byte of each range that a segment fell into, latest first (RFC 2018 4) */
+  struct tcp_ooo_log *ooo_log;        /* NULL: all ranges beyond holes are in d->ooo */
+  seq32_t rcv_rtt_seq;                /* without timestamps: a window of data is through when this has come … */
+  uint32_t rcv_rtt_at;                /* … and it began then */
+  seq32_t rcvq_seq;                   /* what the app had read when the round that is measured began */
+  uint32_t rcvq_at;                   /* when that was */
+  seq32_t mtu_probe_end;              /* of the probe that is out, if mtu_probe */
 };
 _Static_assert(sizeof(struct tcp_busy) <= TCP_BUSY_SIZE, "what the owner of the env counts with");
 

@@ -58,6 +58,7 @@
   X(dsack_in, info, "duplicates reported by peers")                                                                    \
   X(dup_in, info, "segments whose bytes were all here already")                                                        \
   X(ooo_in, info, "segments beyond a hole")                                                                            \
+  X(ooo_logs, info, "times that a receiver held more than eight ranges beyond holes")                                  \
   X(ooo_full, warn, "segments dropped as no out-of-order range was free")                                              \
   X(no_memory, error, "segments dropped in part as the rx fifo could not grow")                                        \
   X(oow, warn, "segments outside the window")                                                                          \

@@ -51,12 +51,26 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg);
 void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 int tcp_recv_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 
-/* tcp_ooo.c: the durable ranges */
+/* tcp_log.c: memory that is lent */
+struct tcp_log { /* one at home */
+  struct tcp_log *next;
+};
+void *tcp_log_get(struct tcp_env *e, int for_receiver);
+void tcp_log_put(struct tcp_env *e, void *log);
+
+/* tcp_ooo.c: ranges beyond a hole; eight are durable, more in a log that is lent */
+#define TCP_OOO_LOG 510u
+struct tcp_ooo_log {
+  uint32_t n, pad;
+  struct tcp_sack r[TCP_OOO_LOG]; /* sorted, disjoint */
+};
+_Static_assert(sizeof(struct tcp_ooo_log) <= TCP_LOG_SIZE, "a log is what the owner of the env counts with");
 int tcp_ooo_empty(const struct tcp_conn *c);
-int tcp_ooo_add(struct tcp_conn *c, seq32_t l, seq32_t r);
+int tcp_ooo_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r);
 seq32_t tcp_ooo_reach(const struct tcp_conn *c, seq32_t to);
-void tcp_ooo_trim(struct tcp_conn *c);
-void tcp_ooo_clear(struct tcp_conn *c);
+void tcp_ooo_trim(struct tcp_env *e, struct tcp_conn *c);
+void tcp_ooo_clear(struct tcp_env *e, struct tcp_conn *c);
+void tcp_ooo_release(struct tcp_env *e, struct tcp_conn *c);
 int tcp_ooo_covers(const struct tcp_conn *c, seq32_t l, seq32_t r);
 void tcp_ooo_dsack(struct tcp_conn *c, seq32_t l, seq32_t r);
 /** The first part of [l, r) that is held beyond the hole, if any, is to be reported (RFC 2883 4.2). */
@@ -88,11 +102,10 @@ int tcp_sack_check(const struct tcp_conn *c);
 #define TCP_SENT_LOG_ENTRIES 95u
 #define TCP_BOARD_LOG        128u
 struct tcp_sent_log {
-  struct tcp_sent_log *next; /* in the env's free list */
   struct tcp_sent e[TCP_SENT_LOG_ENTRIES];
   struct tcp_sack board[TCP_BOARD_LOG];
 };
-_Static_assert(sizeof(struct tcp_sent_log) <= TCP_SENT_LOG_SIZE, "a log is what the owner of the env counts with");
+_Static_assert(sizeof(struct tcp_sent_log) <= TCP_LOG_SIZE, "a log is what the owner of the env counts with");
 
 static inline struct tcp_sent *tcp_sent_list(const struct tcp_conn *c) {
   return c->b->sent_log != NULL ? c->b->sent_log->e : (struct tcp_sent *)(uintptr_t)c->b->sent_own;

@@ -70,13 +70,13 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->d = d;
   c->cc = tcp_cc_list[d->cc < tcp_cc_count ? d->cc : 0];
   c->ordered = UINT64_MAX;
-  c->ooo_none = (uint8_t)tcp_ooo_empty(c);
   c->rcv_mss = MSS_DEFAULT4;
   c->quickack = QUICKACKS;
   c->reo_mult = 1;
   c->last_rx = now;
   c->snd_una = c->snd_nxt = c->snd_sml = c->recover = d->iss;
   tcp_busy_wake(e, c, now);
+  c->ooo_none = (uint8_t)tcp_ooo_empty(c);
   c->b->ecn_until = d->iss;
   tcp_rtt_init(e, c);
   tcp_rbuf_init(e, c);

@@ -42,7 +42,7 @@ static void recv_publish(struct tcp_env *e, struct tcp_conn *c, seq32_t to) {
   e->ops->rx_publish(e->ctx, c, n);
   FAULT_POINT("tcp.recv.published"); /* prefix: ranges at or below rcv_nxt: trimmed by adoption */
   c->rcv_nxt = to;
-  tcp_ooo_trim(c);
+  tcp_ooo_trim(e, c);
   e->ops->event(e->ctx, c, TCP_EV_READABLE);
 }
 
@@ -72,7 +72,7 @@ static void recv_out_of_order(struct tcp_env *e, struct tcp_conn *c, const struc
     if (placed < len)
       TCP_COUNT(e, no_memory);
     FAULT_POINT("tcp.recv.placed_ooo");
-    if (placed > 0 && tcp_ooo_add(c, seq, seq + placed) < 0)
+    if (placed > 0 && tcp_ooo_add(e, c, seq, seq + placed) < 0)
       TCP_COUNT(e, ooo_full);
   }
   tcp_output_ack(e, c, now);

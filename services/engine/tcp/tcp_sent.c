@@ -11,28 +11,16 @@
  */
 #include "tcp_int.h"
 
-void tcp_env_memory(struct tcp_env *e, void *mem, size_t bytes) {
-  e->sent_free = NULL;
-  e->sent_mem = mem;
-  e->sent_left = mem != NULL ? bytes : 0;
-}
-
 static uint32_t sent_room(const struct tcp_conn *c) {
   return c->b->sent_log != NULL ? TCP_SENT_LOG_ENTRIES : ARRAY_LEN(c->b->sent_own);
 }
 
 /** More room, here and on the scoreboard, if there is a log to be had. 1 = there is more now. */
 int tcp_sent_grow(struct tcp_env *e, struct tcp_conn *c) {
-  struct tcp_sent_log *g = e->sent_free;
   if (c->b->sent_log != NULL)
     return 0;
-  if (g != NULL) {
-    e->sent_free = g->next;
-  } else if (e->sent_left >= TCP_SENT_LOG_SIZE) {
-    g = (struct tcp_sent_log *)(void *)e->sent_mem;
-    e->sent_mem += TCP_SENT_LOG_SIZE;
-    e->sent_left -= TCP_SENT_LOG_SIZE;
-  } else {
+  struct tcp_sent_log *g = tcp_log_get(e, 0);
+  if (g == NULL) {
     TCP_COUNT(e, sent_log_none);
     return 0;
   }
@@ -48,8 +36,7 @@ void tcp_sent_release(struct tcp_env *e, struct tcp_conn *c) {
   c->b->board.n = c->b->board.bytes = 0;
   if (c->b->sent_log == NULL)
     return;
-  c->b->sent_log->next = e->sent_free;
-  e->sent_free = c->b->sent_log;
+  tcp_log_put(e, c->b->sent_log);
   c->b->sent_log = NULL;
 }
 

@@ -27,7 +27,7 @@ struct rig {
   struct tcp_conn conn;
   struct abi_tcb d;
   uint64_t counters[TCP_N_COUNTERS];
-  uint64_t logs[2 * TCP_SENT_LOG_SIZE / 8];
+  uint64_t logs[2 * TCP_LOG_SIZE / 8];
   uint64_t busy[64 * TCP_BUSY_SIZE / 8];
   uint8_t rx[RIG_BUF];
   uint32_t rx_head, rx_tail, rx_limit;

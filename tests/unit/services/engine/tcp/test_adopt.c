@@ -298,13 +298,13 @@ static void test_ranges_against_a_bitmap(void **state) {
     x = x * 1664525u + 1013904223u;
     uint32_t l = (x >> 8) % 1000 + 1, n = (x >> 20) % 60 + 1;
     n = HS_MIN(n, 1024 - l);
-    if (tcp_ooo_add(c, c->rcv_nxt + l, c->rcv_nxt + l + n) == 0)
+    if (tcp_ooo_add(&r->env, c, c->rcv_nxt + l, c->rcv_nxt + l + n) == 0)
       memset(have + l, 1, n);
     assert_int_equal(tcp_ooo_check(c), 0);
     for (uint32_t k = 1; k < 1024; k++)
       assert_int_equal(tcp_ooo_covers(c, c->rcv_nxt + k, c->rcv_nxt + k + 1), have[k]);
     if (i % 50 == 49) {
-      memset(r->d.ooo, 0, sizeof r->d.ooo);
+      tcp_ooo_clear(&r->env, c);
       memset(have, 0, sizeof have);
     }
   }

@@ -81,8 +81,7 @@ static void test_invariants(void **state) {
   BREAKS(c->b->board.r[0].r = d->snd_max + 1; c->b->board.bytes = 8 * MSS + 1);
   BREAKS(c->b->board.n = 2; c->b->board.r[1] = c->b->board.r[0]; c->b->board.bytes *= 2);
   BREAKS(c->ooo_none = 1);
-  BREAKS(c->b->ooo_order[7] = ABI_TCB_OOO);
-  BREAKS(c->b->ooo_order[7] = c->b->ooo_order[6]);
+  BREAKS(c->b->n_ooo_latest = TCP_OOO_LATEST + 1);
   BREAKS(d->ooo[7].l = c->rcv_nxt);
   BREAKS(d->ooo[7].r = d->ooo[7].l - 1);
   BREAKS(d->ooo[7].r = d->rcv_adv + 1);
@@ -408,7 +407,7 @@ static void test_squeeze(void **state) {
   struct rig *r = *state;
   struct tcp_conn *c = sender(r);
   tcp_env_memory(&r->env, NULL, 5000);
-  assert_int_equal(r->env.sent_left, 0);
+  assert_int_equal(r->env.log_left, 0);
   uint32_t t = (uint32_t)r->now;
   add(r, 0, 10, 0);
   r->now += 1000;
@@ -438,17 +437,17 @@ static void test_squeeze(void **state) {
 
 /* Logs come from the env's memory, and go home. */
 static void test_logs(void **state) {
-  static uint64_t memory[3 * TCP_SENT_LOG_SIZE / 8];
+  static uint64_t memory[3 * TCP_LOG_SIZE / 8];
   struct rig *r = *state;
   struct tcp_conn *c = sender(r);
-  tcp_env_memory(&r->env, memory, 2 * TCP_SENT_LOG_SIZE);
+  tcp_env_memory(&r->env, memory, 2 * TCP_LOG_SIZE);
   for (unsigned round = 0; round < 4; round++) {
     for (uint32_t i = 0; i < 3; i++, r->now += 1000)
       add(r, 20 * i, 20 * i + 10, 0);
     assert_int_equal(c->n_sent, 3);
     struct tcp_sent_log *log = c->b->sent_log;
-    assert_ptr_equal(log, round == 0 ? memory : memory + (round == 1 ? 1 : 0) * TCP_SENT_LOG_SIZE / 8);
-    assert_int_equal(r->env.sent_left, round == 0 ? TCP_SENT_LOG_SIZE : 0);
+    assert_ptr_equal(log, round == 0 ? memory : memory + (round == 1 ? 1 : 0) * TCP_LOG_SIZE / 8);
+    assert_int_equal(r->env.log_left, round == 0 ? TCP_LOG_SIZE : 0);
     if (round == 0) {
       c->b->sent_log = NULL; /* another connection has it */
       tcp_sent_drop(c);
@@ -456,10 +455,10 @@ static void test_logs(void **state) {
     }
     if (round == 1) {
       tcp_sent_release(&r->env, c);
-      assert_ptr_equal(r->env.sent_free, log);
-      r->env.sent_free->next = (struct tcp_sent_log *)(void *)memory;
-      r->env.sent_free = r->env.sent_free->next;
-      r->env.sent_free->next = log;
+      assert_ptr_equal(r->env.log_free, log);
+      r->env.log_free->next = (struct tcp_log *)(void *)memory;
+      r->env.log_free = r->env.log_free->next;
+      r->env.log_free->next = (struct tcp_log *)(void *)log;
       continue;
     }
     tcp_sent_release(&r->env, c);

@@ -114,12 +114,116 @@ static void test_no_sack_when_not_agreed(void **state) {
   assert_int_equal(LAST(r)->opts.present, 0);
 }
 
+static uint32_t durable(const struct rig *r) {
+  uint32_t n = 0;
+  for (unsigned i = 0; i < ABI_TCB_OOO; i++)
+    n += r->d.ooo[i].l != r->d.ooo[i].r;
+  return n;
+}
+
+/* More than eight lie in a log, which goes home when the last hole is filled. */
+static void test_ranges_in_a_log(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = &r->conn;
+  const uint32_t n = 60;
+  rig_passive(r, RIG_SACK);
+  for (uint32_t i = n; i >= 1; i--) { /* 101 … 201 is the lowest, 1 … 101 never came */
+    rig_in(r, TCP_ACK, i * 200 - 99, 1, 100);
+    const struct tcp_opts *o = &r->sent[(r->n_sent - 1) % RIG_SENT].opts;
+    assert_int_equal(o->n_sack, HS_MIN(n + 1 - i, 4u));
+    for (uint32_t k = 0; k < o->n_sack; k++) /* RFC 2018 4: the latest first, then those before it */
+      assert_int_equal(o->sack[k].l - RIG_PEER, (i + k) * 200 - 99);
+    assert_int_equal(tcp_conn_check(&r->env, c), 0);
+  }
+  rig_skip(r);
+  assert_int_equal(COUNTER(r, ooo_full), 0);
+  assert_int_equal(COUNTER(r, ooo_logs), 1);
+  assert_int_equal(r->env.logs_out, 1);
+  assert_int_equal(c->b->ooo_log->n, n);
+  assert_int_equal(durable(r), ABI_TCB_OOO);
+  for (uint32_t i = 0; i < n; i++) { /* hole by hole; each in one of the log takes the range behind it along */
+    rig_in(r, TCP_ACK, i * 200 + 1, 1, 100);
+    rig_skip(r);
+    assert_int_equal(r->rx_tail, (i + 1) * 200);
+    assert_int_equal(tcp_conn_check(&r->env, c), 0);
+  }
+  assert_int_equal(durable(r), 0);
+  assert_null(c->b->ooo_log);
+  assert_int_equal(r->env.logs_out, 0);
+  assert_true(tcp_ooo_empty(c));
+}
+
+/* What a successor finds of a log's ranges: eight. The others' bytes come again; nothing is wrong or stuck. */
+static void test_log_dies(void **state) {
+  struct rig *r = *state;
+  const uint32_t n = 20;
+  rig_passive(r, RIG_SACK);
+  for (uint32_t i = 1; i <= n; i++)
+    rig_in(r, TCP_ACK, i * 200 + 1, 1, 100);
+  tcp_env_memory(&r->env, r->logs, sizeof r->logs); /* with the process */
+  tcp_env_busy(&r->env, r->busy, 64);
+  assert_int_equal(rig_adopt(r), 0);
+  rig_skip(r);
+  assert_int_equal(durable(r), ABI_TCB_OOO);
+  assert_null(r->conn.b->ooo_log);
+  for (uint32_t i = 0; i <= n; i++) {
+    rig_in(r, TCP_ACK, i * 200 + 1, 1, 200);
+    rig_skip(r);
+  }
+  assert_int_equal(r->rx_tail, (n + 1) * 200);
+  assert_int_equal(tcp_conn_check(&r->env, &r->conn), 0);
+}
+
+/* A log has an end; what does not fit is as if it had not come. A reset gives the log back. */
+static void test_log_full(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = &r->conn;
+  rig_passive(r, RIG_SACK);
+  for (uint32_t i = 1; i <= TCP_OOO_LOG + 3; i++) {
+    rig_in(r, TCP_ACK, i * 20 + 1, 1, 10);
+    rig_skip(r);
+  }
+  assert_int_equal(COUNTER(r, ooo_full), 3);
+  assert_int_equal(c->b->ooo_log->n, TCP_OOO_LOG);
+  rig_in(r, TCP_ACK, 31, 1, 10); /* between two of them: there is room again */
+  rig_in(r, TCP_ACK, (TCP_OOO_LOG + 1) * 20 + 1, 1, 10);
+  assert_int_equal(COUNTER(r, ooo_full), 3);
+  assert_int_equal(c->b->ooo_log->n, TCP_OOO_LOG);
+  assert_int_equal(tcp_conn_check(&r->env, c), 0);
+  rig_skip(r);
+  rig_in(r, TCP_RST, 1, 0, 0);
+  assert_int_equal(r->env.logs_out, 0);
+}
+
+/* Receivers leave a quarter of the logs to senders. */
+static void test_logs_for_senders(void **state) {
+  static uint64_t memory[8 * TCP_LOG_SIZE / 8];
+  struct rig *r = *state;
+  void *log[8];
+  tcp_env_memory(&r->env, memory, sizeof memory);
+  for (unsigned i = 0; i < 6; i++)
+    assert_non_null(log[i] = tcp_log_get(&r->env, 1));
+  assert_null(tcp_log_get(&r->env, 1));
+  for (unsigned i = 6; i < 8; i++)
+    assert_non_null(log[i] = tcp_log_get(&r->env, 0));
+  assert_null(tcp_log_get(&r->env, 0));
+  for (unsigned i = 0; i < 8; i++) {
+    for (unsigned k = 0; k < i; k++)
+      assert_ptr_not_equal(log[i], log[k]);
+    tcp_log_put(&r->env, log[i]);
+  }
+  assert_ptr_equal(tcp_log_get(&r->env, 1), log[7]);
+  assert_int_equal(r->env.logs_out, 1);
+}
+
 static void test_ranges_run_out(void **state) {
   struct rig *r = *state;
   rig_passive(r, RIG_SACK);
+  tcp_env_memory(&r->env, NULL, 0); /* no log is to be had: the durable ones are all */
   for (uint32_t i = 1; i <= ABI_TCB_OOO + 2; i++)
     rig_in(r, TCP_ACK, i * 200 + 1, 1, 100);
   assert_int_equal(COUNTER(r, ooo_full), 2);
+  assert_int_equal(COUNTER(r, ooo_logs), 0);
   rig_skip(r);
   for (uint32_t i = 0; i <= ABI_TCB_OOO + 2; i++) { /* the peer sends it all again: nothing is lost */
     rig_in(r, TCP_ACK, i * 200 + 1, 1, 200);
@@ -357,6 +461,10 @@ int main(void) {
       RIG_TEST(test_out_of_order),
       RIG_TEST(test_sack_limited_by_timestamps),
       RIG_TEST(test_no_sack_when_not_agreed),
+      RIG_TEST(test_ranges_in_a_log),
+      RIG_TEST(test_log_dies),
+      RIG_TEST(test_log_full),
+      RIG_TEST(test_logs_for_senders),
       RIG_TEST(test_ranges_run_out),
       RIG_TEST(test_duplicate_is_reported),
       RIG_TEST(test_duplicate_beyond_hole_is_reported),

@@ -128,7 +128,7 @@ static void test_probe_needs(void **state) {
       c->b->dsack = (struct tcp_sack){1, 2};
       break;
     case 9:
-      assert_int_equal(tcp_ooo_add(c, c->rcv_nxt + 5, c->rcv_nxt + 6), 0);
+      assert_int_equal(tcp_ooo_add(&r->env, c, c->rcv_nxt + 5, c->rcv_nxt + 6), 0);
       break;
     case 10:
       c->d->snd_wnd = 50;
