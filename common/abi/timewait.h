@@ -4,7 +4,7 @@
  *
  * The engine writes a record, `life` last; its successor adopts every record whose `life` says so. A record and the TCB
  * that it comes from may both be in use after a crash: the record counts. The timestamp offset is not here: it is a
- * hash of the pair of hosts (tcp_open.c).
+ * hash of addresses and ports (tcp_open.c).
  */
 #ifndef HS_ABI_TIMEWAIT_H
 #define HS_ABI_TIMEWAIT_H

@@ -192,7 +192,8 @@ usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, u
 
 /* tcp_open.c */
 uint32_t tcp_open_ts(const struct abi_tcb *d, usec_t now);
-uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf);
+uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf,
+                            be16_t lport, be16_t rport);
 void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, usec_t now);
 void tcp_open_mss(struct tcp_conn *c);
 int tcp_open_passive(struct tcp_env *e, struct abi_tcb *d, const struct tcp_seg_in *seg, uint32_t mtu, usec_t now);

@@ -37,13 +37,14 @@ static seq32_t open_isn(const struct tcp_env *e, const struct abi_tcb *d, usec_t
   return d->iss != 0 && seq_lt(isn, d->iss) ? d->iss : isn;
 }
 
-/** RFC 7323 5.4: the offset of our timestamp clock towards a host. */
-uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf) {
-  be16_t none = {0};
-  return (uint32_t)open_hash(e->secret + 16, local, remote, vrf, none, none);
+/** RFC 7323 7.1: the offset of our timestamp clock in a connection. A keyed hash, so that the next connection of the
+ * same ports goes on where the last one was, as PAWS and RFC 6191 want it. */
+uint32_t tcp_open_ts_offset(const struct tcp_env *e, const uint8_t local[16], const uint8_t remote[16], uint32_t vrf,
+                            be16_t lport, be16_t rport) {
+  return (uint32_t)open_hash(e->secret + 16, local, remote, vrf, lport, rport);
 }
 
-/** Our timestamp clock: ms, with an offset per pair of hosts. */
+/** Our timestamp clock: ms, with an offset per connection. */
 uint32_t tcp_open_ts(const struct abi_tcb *d, usec_t now) {
   return (uint32_t)(now / 1000) + d->ts_offset;
 }
@@ -90,7 +91,7 @@ static void open_record(struct tcp_env *e, struct abi_tcb *d, uint32_t mtu, usec
   uint32_t head = open_ip_len(d) + TCP_HLEN;
   d->state = ABI_TCP_CLOSED;
   d->iss = open_isn(e, d, now);
-  d->ts_offset = tcp_open_ts_offset(e, d->local.ip, d->remote.ip, d->vrf);
+  d->ts_offset = tcp_open_ts_offset(e, d->local.ip, d->remote.ip, d->vrf, d->local.port, d->remote.port);
   d->pmtu = mtu;
   d->rcv_mss = (uint16_t)HS_CLAMP(mtu > head ? mtu - head : 0, MSS_MIN, 65535u);
   if (d->opt.mss != 0)

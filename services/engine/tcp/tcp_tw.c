@@ -49,7 +49,8 @@ static enum tcp_tw_does tw_ack(struct tcp_env *e, const struct abi_tw *t, struct
   out->wnd = t->wnd;
   if (t->nego & ABI_TCB_TS) {
     out->opts.present = TCP_OPT_HAS_TS;
-    out->opts.ts_val = (uint32_t)(now / 1000) + tcp_open_ts_offset(e, t->local, t->remote, 0);
+    out->opts.ts_val = (uint32_t)(now / 1000) +
+                       tcp_open_ts_offset(e, t->local, t->remote, 0, be16_from(t->lport), be16_from(t->rport));
     out->opts.ts_ecr = t->ts_recent;
   }
   TCP_COUNT(e, acks_out);

@@ -373,7 +373,9 @@ static void test_tw_syn(void **state) {
                      row[i].reuse ? TCP_TW_REUSE : TCP_TW_ACK);
     if (!row[i].reuse && row[i].nego) {
       assert_int_equal(w.out.opts.ts_ecr, 700);
-      assert_int_equal(w.out.opts.ts_val - tcp_open_ts_offset(&r->env, w.t.local, w.t.remote, 0), r->now / 1000);
+      assert_int_equal(w.out.opts.ts_val - tcp_open_ts_offset(&r->env, w.t.local, w.t.remote, 0, be16_from(w.t.lport),
+                                                              be16_from(w.t.rport)),
+                       r->now / 1000);
     }
     assert_int_equal(in(r, &w, TCP_SYN | TCP_ACK, 1, 5000, 0, 800), TCP_TW_ACK);
   }
