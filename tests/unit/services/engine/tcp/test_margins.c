@@ -530,6 +530,122 @@ static void test_duplicate_of_one(void **state) {
   assert_int_equal(LAST(r)->opts.n_sack, 2);
 }
 
+/* --- the beginning --- */
+
+static void test_nothing_offered(void **state) {
+  struct rig *r = *state;
+  r->env.cfg.sack = r->env.cfg.timestamps = r->env.cfg.wscale = 0;
+  r->env.cfg.ecn = TCP_ECN_OFF;
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  assert_int_equal(r->d.nego, 0);
+  rig_init(r);
+  r->env.cfg.sack = r->env.cfg.timestamps = r->env.cfg.wscale = 0;
+  r->env.cfg.ecn = TCP_ECN_OFF;
+  rig_passive(r, RIG_SACK | RIG_TS | RIG_WS);
+  assert_int_equal(r->d.nego, ABI_TCB_PASSIVE);
+}
+
+static void test_control_chosen(void **state) {
+  struct rig *r = *state;
+  for (uint32_t i = 0; i <= tcp_cc_count + 1; i++) {
+    rig_init(r);
+    r->env.cfg.cc = (uint8_t)tcp_cc_find("bbr");
+    r->d.opt.cc = (uint8_t)i; /* 1 + its place in the list; 0, and what there is not: the configured one */
+    assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+    assert_int_equal(r->d.cc, i == 0 || i > tcp_cc_count ? tcp_cc_find("bbr") : (int)i - 1);
+    assert_ptr_equal(r->conn.cc, tcp_cc_list[r->d.cc]);
+  }
+  rig_init(r);
+  r->env.cfg.cc = (uint8_t)tcp_cc_count;
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  assert_int_equal(r->d.cc, 0);
+}
+
+/* A path that has room for no header, and one of the least segment. */
+static void test_tiny_path(void **state) {
+  struct rig *r = *state;
+  static const uint32_t mtu[][2] = {{30, 88}, {40, 88}, {41, 88}, {128, 88}, {129, 89}, {576, 536}};
+  for (unsigned i = 0; i < ARRAY_LEN(mtu); i++) {
+    rig_init(r);
+    assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, mtu[i][0], r->now), 0);
+    assert_int_equal(r->d.rcv_mss, mtu[i][1]);
+  }
+}
+
+/* How long the handshake took, a minute at most; or, its SYN lost, 3 s (RFC 6298 5.7). */
+static void test_first_rto(void **state) {
+  struct rig *r = *state;
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  rig_skip(r);
+  r->conn.b->rtt_at = r->now;
+  r->now += 100 * RIG_S;
+  rig_syn_in(r, TCP_SYN | TCP_ACK, 1, 0);
+  assert_int_equal(r->conn.srtt8 / 8, 60 * RIG_S);
+  rig_init(r);
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  rig_pass(r, RIG_S);
+  rig_skip(r);
+  rig_syn_in(r, TCP_SYN | TCP_ACK, 1, 0);
+  assert_int_equal(r->conn.rto, 3 * RIG_S);
+}
+
+/* A handshake that nobody takes is kept for two minutes, and for two more after a crash. */
+static void test_parked_times(void **state) {
+  struct rig *r = *state;
+  struct tcp_seg_in s = {.segs = 1};
+  r->offers = 0;
+  s.hdr.seq = RIG_PEER;
+  s.hdr.flags = TCP_SYN;
+  s.hdr.wnd = RIG_WND;
+  assert_int_equal(tcp_passive_open(&r->env, &r->conn, &r->d, &s, 1500, r->now), 0);
+  rig_in(r, TCP_ACK, 1, 1, 0);
+  STATE(r, ABI_TCP_SYN_RECEIVED);
+  assert_int_equal(r->d.accept, ABI_ACCEPT_PARKED);
+  assert_int_equal(r->conn.b->due[TCP_T_LIFE], r->now + 120 * RIG_S);
+  r->now += RIG_S;
+  assert_int_equal(rig_adopt(r), 0);
+  assert_int_equal(r->conn.b->due[TCP_T_LIFE], r->now + 120 * RIG_S);
+}
+
+/* --- figures --- */
+
+static void test_each_option_told(void **state) {
+  struct rig *r = *state;
+  static const uint8_t told[][2] = {{0, 0}, {ABI_TCB_TS, 1}, {ABI_TCB_SACK, 2}, {ABI_TCB_WSCALE, 4}, {ABI_TCB_ECN, 8}};
+  struct abi_tcp_more m;
+  start(r, 0);
+  for (unsigned i = 0; i < ARRAY_LEN(told); i++) {
+    r->d.nego = told[i][0];
+    tcp_figures_more(&r->env, &r->conn, &m);
+    assert_int_equal(m.options, told[i][1]);
+  }
+}
+
+/* --- keep-alive --- */
+
+/* Due while data is out: from the last sign of the peer on, or, if that is long ago, from now on. */
+static void test_keepalive_busy(void **state) {
+  struct rig *r = *state;
+  start(r, 0);
+  r->d.opt.flags |= ABI_OPT_KEEPALIVE;
+  r->d.opt.keepidle_s = 10;
+  rig_write(r, 10);
+  r->conn.last_rx = r->now - 3 * RIG_S;
+  r->conn.b->due[TCP_T_KEEP] = r->now;
+  tcp_timer(&r->env, &r->conn, r->now);
+  assert_int_equal(r->conn.b->due[TCP_T_KEEP], r->now + 7 * RIG_S);
+  r->conn.last_rx = r->now - 10 * RIG_S + 1;
+  r->conn.b->due[TCP_T_KEEP] = r->now;
+  tcp_timer(&r->env, &r->conn, r->now);
+  assert_int_equal(r->conn.b->due[TCP_T_KEEP], r->now + 1);
+  r->now += 60 * RIG_S;
+  r->conn.last_rx = r->now - 10 * RIG_S;
+  r->conn.b->due[TCP_T_KEEP] = r->now;
+  r->conn.b->due[TCP_T_RTO] = 0;
+  tcp_timer(&r->env, &r->conn, r->now);
+  assert_int_equal(r->conn.b->due[TCP_T_KEEP], r->now + 10 * RIG_S);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_small_segment),       RIG_TEST(test_fin_is_no_data),     RIG_TEST(test_one_byte_is_ect),
@@ -541,7 +657,9 @@ int main(void) {
       RIG_TEST(test_rack_newest),         RIG_TEST(test_rack_forgets),       RIG_TEST(test_sample_of_one),
       RIG_TEST(test_window_reopens),      RIG_TEST(test_window_of_one),      RIG_TEST(test_delack_ends_pingpong),
       RIG_TEST(test_silent_ends),         RIG_TEST(test_back_to_listen),     RIG_TEST(test_answers_in_time),
-      RIG_TEST(test_duplicate_of_one),
+      RIG_TEST(test_duplicate_of_one),    RIG_TEST(test_nothing_offered),    RIG_TEST(test_control_chosen),
+      RIG_TEST(test_tiny_path),           RIG_TEST(test_first_rto),          RIG_TEST(test_parked_times),
+      RIG_TEST(test_each_option_told),    RIG_TEST(test_keepalive_busy),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
