@@ -97,37 +97,66 @@ static uint32_t listen_on(uint16_t port) {
   return (uint32_t)l;
 }
 
+struct server {
+  uint32_t set, size, n, n_open, n_done;
+  uint32_t *conn, *got; /* handle; bytes that have come */
+};
+
+/** Takes what has come on a connection; the last byte is answered. */
+static void serve_conn(struct server *v, uint32_t i) {
+  int n = vppcom_session_read(v->conn[i], buf, sizeof buf);
+  if (n == VPPCOM_EAGAIN)
+    return;
+  if (n <= 0)
+    die("read", n == 0 ? EPIPE : -n);
+  v->got[i] += (uint32_t)n;
+  if (v->got[i] < v->size)
+    return;
+  (void)vppcom_epoll_ctl(v->set, EPOLL_CTL_DEL, v->conn[i], NULL);
+  put(v->conn[i], v->size);
+  v->n_done++;
+}
+
+static void serve_accept(struct server *v, uint32_t listener) {
+  int h;
+  while (v->n_open < v->n && (h = vppcom_session_accept(listener, NULL, O_NONBLOCK)) >= 0) {
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = PORTS_MAX + v->n_open};
+    v->conn[v->n_open++] = (uint32_t)h;
+    if (v->size == 0)
+      v->n_done++;
+    else
+      (void)vppcom_epoll_ctl(v->set, EPOLL_CTL_ADD, (uint32_t)h, &ev);
+  }
+}
+
 static void serve(uint16_t port, uint32_t n_ports, uint32_t n, uint32_t size) {
-  struct epoll_event ev[PORTS_MAX];
-  uint32_t listener[PORTS_MAX], *conn = calloc(n, sizeof *conn), have = 0;
-  int set = vppcom_epoll_create();
-  if (n_ports > PORTS_MAX || !conn || set < 0)
+  struct epoll_event ev[64];
+  uint32_t listener[PORTS_MAX];
+  struct server v = {.size = size, .n = n, .conn = calloc(n, sizeof *v.conn), .got = calloc(n, sizeof *v.got)};
+  v.set = (uint32_t)vppcom_epoll_create();
+  if (n_ports > PORTS_MAX || !v.conn || !v.got)
     die("serve", EINVAL);
   for (uint32_t i = 0; i < n_ports; i++) {
     listener[i] = listen_on((uint16_t)(port + i));
     ev[0] = (struct epoll_event){.events = EPOLLIN, .data.u64 = i};
-    (void)vppcom_epoll_ctl((uint32_t)set, EPOLL_CTL_ADD, listener[i], &ev[0]);
+    (void)vppcom_epoll_ctl(v.set, EPOLL_CTL_ADD, listener[i], &ev[0]);
   }
   say("listening");
-  while (have < n) {
-    int k = vppcom_epoll_wait((uint32_t)set, ev, PORTS_MAX, 1.0);
-    for (int i = 0; i < k; i++) {
-      int h = vppcom_session_accept(listener[ev[i].data.u64], NULL, 0);
-      if (h < 0)
-        continue;
-      get((uint32_t)h, size);
-      put((uint32_t)h, size);
-      conn[have++] = (uint32_t)h;
-    }
+  while (v.n_done < n) {
+    int k = vppcom_epoll_wait(v.set, ev, 64, 1.0);
+    for (int i = 0; i < k; i++)
+      if (ev[i].data.u64 < PORTS_MAX)
+        serve_accept(&v, listener[ev[i].data.u64]);
+      else
+        serve_conn(&v, (uint32_t)(ev[i].data.u64 - PORTS_MAX));
   }
   say("open");
   hold(vppcom_mq_epoll_fd());
   for (uint32_t i = 0; i < n; i++)
-    (void)vppcom_session_close(conn[i]);
+    (void)vppcom_session_close(v.conn[i]);
   for (uint32_t i = 0; i < n_ports; i++)
     (void)vppcom_session_close(listener[i]);
   say("closed");
-  hold(vppcom_mq_epoll_fd());
 }
 
 static void reach(const char *address, uint16_t port, uint32_t n_ports, uint32_t n, uint32_t size) {
@@ -155,7 +184,6 @@ static void reach(const char *address, uint16_t port, uint32_t n_ports, uint32_t
   for (uint32_t i = 0; i < n; i++)
     (void)vppcom_session_close(conn[i]);
   say("closed");
-  hold(vppcom_mq_epoll_fd());
 }
 
 /* --- on the kernel's sockets --- */

@@ -27,7 +27,7 @@ from stack import PEER4, SERVICES, STACK4, Lab  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 GOAL = 5 * 1024
-PER_PROCESS = 17000  # a process has 20000 descriptors
+PER_PROCESS = 5000   # connections of each process on the kernel's side: several of them open at once
 PER_PORT = 50000     # a client has that many ports of its own towards one
 PORT = 7000
 # the four ways: who opens, and how much each connection carries first
