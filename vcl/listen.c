@@ -321,6 +321,7 @@ int vppcom_session_accept(uint32_t listen_session_handle, vppcom_endpt_t *client
   if (rc == 0) {
     struct abi_endpoint remote = s->e->remote;
     l->n_accepted++;
+    worker_count(w, 1, 0);
     if (client_ep != NULL)
       connect_fill(&remote, client_ep);
     rc = (int)session_handle(s);

@@ -105,6 +105,7 @@ struct session *session_new_stream(struct worker *w, uint8_t proto, int nonblock
     *err = ENOMEM;
     return NULL;
   }
+  worker_count(w, 1, 0);
   s->proto = proto;
   s->nonblock = nonblock != 0;
   session_place(s, w->home, (uint32_t)slot, worker_view_app(&w->home->view, (uint32_t)slot)->gen);

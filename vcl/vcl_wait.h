@@ -57,6 +57,8 @@ int vcl_sleep_begin(struct vcl_waiter *w);
 void vcl_sleep_end(struct vcl_waiter *w);
 /** Short guarded spin before a sleep that only the stack can end. 1 = something concerns w. */
 int vcl_spin(struct vcl_waiter *w);
+/** A socket whose session was made is the kernel's from now on; `hsctl show app` tells of it. */
+void vcl_count_moved(void);
 /** Look at the hint rings without a waiter: cheap when empty. Number of hints dispatched. */
 int vcl_pump(void);
 

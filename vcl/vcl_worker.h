@@ -27,10 +27,11 @@ struct worker {
   struct home *home;
   struct home *inherited; /* the parent's, after a fork */
   struct pool sessions;
-  struct list waiters;       /* in use */
-  struct list spare_waiters; /* kept with their eventfds */
-  struct list unbinds;       /* listeners closed while the broker was away */
-  struct list held;          /* sessions whose tx fifo holds memory, those looked at longest ago first (held.c) */
+  struct list waiters;        /* in use */
+  struct list spare_waiters;  /* kept with their eventfds */
+  struct list unbinds;        /* listeners closed while the broker was away */
+  uint32_t n_stack, n_kernel; /* sockets so far, as A tells them to tools (abi/worker.h) */
+  struct list held;           /* sessions whose tx fifo holds memory, those looked at longest ago first (held.c) */
   uint32_t n_held;
   uint64_t held_tick; /* cycles: when they were last looked at */
   uint32_t n_asleep;
@@ -77,6 +78,8 @@ void worker_drain_bell(struct worker *w);
  * that watches the front gets an edge of its own when control goes back to it (not before: who sleeps in here watches
  * the front too at times). */
 void worker_take_bell(struct worker *w);
+/** A socket more or fewer on either side: told to `hsctl show app`. */
+void worker_count(struct worker *w, int stack, int kernel);
 void held_look_slow(struct worker *w);
 /** Memory of idle sessions goes back, some of them at a time. */
 static inline void held_look(struct worker *w) {

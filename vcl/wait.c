@@ -164,6 +164,14 @@ int vcl_pump(void) {
   return rc;
 }
 
+void vcl_count_moved(void) {
+  struct worker *wk = worker_enter();
+  if (wk == NULL)
+    return;
+  worker_count(wk, -1, 1);
+  worker_leave(wk);
+}
+
 int vcl_session_wait(uint32_t h, uint32_t events, int64_t timeout_us) {
   struct session *s = session_enter(h);
   if (s == NULL)

@@ -88,6 +88,16 @@ void worker_again(struct worker *w) {
   (void)!write(w->again_fd, &one, sizeof one);
 }
 
+void worker_count(struct worker *w, int stack, int kernel) {
+  w->n_stack += (uint32_t)stack;
+  w->n_kernel += (uint32_t)kernel;
+  if (w->home == NULL) /* told with the next one */
+    return;
+  struct abi_worker_app *block = w->home->view.app;
+  __atomic_store_n(&block->sockets_stack, w->n_stack, __ATOMIC_RELAXED);
+  __atomic_store_n(&block->sockets_kernel, w->n_kernel, __ATOMIC_RELAXED);
+}
+
 int worker_attach(struct worker *w, const uint8_t *parent) {
   struct worker_view v;
   uint64_t id = 0;
@@ -111,6 +121,7 @@ int worker_attach(struct worker *w, const uint8_t *parent) {
   }
   v.app->pid = (uint32_t)getpid();
   w->home = h;
+  worker_count(w, 0, 0);
   worker_front_watch(w, h->bell);
   w->lazy = 0;
   if (!app_state.lock_mode) { /* the program may sleep on the bell from the first moment on */

@@ -44,10 +44,12 @@ struct abi_lane_app {
 
 /** A segment, at block_off. One writer: the app. */
 struct abi_worker_app {
-  uint32_t epoch_seen; /* atomic: engine epoch whose rescan the app has done */
-  uint32_t pid;        /* as the app sees itself; for tools only */
-  uint32_t slots_high; /* atomic: app slots [0, high) were ever used; raised before a slot's first `op` */
-  uint32_t reserved[13];
+  uint32_t epoch_seen;     /* atomic: engine epoch whose rescan the app has done */
+  uint32_t pid;            /* as the app sees itself; for tools only */
+  uint32_t slots_high;     /* atomic: app slots [0, high) were ever used; raised before a slot's first `op` */
+  uint32_t sockets_stack;  /* sockets of this worker so far that are the stack's: opened and accepted; for tools … */
+  uint32_t sockets_kernel; /* … and those that the preload shim left to the kernel or moved there */
+  uint32_t reserved[11];
   struct abi_lane_app lane[ABI_LANES_MAX];
 };
 

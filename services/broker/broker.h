@@ -217,6 +217,9 @@ int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststa
                    const char **text);
 int workers_add_done(struct broker *b, struct pend *p);
 int workers_on_mapped(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
+/** What a worker's program says of its sockets so far (abi/worker.h); zeros while there is no A. A claim, only shown.
+ */
+void workers_sockets(const struct broker *b, uint32_t w, uint32_t *on_stack, uint32_t *on_kernel);
 int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
 /** Index of a live worker that belongs to the connection's process, or REGISTRY_NONE. */
 uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id);

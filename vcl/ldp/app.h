@@ -2,7 +2,8 @@
  * The process as an application of the stack: when it attaches, what the environment asks for, what it says about it.
  *
  * Environment: LDP_DEBUG (0..2), LDP_APP_NAME, LDP_REQUIRE=1 (no stack: socket() fails), LDP_LOOPBACK=1 (loopback
- * addresses too go to the stack), LDP_SID_BIT (accepted, not needed: descriptor numbers are the kernel's here).
+ * addresses too go to the stack), LDP_SYSLOG (socket of the system's log, /dev/log), LDP_SID_BIT (accepted, not needed:
+ * descriptor numbers are the kernel's here).
  */
 #ifndef HS_LDP_APP_H
 #define HS_LDP_APP_H

@@ -8,6 +8,7 @@
 #include "fork.h"
 #include "real.h"
 #include "share.h"
+#include "vcl_wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -134,6 +135,7 @@ int sock_move_to_kernel(struct sock *s) {
   }
   real.close(move.from);
   app_count(APP_MOVED);
+  vcl_count_moved();
   return rc;
 }
 
