@@ -3,6 +3,8 @@
  */
 #include "engine_rig.h"
 
+#include "sim_digest.h"
+
 #include "rng_repeat.h"
 #include "shm/bell.h"
 #include "shm/fence.h"
@@ -264,6 +266,7 @@ static void rig_tx(struct rig *r, struct rig_host *h, struct rig_host *peer) {
           break;
       }
       i++;
+      sim_digest(rig_clock, bytes, len);
       int lost = peer->wire_tail - peer->wire_head == RIG_WIRE || (r->loss > 0 && rng_unit(&r->rng) < r->loss);
       if (lost) {
         free(bytes);

@@ -5,6 +5,7 @@
 #include "sim.h"
 
 #include "base/bits.h"
+#include "sim_digest.h"
 #include "wire/cksum.h"
 #include "wire/ip.h"
 #include "wire/tcp.h"
@@ -78,6 +79,7 @@ static int path_loses(struct sim *s, int to) {
 
 static void path_emit(struct sim *s, int to, uint8_t *bytes, uint32_t len, uint32_t gso) {
   const struct sim_case *c = &s->cfg;
+  sim_digest(s->now, bytes, len);
   if (to == 1 && len > 120 && c->lose_every != 0 && ++s->client_data % c->lose_every == 0) {
     s->lost++;
     return;
