@@ -10,6 +10,7 @@
 #ifndef HS_ABI_TCB_H
 #define HS_ABI_TCB_H
 
+#include "abi/route.h"
 #include "abi/session.h"
 #include "abi/tunables.h"
 
@@ -129,7 +130,9 @@ struct abi_tcb_geom {
   uint64_t tw_off;    /* n_tw × struct abi_tw */
   uint64_t n_tw;      /* TIME_WAIT records; 0 = none, TCBs wait themselves */
   uint64_t upper_off; /* n × struct abi_tcb_upper */
-  uint64_t reserved[10];
+  uint64_t route_off; /* n_route × struct abi_route */
+  uint64_t n_route;   /* 0 = a broker without them */
+  uint64_t reserved[8];
 };
 _Static_assert(sizeof(struct abi_tcb_geom) == 128, "TCB geometry fills hdr.geom");
 

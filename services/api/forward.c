@@ -309,6 +309,9 @@ int api_handle(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, s
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_STATS:
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP_CONFIG:
   case HOSTSTACK__CONTROL__REQUEST__BODY_SET_TCP:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_ROUTE:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NEIGHBOR:
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SET_ROUTE:
     return api_forward(a, API_ENGINE, req, req_len, reply, reply_len);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_DROPS:
     return show_drops(a, reply, reply_len);

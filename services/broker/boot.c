@@ -80,6 +80,8 @@ static int boot_core(struct broker *b) {
                              .tw_off = 8192 + b->svc.cfg.max_connections * sizeof(struct abi_tcb),
                              .n_tw = b->svc.cfg.max_time_waits};
   tcb.upper_off = tcb.tw_off + tcb.n_tw * sizeof(struct abi_tw);
+  tcb.route_off = tcb.upper_off + tcb.n * sizeof(struct abi_tcb_upper);
+  tcb.n_route = ABI_ROUTES_MAX;
   struct abi_policy_geom pol = {.block_off = 4096, .n_listen = BROKER_LISTEN_MAX, .listen_off = 8192};
   struct abi_stats_geom stats;
   struct abi_rules_geom rules;
@@ -92,7 +94,7 @@ static int boot_core(struct broker *b) {
   if (rc == 0)
     rc = boot_seg(b, "hs-packet", ABI_SEG_PACKET, 0, packet_size, &packet);
   if (rc == 0)
-    rc = boot_seg(b, "hs-tcb", ABI_SEG_TCB, 0, tcb.upper_off + tcb.n * sizeof(struct abi_tcb_upper), &tcb);
+    rc = boot_seg(b, "hs-tcb", ABI_SEG_TCB, 0, tcb.route_off + tcb.n_route * sizeof(struct abi_route), &tcb);
   for (uint64_t s = 1; rc == 0 && s <= 4; s++)
     rc = boot_seg(b, "hs-stats", ABI_SEG_STATS, s, stats_size, &stats);
   for (uint64_t bell = 0; rc == 0 && bell <= ABI_LINKS_MAX; bell++) /* nicio's, then one per engine worker */

@@ -31,9 +31,13 @@ int cmd_up(const struct hsctl *h, int argc, char **argv);
 int cmd_down(const struct hsctl *h, int argc, char **argv);
 int cmd_run(const struct hsctl *h, int argc, char **argv);
 int cmd_capture(const struct hsctl *h, int argc, char **argv);
+int cmd_route(const struct hsctl *h, int argc, char **argv);
 int cmd_rule(const struct hsctl *h, int argc, char **argv);
 int cmd_impair(const struct hsctl *h, int argc, char **argv);
 int cmd_reset_rings(const struct hsctl *h, int argc, char **argv);
+
+/** All routes (route.c). Exit status. */
+int route_show(const struct hsctl *h);
 
 /** Any protobuf message as JSON (json.c). */
 void json_print(FILE *f, const ProtobufCMessage *m);

@@ -23,10 +23,13 @@ static const struct command commands[] = {
     {"up", "[--foreground]", "start the four services and keep them running; returns when they serve", cmd_up},
     {"down", "", "stop the services and their supervisor", cmd_down},
     {"run", "SERVICE", "supervise one service (nicio, engine, broker, api) in the foreground", cmd_run},
-    {"show", "interface|session|tcp|app|namespace|version|stats|drops", "print state; --json for programs", cmd_show},
+    {"show", "interface|route|neighbor|session|tcp|app", "print state; --json for programs", cmd_show},
+    {"show", "namespace|version|stats|drops", "", cmd_show},
     {"show", "session verbose | tcp statistics|config | drops all", "all figures, all counters, all tunables",
      cmd_show},
     {"set", "tcp NAME VALUE | tcp NAME default", "change one of TCP's tunables, also for engines to come", cmd_set},
+    {"route", "show | add|replace PREFIX via ADDRESS | del PREFIX",
+     "routes, also for engines to come; hsctl route tells more", cmd_route},
     {"rule", "show | del ID…|all | add egress|ingress KEY=VALUE…", "session rules; hsctl rule tells more", cmd_rule},
     {"capture", "INTERFACE FILE | INTERFACE --stop", "write the frames of an interface to a pcapng file", cmd_capture},
     {"impair", "INTERFACE rx|tx|both [KEY=VALUE…]", "loss, delay… on an interface, for tests; no KEY = none",
@@ -43,7 +46,7 @@ static void usage(FILE *f) {
              "      --timeout MS   how long to wait for the api server, default 3000\n"
              "      --version, --help\n\ncommands:\n");
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-    fprintf(f, "  %-12s%-52s%s\n", commands[i].name, commands[i].args, commands[i].help);
+    fprintf(f, "  %-12s%-60s%s\n", commands[i].name, commands[i].args, commands[i].help);
 }
 
 const char *hsctl_run_dir(const struct hsctl *h) {

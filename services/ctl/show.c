@@ -97,6 +97,17 @@ static void print_tcp_config(const Hoststack__Control__TcpConfig *m) {
   table_print(&t, stdout);
 }
 
+static void print_neighbors(const Hoststack__Control__Neighbors *m) {
+  struct table t = {0};
+  char ms[24];
+  table_row(&t, 5, "ADDRESS", "MAC", "INTERFACE", "STATE", "CONFIRMED-MS-AGO");
+  for (size_t i = 0; i < m->n_neighbor; i++) {
+    const Hoststack__Control__Neighbor *k = m->neighbor[i];
+    table_row(&t, 5, k->address, k->mac, k->interface, k->state, num(ms, k->confirmed_ms_ago));
+  }
+  table_print(&t, stdout);
+}
+
 static void print_apps(const Hoststack__Control__Apps *m) {
   struct table t = {0};
   char a[24], b[24], c[24], d[24], e[24], f[24];
@@ -194,6 +205,9 @@ static void print_text(const Hoststack__Control__Reply *r) {
   case HOSTSTACK__CONTROL__REPLY__BODY_STATS:
     print_counters(r->stats->counter, r->stats->n_counter, show_all);
     break;
+  case HOSTSTACK__CONTROL__REPLY__BODY_NEIGHBORS:
+    print_neighbors(r->neighbors);
+    break;
   default:
     printf("done\n");
     break;
@@ -221,6 +235,8 @@ struct show_word {
 
 static const struct show_word show_words[] = {
     {"interface", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE},
+    {"neighbor", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NEIGHBOR},
+    {"route", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_ROUTE},
     {"session", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION},
     {"session", "verbose", HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION},
     {"tcp", NULL, HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_TCP},
@@ -255,6 +271,7 @@ int cmd_show(const struct hsctl *h, int argc, char **argv) {
   Hoststack__Control__ShowNamespace namespace = HOSTSTACK__CONTROL__SHOW_NAMESPACE__INIT;
   Hoststack__Control__ShowVersion version = HOSTSTACK__CONTROL__SHOW_VERSION__INIT;
   Hoststack__Control__ShowStats stats = HOSTSTACK__CONTROL__SHOW_STATS__INIT;
+  Hoststack__Control__ShowNeighbor neighbor = HOSTSTACK__CONTROL__SHOW_NEIGHBOR__INIT;
   Hoststack__Control__ShowDrops drops = HOSTSTACK__CONTROL__SHOW_DROPS__INIT;
   const char *what = argc > 1 ? argv[1] : "", *detail = argc > 2 ? argv[2] : NULL;
   for (size_t i = 0; i < sizeof show_words / sizeof *show_words && argc < 4; i++) {
@@ -266,6 +283,11 @@ int cmd_show(const struct hsctl *h, int argc, char **argv) {
   switch (q.body_case) { /* the member of the union that the body names */
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE:
     q.show_interface = &interface;
+    break;
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_ROUTE:
+    return route_show(h); /* page by page */
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NEIGHBOR:
+    q.show_neighbor = &neighbor;
     break;
   case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_SESSION:
     q.show_session = &session;

@@ -4,6 +4,7 @@
  * Reads the durable table and the session records (shared memory, written by the worker) without a lock, so that a long
  * list never stalls the data path; a row may be a moment old.
  */
+#include "ctl_route.h"
 #include "ctl_tcp.h"
 
 #include "base/bits.h"
@@ -399,6 +400,12 @@ static int dispatch(struct engine *e, const Hoststack__Control__Request *q, Host
     return ctl_show_tcp_config(e, r);
   case HOSTSTACK__CONTROL__REQUEST__BODY_SET_TCP:
     return ctl_set_tcp(e, q->set_tcp, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_ROUTE:
+    return ctl_show_route(e, q->show_route, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_NEIGHBOR:
+    return ctl_show_neighbor(e, r);
+  case HOSTSTACK__CONTROL__REQUEST__BODY_SET_ROUTE:
+    return ctl_set_route(e, q->set_route, r);
   default:
     return -EOPNOTSUPP;
   }

@@ -2,36 +2,22 @@
  * The engine's part of `show interface`: VLANs, and the addresses in use, be they configured, learned or made of the
  * MAC. Control thread; what the IP stack knows is copied on the worker's own thread, by mail.
  */
-#include "engine.h"
+#include "ask.h"
 
-#include "base/clock.h"
 #include "control.pb-c.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define LINK_ADDRS      64u
-#define LINK_TIMEOUT_MS 500u /* a worker that lives answers in its next turn */
+#define LINK_ADDRS 64u
 
-/* Shared by the two threads; the last one frees it, since the control thread may have stopped waiting. */
 struct link_note {
-  uint32_t refs; /* atomic */
-  sem_t done;
   uint32_t n_addr;
   struct ip_addr_row addr[LINK_ADDRS];
   struct ip_port_row vlan[CONFIG_VLANS_MAX];
   uint32_t vlan_port[CONFIG_VLANS_MAX];
 };
-
-static void link_note_put(struct link_note *n) {
-  if (__atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) != 0)
-    return;
-  sem_destroy(&n->done);
-  free(n);
-}
 
 static void mail_link(struct worker *w, void *arg) {
   struct link_note *n = arg;
@@ -40,36 +26,6 @@ static void mail_link(struct worker *w, void *arg) {
     n->vlan_port[i] = w->vlan_port[i];
     ip_port_get(w->ip, w->vlan_port[i], &n->vlan[i]);
   }
-  sem_post(&n->done);
-  link_note_put(n);
-}
-
-/* 0 with the note filled, or -errno. */
-static int link_ask(struct engine *e, struct link_note **out) {
-  struct link_note *n = calloc(1, sizeof *n);
-  if (!n)
-    return -ENOMEM;
-  sem_init(&n->done, 0, 0);
-  n->refs = 2;
-  int rc = mailbox_post(&e->worker.mail, mail_link, n);
-  if (rc == -ENOMEM) { /* not posted */
-    link_note_put(n);
-    link_note_put(n);
-    return rc;
-  }
-  struct timespec until;
-  usec_t at = clock_now_us() + LINK_TIMEOUT_MS * 1000u;
-  until.tv_sec = (time_t)(at / 1000000u);
-  until.tv_nsec = (long)(at % 1000000u) * 1000;
-  while ((rc = sem_clockwait(&n->done, CLOCK_MONOTONIC, &until)) != 0 && errno == EINTR)
-    ;
-  if (rc != 0) {
-    rc = -errno;
-    link_note_put(n);
-    return rc;
-  }
-  *out = n;
-  return 0;
 }
 
 static char *link_text(const struct ip_addr_row *a) {
@@ -135,12 +91,12 @@ static int link_fill(const struct config *cfg, const struct link_note *n, Hostst
 }
 
 int engine_show_interface(struct engine *e, Hoststack__Control__Reply *r) {
-  struct link_note *n = NULL;
   if (!e->running)
     return -EAGAIN;
-  int rc = link_ask(e, &n);
+  struct link_note *n = ask_new(sizeof *n);
+  int rc = n ? ask_worker(e, mail_link, n) : -ENOMEM;
   if (rc)
-    return rc;
+    goto out;
   Hoststack__Control__Interfaces *list = calloc(1, sizeof *list);
   rc = -ENOMEM;
   if (!list)
@@ -152,6 +108,6 @@ int engine_show_interface(struct engine *e, Hoststack__Control__Reply *r) {
   if (list->interface)
     rc = link_fill(&e->svc.cfg, n, list);
 out:
-  link_note_put(n);
+  ask_free(n);
   return rc;
 }

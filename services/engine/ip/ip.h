@@ -82,6 +82,27 @@ struct ip_port_row {
   uint8_t up;
   uint32_t mtu;
 };
+struct ip_route_row {
+  struct ip_addr prefix, via;
+  uint8_t bits; /* of the family */
+  uint8_t has_via;
+  uint8_t port;
+  uint8_t by; /* 0 the user, 1 an address of the interface, 2 learned from a router or by DHCP */
+};
+/** Routes in no order, from the `skip`th on; returns how many were written, *total how many there are. */
+uint32_t ip_route_list(const struct ip_stack *s, struct ip_route_row *out, uint32_t max, uint32_t skip,
+                       uint32_t *total);
+/** The route of exactly this prefix: 0 or -ENOENT. prefix_len as in ip_route_add. */
+int ip_route_get(const struct ip_stack *s, const struct ip_addr *dst, uint32_t prefix_len, struct ip_route_row *out);
+struct ip_neigh_row {
+  struct ip_addr addr;
+  uint8_t mac[6];
+  uint8_t port;
+  const char *state; /* as RFC 4861 7.3.2 names it; also for IPv4 */
+  usec_t confirmed;  /* when it was last known to answer; 0 = never */
+};
+/** Neighbours in no order; returns how many were written. */
+uint32_t ip_neigh_list(const struct ip_stack *s, struct ip_neigh_row *out, uint32_t max);
 /** A port or VLAN, zeros if there is none yet. */
 void ip_port_get(const struct ip_stack *s, uint32_t port, struct ip_port_row *out);
 

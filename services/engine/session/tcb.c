@@ -35,6 +35,10 @@ int tcb_open(struct tcb_table *t, int fd) {
   t->tcb = seg_at(&t->seg, t->geom.table_off, t->geom.n * sizeof *t->tcb);
   if (!t->block || !t->tcb)
     goto fail;
+  t->route =
+      t->geom.n_route <= ABI_ROUTES_MAX ? seg_at(&t->seg, t->geom.route_off, t->geom.n_route * sizeof *t->route) : NULL;
+  if (t->geom.n_route != 0 && !t->route)
+    goto fail;
   rc = -ENOMEM;
   t->sh = malloc(sizeof *t->sh + t->geom.n * sizeof t->sh->next[0]);
   if (!t->sh)

@@ -21,8 +21,9 @@ struct tcb_table {
   struct abi_tcb_geom geom;
   struct abi_tcb_block *block;
   struct abi_tcb *tcb;
-  struct tcb_shared *sh; /* what the workers of this engine share */
-  int borrowed;          /* another worker's mapping and list */
+  struct abi_route *route; /* geom.n_route of them; NULL if there are none */
+  struct tcb_shared *sh;   /* what the workers of this engine share */
+  int borrowed;            /* another worker's mapping and list */
 };
 
 /** Map the TCB segment (fd taken over), draw the secret if this is the first engine. 0, -errno, -EPROTO. */

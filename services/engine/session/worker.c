@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "ip/ip_counters.h"
+#include "routes.h"
 #include "shm/bell.h"
 #include "shm/fence.h"
 #include "transport.h"
@@ -90,8 +91,7 @@ static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
 
 /* --- set-up --- */
 
-/* IP's number of an interface or VLAN, UINT32_MAX if there is none. */
-static uint32_t worker_port(const struct worker *w, const char *name) {
+uint32_t worker_port(const struct worker *w, const char *name) {
   const struct config *cfg = w->cfg;
   for (uint32_t p = 0; p < cfg->n_ports; p++)
     if (strcmp(cfg->port[p].name, name) == 0)
@@ -284,7 +284,13 @@ int worker_set_tcbs(struct worker *w, int fd) {
   int rc = tcb_open(&w->tcbs, fd);
   if (rc == 0)
     rc = timewait_open(w);
-  return rc ? rc : worker_transports(w);
+  if (rc == 0)
+    rc = worker_transports(w);
+  if (rc == 0)
+    routes_settle(w->tcbs.route, w->tcbs.geom.n_route);
+  if (rc == 0)
+    routes_start(w);
+  return rc;
 }
 
 int worker_join(struct worker *w, struct worker_group *g, uint32_t index, int bell_peer, int bell_mine) {
@@ -300,6 +306,7 @@ int worker_join(struct worker *w, struct worker_group *g, uint32_t index, int be
   if (rc == 0)
     rc = listen_borrow(&w->listeners, &first->listeners);
   rules_borrow(&w->rules, &first->rules);
+  routes_start(w);
   return rc ? rc : worker_open_link(w, bell_peer, bell_mine);
 }
 
@@ -480,6 +487,8 @@ uint32_t worker_turn(struct worker *w) {
     work += app_poll(w, w->app[i]);
   work += worker_timers(w);
   pass_learned(w);
+  if (w->routes_waiting)
+    routes_again(w);
   work += offer_due(w);
   work += session_output_due(w);
   for (uint32_t round = 0; round < WORKER_LOOP_ROUNDS && w->loop_head != w->loop_tail; round++) {

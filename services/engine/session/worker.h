@@ -67,6 +67,8 @@ struct worker {
   uint32_t port_gen[ABI_PORTS_MAX];
   uint32_t vlan_port[CONFIG_VLANS_MAX]; /* IP's number of cfg->vlan[i] */
   usec_t ports_seen_at;
+  uint32_t routes_waiting; /* set at run time, and their gateway is on no net of ours yet */
+  uint32_t routes_gen;     /* IP's generation when they were tried */
   struct ip_stack *ip;
   struct txf *loop; /* frames to our own addresses, WORKER_LOOP_MAX; they hold their TX slots */
   uint32_t loop_head, loop_tail;
@@ -114,6 +116,9 @@ struct worker {
   uint64_t *counters;
   void *control; /* struct engine: told of drained and lying workers */
 };
+
+/** IP's number of an interface or VLAN by name, UINT32_MAX if there is none. */
+uint32_t worker_port(const struct worker *w, const char *name);
 
 /** What the worker thread tells the control thread; called on the worker's thread, must not block. */
 struct worker_control {
