@@ -113,6 +113,71 @@ static void test_full_counts(void **state) {
   rig_close(&r);
 }
 
+#define MANY 600000u /* ten thousand closes a second, for a minute */
+
+static void many_tuple(uint32_t i, struct ip_addr *remote, uint16_t *port) {
+  *remote = ip_addr_from4(0x0b000000u + i / 50000);
+  *port = (uint16_t)(1024 + i % 50000);
+}
+
+/* Mean number of further cells that a look-up of something in the index looks at. */
+static double index_detour(const struct hash_tab *t) {
+  uint64_t sum = 0, n = 0;
+  for (uint32_t i = 0; i <= t->now.mask; i++) {
+    if (t->now.slots[i].cell == 0)
+      continue;
+    sum += (i - t->now.slots[i].hash) & t->now.mask;
+    n++;
+  }
+  return n ? (double)sum / (double)n : 0;
+}
+
+/* The table as large as it is by default, and full: each record is found, what is not there is not, memory is as
+ * stated, a further connection pushes one out, and all end in time, a bounded number per turn. */
+static void test_six_hundred_thousand(void **state) {
+  (void)state;
+  rig_time_waits = MANY;
+  rig_open(&r, 10);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  rig_turns(&r, 2);
+  struct worker *w = &r.host[0].w;
+  struct ip_addr local = ip_addr_from4(0x0a000001u), remote;
+  uint16_t port;
+  for (uint32_t i = 0; i < MANY; i++) {
+    struct abi_tw *tw = &w->timewait.tw[i];
+    many_tuple(i, &remote, &port);
+    *tw = (struct abi_tw){.life = ABI_TW_USED, .lport = 80, .rport = port, .end = rig_now() + 1000000 + i};
+    memcpy(tw->local, &local, sizeof tw->local);
+    memcpy(tw->remote, &remote, sizeof tw->remote);
+  }
+  w->tcbs.block->tw_high = MANY;
+  rig_engine_kill(&r.host[0]);
+  rig_engine_start(&r.host[0]); /* which takes them back */
+  struct timewait *t = &w->timewait;
+  assert_int_equal(t->used, MANY);
+  for (uint32_t i = 0; i < MANY; i += 61) {
+    many_tuple(i, &remote, &port);
+    assert_int_equal(timewait_find(w, &local, 80, &remote, port), i);
+    assert_int_equal(timewait_find(w, &local, 81, &remote, port), TIMEWAIT_NONE);
+  }
+  assert_null(t->index.old.slots);
+  assert_true(index_detour(&t->index) < 2);
+  size_t soft = sizeof *t->link + sizeof *t->free->next + (t->index.now.mask + 1ull) * sizeof(struct hash_slot) / MANY;
+  assert_true(sizeof(struct abi_tw) + soft <= 90);
+  short_life(0, 1);
+  assert_int_equal(t->used, MANY);
+  assert_int_equal(count(0, EC_TW_FULL), 1);
+  many_tuple(MANY - 1, &remote, &port);
+  for (uint32_t left = t->used, turns = 0; left > 0; turns++) {
+    rig_step(&r, 1000);
+    assert_true(left - t->used <= 4 * 512); /* a step is a few turns */
+    assert_true(turns < 5000);
+    left = t->used;
+  }
+  assert_int_equal(timewait_find(w, &local, 80, &remote, port), TIMEWAIT_NONE);
+  rig_close(&r);
+}
+
 /* One ephemeral port: it is refused while the TIME_WAIT is fresh, and taken over by timestamps after a second. */
 static void test_connect_takes_over(void **state) {
   (void)state;
@@ -232,11 +297,11 @@ static void test_connect_without_frame(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_record_takes_the_place), cmocka_unit_test(test_survives_the_engine),
-      cmocka_unit_test(test_full_oldest_goes),       cmocka_unit_test(test_full_counts),
-      cmocka_unit_test(test_connect_takes_over),     cmocka_unit_test(test_syn_takes_over),
-      cmocka_unit_test(test_ports_all_used),         cmocka_unit_test(test_connect_while_nicio_dies),
-      cmocka_unit_test(test_connect_without_frame),
+      cmocka_unit_test(test_record_takes_the_place),   cmocka_unit_test(test_survives_the_engine),
+      cmocka_unit_test(test_full_oldest_goes),         cmocka_unit_test(test_full_counts),
+      cmocka_unit_test(test_six_hundred_thousand),     cmocka_unit_test(test_connect_takes_over),
+      cmocka_unit_test(test_syn_takes_over),           cmocka_unit_test(test_ports_all_used),
+      cmocka_unit_test(test_connect_while_nicio_dies), cmocka_unit_test(test_connect_without_frame),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

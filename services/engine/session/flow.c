@@ -21,8 +21,8 @@ static uint64_t flow_word(const uint8_t *p) {
 uint32_t flow_hash(const struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
                    uint16_t rport) {
   uint64_t h = flow_word(w->flow_key);
-  h = hash_mix64(h ^ flow_word(remote->b + 8) ^ ((uint64_t)rport << 48 | (uint64_t)lport << 32));
-  h = hash_mix64(h ^ flow_word(local->b + 8) ^ flow_word(w->flow_key + 8));
+  h = hash_mix64(h ^ flow_word(remote->b + 8)); /* alone: a stranger chooses it, and so the ports would undo it */
+  h = hash_mix64(h ^ flow_word(local->b + 8) ^ flow_word(w->flow_key + 8) ^ ((uint64_t)rport << 16 | lport));
   if (!ip_addr_is4(remote))
     h = hash_mix64(h ^ flow_word(remote->b) ^ (flow_word(local->b) << 1));
   return (uint32_t)h;

@@ -1,5 +1,6 @@
 /*
- * The TIME_WAIT table, see timewait.h. A record costs 64 durable bytes and 16 to 24 soft ones (link and hash cell).
+ * The TIME_WAIT table, see timewait.h. A record costs 64 durable bytes and, in a full table, 26 soft ones: links, its
+ * place among the free ones, hash cells.
  *
  * Records lie in lists by the half second in which they end, so that neither a timer per record nor a sort at adoption
  * is needed; free ones are used again last in first out, so that the memory touched follows the number in use.
