@@ -1,8 +1,8 @@
 /*
  * Pacing: what cwnd allows leaves spread over the round trip, in bursts of about a millisecond's worth, since that is
  * what the timer wheel can do. The rate is the congestion control's own (BBR), or a multiple of cwnd per round trip: 2
- * in slow start, so that cwnd can double, 1.2 afterwards, as Linux. A connection that may not send yet has an order
- * with the wheel and costs nothing meanwhile.
+ * in slow start, so that cwnd can double, 1.2 afterwards, as Linux (RFC 9002 7.7 asks the same of QUIC). A connection
+ * that may not send yet has an order with the wheel and costs nothing meanwhile.
  *
  * Without pacing goes a path whose round trip is so short that a millisecond is no part of it (there the clock of ACKs
  * is finer than ours), a window that is no more than an initial one, and a rate of which a millisecond is more than the
