@@ -646,20 +646,98 @@ static void test_keepalive_busy(void **state) {
   assert_int_equal(r->conn.b->due[TCP_T_KEEP], r->now + 10 * RIG_S);
 }
 
+/* --- records that no engine leaves behind --- */
+
+static int adopted(struct rig *r, uint32_t state, uint32_t past_iss, uint32_t tx_head, uint32_t rx_tail) {
+  rig_init(r);
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  if (state == ABI_TCP_SYN_RECEIVED)
+    rig_syn_in(r, TCP_SYN, 0, 0); /* crossed */
+  assert_int_equal(r->d.state, state);
+  r->d.snd_max = r->d.iss + past_iss;
+  r->tx_head = r->tx_tail = tx_head;
+  r->rx_head = r->rx_tail = rx_tail;
+  return rig_adopt(r);
+}
+
+static void test_handshake_records(void **state) {
+  struct rig *r = *state;
+  static const uint32_t from[] = {ABI_TCP_SYN_SENT, ABI_TCP_SYN_RECEIVED};
+  for (unsigned i = 0; i < ARRAY_LEN(from); i++) {
+    assert_int_equal(adopted(r, from[i], 0, 0, 0), 0); /* numbered, not sent */
+    assert_int_equal(adopted(r, from[i], 1, 0, 0), 0);
+    assert_int_equal(adopted(r, from[i], 2, 0, 0), -EPROTO);
+    assert_int_equal(adopted(r, from[i], (uint32_t)-1, 0, 0), -EPROTO);
+    assert_int_equal(adopted(r, from[i], 1, 1, 0), -EPROTO);
+    assert_int_equal(adopted(r, from[i], 1, 0, 1), -EPROTO);
+  }
+}
+
+/* Our FIN is acknowledged, but not all in front of it. */
+static void test_fin_record(void **state) {
+  struct rig *r = *state;
+  rig_to(r, ABI_TCP_FIN_WAIT_2);
+  assert_int_equal(rig_adopt(r), 0);
+  rig_init(r);
+  rig_to(r, ABI_TCP_FIN_WAIT_2);
+  r->d.snd_max++;
+  assert_int_equal(rig_adopt(r), -EPROTO);
+}
+
+/* With a window that is full not even one byte goes, and with one byte of it free that one. */
+static void test_no_room(void **state) {
+  struct rig *r = *state;
+  start(r, 0);
+  r->conn.cwnd = 10;
+  rig_write(r, 10);
+  rig_skip(r);
+  rig_write(r, 1);
+  NOTHING(r);
+  r->conn.cwnd = 11;
+  (void)tcp_output(&r->env, &r->conn, r->now);
+  EXPECT(r, TCP_ACK, 11, 1, 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      RIG_TEST(test_small_segment),       RIG_TEST(test_fin_is_no_data),     RIG_TEST(test_one_byte_is_ect),
-      RIG_TEST(test_tos_of_a_syn),        RIG_TEST(test_acked_byte_is_room), RIG_TEST(test_defer),
-      RIG_TEST(test_cork_of_one_segment), RIG_TEST(test_counts_of_loss),     RIG_TEST(test_handshake_counts),
-      RIG_TEST(test_route_doubted),       RIG_TEST(test_tail_times),         RIG_TEST(test_undo_times),
-      RIG_TEST(test_hole_of_one),         RIG_TEST(test_partial_of_one),     RIG_TEST(test_frto_of_one),
-      RIG_TEST(test_list_remove),         RIG_TEST(test_list_cut),           RIG_TEST(test_detect_bits),
-      RIG_TEST(test_rack_newest),         RIG_TEST(test_rack_forgets),       RIG_TEST(test_sample_of_one),
-      RIG_TEST(test_window_reopens),      RIG_TEST(test_window_of_one),      RIG_TEST(test_delack_ends_pingpong),
-      RIG_TEST(test_silent_ends),         RIG_TEST(test_back_to_listen),     RIG_TEST(test_answers_in_time),
-      RIG_TEST(test_duplicate_of_one),    RIG_TEST(test_nothing_offered),    RIG_TEST(test_control_chosen),
-      RIG_TEST(test_tiny_path),           RIG_TEST(test_first_rto),          RIG_TEST(test_parked_times),
-      RIG_TEST(test_each_option_told),    RIG_TEST(test_keepalive_busy),
+      RIG_TEST(test_small_segment),
+      RIG_TEST(test_fin_is_no_data),
+      RIG_TEST(test_one_byte_is_ect),
+      RIG_TEST(test_tos_of_a_syn),
+      RIG_TEST(test_acked_byte_is_room),
+      RIG_TEST(test_defer),
+      RIG_TEST(test_cork_of_one_segment),
+      RIG_TEST(test_counts_of_loss),
+      RIG_TEST(test_handshake_counts),
+      RIG_TEST(test_route_doubted),
+      RIG_TEST(test_tail_times),
+      RIG_TEST(test_undo_times),
+      RIG_TEST(test_hole_of_one),
+      RIG_TEST(test_partial_of_one),
+      RIG_TEST(test_frto_of_one),
+      RIG_TEST(test_list_remove),
+      RIG_TEST(test_list_cut),
+      RIG_TEST(test_detect_bits),
+      RIG_TEST(test_rack_newest),
+      RIG_TEST(test_rack_forgets),
+      RIG_TEST(test_sample_of_one),
+      RIG_TEST(test_window_reopens),
+      RIG_TEST(test_window_of_one),
+      RIG_TEST(test_delack_ends_pingpong),
+      RIG_TEST(test_silent_ends),
+      RIG_TEST(test_back_to_listen),
+      RIG_TEST(test_answers_in_time),
+      RIG_TEST(test_duplicate_of_one),
+      RIG_TEST(test_nothing_offered),
+      RIG_TEST(test_control_chosen),
+      RIG_TEST(test_tiny_path),
+      RIG_TEST(test_first_rto),
+      RIG_TEST(test_parked_times),
+      RIG_TEST(test_each_option_told),
+      RIG_TEST(test_keepalive_busy),
+      RIG_TEST(test_handshake_records),
+      RIG_TEST(test_fin_record),
+      RIG_TEST(test_no_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
