@@ -45,6 +45,7 @@ struct sim_case {
   uint32_t burst;       /* mean number of packets that a loss takes (Gilbert), 20 ms at most; 0 = each on its own */
   uint8_t data_only;    /* what is lost goes from client to server */
   uint32_t lose_every;  /* each n-th packet with data from client to server is lost; 0 = none */
+  uint32_t lose_at;     /* the n-th of them alone is; 0 = none */
   uint32_t mark;        /* the server notes when it has read so much */
   uint32_t rate;        /* bytes per ms and direction, 0 = no limit */
   uint32_t queue;       /* bytes that the bottleneck holds when rate is set */

@@ -80,9 +80,12 @@ static int path_loses(struct sim *s, int to) {
 static void path_emit(struct sim *s, int to, uint8_t *bytes, uint32_t len, uint32_t gso) {
   const struct sim_case *c = &s->cfg;
   sim_digest(s->now, bytes, len);
-  if (to == 1 && len > 120 && c->lose_every != 0 && ++s->client_data % c->lose_every == 0) {
-    s->lost++;
-    return;
+  if (to == 1 && len > 120) {
+    s->client_data++;
+    if ((c->lose_every != 0 && s->client_data % c->lose_every == 0) || s->client_data == c->lose_at) {
+      s->lost++;
+      return;
+    }
   }
   usec_t at = s->now + c->delay;
   if (c->rate) {

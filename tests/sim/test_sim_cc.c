@@ -2,12 +2,14 @@
  * Congestion controls and ECN over a simulated bottleneck, against their published behaviour: BBR (ACM Queue 14(5),
  * 2016) fills a pipe that loses 1 % where loss-based ones cannot, keeps about one bandwidth-delay product in flight
  * whatever the buffer holds, finds the least round trip again, and two of its flows share; CUBIC and NewReno fill a
- * pipe with a buffer of one product, and share; with ECN the queue is held without a loss. Bytes are compared as
+ * pipe with a buffer of one product, and share; after one loss CUBIC's window follows RFC 9438's curve and NewReno's
+ * RFC 5681's line; with ECN the queue is held without a loss. Bytes are compared as
  * always. SIM_VERBOSE prints figures.
  */
 #include "base/bits.h"
 #include "sim.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -202,6 +204,88 @@ static void test_ecn_random_marks(void **state) {
   sim_fini(&s);
 }
 
+/* --- the window over time --- */
+
+#define LOOKS 400u
+
+struct curve {
+  double t[LOOKS], w[LOOKS]; /* seconds since recovery ended; segments */
+  unsigned n;
+  double w_max; /* segments when the loss was found */
+};
+
+/* One flow over a path without a bottleneck, of which one packet is lost, in slow start: its window each round trip
+ * from the end of recovery on. */
+static void follow(const char *cc, uint32_t bytes, struct curve *v) {
+  struct sim s;
+  struct sim_case c = base_case(cc, bytes);
+  c.rate = c.queue = 0;
+  c.delay = 50000;
+  c.mtu = 576;
+  c.lose_at = 300;
+  c.delack = 1000; /* the equations know no delayed ACKs */
+  c.fifo[0] = c.fifo[1] = c.write_max = c.read_max = 1u << 20;
+  usec_t from = 0, next = 0;
+  int rc = sim_begin(&s, &c, NULL), recovering = 0;
+  v->n = 0;
+  while (rc >= 0 && (rc = sim_step(&s)) > 0) {
+    const struct tcp_conn *k = s.host[0].conn;
+    if (k == NULL || s.host[0].written == c.bytes[0]) /* the app's end: the window is not used any more */
+      continue;
+    if (from == 0 && k->recovery == TCP_OPEN && !recovering)
+      v->w_max = (double)k->cwnd / k->mss;
+    if (recovering && k->recovery == TCP_OPEN && from == 0)
+      from = next = s.now;
+    recovering = k->recovery != TCP_OPEN;
+    if (from != 0 && s.now >= next && v->n < LOOKS) {
+      v->t[v->n] = (double)(s.now - from) / 1e6;
+      v->w[v->n++] = (double)k->cwnd / k->mss;
+      next += 2 * c.delay;
+    }
+  }
+  if (rc < 0)
+    print_error("%s\n", s.fault);
+  assert_int_equal(rc, 0);
+  assert_int_equal(s.lost, 1);
+  assert_int_equal(total(&s.host[0], TCP_C_fast_recovery), 1);
+  sim_fini(&s);
+}
+
+/* RFC 9438 4.2, 4.6: down to 0.7 of W_max, then W(t) = C (t - K)^3 + W_max: steep, flat around W_max, steep again. */
+static void test_cubic_curve(void **state) {
+  static struct curve v;
+  double worst = 0;
+  (void)state;
+  follow("cubic", 18000000, &v);
+  assert_true(v.n > 60);
+  double k = cbrt((v.w_max - v.w[0]) / 0.4);
+  if (getenv("SIM_VERBOSE") != NULL)
+    print_message("cubic: W_max %.1f, then %.1f, K %.2f s, followed for %.2f s\n", v.w_max, v.w[0], k, v.t[v.n - 1]);
+  assert_true(fabs(v.w[0] / v.w_max - 0.7) < 0.02);
+  assert_true(v.t[v.n - 1] > 1.3 * k); /* past the plateau */
+  for (unsigned i = 0; i < v.n; i++) {
+    double want = 0.4 * pow(v.t[i] - k, 3) + v.w_max;
+    worst = fmax(worst, fabs(v.w[i] - want) / v.w_max);
+  }
+  if (getenv("SIM_VERBOSE") != NULL)
+    print_message("cubic: never further than %.1f %% of W_max from the curve\n", 100 * worst);
+  assert_true(worst < 0.03);
+}
+
+/* RFC 5681 3.1, RFC 6582: half, then a segment each round trip. */
+static void test_newreno_line(void **state) {
+  static struct curve v;
+  (void)state;
+  follow("newreno", 6000000, &v);
+  assert_true(v.n > 40);
+  if (getenv("SIM_VERBOSE") != NULL)
+    print_message("newreno: window %.1f, then %.1f, after %u round trips %.1f\n", v.w_max, v.w[0], v.n - 1,
+                  v.w[v.n - 1]);
+  assert_true(fabs(v.w[0] / v.w_max - 0.5) < 0.02);
+  double slope = (v.w[v.n - 1] - v.w[0]) / ((v.t[v.n - 1] - v.t[0]) / 0.1);
+  assert_true(fabs(slope - 1) < 0.1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fills_the_pipe),
@@ -210,6 +294,8 @@ int main(void) {
       cmocka_unit_test(test_two_flows),
       cmocka_unit_test(test_ecn),
       cmocka_unit_test(test_ecn_random_marks),
+      cmocka_unit_test(test_cubic_curve),
+      cmocka_unit_test(test_newreno_line),
   };
   return cmocka_run_group_tests_name("sim_cc", tests, NULL, NULL);
 }
