@@ -350,6 +350,11 @@ static int opt_outqnsd_get(struct session *s, void *buf, uint32_t *len) {
   return opt_give_int(buf, len, n < 0 ? 0 : n);
 }
 
+static int opt_atmark_get(struct session *s, void *buf, uint32_t *len) {
+  session_settle(s);
+  return opt_give_int(buf, len, urgent_at_mark(s));
+}
+
 static int opt_state_get(struct session *s, void *buf, uint32_t *len) {
   static const int map[] = {[SESSION_NEW] = VCL_STATE_NEW,          [SESSION_BOUND] = VCL_STATE_BOUND,
                             [SESSION_LISTEN] = VCL_STATE_LISTENING, [SESSION_CONNECT] = VCL_STATE_CONNECTING,
@@ -385,6 +390,7 @@ static const struct {
     [VCL_OPT_OUTQ] = {opt_outq_get, NULL},
     [VCL_OPT_OUTQNSD] = {opt_outqnsd_get, NULL},
     [VCL_OPT_STATE] = {opt_state_get, NULL},
+    [VCL_OPT_ATMARK] = {opt_atmark_get, NULL},
     [VCL_OPT_PEEK_ERROR] = {opt_peek_error_get, NULL},
 };
 

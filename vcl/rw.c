@@ -67,17 +67,18 @@ static int rw_read_once(struct session *s, void *buf, size_t n, int flags) {
   if (rc <= 0)
     return rc;
   struct session_facts f = session_facts(s);
-  uint32_t len = (uint32_t)HS_MIN(n, RW_IO_MAX);
+  uint32_t len = (uint32_t)HS_MIN(n, RW_IO_MAX), skip;
   int64_t got;
   session_lock(s);
+  len = urgent_limit(s, len, flags, &skip);
   if ((flags & MSG_TRUNC) != 0) { /* as Linux for TCP: bytes are thrown away */
-    got = fifo_cons_used(&s->rx);
+    got = fifo_cons_used(&s->rx) - (int64_t)skip;
     if (got > (int64_t)len)
       got = (int64_t)len;
     if (got > 0 && (flags & MSG_PEEK) == 0)
       fifo_cons_consume(&s->rx, (uint32_t)got);
   } else if ((flags & MSG_PEEK) != 0) {
-    got = fifo_cons_peek(&s->rx, 0, buf, len);
+    got = fifo_cons_peek(&s->rx, skip, buf, len);
   } else {
     got = fifo_cons_read(&s->rx, buf, len);
   }
@@ -105,7 +106,7 @@ int rw_read(struct session *s, void *buf, size_t n, int flags) {
     return dgram_recv(s, &iov, 1, flags, NULL);
   }
   if ((flags & MSG_OOB) != 0)
-    return -EOPNOTSUPP; /* urgent data is read in line */
+    return s->kind == SESSION_STREAM ? urgent_recv(s, buf, n, flags) : -EBADFD;
   if (n == 0)
     return s->kind == SESSION_STREAM ? 0 : -EBADFD;
   for (;;) {
@@ -115,7 +116,7 @@ int rw_read(struct session *s, void *buf, size_t n, int flags) {
       return rc;
     if (rc > 0)
       done += rc;
-    if (rc != -EAGAIN && (rc <= 0 || done >= rw_enough(s, n, flags)))
+    if (rc != -EAGAIN && (rc <= 0 || done >= rw_enough(s, n, flags) || urgent_at_mark(s)))
       break;
     if (!block)
       break;
@@ -166,8 +167,17 @@ static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
   return put;
 }
 
+/** The same of what ends with an urgent byte. */
+static int64_t rw_put_urgent(struct session *s, const uint8_t *from, size_t len) {
+  int64_t put = len > 1 ? rw_put(s, from, len - 1) : 0;
+  if (put < 0 || (size_t)put < len - 1)
+    return put;
+  int64_t more = urgent_put(s, from + put);
+  return more < 0 ? more : put + more;
+}
+
 /** One look over the caller's pieces from byte `skip` on. Bytes, -EAGAIN, -errno. */
-static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, size_t skip) {
+static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, size_t skip, int urgent) {
   if (s->life == SESSION_DEFER)
     return fastopen_write(s, iov, n_iov, skip);
   int rc = rw_writable(s);
@@ -188,7 +198,9 @@ static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, 
       continue;
     }
     size_t len = iov[i].iov_len - skip;
-    int64_t put = rw_put(s, (const uint8_t *)iov[i].iov_base + skip, len);
+    int last = urgent && i == n_iov - 1;
+    int64_t put = last ? rw_put_urgent(s, (const uint8_t *)iov[i].iov_base + skip, len)
+                       : rw_put(s, (const uint8_t *)iov[i].iov_base + skip, len);
     skip = 0;
     if (put < 0)
       return done > 0 ? (int)done : rw_lied(s);
@@ -226,16 +238,17 @@ int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags) {
   int rc;
   if (session_is_dgram(s))
     return dgram_send(s, iov, n_iov, flags, NULL);
-  if ((flags & MSG_OOB) != 0)
-    return -EOPNOTSUPP;
   for (int i = 0; i < n_iov; i++)
     total += HS_MIN(iov[i].iov_len, RW_IO_MAX - total);
+  int urgent = (flags & MSG_OOB) != 0 && s->life == SESSION_OPEN;
+  while (urgent && n_iov > 0 && iov[n_iov - 1].iov_len == 0)
+    n_iov--;
   if (total == 0) {
     rc = rw_writable(s);
     return rc > 0 ? 0 : rc;
   }
   for (;;) {
-    rc = rw_write_once(s, iov, n_iov, done);
+    rc = rw_write_once(s, iov, n_iov, done, urgent);
     if (rc > 0)
       done += (size_t)rc;
     if (done == total || (rc < 0 && rc != -EAGAIN))
@@ -407,7 +420,8 @@ static int rw_segments(struct session *s, vppcom_data_segment_t *ds, uint32_t n_
     return rw_lied(s);
   if (used == 0)
     return rw_empty(s, &f);
-  uint32_t len = (uint32_t)HS_MIN(used, (int64_t)HS_MIN(max_bytes, (uint32_t)INT_MAX));
+  uint32_t len = (uint32_t)HS_MIN(used, (int64_t)HS_MIN(max_bytes, (uint32_t)INT_MAX)), skip;
+  len = urgent_limit(s, len, 0, &skip);
   int n = fifo_cons_pieces(&s->rx, 0, len, pc, (int)HS_MIN(n_segments, (uint32_t)RW_SEGMENTS), &got);
   if (n < 0)
     return rw_lied(s);

@@ -147,16 +147,6 @@ struct session_facts session_facts(const struct session *s) {
   return f;
 }
 
-/** The library's own words of a slot, beside the app half's (abi_sess_app.local): for a home that was forked. */
-struct session_local {
-  uint32_t chunk_head; /* fifo_prod.chunk_head of whoever wrote last */
-};
-_Static_assert(sizeof(struct session_local) <= sizeof(((struct abi_sess_app *)0)->local), "local words");
-
-static struct session_local *session_local(const struct session *s) {
-  return (struct session_local *)(void *)s->a->local;
-}
-
 void session_seed(struct session *s) {
   if (s->fifos_open)
     __atomic_store_n(&session_local(s)->chunk_head, s->tx.chunk_head, __ATOMIC_RELAXED);
@@ -344,11 +334,16 @@ static uint32_t session_open_events(struct session *s) {
   int wr_shut = over || s->shut_wr || f.state == ABI_SESS_CLOSING || (f.flags & ABI_SE_RESET) != 0;
   session_lock(s);
   int64_t used = fifo_cons_used(&s->rx);
+  uint32_t ev = 0, ahead, least = HS_MAX(s->lowat, 1u);
+  int mark = session_is_dgram(s) ? URGENT_NONE : urgent_mark(s, &ahead);
+  if (mark != URGENT_NONE) {
+    ev |= mark == URGENT_HERE ? (uint32_t)EPOLLPRI : 0u;
+    least += ahead == 0 && !(s->opt.flags & ABI_OPT_OOBINLINE); /* which a read leaves out */
+  }
   session_unlock(s);
-  uint32_t ev = 0;
   if (used < 0 && s->broken == 0)
     s->broken = ECONNRESET;
-  if (used < 0 || rd_shut || used >= (int64_t)HS_MAX(s->lowat, 1u))
+  if (used < 0 || rd_shut || used >= (int64_t)least)
     ev |= EPOLLIN | EPOLLRDNORM;
   if (rd_shut)
     ev |= EPOLLRDHUP;

@@ -93,6 +93,19 @@ struct session {
   uint8_t redial;      /* … by a TCP connection that is on its way; 2: the program knows it as connected */
 };
 
+/** The library's own words of a slot, beside the app half's (abi_sess_app.local): what processes that share it agree
+ * on. */
+struct session_local {
+  uint32_t chunk_head; /* fifo_prod.chunk_head of whoever wrote last */
+  uint32_t urg_pos;    /* urgent mark that was seen last (urgent.c), if known; it was passed; its byte was read */
+  uint32_t urg_known, urg_passed, urg_read;
+};
+_Static_assert(sizeof(struct session_local) <= sizeof(((struct abi_sess_app *)0)->local), "local words");
+
+static inline struct session_local *session_local(const struct session *s) {
+  return (struct session_local *)(void *)s->a->local;
+}
+
 struct session_facts {
   uint32_t state; /* enum abi_sess_state; ABI_SESS_FREE while the engine takes no part */
   uint32_t flags;
@@ -212,6 +225,21 @@ static inline void held_note(struct session *s) {
   if (__builtin_expect(!list_linked(&s->held), 0))
     held_add(s);
 }
+
+/* urgent.c */
+enum urgent_state { URGENT_NONE, URGENT_COMING, URGENT_HERE, URGENT_READ };
+/** The urgent mark of what comes in (enum urgent_state), and how many bytes are to be read before it. */
+int urgent_mark(struct session *s, uint32_t *ahead);
+/** Bytes to read before the mark, or in all (FIONREAD); -EPROTO as fifo_cons_used. */
+int64_t urgent_readable(struct session *s);
+/** Whether the next byte in the stream is the urgent one (SIOCATMARK). */
+int urgent_at_mark(struct session *s);
+/** How many of `len` bytes a read may take; at the mark the urgent byte is left out: *skip bytes are to be peeked over.
+ */
+uint32_t urgent_limit(struct session *s, uint32_t len, int flags, uint32_t *skip);
+int urgent_recv(struct session *s, void *buf, size_t n, int flags);
+/** Writes an urgent byte. 1, 0 when full, or -errno. */
+int64_t urgent_put(struct session *s, const uint8_t *byte);
 
 /* rw.c */
 int rw_read(struct session *s, void *buf, size_t n, int flags);

@@ -72,6 +72,7 @@ _Static_assert(sizeof(struct abi_request) == 64, "request slot");
 #define ABI_WANT_SHUT_RD 0x2u  /* shutdown(SHUT_RD): later data is discarded */
 #define ABI_WANT_CLOSE   0x4u  /* close(): an orphan from here on (RFC 9293 3.6 + linger) */
 #define ABI_WANT_ABORT   0x8u  /* RST now (linger 0, terminate) */
+#define ABI_WANT_URGENT  0x20u /* an urgent byte was written; stored after tx_urg, before the byte's tail */
 #define ABI_WANT_FREED   0x10u /* engine-allocated slot: the app has let go of a CLOSED session */
 
 /** Socket options that the engine acts on. Valid when opt_gen (seqlock style: odd = being written) is even. */
@@ -119,7 +120,7 @@ struct abi_sess_app {
   uint32_t waiter;         /* worker id whose ring gets the hints of this session; 0 = the owning worker */
   uint32_t listen_armed;   /* listener: 1 = this process wants offers (accept() or epoll was called) */
   uint32_t rx_lowat;       /* hint only when at least this much can be read; 0 or 1 = at once */
-  uint32_t urg_seen;       /* urgent position that was read */
+  uint32_t tx_urg;         /* tx position behind the last urgent byte; valid if want has URGENT */
   uint32_t tx_wake;        /* with tx_armed: hint only once tx_head has reached this position (modulo 2^32) */
   uint32_t req_seq;        /* datagrams: requests made so far; the last one is `req` */
   /* line 1 */
@@ -147,7 +148,8 @@ enum abi_sess_state { /* abi_sess_engine.state */
 #define ABI_SE_PEER_FIN   0x1u /* the peer's FIN came at rx position `fin_pos` */
 #define ABI_SE_RESET      0x2u /* RST received or sent */
 #define ABI_SE_CUTTHROUGH 0x4u
-#define ABI_SE_FIN_ACKED  0x8u /* all that was written, and our FIN, is acknowledged */
+#define ABI_SE_FIN_ACKED  0x8u  /* all that was written, and our FIN, is acknowledged */
+#define ABI_SE_URGENT     0x10u /* an urgent byte came, or was announced: urg_pos, stored before this */
 
 /** Figures behind TCP_INFO, refreshed by the engine at its leisure; not facts of the protocol. */
 struct abi_tcp_figures {
@@ -190,7 +192,7 @@ struct abi_sess_engine {
   uint32_t opt_seen;       /* opt_gen that was applied */
   uint32_t listener;       /* accepted session: listener's slot */
   uint32_t listener_gen;   /* … and its gen */
-  uint32_t urg_pos;        /* rx position behind the urgent byte */
+  uint32_t urg_pos;        /* rx position behind the last urgent byte, before or beyond the tail */
   uint32_t tcb;            /* index in the TCB segment, for tools */
   uint32_t mss;            /* current send MSS, bytes: the app sizes its writes by it */
   /* line 1 */

@@ -98,7 +98,7 @@ struct abi_tcb {
   uint32_t ts_offset;       /* our timestamp clock's offset (RFC 7323 5.4) */
   uint32_t ts_recent;       /* RFC 7323 4.3 */
   usec_t ts_recent_at;      /* when it was set; CLOCK_MONOTONIC µs */
-  uint32_t snd_up, rcv_up;  /* urgent pointers, sequence numbers; equal to snd_una/rcv_nxt = none */
+  uint32_t snd_up, rcv_up;  /* urgent pointers, sequence numbers; not ahead of snd_una/rcv_nxt = none */
   uint32_t pmtu;
   uint32_t last_ack_sent;
   /* line 3: deadlines, CLOCK_MONOTONIC µs, 0 = none */

@@ -4,8 +4,11 @@
 #include "conform.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static int peer_listener = -1;
@@ -114,6 +117,44 @@ static int64_t peer_reset(void) {
   return 0;
 }
 
+static int64_t peer_send_oob(int64_t n) {
+  uint8_t buf[64];
+  if (n < 1 || n > (int64_t)sizeof(buf))
+    return -EINVAL;
+  for (size_t i = 0; i < (size_t)n; i++)
+    buf[i] = peer_pattern(peer_sent + i);
+  ssize_t rc = send(peer_conn, buf, (size_t)n, MSG_OOB | MSG_NOSIGNAL);
+  if (rc < 0)
+    return -errno;
+  peer_sent += (size_t)rc;
+  return rc;
+}
+
+static int64_t peer_urgent(void) {
+  struct pollfd p = {.fd = peer_conn, .events = POLLPRI};
+  uint8_t byte;
+  int at = 0;
+  if (poll(&p, 1, 5000) <= 0)
+    return -ETIMEDOUT;
+  ioctl(peer_conn, SIOCATMARK, &at);
+  if (recv(peer_conn, &byte, 1, MSG_OOB) != 1)
+    return -errno;
+  return byte | (at ? 0x100 : 0);
+}
+
+static int64_t peer_to_mark(void) {
+  uint8_t byte;
+  int64_t n = 0;
+  for (int at = 0; ioctl(peer_conn, SIOCATMARK, &at) == 0 && !at; n++) {
+    ssize_t rc = recv(peer_conn, &byte, 1, 0);
+    if (rc != 1 || byte != peer_pattern(peer_got))
+      return rc == 1 ? -1 : -errno;
+    peer_got++;
+  }
+  peer_got++; /* the urgent byte is left out of what is read next */
+  return n;
+}
+
 static int peer_udp = -1;
 
 static int64_t peer_udp_open(void) {
@@ -170,6 +211,12 @@ static int64_t peer_step(const struct peer_msg *m) {
   case PEER_UNLISTEN:
     peer_drop(&peer_listener);
     return 0;
+  case PEER_SEND_OOB:
+    return peer_send_oob(m->arg);
+  case PEER_URGENT:
+    return peer_urgent();
+  case PEER_TO_MARK:
+    return peer_to_mark();
   case PEER_UDP:
     return peer_udp_open();
   case PEER_UDP_ECHO:

@@ -68,6 +68,9 @@ class Conformance(netcase.NetCase):
     def test_process(self):
         self.group("process")
 
+    def test_urgent(self):
+        self.group("urgent")
+
     def test_six(self):
         self.group("six")
 

@@ -98,6 +98,11 @@ static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
   return room(f);
 }
 
+static void op_urgent(void *ctx, struct tcp_conn *c, uint32_t off) {
+  (void)ctx;
+  REQUIRE(off >= 1 && off <= 65535u + (c->d->rcv_adv - c->rcv_nxt));
+}
+
 static uint32_t op_tx_used(void *ctx, struct tcp_conn *c) {
   struct fuzz *f = ctx;
   (void)c;
@@ -161,6 +166,7 @@ static uint32_t op_gso_max(void *ctx, struct tcp_conn *c) {
 static const struct tcp_env_ops fuzz_ops = {.rx_place = op_rx_place,
                                             .rx_publish = op_rx_publish,
                                             .rx_room = op_rx_room,
+                                            .urgent = op_urgent,
                                             .tx_used = op_tx_used,
                                             .tx_release = op_tx_release,
                                             .send = op_send,

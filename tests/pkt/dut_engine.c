@@ -287,6 +287,24 @@ static int engine_write(unsigned conn, const uint8_t *p, uint32_t n) {
   return rc;
 }
 
+/* As the library does it: all but the last byte, then the mark, then that byte; one hint. */
+static int engine_urgent(unsigned conn, const uint8_t *p, uint32_t n) {
+  struct rig_sess *s = &sess[conn];
+  if (fifo_prod_write(&s->tx, p, n - 1) != n - 1)
+    return -EAGAIN;
+  rig_urgent(s);
+  return (int)(n - 1 + (uint32_t)engine_write(conn, p + n - 1, 1));
+}
+
+/* The mark that the engine told, and the byte in front of it in the rx fifo. */
+static int engine_oob(unsigned conn, uint8_t *byte) {
+  struct rig_sess *s = &sess[conn];
+  uint32_t ahead = s->e->urg_pos - s->rx.head - 1;
+  if (!(s->e->flags & ABI_SE_URGENT) || ahead > ABI_FIFO_MAX || fifo_cons_used(&s->rx) <= (int64_t)ahead)
+    return 0;
+  return fifo_cons_peek(&s->rx, ahead, byte, 1) == 1;
+}
+
 static int engine_read(unsigned conn, uint8_t *p, uint32_t n) {
   int rc = (int)rig_read(&sess[conn], p, n);
   settle();
@@ -408,6 +426,8 @@ const struct pkt_dut pkt_dut_engine = {.name = "engine",
                                        .connected = engine_connected,
                                        .accept = engine_accept,
                                        .write = engine_write,
+                                       .urgent = engine_urgent,
+                                       .oob = engine_oob,
                                        .read = engine_read,
                                        .error = engine_error,
                                        .shutdown = engine_shutdown,

@@ -328,6 +328,15 @@ static int linux_write(unsigned conn, const uint8_t *p, uint32_t n) {
   return k < 0 ? -errno : (int)k;
 }
 
+static int linux_urgent(unsigned conn, const uint8_t *p, uint32_t n) {
+  ssize_t k = send(sock[conn], p, n, MSG_NOSIGNAL | MSG_OOB);
+  return k < 0 ? -errno : (int)k;
+}
+
+static int linux_oob(unsigned conn, uint8_t *byte) {
+  return recv(sock[conn], byte, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 static int linux_read(unsigned conn, uint8_t *p, uint32_t n) {
   ssize_t k = recv(sock[conn], p, n, 0);
   return k < 0 ? -errno : (int)k;
@@ -384,6 +393,8 @@ const struct pkt_dut pkt_dut_linux = {.name = "linux",
                                       .connected = linux_connected,
                                       .accept = linux_accept,
                                       .write = linux_write,
+                                      .urgent = linux_urgent,
+                                      .oob = linux_oob,
                                       .read = linux_read,
                                       .error = linux_error,
                                       .shutdown = linux_shutdown,

@@ -27,6 +27,8 @@ enum pkt_verb {
   PKT_ACCEPT,
   PKT_WRITE,
   PKT_FASTOPEN,
+  PKT_URGENT,
+  PKT_OOB,
   PKT_READ,
   PKT_EOF,
   PKT_ERROR,
@@ -218,6 +220,9 @@ struct pkt_dut {
   int (*fastopen)(unsigned conn, const uint8_t *p, uint32_t n); /* MSG_FASTOPEN: bytes taken, -EINPROGRESS none */
   int (*accept)(unsigned conn);
   int (*write)(unsigned conn, const uint8_t *p, uint32_t n);
+  int (*urgent)(unsigned conn, const uint8_t *p, uint32_t n); /* MSG_OOB: the last byte is urgent */
+  /** The urgent byte if it has come (MSG_OOB and MSG_PEEK): 1, or 0 there is none. */
+  int (*oob)(unsigned conn, uint8_t *byte);
   int (*read)(unsigned conn, uint8_t *p, uint32_t n); /* 0: end of stream; -EAGAIN */
   int (*error)(unsigned conn);                        /* errno of the connection, > 0, or 0 */
   int (*shutdown)(unsigned conn);

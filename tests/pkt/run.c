@@ -458,13 +458,27 @@ static void line_write(struct run *r, const struct pkt_line *l) {
   for (int64_t i = 0; i < l->n; i++)
     p[i] = pkt_byte(k->written + (uint32_t)i);
   int fast = l->verb == PKT_FASTOPEN;
-  int n = (fast ? r->d->fastopen : r->d->write)(l->conn, p, (uint32_t)l->n);
+  int n = (fast ? r->d->fastopen : l->verb == PKT_URGENT ? r->d->urgent : r->d->write)(l->conn, p, (uint32_t)l->n);
   free(p);
   if (fast && n == -EINPROGRESS) /* the first segment tells whether the cookie was known */
     return;
   if (n != l->n)
     fail(r, "write(%d) returned %d", (int)l->n, n);
   k->written += (uint32_t)n;
+}
+
+/* Stream byte N, counted from 1, is urgent and here; 0: no urgent byte is. */
+static void line_oob(struct run *r, const struct pkt_line *l) {
+  uint8_t byte = 0;
+  uint64_t end = r->d->now() + 200000;
+  int n;
+  do { /* Linux looks at packets when it comes to it */
+    n = r->d->oob(l->conn, &byte);
+  } while (n == 0 && l->n > 0 && r->d->is_linux && r->d->now() < end);
+  if (n != (l->n > 0))
+    fail(r, "urgent bytes: %d", n);
+  if (n > 0 && byte != pkt_byte((uint32_t)l->n - 1))
+    fail(r, "the urgent byte is another: 0x%x", byte);
 }
 
 static void line_read(struct run *r, const struct pkt_line *l) {
@@ -645,7 +659,11 @@ static void one_line(struct run *r, const struct pkt_line *l) {
     break;
   case PKT_WRITE:
   case PKT_FASTOPEN:
+  case PKT_URGENT:
     line_write(r, l);
+    break;
+  case PKT_OOB:
+    line_oob(r, l);
     break;
   case PKT_READ:
     line_read(r, l);

@@ -304,6 +304,8 @@ static int line_rest(struct reader *r, struct pkt_line *l) {
     return time_range(r, &l->lo, &hi) < 0 ? -1 : 0;
   case PKT_WRITE:
   case PKT_FASTOPEN:
+  case PKT_URGENT:
+  case PKT_OOB:
   case PKT_READ:
   case PKT_TSVAL:
     return number(r, &l->n);
@@ -343,6 +345,8 @@ static const struct {
     {"accept", PKT_ACCEPT},
     {"write", PKT_WRITE},
     {"fastopen", PKT_FASTOPEN},
+    {"urgent", PKT_URGENT},
+    {"oob", PKT_OOB},
     {"read", PKT_READ},
     {"eof", PKT_EOF},
     {"error", PKT_ERROR},

@@ -476,6 +476,11 @@ uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len) {
   return (uint32_t)n;
 }
 
+void rig_urgent(struct rig_sess *s) {
+  __atomic_store_n(&s->a->tx_urg, s->tx.tail + 1, __ATOMIC_RELAXED);
+  (void)__atomic_or_fetch(&s->a->want, ABI_WANT_URGENT, __ATOMIC_RELEASE);
+}
+
 uint32_t rig_read(struct rig_sess *s, void *p, uint32_t len) {
   int64_t n = fifo_cons_read(&s->rx, p, len);
   assert_true(n >= 0);

@@ -101,6 +101,8 @@ void rig_connect_fast(struct rig_host *h, struct rig_sess *s, uint32_t slot, uin
 /** Take the session offered to listener `slot`: 1 if there was one. */
 int rig_accept(struct rig_host *h, uint32_t listener, struct rig_sess *s);
 uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len);
+/** The next byte that is written is urgent. */
+void rig_urgent(struct rig_sess *s);
 uint32_t rig_read(struct rig_sess *s, void *p, uint32_t len);
 /** Push a hint and ring if asked to. */
 void rig_hint(struct rig_host *h, uint32_t slot);

@@ -61,6 +61,7 @@ struct sim_case {
   uint32_t late;        /* chance that a packet is overtaken: it takes late_by longer */
   uint32_t late_by;
   uint8_t no_logs;   /* the env has no memory for what is out (tcp_env_memory) */
+  uint32_t urgent;   /* chance that a write's last byte is urgent */
   uint32_t abort_at; /* the client aborts when it has read so much; 0 = never */
 };
 
@@ -79,9 +80,10 @@ struct sim_host {
   /* survives a crash */
   struct abi_tcb tcb;
   struct sim_fifo tx, rx;
-  uint64_t written, read; /* by the app */
-  usec_t read_all_at;     /* when the last byte was read */
-  usec_t mark_at;         /* when sim_case.mark bytes were */
+  uint64_t written, read;   /* by the app */
+  uint32_t tx_urg, urg_pos; /* behind the last urgent byte that was written, that was told of; 0 = none */
+  usec_t read_all_at;       /* when the last byte was read */
+  usec_t mark_at;           /* when sim_case.mark bytes were */
   int want_shut, want_close, want_abort, saw_eof, listening, takes_offers;
   int ended; /* the transport is gone */
   uint32_t end_error;

@@ -18,8 +18,17 @@
 struct half {
   struct rig_sess s;
   uint32_t sent, got;
+  uint32_t urgents;
   int open, closed;
 };
+
+/* Nothing is read over an urgent mark: the other side's last one is told before its byte can be read. */
+static void half_marks(const struct half *h, const struct half *other) {
+  uint32_t mark = other->open ? other->s.a->tx_urg : 0;
+  if (h->open && !h->closed && other->urgents == 3 && h->got >= mark &&
+      (!(h->s.e->flags & ABI_SE_URGENT) || h->s.e->urg_pos != mark))
+    fail_msg("after %s: urgent byte at %u was read, the mark told is %u", engine_death_where(), mark, h->s.e->urg_pos);
+}
 
 static uint8_t pattern(uint32_t pos, int from) {
   return (uint8_t)((pos * 2654435761u >> 13) ^ (pos >> 3) ^ (uint32_t)(from * 77));
@@ -33,8 +42,14 @@ static void half_turn(struct half *h, int from, int hard) {
   uint32_t n = TOTAL - h->sent < sizeof buf ? TOTAL - h->sent : (uint32_t)sizeof buf;
   for (uint32_t i = 0; i < n; i++)
     buf[i] = pattern(h->sent + i, from);
-  if (n)
+  if (n) {
+    uint32_t before = h->sent;
+    int urgent = h->urgents < 3 && h->sent >= TOTAL / 4 * h->urgents;
+    if (urgent) /* the first byte of what follows; as the library does it */
+      rig_urgent(&h->s);
     h->sent += rig_write(&h->s, buf, n);
+    h->urgents += urgent && h->sent > before;
+  }
   while ((n = rig_read(&h->s, buf, sizeof buf)) > 0) {
     for (uint32_t i = 0; i < n; i++)
       if (buf[i] != pattern(h->got + i, !from))
@@ -122,6 +137,8 @@ static int life(const char *name, int victim, uint32_t nth, int hard) {
       s.open = rig_accept(&r.host[1], 0, &s.s);
     half_turn(&c, 0, 0);
     half_turn(&s, 1, hard);
+    half_marks(&c, &s);
+    half_marks(&s, &c);
     if (hard && c.open && !c.closed && c.s.e->error && c.got == TOTAL)
       c.closed = 1, rig_want(&c.s, ABI_WANT_CLOSE);
     let_go(&r.host[1]);

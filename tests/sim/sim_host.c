@@ -79,7 +79,18 @@ static void op_rx_publish(void *ctx, struct tcp_conn *c, uint32_t n) {
   struct sim_host *h = op_host(ctx, c);
   if (n > h->rx.size - (h->rx.tail - h->rx.head))
     sim_fail(h->sim, "host %d: publishes %u beyond its fifo", h->id, n);
+  uint32_t mark = h->sim->host[!h->id].tx_urg; /* known before its byte is, whoever died meanwhile */
+  if (mark - h->rx.tail - 1 < n && h->urg_pos != mark)
+    sim_fail(h->sim, "host %d: urgent byte at %u comes, the mark told is %u", h->id, mark, h->urg_pos);
   h->rx.tail += n;
+}
+
+static void op_urgent(void *ctx, struct tcp_conn *c, uint32_t off) {
+  struct sim_host *h = op_host(ctx, c);
+  uint32_t mark = h->rx.tail + off, last = h->sim->host[!h->id].tx_urg;
+  if (mark < h->urg_pos || mark > last)
+    sim_fail(h->sim, "host %d: urgent mark %u after %u, %u was written", h->id, mark, h->urg_pos, last);
+  h->urg_pos = mark;
 }
 
 static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
@@ -89,6 +100,8 @@ static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
 
 static uint32_t op_tx_used(void *ctx, struct tcp_conn *c) {
   struct sim_host *h = op_host(ctx, c);
+  if (h->tx_urg - h->tx.head - 1 < h->tx.tail - h->tx.head)
+    tcp_urgent(c, h->tx_urg);
   return h->tx.tail - h->tx.head;
 }
 
@@ -157,6 +170,7 @@ static uint32_t op_gso_max(void *ctx, struct tcp_conn *c) {
 static const struct tcp_env_ops sim_ops = {.rx_place = op_rx_place,
                                            .rx_publish = op_rx_publish,
                                            .rx_room = op_rx_room,
+                                           .urgent = op_urgent,
                                            .tx_used = op_tx_used,
                                            .tx_release = op_tx_release,
                                            .send = op_send,
@@ -398,6 +412,8 @@ static void app_write(struct sim *s, int id) {
   for (uint32_t i = 0; i < n; i++)
     h->tx.mem[(h->tx.tail + i) & (h->tx.size - 1)] = sim_byte(s->cfg.seed, id, h->written + i);
   h->written += n;
+  if (s->cfg.urgent != 0 && rng_chance_ppm(&s->rng, s->cfg.urgent))
+    h->tx_urg = h->tx.tail + n;
   h->tx.tail += n; /* published */
   h->touched = 1;
 }

@@ -319,6 +319,10 @@ static uint32_t session_move(struct fake *f, struct fake_session *s) {
     if (n == 0)
       return 0;
     (void)fifo_cons_peek(&s->tx, 0, buf, n);
+    if (LOAD(&s->a->want) & ABI_WANT_URGENT) {
+      STORE(&p->e->urg_pos, LOAD(&s->a->tx_urg));
+      STORE(&p->e->flags, p->e->flags | ABI_SE_URGENT);
+    }
     int64_t put = fifo_prod_place(&p->rx, 0, buf, n);
     n = put > 0 ? (uint32_t)put : 0;
     fifo_prod_publish(&p->rx, n);

@@ -58,16 +58,37 @@ static ssize_t io_recv_once(struct sock *s, void *buf, size_t len, int flags) {
   return vppcom_session_read(s->h, buf, n);
 }
 
+/* A read that has got something ends before an urgent byte, also with MSG_WAITALL. */
+static bool io_at_mark(struct sock *s) {
+  int at = 0;
+  uint32_t len = sizeof(at);
+  return vcl_opt_get(s->h, VCL_OPT_ATMARK, &at, &len) == 0 && at != 0;
+}
+
+/* recv with MSG_OOB: the urgent byte, into the first buffer that has room. */
+static ssize_t io_recv_urgent(struct sock *s, const struct iovec *iov, size_t n, int flags) {
+  uint8_t byte = 0;
+  size_t i = 0;
+  while (i < n && iov[i].iov_len == 0)
+    i++;
+  if (!(sock_flags(s) & SOCK_F_CONNECTED))
+    return -EINVAL;
+  int rc = vppcom_session_recvfrom(s->h, &byte, i < n, (flags & MSG_PEEK) | MSG_OOB | MSG_DONTWAIT, NULL);
+  if (rc > 0 && !(flags & MSG_TRUNC))
+    *(uint8_t *)iov[i].iov_base = byte;
+  return rc == -EBADFD || rc == -EBADF ? -EBADF : rc;
+}
+
 #define IO_ENDED 1
 /* 0 = go on, IO_ENDED = there is nothing to receive any more and the call returns 0, or -errno. */
 static ssize_t io_recv_check(struct sock *s, int flags) {
   if (flags & MSG_ERRQUEUE)
     return -EAGAIN;
-  if (flags & MSG_OOB)
-    return -EINVAL; /* no urgent byte is waiting */
   uint32_t f = sock_flags(s);
   if (f & SOCK_F_LISTENING)
     return -ENOTCONN;
+  if (flags & MSG_OOB)
+    return 0;
   if (!(f & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
     return f & SOCK_F_ENDED ? IO_ENDED : -ENOTCONN;
   return 0;
@@ -80,7 +101,7 @@ static ssize_t io_recv_buf(struct sock *s, void *buf, size_t len, int flags, boo
     ssize_t rc = io_recv_once(s, (char *)buf + (flags & MSG_TRUNC ? 0 : got), len - got, flags);
     if (rc > 0)
       got += (size_t)rc;
-    bool more = (flags & MSG_WAITALL) && !(flags & MSG_PEEK) && rc != 0 && got < len;
+    bool more = (flags & MSG_WAITALL) && !(flags & MSG_PEEK) && rc != 0 && got < len && !(rc > 0 && io_at_mark(s));
     if (rc >= 0 && !more)
       return (ssize_t)got;
     if (rc >= 0)
@@ -102,6 +123,8 @@ ssize_t io_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   ssize_t rc = total < 0 ? total : io_recv_check(s, flags);
   if (rc < 0)
     return rc;
+  if (flags & MSG_OOB)
+    return io_recv_urgent(s, iov, n, flags);
   if (rc == IO_ENDED)
     return 0;
   bool wait = !io_nonblock(s, flags);
@@ -120,7 +143,7 @@ ssize_t io_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
     rc = io_recv_buf(s, iov[i].iov_base, iov[i].iov_len, flags, wait_here);
     if (rc > 0)
       got += (size_t)rc;
-    if (rc < (ssize_t)iov[i].iov_len)
+    if (rc < (ssize_t)iov[i].iov_len || (i + 1 < n && io_at_mark(s)))
       break;
   }
   return got ? (ssize_t)got : rc;
@@ -134,9 +157,7 @@ static ssize_t io_pipe(int flags) {
   return -EPIPE;
 }
 
-static ssize_t io_send_check(struct sock *s, int flags) {
-  if (flags & MSG_OOB)
-    return -EOPNOTSUPP;
+static ssize_t io_send_check(struct sock *s) {
   uint32_t f = sock_flags(s);
   if ((f & SOCK_F_SHUT_WR) || !(f & (SOCK_F_CONNECTED | SOCK_F_CONNECTING)))
     return -EPIPE;
@@ -162,8 +183,11 @@ static ssize_t io_send_once(struct sock *s, const struct iovec *iov, size_t n, s
   }
   if (count == 0)
     return 0;
-  if (flags & MSG_MORE)
-    return vppcom_session_sendto(s->h, segs[0].data, segs[0].len, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL, NULL);
+  int pass = (flags & MSG_MORE) | (i == n && count == 1 ? flags & MSG_OOB : 0);
+  if (pass)
+    return vppcom_session_sendto(s->h, segs[0].data, segs[0].len, pass | MSG_DONTWAIT | MSG_NOSIGNAL, NULL);
+  if (flags & MSG_OOB) /* its last byte is urgent: all but the last piece first */
+    count -= i == n;
   if (count == 1)
     return vppcom_session_write(s->h, segs[0].data, segs[0].len);
   return vppcom_session_write_segments(s->h, segs, count);
@@ -197,14 +221,14 @@ ssize_t io_send_from(struct sock *s, const struct iovec *iov, size_t n, size_t a
   if (sock_is_dgram(s))
     return udp_send(s, iov, n, flags);
   ssize_t total = io_total(iov, n);
-  ssize_t rc = total < 0 ? total : io_send_check(s, flags);
+  ssize_t rc = total < 0 ? total : io_send_check(s);
   if (rc == 0 && total > 0)
     rc = io_send_all(s, iov, n, at, (size_t)total, flags);
   return rc == -EPIPE ? io_pipe(flags) : rc;
 }
 
 static ssize_t io_room_wait(struct sock *s, int flags) {
-  ssize_t rc = io_send_check(s, flags);
+  ssize_t rc = io_send_check(s);
   while (rc == 0) {
     rc = vppcom_session_attr(s->h, VPPCOM_ATTR_GET_NWRITE, NULL, NULL);
     if (rc > 0)

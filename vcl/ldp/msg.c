@@ -24,7 +24,7 @@ static ssize_t msg_recv(struct sock *s, struct msghdr *m, int flags) {
   if (rc >= 0) {
     m->msg_namelen = 0;
     m->msg_controllen = 0;
-    m->msg_flags = 0;
+    m->msg_flags = flags & MSG_OOB && rc > 0 ? MSG_OOB : 0;
   }
   return rc;
 }

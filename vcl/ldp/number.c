@@ -259,7 +259,7 @@ static int number_ioctl(struct sock *s, int fd, unsigned long req, void *arg) {
     return number_ioctl_get(s, VCL_OPT_OUTQNSD, arg);
   case SIOCATMARK:
     *(int *)arg = 0;
-    return 0;
+    return number_ioctl_get(s, VCL_OPT_ATMARK, arg);
   case FIOCLEX:
     fd_flags_set(fd, FD_FLAG_CLOEXEC);
     return 0;

@@ -75,6 +75,17 @@ static uint32_t op_rx_room(void *ctx, struct tcp_conn *c) {
   return room < 0 ? 0 : (uint32_t)room;
 }
 
+/* Position, then the flag that speaks of it: a later one is one store. */
+static void op_urgent(void *ctx, struct tcp_conn *c, uint32_t off) {
+  struct session *s = conn_session(c);
+  (void)ctx;
+  if (!s->e)
+    return;
+  __atomic_store_n(&s->e->urg_pos, s->rx.tail + off, __ATOMIC_RELEASE);
+  FAULT_POINT("session.urgent");
+  session_set_flag(s, ABI_SE_URGENT);
+}
+
 static void op_rx_limit(void *ctx, struct tcp_conn *c, uint32_t bytes) {
   struct session *s = conn_session(c);
   struct worker *w = ctx;
@@ -92,7 +103,14 @@ static uint32_t op_tx_used(void *ctx, struct tcp_conn *c) {
   int64_t used = fifo_cons_used(&s->tx);
   if (used < 0)
     app_suspect(s->app, "tx fifo: impossible tail");
-  return used < 0 ? 0 : (uint32_t)used;
+  if (used <= 0)
+    return 0;
+  if (HS_UNLIKELY(__atomic_load_n(&s->a->want, __ATOMIC_RELAXED) & ABI_WANT_URGENT)) { /* behind the tail's acquire */
+    uint32_t pos = __atomic_load_n(&s->a->tx_urg, __ATOMIC_RELAXED);
+    if (pos - s->tx.head - 1 < (uint32_t)used)
+      tcp_urgent(c, pos);
+  }
+  return (uint32_t)used;
 }
 
 static void op_tx_release(void *ctx, struct tcp_conn *c, uint32_t n) {
@@ -309,6 +327,7 @@ const struct tcp_env_ops transport_tcp_ops = {.rx_place = op_rx_place,
                                               .rx_publish = op_rx_publish,
                                               .rx_room = op_rx_room,
                                               .rx_limit = op_rx_limit,
+                                              .urgent = op_urgent,
                                               .tx_used = op_tx_used,
                                               .tx_release = op_tx_release,
                                               .send = op_send,

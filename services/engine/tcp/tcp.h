@@ -75,6 +75,9 @@ struct tcp_env_ops {
   uint32_t (*tx_used)(void *ctx, struct tcp_conn *c);
   /** tx head += n: n bytes are acknowledged. */
   void (*tx_release)(void *ctx, struct tcp_conn *c, uint32_t n);
+  /** The byte before rx position tail + `off` is urgent, `off` ≥ 1: an app is to find it. Told again it is the same.
+   * May be NULL. */
+  void (*urgent)(void *ctx, struct tcp_conn *c, uint32_t off);
   /** Put a segment on its way. 0, or -ENOBUFS (no frame now: call tcp_output again when the session layer says so),
    * -EHOSTUNREACH, -EMSGSIZE. d->snd_max was stored before. */
   int (*send)(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out);
@@ -224,6 +227,9 @@ void tcp_input(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *s
 int tcp_output(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 /** The ordered time has come. May free the connection. */
 void tcp_timer(struct tcp_env *e, struct tcp_conn *c, usec_t now);
+/** The byte before position `pos` of the tx fifo, which the app has written, is urgent. Called by ops->tx_used, so that
+ * no byte leaves before it is known; again for nothing. */
+void tcp_urgent(struct tcp_conn *c, uint32_t pos);
 /** The app read bytes: send a window update if it is worth one (RFC 9293 3.8.6.2.2). */
 void tcp_rx_consumed(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 

@@ -74,6 +74,7 @@ static int adopt_sequences(struct tcp_env *e, struct tcp_conn *c, uint32_t tx_he
       return -EPROTO;
     d->rcv_adv = c->rcv_nxt;
   }
+  tcp_urgent_adopt(c, e->ops->tx_used(e->ctx, c));
   if (d->fin & ABI_TCB_FIN_SENT) {
     c->fin_seq = d->snd_max - 1;
   } else if (tcp_close_fin_queued(c)) { /* numbered, but not marked: it was not sent */

@@ -181,6 +181,9 @@ struct tcp_busy {
 };
 _Static_assert(sizeof(struct tcp_busy) <= TCP_BUSY_SIZE, "what the owner of the env counts with");
 
+#define TCP_URGENT_IN  1u /* d->rcv_up is ahead of rcv_nxt */
+#define TCP_URGENT_OUT 2u /* d->snd_up was ahead of snd_una */
+
 /** What a connection needs for as long as it lives. */
 struct tcp_conn {
   struct abi_tcb *d;
@@ -239,6 +242,7 @@ struct tcp_conn {
   uint8_t frto;        /* enum tcp_frto */
   uint8_t tfo;         /* TCP_TFO_* (tcp_tfo.h) */
   uint8_t ooo_none;    /* d->ooo is known to be empty (tcp_ooo.c): nobody need look */
+  uint8_t urgent;      /* TCP_URGENT_*: an urgent byte is yet to come; one is not acknowledged (tcp_urgent.c) */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;
 

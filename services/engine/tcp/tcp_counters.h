@@ -72,6 +72,7 @@
   X(rst_out, warn, "connections reset by us")                                                                          \
   X(orphan_data, warn, "data for connections whose app is gone, answered by RST")                                      \
   X(zero_window_probes, info, "probes of a closed window")                                                             \
+  X(urgent_in, info, "urgent pointers that named a byte yet to come (RFC 6093)")                                       \
   X(keepalive_probes, info, "keep-alive probes")                                                                       \
   X(window_updates, info, "ACKs sent to open the window")                                                              \
   X(rests, info, "times a silent connection gave back what only a busy one needs")                                     \

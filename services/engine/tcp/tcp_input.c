@@ -105,6 +105,8 @@ static int input_first(struct tcp_env *e, struct tcp_conn *c, const struct tcp_s
     (void)tcp_ack(e, c, seg, now);
     if (tcp_state(c) == ABI_TCP_CLOSED)
       return 0;
+    if ((seg->hdr.flags & TCP_URG) && tcp_recv_open(tcp_state(c)))
+      tcp_urgent_in(e, c, seg);
   }
   input_unacceptable(e, c, seg, now);
   return 0;
@@ -203,8 +205,8 @@ static void input_synchronized(struct tcp_env *e, struct tcp_conn *c, const stru
   if (tcp_ack(e, c, seg, now) < 0 || tcp_state(c) == ABI_TCP_CLOSED)
     return;
   tcp_ecn_in(e, c, seg);
-  if (h->flags & TCP_URG) /* sixth: only the pointer; urgent bytes stay in line (RFC 6093 3) */
-    c->d->rcv_up = h->seq + h->urg;
+  if ((h->flags & TCP_URG) && tcp_recv_open(tcp_state(c))) /* sixth */
+    tcp_urgent_in(e, c, seg);
   tcp_recv(e, c, seg, now);
 }
 

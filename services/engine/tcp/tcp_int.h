@@ -48,6 +48,7 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
 void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg);
 
 /* tcp_recv.c */
+int tcp_recv_open(uint32_t state);
 void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 int tcp_recv_fast(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now);
 
@@ -180,6 +181,13 @@ void tcp_output_probe(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_rst(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_output_syn_opts(const struct abi_tcb *d, struct tcp_opts *o);
+
+/* tcp_urgent.c */
+void tcp_urgent_in(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *seg);
+void tcp_urgent_passed(struct tcp_conn *c, seq32_t to);
+int tcp_urgent_pending(struct tcp_conn *c);
+void tcp_urgent_out(struct tcp_conn *c, struct tcp_seg_out *out);
+void tcp_urgent_adopt(struct tcp_conn *c, uint32_t unsent);
 
 /* tcp_timer.c */
 void tcp_timer_arm(struct tcp_conn *c, enum tcp_timer_id id, usec_t when);

@@ -32,8 +32,11 @@ static void output_fill(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_ou
     out->opts.ts_ecr = d->ts_recent;
   }
   tcp_ecn_fill(c, out);
-  if (!(flags & TCP_RST))
+  if (!(flags & TCP_RST)) {
     tcp_ooo_options(c, &out->opts);
+    if (HS_UNLIKELY(c->urgent & TCP_URGENT_OUT))
+      tcp_urgent_out(c, out);
+  }
 }
 
 static void output_promise_max(struct abi_tcb *d, seq32_t end) {
@@ -89,6 +92,11 @@ void tcp_output_ack(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
  * data needs no retransmission. */
 void tcp_output_probe(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct tcp_seg_out out;
+  if (HS_UNLIKELY(
+          tcp_urgent_pending(c))) { /* a number that a closed window takes: the pointer counts (RFC 9293 3.8.5) */
+    output_fill(e, c, &out, c->snd_una, TCP_ACK, now);
+    (void)output_send(e, c, &out, now);
+  }
   output_fill(e, c, &out, c->snd_una - 1, TCP_ACK, now);
   (void)output_send(e, c, &out, now);
 }
@@ -175,6 +183,10 @@ static void output_plan(struct tcp_env *e, struct tcp_conn *c, struct output_pla
   p->burst = HS_MAX(gso - gso % p->payload, p->payload);
   p->fin = tcp_close_fin_queued(c);
   p->end = c->snd_una + e->ops->tx_used(e->ctx, c);
+  if (HS_UNLIKELY(c->urgent & TCP_URGENT_OUT) && tcp_urgent_pending(c)) {
+    /* each wire segment has a pointer of its own: none is cut, whatever options come along */
+    p->payload = p->burst = HS_MIN(p->payload, c->mss - TCP_OPTS_MAX);
+  }
   if (d->fin & ABI_TCB_FIN_SENT) /* its number is fixed: what an app writes behind it is never sent */
     p->end = seq_gt(p->end, c->fin_seq) ? c->fin_seq : p->end;
   p->whole = 0;
@@ -280,6 +292,8 @@ static int output_holes(struct tcp_env *e, struct tcp_conn *c, const struct outp
 
 static int output_small_ok(const struct tcp_env *e, const struct tcp_conn *c, const struct output_plan *p) {
   if (p->fin || c->force != TCP_FORCE_NONE || seq_lt(c->snd_nxt, c->d->snd_max))
+    return 1;
+  if (c->urgent & TCP_URGENT_OUT) /* as Linux: neither Nagle nor a cork holds it back */
     return 1;
   if (c->d->opt.flags & ABI_OPT_CORK)
     return 0;

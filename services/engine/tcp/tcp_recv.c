@@ -8,7 +8,8 @@
  */
 #include "tcp_int.h"
 
-static int recv_open(uint32_t state) {
+/** States that take data (RFC 9293 3.10.7.4 seventh). */
+int tcp_recv_open(uint32_t state) {
   return state == ABI_TCP_ESTABLISHED || state == ABI_TCP_FIN_WAIT_1 || state == ABI_TCP_FIN_WAIT_2;
 }
 
@@ -43,6 +44,8 @@ static void recv_publish(struct tcp_env *e, struct tcp_conn *c, seq32_t to) {
   FAULT_POINT("tcp.recv.published"); /* prefix: ranges at or below rcv_nxt: trimmed by adoption */
   c->rcv_nxt = to;
   tcp_ooo_trim(e, c);
+  if (HS_UNLIKELY(c->urgent & TCP_URGENT_IN))
+    tcp_urgent_passed(c, to);
   e->ops->event(e->ctx, c, TCP_EV_READABLE);
 }
 
@@ -92,7 +95,7 @@ void tcp_recv(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg_in *se
   seq32_t seq = seg->hdr.seq + ((seg->hdr.flags & TCP_SYN) != 0), edge = c->d->rcv_adv;
   uint32_t len = seg->len, skip = 0;
   int fin = (seg->hdr.flags & TCP_FIN) != 0;
-  if (!recv_open(tcp_state(c)) || (len == 0 && !fin) || recv_orphan(e, c, seg, now))
+  if (!tcp_recv_open(tcp_state(c)) || (len == 0 && !fin) || recv_orphan(e, c, seg, now))
     return;
   recv_learn_mss(c, seg);
   if (len > 0)
