@@ -6,6 +6,7 @@
 #include "sim_digest.h"
 
 #include "rng_repeat.h"
+#include "session/life.h"
 #include "shm/bell.h"
 #include "shm/fence.h"
 #include "test.h"
@@ -165,6 +166,7 @@ static void rig_wire_free(struct rig_host *h) {
 }
 
 void rig_close(struct rig *r) {
+  assert_int_equal(life_wrong, 0); /* no record ever changed as session/life.c does not know */
   for (int i = 0; i < 2; i++) {
     struct rig_host *h = &r->host[i];
     if (h->alive)

@@ -12,6 +12,7 @@
 #include "base/bug.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "life.h"
 #include "transport_tcp.h"
 #include "wire/flow.h"
 
@@ -137,7 +138,7 @@ static int adopt_is_record(struct worker *w, struct abi_tcb *d) {
       timewait_find(w, &local, be16_get(d->local.port), &remote, be16_get(d->remote.port)) == TIMEWAIT_NONE)
     return 0;
   if (record_belongs(w, d, &a))
-    __atomic_store_n(&worker_view_engine(&a->v, d->slot)->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+    life_set(worker_view_engine(&a->v, d->slot), ABI_SESS_CLOSED);
   FAULT_POINT("session.adopt.timewait");
   tcp_tcb_free(d);
   return 1;
@@ -267,11 +268,11 @@ static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
     return;
   switch (e->state) {
   case ABI_SESS_CONNECTING: /* no SYN has left: the rescan begins it anew */
-    __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE);
+    life_set(e, ABI_SESS_FREE);
     break;
   case ABI_SESS_OFFERED:
     if (__atomic_load_n(&worker_view_app(&a->v, slot)->accepted, __ATOMIC_ACQUIRE) != e->gen) {
-      __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE); /* nobody took it: it is withdrawn */
+      life_set(e, ABI_SESS_FREE); /* nobody took it: it is withdrawn */
       break;
     }
     /* fall through */
@@ -280,7 +281,7 @@ static void adopt_slot(struct worker *w, struct app_worker *a, uint32_t slot) {
     if (adopt_open(w, a, slot, e) == 0)
       break;
     __atomic_store_n(&e->error, ECONNRESET, __ATOMIC_RELAXED);
-    __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+    life_set(e, ABI_SESS_CLOSED);
     adopt_closed(w, a, slot, e);
     break;
   case ABI_SESS_CLOSED:

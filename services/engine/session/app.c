@@ -5,6 +5,7 @@
 
 #include "base/bits.h"
 #include "base/bug.h"
+#include "life.h"
 #include "shm/bell.h"
 #include "transport.h"
 
@@ -244,7 +245,7 @@ uint32_t app_slot_get(struct app_worker *a) {
 
 void app_slot_put(struct app_worker *a, uint32_t slot) {
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
-  __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE);
+  life_set(e, ABI_SESS_FREE);
   freelist_put(&a->sh->free, slot - (uint32_t)a->v.ge.n_slots_app);
 }
 

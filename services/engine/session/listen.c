@@ -3,6 +3,8 @@
  */
 #include "worker.h"
 
+#include "life.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -90,7 +92,7 @@ static void listen_publish(struct worker *w, const struct abi_listen_entry *e) {
     if (!half || w->app[i]->by_slot[e->slot] != APP_NO_SESSION)
       return; /* the app has closed the listener and uses the slot for a connection already */
     __atomic_store_n(&half->gen, e->slot_gen, __ATOMIC_RELAXED);
-    __atomic_store_n(&half->state, e->live ? ABI_SESS_LISTENING : ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+    life_set(half, e->live ? ABI_SESS_LISTENING : ABI_SESS_CLOSED);
     app_hint(w->app[i], e->slot);
   }
 }

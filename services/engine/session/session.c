@@ -9,6 +9,7 @@
 #include "base/bug.h"
 #include "base/fault.h"
 #include "gate.h"
+#include "life.h"
 #include "transport.h"
 #include "wire/flow.h"
 
@@ -58,7 +59,7 @@ static int session_believe_app(struct session *s) {
 
 static void session_clear_words(struct abi_sess_engine *e, uint32_t tx_limit) {
   /* state first: whoever sees a new gen must not read the state of the slot's previous life with it */
-  __atomic_store_n(&e->state, ABI_SESS_FREE, __ATOMIC_RELEASE);
+  life_set(e, ABI_SESS_FREE);
   FAULT_POINT("session.clear"); /* a FREE record: nobody believes the other words */
   struct abi_sess_engine fresh = {.hint_pos = e->hint_pos, .gen = e->gen, .tx_limit = tx_limit, .tcb = ABI_SEG_NONE};
   *e = fresh;
@@ -104,7 +105,7 @@ int session_bind_record(struct worker *w, struct session *s, struct app_worker *
 void session_set_state(struct session *s, uint32_t state) {
   if (!s->e)
     return;
-  __atomic_store_n(&s->e->state, state, __ATOMIC_RELEASE);
+  life_set(s->e, state);
   app_hint(s->app, s->slot);
 }
 
@@ -354,7 +355,7 @@ static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, in
   e->mss = mss;
   FAULT_POINT("session.refuse"); /* prefix: FREE, the request is served anew */
   __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
-  __atomic_store_n(&e->state, ABI_SESS_CLOSED, __ATOMIC_RELEASE);
+  life_set(e, ABI_SESS_CLOSED);
   app_hint(a, slot);
 }
 

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Part of `make soak`: short connections for ten minutes, as many per second as the machine does, leave no growth.
+
+A program under the shim serves; clients of the kernel's open a connection per request. Memory, descriptors and sessions are
+looked at twice when all is quiet: after a first while, in which every table has come to the size that the load wants, and
+at the end. Segments and private memory may not have grown by more than 2 % and 1 MB, a process may have no descriptor
+more, and no session may be left. Exit status 0 if so; writes one JSON line. TIME_WAITs last a second, here.
+"""
+import argparse
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
+
+import memory  # noqa: E402
+import netns  # noqa: E402
+from stack import SERVICES, STACK4, Lab  # noqa: E402
+from wait import wait_for  # noqa: E402
+
+PORT, SIZE, PARALLEL = 7100, 64, 64
+EXTRA = "  tcp:\n    time-wait-ms: 1000\n"
+
+
+def descriptors(lab, program):
+    pids = {s: lab.pid_of(s) for s in SERVICES} | {"program": program}
+    return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in pids.items()}
+
+
+def quiet(lab):
+    """Until every connection is over and its TIME_WAIT has ended."""
+    wait_for(lambda: lab.show("session")["sessions"]["total"] == 0, 60, "no session left", step=0.1)
+
+
+def look(lab, program):
+    quiet(lab)
+    return memory.settled(lab, program), descriptors(lab, program)
+
+
+def load(lab, pingpong, seconds):
+    """Connections made."""
+    done = lab.peer([pingpong, "connect", STACK4, PORT, SIZE, PARALLEL, seconds, 10 ** 9], seconds + 120)
+    return json.loads(done.stdout)["requests"]
+
+
+def soak(build, first, seconds):
+    with Lab(build, extra=EXTRA) as lab:
+        lab.world.sysctl(lab.P, "net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1025 65000")
+        lab.start()
+        pingpong = os.path.join(build, "tests/bench/pingpong")
+        server = lab.spawn("app", [pingpong, "serve", STACK4, PORT, SIZE])
+        lab.wait_listening(PORT)
+        load(lab, pingpong, first)
+        before, fds_before = look(lab, server.pid)
+        made = load(lab, pingpong, seconds)
+        after, fds_after = look(lab, server.pid)
+        late = lab.late_wakeups()
+        grown = {k: after[k] - before.get(k, 0) for k in after if after[k] != before.get(k, 0)}
+        bad = [k for k, v in grown.items() if v > (1 << 20) + before.get(k, 0) // 50]
+        bad += [f"descriptors of {k}" for k in fds_after if fds_after[k] > fds_before[k]] + late
+        return {"connections": made, "rate": made / seconds, "before": sum(before.values()), "after": sum(after.values()),
+                "grown": grown, "descriptors": sum(fds_after.values()), "bad": bad}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default=os.path.join(TOP, "build/release"))
+    parser.add_argument("--first", type=int, default=20, help="seconds until the first look")
+    parser.add_argument("--seconds", type=int, default=600)
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("short: needs root, for network namespaces")
+    try:
+        result = soak(os.path.abspath(args.build), args.first, args.seconds)
+    finally:
+        netns.close_all()
+    print(json.dumps(result))
+    sys.exit(1 if result["bad"] else 0)
+
+
+if __name__ == "__main__":
+    main()
