@@ -188,7 +188,7 @@ def write(folder, about, count, rows):
                        changed=" with local changes" if about["changed_files"] else "")
     text += figures.table([("connections", "in all", "goal", *names, "opened per second"), ("---",) * (4 + len(names)),
                            *[(r[0], f"{r[1]:.0f}", "met" if r[1] <= GOAL else "**missed**",
-                              *[f"{r[3].get(k, 0):.0f}" for k in names], f"{r[4]:.0f}") for r in rows]])
+                              *[f"{r[3].get(k, 0):.0f}" for k in names], f"{r[4]:.0f}" if r[4] else "") for r in rows]])
     with open(os.path.join(folder, "MEMORY.md"), "w", encoding="utf-8") as f:
         f.write(text)
 
@@ -214,10 +214,10 @@ def main():
             for k, v in sorted(cost.items(), key=lambda kv: -kv[1]):
                 if abs(v) >= 1:
                     print(f"    {k}: {v:.0f}", flush=True)
+            if args.out != "-":
+                write(args.out, about, args.count, rows)
     finally:
         netns.close_all()
-    if args.out != "-":
-        write(args.out, about, args.count, rows)
     sys.exit(0 if all(r[1] <= GOAL for r in rows) else 1)
 
 
