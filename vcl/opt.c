@@ -69,8 +69,97 @@ static int opt_flag_set(struct session *s, uint32_t bit, const void *buf, uint32
     return opt_flag_set(s, bit, buf, len);                                                                             \
   }
 OPT_FLAG(cork, ABI_OPT_CORK)
-OPT_FLAG(quickack, ABI_OPT_QUICKACK)
 OPT_FLAG(oobinline, ABI_OPT_OOBINLINE)
+
+static int opt_quickack_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, (s->opt.flags & ABI_OPT_LAZYACK) == 0);
+}
+
+static int opt_quickack_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  s->opt.flags &= ~(ABI_OPT_QUICKACK | ABI_OPT_LAZYACK);
+  s->opt.flags |= v != 0 ? ABI_OPT_QUICKACK : ABI_OPT_LAZYACK;
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_syncnt_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.syncnt != 0 ? s->opt.syncnt : 6);
+}
+
+static int opt_syncnt_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  if (v < 1 || v > 127)
+    return -EINVAL;
+  s->opt.syncnt = (uint8_t)v;
+  session_publish_options(s);
+  return 0;
+}
+
+#define OPT_LINGER2_MAX 120
+
+static int opt_linger2_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, s->opt.linger2_s != 0 ? s->opt.linger2_s : 60);
+}
+
+static int opt_linger2_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  s->opt.linger2_s = (int16_t)(v < 0 ? -1 : HS_MIN(v, OPT_LINGER2_MAX));
+  session_publish_options(s);
+  return 0;
+}
+
+/* As Linux: seconds become timeouts of the SYN-ACK, 1 s at first, doubled up to 120 s, and back. */
+#define OPT_DEFER_FIRST 1
+#define OPT_DEFER_LAST  120
+
+static int opt_defer_seconds(int timeouts) {
+  int period = 0, each = OPT_DEFER_FIRST;
+  for (int i = 0; i < timeouts; i++, each = HS_MIN(2 * each, OPT_DEFER_LAST))
+    period += each;
+  return period;
+}
+
+static int opt_defer_accept_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_give_int(buf, len, opt_defer_seconds(s->opt.defer));
+}
+
+static int opt_defer_accept_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  int n = 0;
+  while (v > 0 && n < UINT8_MAX && opt_defer_seconds(n) < v)
+    n++;
+  s->opt.defer = (uint8_t)n;
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_max_pacing_get(struct session *s, void *buf, uint32_t *len) {
+  uint32_t v = s->opt.max_pacing != 0 ? s->opt.max_pacing : UINT32_MAX;
+  return opt_give(buf, len, &v, sizeof v);
+}
+
+static int opt_max_pacing_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  s->opt.max_pacing = (uint32_t)v == UINT32_MAX ? 0 : HS_MAX((uint32_t)v, 1u);
+  session_publish_options(s);
+  return 0;
+}
 
 static int opt_linger_get(struct session *s, void *buf, uint32_t *len) {
   struct linger l = {.l_onoff = (s->opt.flags & ABI_OPT_LINGER) != 0, .l_linger = (int)s->opt.linger_s};
@@ -291,7 +380,7 @@ static int opt_tcp_info_get(struct session *s, void *buf, uint32_t *len) {
     ti.tcpi_pmtu = f.pmtu;
     ti.tcpi_snd_wnd = f.snd_wnd;
     ti.tcpi_pacing_rate = f.pacing_kbps != 0 ? f.pacing_kbps * 125ull : UINT64_MAX; /* bytes/s; not paced: no limit */
-    ti.tcpi_max_pacing_rate = UINT64_MAX;
+    ti.tcpi_max_pacing_rate = s->opt.max_pacing != 0 ? s->opt.max_pacing : UINT64_MAX;
     ti.tcpi_bytes_acked = s->e->tx_head; /* modulo 2^32 */
     ti.tcpi_bytes_received = s->e->rx.tail;
     ti.tcpi_notsent_bytes = (int32_t)(tx_tail - sent) > 0 ? tx_tail - sent : 0;
@@ -391,6 +480,10 @@ static const struct {
     [VCL_OPT_OUTQNSD] = {opt_outqnsd_get, NULL},
     [VCL_OPT_STATE] = {opt_state_get, NULL},
     [VCL_OPT_ATMARK] = {opt_atmark_get, NULL},
+    [VCL_OPT_SYNCNT] = {opt_syncnt_get, opt_syncnt_set},
+    [VCL_OPT_LINGER2] = {opt_linger2_get, opt_linger2_set},
+    [VCL_OPT_DEFER_ACCEPT] = {opt_defer_accept_get, opt_defer_accept_set},
+    [VCL_OPT_MAX_PACING] = {opt_max_pacing_get, opt_max_pacing_set},
     [VCL_OPT_PEEK_ERROR] = {opt_peek_error_get, NULL},
 };
 

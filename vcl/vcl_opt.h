@@ -31,6 +31,10 @@ enum vcl_opt {
   VCL_OPT_PEEK_ERROR,       /* int, get only: as VCL_OPT_ERROR but stays */
   VCL_OPT_FASTOPEN,         /* int ≥ 0: listener, Fast Opens (RFC 7413) that may be pending; 0 = none */
   VCL_OPT_FASTOPEN_CONNECT, /* int 0/1: connect() leaves the SYN to the first write if the server's cookie is known */
+  VCL_OPT_SYNCNT,           /* int 1..127 */
+  VCL_OPT_LINGER2,          /* int seconds, 0 = default, < 0 = none */
+  VCL_OPT_DEFER_ACCEPT,     /* int seconds; rounded up to SYN-ACK timeouts */
+  VCL_OPT_MAX_PACING,       /* unsigned int bytes per second; UINT32_MAX = no limit */
   VCL_OPT_ATMARK,           /* int, get only: the next byte to be read is the urgent one (SIOCATMARK) */
   VCL_OPT_N,
 };

@@ -92,8 +92,12 @@ struct abi_options {
   uint8_t pad;
   uint32_t lowat; /* SO_RCVLOWAT */
   uint32_t vrf;
-  uint32_t fastopen; /* listener: TCP_FASTOPEN, handshakes under way whose data was taken already; 0 = none */
-  uint32_t reserved[3];
+  uint32_t fastopen;   /* listener: TCP_FASTOPEN, handshakes under way whose data was taken already; 0 = none */
+  uint32_t max_pacing; /* SO_MAX_PACING_RATE, bytes per second; 0 = no limit */
+  int16_t linger2_s;   /* TCP_LINGER2: an orphan's life in FIN_WAIT_2; 0 = default, < 0 = none */
+  uint8_t syncnt;      /* TCP_SYNCNT: SYNs sent again; 0 = default */
+  uint8_t defer;       /* listener: TCP_DEFER_ACCEPT as SYN-ACK timeouts that a silent client is waited for; 0 = not */
+  uint32_t reserved;
 };
 _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_LINGER    0x01u
@@ -103,7 +107,8 @@ _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_QUICKACK  0x10u
 #define ABI_OPT_OOBINLINE 0x20u
 #define ABI_OPT_BROADCAST 0x40u
-#define ABI_OPT_FASTOPEN  0x80u /* active open: what lies in the tx fifo may ride on the SYN (RFC 7413) */
+#define ABI_OPT_LAZYACK   0x100u /* TCP_QUICKACK was set to 0: no ACKs at once until the connection wants them again */
+#define ABI_OPT_FASTOPEN  0x80u  /* active open: what lies in the tx fifo may ride on the SYN (RFC 7413) */
 
 /** The app's half. 512 bytes; one writer, the app worker's process(es). */
 struct abi_sess_app {

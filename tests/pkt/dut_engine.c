@@ -220,6 +220,7 @@ static int engine_listen(unsigned backlog) {
   le->backlog = backlog;
   settle();
   worker_view_app(&rig->host[0].view, LISTEN_SLOT)->opt.fastopen = opts.fastopen;
+  worker_view_app(&rig->host[0].view, LISTEN_SLOT)->opt.defer = opts.defer;
   rig_arm(&rig->host[0], LISTEN_SLOT); /* accept() is about to be called */
   settle();
   return 0;
@@ -339,9 +340,10 @@ static int opt_set(const char *name, int64_t val) {
     opt_flag(ABI_OPT_NODELAY, val);
   else if (!strcmp(name, "cork"))
     opt_flag(ABI_OPT_CORK, val);
-  else if (!strcmp(name, "quickack"))
+  else if (!strcmp(name, "quickack")) {
     opt_flag(ABI_OPT_QUICKACK, val);
-  else if (!strcmp(name, "keepalive"))
+    opt_flag(ABI_OPT_LAZYACK, !val);
+  } else if (!strcmp(name, "keepalive"))
     opt_flag(ABI_OPT_KEEPALIVE, val);
   else if (!strcmp(name, "keepidle"))
     opts.keepidle_s = (uint32_t)val;
@@ -353,6 +355,14 @@ static int opt_set(const char *name, int64_t val) {
     opts.user_timeout_ms = (uint32_t)val;
   else if (!strcmp(name, "fastopen"))
     opts.fastopen = (uint32_t)val;
+  else if (!strcmp(name, "max_pacing"))
+    opts.max_pacing = (uint32_t)val;
+  else if (!strcmp(name, "syncnt"))
+    opts.syncnt = (uint8_t)val;
+  else if (!strcmp(name, "linger2"))
+    opts.linger2_s = (int16_t)val;
+  else if (!strcmp(name, "defer")) /* 1 and 3 s are one and two timeouts */
+    opts.defer = (uint8_t)(val <= 1 ? val : 2);
   else if (!strcmp(name, "mss"))
     opts.mss = (uint32_t)val;
   else if (!strcmp(name, "tos"))

@@ -217,6 +217,10 @@ static int opt_apply(int fd, const char *name, int64_t val) {
       {"user_timeout", IPPROTO_TCP, TCP_USER_TIMEOUT},
       {"fastopen", IPPROTO_TCP, TCP_FASTOPEN},
       {"mss", IPPROTO_TCP, TCP_MAXSEG},
+      {"max_pacing", SOL_SOCKET, SO_MAX_PACING_RATE},
+      {"syncnt", IPPROTO_TCP, TCP_SYNCNT},
+      {"linger2", IPPROTO_TCP, TCP_LINGER2},
+      {"defer", IPPROTO_TCP, TCP_DEFER_ACCEPT},
       {"tos", IPPROTO_IP, IP_TOS},
   };
   int v = (int)val;

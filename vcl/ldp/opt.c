@@ -34,12 +34,14 @@ enum opt_via {
   OPT_REFUSE, /* `error` always: a kernel would need a right or a module that is not there */
 };
 
-#define OPT_BOOL    1u  /* any value, kept as 0 or 1 */
-#define OPT_CLAMP   2u  /* out of range: the nearest in range */
-#define OPT_TWICE   4u  /* read back doubled: SO_RCVBUF, SO_SNDBUF */
-#define OPT_UNBOUND 8u  /* EINVAL once bound */
-#define OPT_DGRAM   32u /* of datagrams alone */
-#define OPT_DSCP    16u /* Linux keeps the two ECN bits of a stream socket itself */
+#define OPT_BOOL    1u   /* any value, kept as 0 or 1 */
+#define OPT_CLAMP   2u   /* out of range: the nearest in range */
+#define OPT_TWICE   4u   /* read back doubled: SO_RCVBUF, SO_SNDBUF */
+#define OPT_UNBOUND 8u   /* EINVAL once bound */
+#define OPT_DGRAM   32u  /* of datagrams alone */
+#define OPT_STREAM  64u  /* of streams alone */
+#define OPT_ASK     128u /* Linux rounds what is set: the library tells what it made of it */
+#define OPT_DSCP    16u  /* Linux keeps the two ECN bits of a stream socket itself */
 
 struct opt_row {
   int level, name;
@@ -74,6 +76,10 @@ static const struct opt_row opt_table[] = {
     {IPPROTO_TCP, TCP_FASTOPEN, OPT_VCL, VCL_OPT_FASTOPEN, 0, 0, INT_MAX, 0, EINVAL},
     {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, OPT_VCL, VCL_OPT_FASTOPEN_CONNECT, 0, 0, 1, 0, EINVAL},
     {IPPROTO_TCP, TCP_QUICKACK, OPT_VCL, VCL_OPT_QUICKACK, OPT_BOOL, 0, 1, 1, 0},
+    {IPPROTO_TCP, TCP_SYNCNT, OPT_VCL, VCL_OPT_SYNCNT, 0, 1, 127, 6, EINVAL},
+    {IPPROTO_TCP, TCP_LINGER2, OPT_VCL, VCL_OPT_LINGER2, OPT_ASK, INT_MIN, INT_MAX, 60, 0},
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT, OPT_VCL, VCL_OPT_DEFER_ACCEPT, OPT_ASK, INT_MIN, INT_MAX, 0, 0},
+    {SOL_SOCKET, SO_MAX_PACING_RATE, OPT_VCL, VCL_OPT_MAX_PACING, OPT_STREAM, INT_MIN, INT_MAX, -1, 0},
     {IPPROTO_TCP, TCP_MAXSEG, OPT_ATTR, VPPCOM_ATTR_SET_TCP_USER_MSS, 0, 88, 32767, 536, EINVAL},
     {IPPROTO_TCP, TCP_ULP, OPT_REFUSE, 0, 0, 0, 0, 0, ENOENT},
     {IPPROTO_TCP, TCP_REPAIR, OPT_REFUSE, 0, 0, 0, 0, 0, EPERM},
@@ -112,7 +118,8 @@ static const struct opt_row *opt_find(int level, int name) {
 /* Rows of the other kind of socket are not there. */
 static const struct opt_row *opt_find_for(const struct sock *s, int level, int name) {
   const struct opt_row *row = opt_find(level, name);
-  if (!row || (sock_is_dgram(s) ? level == IPPROTO_TCP : (row->flags & OPT_DGRAM) != 0))
+  if (!row || (sock_is_dgram(s) ? level == IPPROTO_TCP : (row->flags & OPT_DGRAM) != 0) ||
+      (sock_is_dgram(s) && (row->flags & OPT_STREAM)))
     return NULL;
   return row;
 }
@@ -210,6 +217,9 @@ static int opt_set_row(struct sock *s, const struct opt_row *row, const void *va
   rc = opt_apply(s, row, value);
   if (rc < 0)
     return rc;
+  uint32_t got = sizeof(value);
+  if ((row->flags & OPT_ASK) && (rc = vcl_opt_get(s->h, row->set, &value, &got)) < 0)
+    return rc;
   size_t i = (size_t)(row - opt_table);
   s->opts.value[i] = value;
   s->opts.set = unset ? s->opts.set & ~(1ull << i) : s->opts.set | (1ull << i);
@@ -275,6 +285,14 @@ static int opt_set_locked(struct sock *s, int level, int name, const void *val, 
     default:
       break;
     }
+  }
+  uint32_t rate;
+  if (level == SOL_SOCKET && name == SO_MAX_PACING_RATE && len >= sizeof(uint64_t)) { /* as wide as the kernel's long */
+    uint64_t wide;
+    memcpy(&wide, val, sizeof(wide));
+    rate = wide < UINT32_MAX ? (uint32_t)wide : UINT32_MAX;
+    val = &rate;
+    len = sizeof(rate);
   }
   if (level == IPPROTO_TCP && name == TCP_CONGESTION && !sock_is_dgram(s))
     return opt_set_congestion(s, val, len);

@@ -105,13 +105,25 @@ void syn_fast_done(struct worker *w, struct session *s) {
   s->fast = 0;
 }
 
-/* TCP_FASTOPEN of a listener: how many may be pending. */
-static uint32_t syn_fast_limit(struct worker *w, const struct listener *l) {
+/* A listener's half in its app's segment, or NULL if it is not this listener's any more. */
+static const struct abi_sess_app *syn_half(struct worker *w, const struct listener *l) {
   struct app_worker *a = worker_app(w, l->entry.worker_id);
   const struct abi_sess_app *half = a && a->life == APP_LIVE ? worker_view_app(&a->v, l->entry.slot) : NULL;
   if (!half || __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) != l->entry.slot_gen)
-    return 0;
-  return __atomic_load_n(&half->opt.fastopen, __ATOMIC_RELAXED);
+    return NULL;
+  return half;
+}
+
+/* TCP_FASTOPEN of a listener: how many may be pending. */
+static uint32_t syn_fast_limit(struct worker *w, const struct listener *l) {
+  const struct abi_sess_app *half = syn_half(w, l);
+  return half ? __atomic_load_n(&half->opt.fastopen, __ATOMIC_RELAXED) : 0;
+}
+
+/* TCP_DEFER_ACCEPT. */
+static uint8_t syn_defer(struct worker *w, const struct listener *l) {
+  const struct abi_sess_app *half = syn_half(w, l);
+  return half ? __atomic_load_n(&half->opt.defer, __ATOMIC_RELAXED) : 0;
 }
 
 /* What Fast Open makes of a SYN: TCP_TFO_* bits. Beyond the limit it is a SYN like others (RFC 7413 5.1). */
@@ -160,6 +172,7 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
     syn_undo(w, s);
     return -ENOENT;
   }
+  tcp_of(s)->defer = syn_defer(w, l);
   if (d->nego & ABI_TCB_TFO) {
     s->fast = (uint16_t)(l - w->listeners.l + 1);
     (void)__atomic_add_fetch(l->n_fast, 1, __ATOMIC_RELAXED);

@@ -67,7 +67,8 @@ void tcp_close_time_wait(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 void tcp_close_fin_wait2(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (tcp_state(c) != ABI_TCP_FIN_WAIT_2 || !(c->d->fin & ABI_TCB_ORPHAN))
     return;
-  c->d->fin_wait2_end = now + e->cfg.fin_wait2;
+  int32_t own = c->d->opt.linger2_s; /* TCP_LINGER2 */
+  c->d->fin_wait2_end = now + (own == 0 ? e->cfg.fin_wait2 : own < 0 ? 1 : (usec_t)own * 1000000u);
   tcp_timer_arm(c, TCP_T_LIFE, c->d->fin_wait2_end);
 }
 

@@ -242,6 +242,8 @@ struct tcp_conn {
   uint8_t frto;        /* enum tcp_frto */
   uint8_t tfo;         /* TCP_TFO_* (tcp_tfo.h) */
   uint8_t ooo_none;    /* d->ooo is known to be empty (tcp_ooo.c): nobody need look */
+  uint8_t defer;       /* TCP_DEFER_ACCEPT: SYN-ACK timeouts before a handshake without data counts … */
+  uint8_t defer_acked; /* … and its ACK came */
   uint8_t urgent;      /* TCP_URGENT_*: an urgent byte is yet to come; one is not acknowledged (tcp_urgent.c) */
   uint32_t soft_error; /* errno of the last ICMP soft error (RFC 5461) */
   uint32_t retrans_total, lost_total;

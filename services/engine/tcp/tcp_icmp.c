@@ -36,6 +36,10 @@ void tcp_options(struct tcp_env *e, struct tcp_conn *c, const struct abi_options
   tcp_open_mss(c);
   tcp_rbuf_options(e, c);
   c->probes = 0;
+  if (opt->flags & ~before & ABI_OPT_LAZYACK) {
+    c->quickack = 0;
+    c->pingpong = 1;
+  }
   tcp_timer_keep_restart(e, c, now);
   if (tcp_synchronized(tcp_state(c)) && (before & ~opt->flags & ABI_OPT_CORK))
     (void)tcp_output_run(e, c, now); /* uncorked: the rest goes out */

@@ -165,6 +165,10 @@ static int input_ack_syn(struct tcp_env *e, struct tcp_conn *c, const struct tcp
     }
     return 0;
   }
+  if (c->defer > c->backoff && !(c->d->nego & ABI_TCB_TFO) && seg->len == 0 && !(seg->hdr.flags & TCP_FIN)) {
+    c->defer_acked = 1; /* TCP_DEFER_ACCEPT, as Linux: as if this ACK had got lost, until data comes */
+    return 0;
+  }
   if (!tcp_open_complete(e, c, now))
     return 0;
   /* RFC 9293 3.10.7.4 fifth: SND.WND, WL1, WL2 from this segment */

@@ -16,8 +16,7 @@
 #define PACE_BURST_MAX  1048576u /* bytes: more per ms is not paced, 8 Gbit/s */
 #define PACE_BEHIND_MAX 2000u    /* µs by which the wheel may be late without loss of rate */
 
-/** Bytes per second at which data may leave now; 0 = not paced. */
-uint32_t tcp_pace_rate(const struct tcp_env *e, const struct tcp_conn *c) {
+static uint32_t pace_own(const struct tcp_env *e, const struct tcp_conn *c) {
   if (!e->cfg.pacing || c->srtt8 < 8 * PACE_SRTT_MIN)
     return 0;
   uint64_t rate;
@@ -30,6 +29,14 @@ uint32_t tcp_pace_rate(const struct tcp_env *e, const struct tcp_conn *c) {
     rate = (uint64_t)wnd * gain * 80000u / c->srtt8; /* 1e6 / 100 · 8 */
   }
   return rate == 0 || rate > (uint64_t)PACE_BURST_MAX * 1000u ? 0 : (uint32_t)rate;
+}
+
+/** Bytes per second at which data may leave now; 0 = not paced. */
+uint32_t tcp_pace_rate(const struct tcp_env *e, const struct tcp_conn *c) {
+  uint32_t rate = pace_own(e, c), max = c->d->opt.max_pacing; /* SO_MAX_PACING_RATE */
+  if (HS_LIKELY(max == 0) || max > PACE_BURST_MAX * 1000u || (rate != 0 && rate < max))
+    return rate;
+  return max;
 }
 
 /** Bytes of one burst at this rate: whole segments, two at least. */

@@ -64,7 +64,17 @@ static void timer_user_timeout(struct tcp_env *e, struct tcp_conn *c) {
 static void timer_rto_handshake(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (c->d->accept == ABI_ACCEPT_PARKED)
     return;
-  uint32_t limit = c->d->nego & ABI_TCB_PASSIVE ? e->cfg.synack_retries : e->cfg.syn_retries;
+  uint32_t limit = c->d->nego & ABI_TCB_PASSIVE ? e->cfg.synack_retries
+                   : c->d->opt.syncnt != 0      ? c->d->opt.syncnt
+                                                : e->cfg.syn_retries;
+  if (c->defer_acked) { /* the client has answered: only the last SYN-ACK, whose answer counts, is sent again */
+    limit = HS_MAX(limit, (uint32_t)c->defer);
+    if (c->backoff + 1u < c->defer) {
+      c->backoff++;
+      tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
+      return;
+    }
+  }
   if (c->backoff >= limit) {
     timer_give_up(e, c);
     return;
