@@ -100,8 +100,11 @@ static int ip6_ext_walk(const uint8_t *p, size_t avail, uint8_t nh, struct ip_hd
       nh_at = at;
     nh = p[at];
     at += size;
-    if (stop)
+    if (stop) {
+      if (nh == IP_PROTO_HOPOPTS && out->frag_off == 0) /* RFC 8200 4.1 again; it would be first when put together */
+        ip6_refuse(out, IP_OPT_NEXT_HEADER, out->frag_at);
       break;
+    }
   }
   out->flags |= IP_FLAG_OPTS;
   out->proto = nh;

@@ -246,6 +246,15 @@ static void ip6_what_unknown_options_demand(void **state) {
   assert_int_equal(ip_hdr_parse(p, len, &g), 48);
   assert_int_equal(g.opt_error, IP_OPT_NEXT_HEADER);
   assert_int_equal(g.opt_at, 40);
+  uint8_t behind[] = {0, 0, 0, 1, 0, 0, 0, 7, 17, 0, 1, 4, 0, 0, 0, 0}; /* and behind a fragment header */
+  len = packet6(p, sizeof p, 44, behind, sizeof behind);
+  assert_int_equal(ip_hdr_parse(p, len, &g), 48);
+  assert_int_equal(g.opt_error, IP_OPT_NEXT_HEADER);
+  assert_int_equal(g.opt_at, 40);
+  behind[3] = 2 << 3 | 1; /* a later fragment: data, whatever the header says */
+  len = packet6(p, sizeof p, 44, behind, sizeof behind);
+  assert_int_equal(ip_hdr_parse(p, len, &g), 48);
+  assert_int_equal(g.opt_error, IP_OPT_OK);
 }
 
 static void ip6_limits(void **state) {
