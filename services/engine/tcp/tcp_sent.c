@@ -11,6 +11,9 @@
  */
 #include "tcp_int.h"
 
+#define SENT_AGE_MAX (1u << 30) /* µs, 18 minutes: what left longer ago counts as sent then */
+#define SENT_AHEAD   (1u << 16) /* µs by which an entry may be ahead of the clock, since no two have the same time */
+
 static uint32_t sent_room(const struct tcp_conn *c) {
   return c->b->sent_log != NULL ? TCP_SENT_LOG_ENTRIES : ARRAY_LEN(c->b->sent_own);
 }
@@ -96,6 +99,23 @@ void tcp_sent_drop(struct tcp_conn *c) {
   c->b->lost = 0;
 }
 
+/* `at` as seen at `t`: 32 bits of µs tell before from after for 35 minutes only, and a process may be stopped for
+ * longer with data out. */
+static uint32_t sent_aged(uint32_t at, uint32_t t) {
+  uint32_t age = t - at;
+  return age > SENT_AGE_MAX && age < 0u - SENT_AHEAD ? t - SENT_AGE_MAX : at;
+}
+
+static void sent_age(struct tcp_conn *c, uint32_t t) {
+  struct tcp_sent *s = tcp_sent_list(c);
+  if (c->rack)
+    c->b->rack_at = sent_aged(c->b->rack_at, t);
+  for (uint32_t i = 0; i < c->n_sent; i++) {
+    s[i].from = sent_aged(s[i].from, t);
+    s[i].at = sent_aged(s[i].at, t);
+  }
+}
+
 /** [l, r) leaves now. */
 void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, int rexmit, usec_t now) {
   uint32_t t = (uint32_t)now;
@@ -103,6 +123,8 @@ void tcp_sent_add(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, i
     c->b->first_at = c->b->delivered_at = t;
   else if (rexmit)
     tcp_sent_cut(e, c, l, r);
+  if (c->n_sent > 0 && sent_aged(tcp_sent_list(c)[0].from, t) != tcp_sent_list(c)[0].from)
+    sent_age(c, t);
   struct tcp_sent *last = c->n_sent > 0 ? &tcp_sent_list(c)[c->n_sent - 1] : NULL;
   if (last != NULL && last->r == l && last->rexmit == rexmit && t - last->from <= c->srtt8 / 128) {
     last->r = r;

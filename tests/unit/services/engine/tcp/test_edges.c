@@ -435,6 +435,31 @@ static void test_squeeze(void **state) {
   assert_int_equal(tcp_sent_list(c)[1].rexmit, 1);
 }
 
+/* The process stood still for longer than 31 bits of µs tell before from after: what was out stays the older. */
+static void test_stood_still(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = sender(r);
+  c->rack = 1;
+  c->b->rack_at = (uint32_t)r->now - 500;
+  add(r, 0, 10, 0);
+  r->now += 2000;
+  add(r, 10, 20, 0);
+  r->now += 36ull * 60 * 1000000;
+  add(r, 20, 30, 0);
+  const struct tcp_sent *s = tcp_sent_list(c);
+  uint32_t t = (uint32_t)r->now, old = t - (1u << 30);
+  assert_int_equal(c->n_sent, 3);
+  for (uint32_t i = 0; i < 2; i++) {
+    assert_int_equal(s[i].from, old);
+    assert_int_equal(s[i].at, old);
+  }
+  assert_int_equal(s[2].at, t);
+  assert_int_equal(c->b->rack_at, old);
+  r->now += 17ull * 60 * 1000000; /* not long enough: nothing changes */
+  add(r, 30, 40, 0);
+  assert_int_equal(tcp_sent_list(c)[2].at, t);
+}
+
 /* Logs come from the env's memory, and go home. */
 static void test_logs(void **state) {
   static uint64_t memory[3 * TCP_LOG_SIZE / 8];
@@ -526,7 +551,8 @@ int main(void) {
       RIG_TEST(test_curve),          RIG_TEST(test_epoch),         RIG_TEST(test_pause),
       RIG_TEST(test_cubic_bounds),   RIG_TEST(test_cubic_forgets), RIG_TEST(test_hystart_threshold),
       RIG_TEST(test_hystart_rounds), RIG_TEST(test_merge),         RIG_TEST(test_squeeze),
-      RIG_TEST(test_logs),           RIG_TEST(test_reordered),     RIG_TEST(test_lost_by_bytes),
+      RIG_TEST(test_stood_still),    RIG_TEST(test_logs),          RIG_TEST(test_reordered),
+      RIG_TEST(test_lost_by_bytes),
   };
   return cmocka_run_group_tests_name("tcp_edges", tests, NULL, NULL);
 }
