@@ -7,7 +7,7 @@
 
 #define FIGURES_EVERY 10000u /* µs */
 
-static void figures_session(struct worker *w, struct session *s) {
+void figures_now(struct worker *w, struct session *s) {
   list_del(&s->figures);
   s->figures_at = w->now;
   if (s->dead || !s->ops || !s->e || s->tcb == ABI_SEG_NONE)
@@ -19,7 +19,7 @@ static void figures_session(struct worker *w, struct session *s) {
 
 void figures_due(struct worker *w, struct session *s) {
   if (w->now - s->figures_at >= FIGURES_EVERY)
-    figures_session(w, s);
+    figures_now(w, s);
   else if (!list_linked(&s->figures))
     list_add_tail(&w->figures, &s->figures);
 }
@@ -29,5 +29,5 @@ void figures_write(struct worker *w, int all) {
     return;
   w->figures_at = w->now;
   while (!list_empty(&w->figures))
-    figures_session(w, container_of(w->figures.next, struct session, figures));
+    figures_now(w, container_of(w->figures.next, struct session, figures));
 }
