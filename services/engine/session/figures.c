@@ -7,7 +7,7 @@
 
 #define FIGURES_EVERY 10000u /* µs */
 
-static void figures_session(struct worker *w, struct session *s) {
+void figures_now(struct worker *w, struct session *s) {
   list_del(&s->figures);
   s->figures_at = w->now;
   if (s->dead || !s->ops || !s->e || s->tcb == ABI_SEG_NONE)
@@ -19,7 +19,7 @@ static void figures_session(struct worker *w, struct session *s) {
 
 void figures_due(struct worker *w, struct session *s) {
   if (w->now - s->figures_at >= FIGURES_EVERY)
-    figures_session(w, s);
+    figures_now(w, s);
   else if (!list_linked(&s->figures))
     list_add_tail(&w->figures, &s->figures);
 }
@@ -30,7 +30,7 @@ void figures_write(struct worker *w, int all) {
   w->figures_at = w->now;
   while (!list_empty(&w->figures)) {
     struct session *s = container_of(w->figures.next, struct session, figures);
-    figures_session(w, s);
+    figures_now(w, s);
     if (!s->dead && s->ops)
       tcp_trim(s);
   }

@@ -199,6 +199,7 @@ static void op_event(void *ctx, struct tcp_conn *c, enum tcp_event ev) {
   struct session *s = conn_session(c);
   switch (ev) {
   case TCP_EV_CONNECTED:
+    figures_now(w, s); /* who sees it connected may ask at once */
     session_set_state(s, ABI_SESS_READY);
     break;
   case TCP_EV_READABLE:

@@ -161,6 +161,9 @@ void worker_path_back(struct worker *w);
 void worker_reset_rings(struct worker *w);
 
 /* figures.c: what is told about sessions in their records */
+/** Written at once. */
+void figures_now(struct worker *w, struct session *s);
+/** Something changed: written at once if the last time is 10 ms ago, otherwise with the next figures_write(). */
 void figures_due(struct worker *w, struct session *s);
 /** Write what is due: every 10 ms, or all at once before the worker sleeps. */
 void figures_write(struct worker *w, int all);
