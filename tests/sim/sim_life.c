@@ -3,6 +3,7 @@
  * reset comes at every stage; what was unsent at close arrives; linger 0; the peer is through before accept. The rig
  * holds every change of a record against the table of session/life.c.
  */
+#include "base/fault.h"
 #include "engine_rig.h"
 #include "test.h"
 
@@ -57,6 +58,40 @@ static void test_refused(void **state) {
   assert_int_equal(c.e->error, ECONNREFUSED);
   rig_want(&c, ABI_WANT_CLOSE);
   until_gone(0);
+  rig_close(&r);
+}
+
+/* What an app does between two loads of the engine's look at a slot that it has just let go of. */
+static void next_life(const char *name, void *ctx) {
+  (void)name;
+  struct rig_sess *c = ctx;
+  fault_disarm();
+  rig_connect(&r.host[0], c, 0, 3, 80, 4);
+}
+
+/* A look that begins in one life of a slot and ends in the next one begins nothing under the old generation. */
+static void test_next_life_under_look(void **state) {
+  (void)state;
+#ifndef HS_FAULT_POINTS
+  skip();
+#endif
+  struct rig_sess c;
+  rig_open(&r, 11);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  rig_turns(&r, 2);
+  rig_connect(&r.host[0], &c, 0, 1, 81, 4);
+  rig_until(&r, &c, ABI_SESS_CLOSED);
+  rig_want(&c, ABI_WANT_CLOSE);
+  until_gone(0);
+  __atomic_store_n(&c.a->op, (uint32_t)ABI_OP_NONE, __ATOMIC_RELEASE);
+  __atomic_store_n(&c.a->gen, 2u, __ATOMIC_RELEASE);
+  rig_hint(&r.host[0], 0);
+  fault_set_hook(next_life, &c);
+  assert_int_equal(fault_arm("session.look", 1, FAULT_HOOK), 0);
+  rig_turns(&r, 2);
+  assert_int_equal(c.gen, 3); /* the hook has run */
+  rig_until(&r, &c, ABI_SESS_READY);
+  assert_null(r.host[0].lied);
   rig_close(&r);
 }
 
@@ -165,10 +200,15 @@ static void test_over_before_accept(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_cancelled),         cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_reset_offered),     cmocka_unit_test(test_reset_ready),
-      cmocka_unit_test(test_reset_half_closed), cmocka_unit_test(test_unsent),
-      cmocka_unit_test(test_linger_zero),       cmocka_unit_test(test_over_before_accept),
+      cmocka_unit_test(test_cancelled),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_reset_offered),
+      cmocka_unit_test(test_reset_ready),
+      cmocka_unit_test(test_reset_half_closed),
+      cmocka_unit_test(test_unsent),
+      cmocka_unit_test(test_linger_zero),
+      cmocka_unit_test(test_over_before_accept),
+      cmocka_unit_test(test_next_life_under_look),
   };
   return cmocka_run_group_tests_name("session life", tests, NULL, NULL);
 }

@@ -126,7 +126,7 @@ static void offer_words(struct worker *w, struct session *s, const struct listen
   s->e->listener = l->entry.slot;
   s->e->listener_gen = l->entry.slot_gen;
   s->e->tcb = s->tcb;
-  s->e->gen = s->gen;
+  __atomic_store_n(&s->e->gen, s->gen, __ATOMIC_RELEASE);
   if (d->fin & ABI_TCB_FIN_RCVD) {
     s->e->fin_pos = s->rx.tail;
     s->e->flags |= ABI_SE_PEER_FIN;

@@ -351,8 +351,8 @@ static void session_refuse(struct app_worker *a, uint32_t slot, uint32_t gen, in
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
   BUG_ON(e == NULL); /* the caller has looked at the app's half of that slot */
   session_clear_words(e, 0);
-  e->gen = gen;
   e->mss = mss;
+  __atomic_store_n(&e->gen, gen, __ATOMIC_RELEASE);
   FAULT_POINT("session.refuse"); /* prefix: FREE, the request is served anew */
   __atomic_store_n(&e->error, (uint32_t)err, __ATOMIC_RELAXED);
   life_set(e, ABI_SESS_CLOSED);
@@ -378,6 +378,9 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   if ((op != ABI_OP_CONNECT && op != ABI_OP_OPEN) || gen == 0 || (e->gen == gen && state != ABI_SESS_FREE))
     return;
   struct abi_request req = half->req;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (__atomic_load_n(&half->gen, __ATOMIC_RELAXED) != gen)
+    return; /* `op` and `req` are those of the slot's next life, which ends with a hint of its own */
   int connects = req.remote.family && (req.kind == ABI_REQ_CONNECT || req.kind == ABI_REQ_FAST);
   int rc = connects ? gate_connect(w, a, &req) : 0;
   if (rc) {
@@ -398,6 +401,7 @@ void session_look(struct worker *w, struct app_worker *a, uint32_t slot) {
   if (!half)
     return;
   uint32_t gen = __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE);
+  FAULT_POINT("session.look"); /* not a publish step: here the app may go on to the slot's next life */
   uint32_t index = a->by_slot[slot];
   if (index != APP_NO_SESSION) {
     struct session *s = pool_ref(&w->sessions, index - 1);

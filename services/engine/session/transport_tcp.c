@@ -312,7 +312,7 @@ static int op_offer(void *ctx, struct tcp_conn *c) {
   e->listener = l->entry.slot;
   e->listener_gen = l->entry.slot_gen;
   e->tcb = s->tcb;
-  e->gen = gen;
+  __atomic_store_n(&e->gen, gen, __ATOMIC_RELEASE);
   d->slot = slot;
   d->slot_gen = gen;
   FAULT_POINT("session.offer.record");
@@ -490,7 +490,7 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   d->slot = s->slot;
   d->slot_gen = s->gen;
   s->e->tcb = s->tcb;
-  s->e->gen = s->gen;
+  __atomic_store_n(&s->e->gen, s->gen, __ATOMIC_RELEASE);
   __atomic_store_n(&s->e->tx_limit, w->tcp.cfg.snd_buf, __ATOMIC_RELAXED);
   FAULT_POINT("session.connect.record");
   session_set_state(s, ABI_SESS_CONNECTING);

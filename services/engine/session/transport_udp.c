@@ -232,7 +232,7 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
   udp_record(s);
   udp_limits(w, s);
   s->e->tx_limit = ABI_DGRAM_FIFO;
-  s->e->gen = s->gen;
+  __atomic_store_n(&s->e->gen, s->gen, __ATOMIC_RELEASE);
   FAULT_POINT("udp.open");
   session_set_state(s, ABI_SESS_READY);
   return 0;
