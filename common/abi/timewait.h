@@ -17,7 +17,7 @@
 /** 64 bytes; one writer, the engine. */
 struct abi_tw {
   uint32_t life;      /* atomic: ABI_TW_FREE / ABI_TW_USED */
-  uint8_t nego;       /* ABI_TCB_TS counts */
+  uint8_t nego;       /* ABI_TCB_TS counts; from ABI_TW_VRF_SHIFT on: VRF */
   uint8_t rcv_wscale; /* of `wnd` */
   uint16_t wnd;       /* the window that answers carry, as on the wire */
   uint8_t local[16];  /* network order, IPv4 mapped */
@@ -29,5 +29,10 @@ struct abi_tw {
   usec_t end;            /* CLOCK_MONOTONIC µs */
 };
 _Static_assert(sizeof(struct abi_tw) == 64, "TIME_WAIT record");
+
+#define ABI_TW_VRF_SHIFT 4u
+static inline uint32_t abi_tw_vrf(const struct abi_tw *t) {
+  return (uint32_t)t->nego >> ABI_TW_VRF_SHIFT;
+}
 
 #endif

@@ -433,7 +433,7 @@ static int open_passive(struct fuzz *f, unsigned how) {
   take_opts(f, &s.hdr.opts, 1);
   if (how == 1) {
     static const uint8_t payload[1460];
-    unsigned tfo = tcp_tfo_check(&f->env, &f->d.remote, &s) | (take(f, 1) & (TCP_TFO_COOKIE | TCP_TFO_DATA));
+    unsigned tfo = tcp_tfo_check(&f->env, &f->d, &s) | (take(f, 1) & (TCP_TFO_COOKIE | TCP_TFO_DATA));
     struct tcp_piece pc = {payload, s.len = take(f, 2) % sizeof payload};
     s.pieces = &pc;
     s.n_pieces = 1;

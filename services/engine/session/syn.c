@@ -132,7 +132,7 @@ static unsigned syn_fast(struct worker *w, struct listener *l, uint32_t hash, co
   if (!(seg->hdr.opts.present & TCP_OPT_HAS_TFO))
     return 0;
   uint32_t limit = l - w->listeners.l < UINT16_MAX ? syn_fast_limit(w, l) : 0; /* session.fast names it */
-  unsigned tfo = limit ? tcp_tfo_check(&w->tcp, &d->remote, seg) : 0;
+  unsigned tfo = limit ? tcp_tfo_check(&w->tcp, d, seg) : 0;
   if (!(tfo & TCP_TFO_DATA))
     return tfo;
   struct listener *to = listen_share(w, l, hash);

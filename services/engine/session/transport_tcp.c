@@ -510,7 +510,7 @@ static int tcp_transport_early(struct worker *w, const struct abi_endpoint *remo
   struct ip_addr to;
   memcpy(&to, remote->ip, sizeof to);
   int mtu = ip_path_mtu(w->ip, &to, w->now);
-  return mtu > 0 ? tcp_tfo_room(&w->tcp, remote, (uint32_t)mtu, now) : 0;
+  return mtu > 0 ? tcp_tfo_room(&w->tcp, remote, 0, (uint32_t)mtu, now) : 0;
 }
 
 static int tcp_transport_output(struct worker *w, struct session *s, usec_t now) {

@@ -3,7 +3,7 @@
  *
  *   bit 31     parity of the time slot (2^26 µs), so that its age is known: this slot or the one before
  *   bit 30-28  which of eight MSS values, the greatest that the peer allows
- *   bit 27-0   keyed hash of addresses, ports, the peer's number, slot, MSS and whether timestamps are in use
+ *   bit 27-0   keyed hash of VRF, addresses, ports, the peer's number, slot, MSS and whether timestamps are in use
  *
  * What needs more bits rides in the low six of our timestamp, which every segment of the peer echoes: its window scale
  * (15 = none), SACK, ECN. They need no hash: who lies there lies about himself. Without timestamps those options are
@@ -35,7 +35,7 @@ static const uint16_t *cookie_table(const struct abi_tcb *d) {
 
 static uint32_t cookie_mac(const uint8_t *key, const struct abi_tcb *d, seq32_t irs, uint64_t slot, uint32_t mss,
                            uint32_t ts) {
-  uint8_t b[16 + 16 + 2 + 2 + 4 + 8 + 2];
+  uint8_t b[16 + 16 + 2 + 2 + 4 + 8 + 2 + 4];
   memcpy(b, d->local.ip, 16);
   memcpy(b + 16, d->remote.ip, 16);
   memcpy(b + 32, &d->local.port.raw, 2);
@@ -44,6 +44,7 @@ static uint32_t cookie_mac(const uint8_t *key, const struct abi_tcb *d, seq32_t 
   memcpy(b + 40, &slot, 8);
   b[48] = (uint8_t)mss;
   b[49] = ts != 0;
+  memcpy(b + 50, &d->vrf, 4);
   return (uint32_t)hash_siphash24(key, b, sizeof b) & MAC_MASK;
 }
 

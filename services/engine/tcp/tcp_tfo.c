@@ -15,22 +15,24 @@
 #define COOKIE_LEN 8u
 #define BAD_US     (3600ull * 1000000)
 
-static void tfo_cookie(const struct tcp_env *e, const uint8_t *ip, uint8_t out[COOKIE_LEN]) {
-  uint8_t b[16 + 1];
-  memcpy(b, ip, 16);
+/* An address proves itself in its VRF alone. In VRF 0 the hash is what other hosts with the same key make, too. */
+static void tfo_cookie(const struct tcp_env *e, const struct abi_tcb *d, uint8_t out[COOKIE_LEN]) {
+  uint8_t b[16 + 1 + 4];
+  memcpy(b, d->remote.ip, 16);
   b[16] = 'F'; /* the secret makes other things too */
-  uint64_t v = hash_siphash24(e->cfg.fastopen_key_set ? e->cfg.fastopen_key : e->secret, b, sizeof b);
+  memcpy(b + 17, &d->vrf, 4);
+  uint64_t v = hash_siphash24(e->cfg.fastopen_key_set ? e->cfg.fastopen_key : e->secret, b, d->vrf ? 21 : 17);
   memcpy(out, &v, COOKIE_LEN);
 }
 
-unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_endpoint *remote, const struct tcp_seg_in *seg) {
+unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_tcb *d, const struct tcp_seg_in *seg) {
   const struct tcp_opts *o = &seg->hdr.opts;
   uint8_t good[COOKIE_LEN], differ = 0;
   if (!(e->cfg.fastopen & TCP_TFO_SERVER) || !(o->present & TCP_OPT_HAS_TFO))
     return 0;
   if (o->tfo_len == 0)
     return TCP_TFO_COOKIE;
-  tfo_cookie(e, remote->ip, good);
+  tfo_cookie(e, d, good);
   for (uint32_t i = 0; i < COOKIE_LEN && o->tfo_len == COOKIE_LEN; i++)
     differ |= good[i] ^ o->tfo[i];
   if (o->tfo_len == COOKIE_LEN && differ == 0)
@@ -45,22 +47,31 @@ void tcp_tfo_syn_ack(const struct tcp_env *e, const struct tcp_conn *c, struct t
     return;
   o->present |= TCP_OPT_HAS_TFO;
   o->tfo_len = COOKIE_LEN;
-  tfo_cookie(e, c->d->remote.ip, o->tfo);
+  tfo_cookie(e, c->d, o->tfo);
 }
 
-static struct tcp_tfo_entry *tfo_slot(const struct tcp_env *e, const uint8_t *remote) {
-  return &e->tfo->e[hash_siphash24(e->secret, remote, 16) % TCP_TFO_SLOTS];
+static struct tcp_tfo_entry *tfo_slot(const struct tcp_env *e, const uint8_t *remote, uint32_t vrf) {
+  return &e->tfo->e[(hash_siphash24(e->secret, remote, 16) + vrf) % TCP_TFO_SLOTS];
 }
 
-static struct tcp_tfo_entry *tfo_find(const struct tcp_env *e, const uint8_t *remote) {
-  struct tcp_tfo_entry *t = tfo_slot(e, remote);
-  return memcmp(t->remote, remote, 16) == 0 ? t : NULL;
+static struct tcp_tfo_entry *tfo_find(const struct tcp_env *e, const uint8_t *remote, uint32_t vrf) {
+  struct tcp_tfo_entry *t = tfo_slot(e, remote, vrf);
+  return t->vrf == vrf && memcmp(t->remote, remote, 16) == 0 ? t : NULL;
 }
 
-int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t mtu, usec_t now) {
+/* The slot of the TCB's peer, begun anew. */
+static struct tcp_tfo_entry *tfo_begin(const struct tcp_env *e, const struct abi_tcb *d) {
+  struct tcp_tfo_entry *t = tfo_slot(e, d->remote.ip, d->vrf);
+  memset(t, 0, sizeof *t);
+  memcpy(t->remote, d->remote.ip, 16);
+  t->vrf = d->vrf;
+  return t;
+}
+
+int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu, usec_t now) {
   if (!(e->cfg.fastopen & TCP_TFO_CLIENT) || e->tfo == NULL)
     return -EOPNOTSUPP;
-  const struct tcp_tfo_entry *t = tfo_find(e, remote->ip);
+  const struct tcp_tfo_entry *t = tfo_find(e, remote->ip, vrf);
   if (t == NULL || t->len == 0 || t->bad_until > now)
     return 0;
   struct tcp_opts o = {.present = TCP_OPT_HAS_MSS | TCP_OPT_HAS_TFO, .tfo_len = t->len};
@@ -77,13 +88,10 @@ void tcp_tfo_syn(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_out *out,
   struct abi_tcb *d = c->d;
   if (!(d->nego & ABI_TCB_TFO) || e->tfo == NULL)
     return;
-  struct tcp_tfo_entry *t = tfo_find(e, d->remote.ip);
+  struct tcp_tfo_entry *t = tfo_find(e, d->remote.ip, d->vrf);
   if (again) {
-    if (t == NULL) {
-      t = tfo_slot(e, d->remote.ip);
-      memset(t, 0, sizeof *t);
-      memcpy(t->remote, d->remote.ip, 16);
-    }
+    if (t == NULL)
+      t = tfo_begin(e, d);
     if (t->bad_until < now)
       TCP_COUNT(e, fastopen_fallback);
     t->bad_until = now + BAD_US;
@@ -114,13 +122,10 @@ void tcp_tfo_learn(struct tcp_env *e, const struct tcp_conn *c, const struct tcp
   const struct abi_tcb *d = c->d;
   if (!(d->nego & ABI_TCB_TFO) || e->tfo == NULL)
     return;
-  struct tcp_tfo_entry *t = tfo_find(e, d->remote.ip);
+  struct tcp_tfo_entry *t = tfo_find(e, d->remote.ip, d->vrf);
   if ((o->present & TCP_OPT_HAS_TFO) && o->tfo_len >= TCP_TFO_MIN && o->tfo_len <= TCP_TFO_MAX) {
-    if (t == NULL) {
-      t = tfo_slot(e, d->remote.ip);
-      memset(t, 0, sizeof *t);
-      memcpy(t->remote, d->remote.ip, 16);
-    }
+    if (t == NULL)
+      t = tfo_begin(e, d);
     memcpy(t->cookie, o->tfo, o->tfo_len);
     t->len = o->tfo_len;
   }

@@ -26,7 +26,7 @@ struct tcp_tfo_entry {
   uint8_t len; /* of the cookie, 0 = none known */
   uint8_t pad;
   uint16_t mss;
-  uint32_t pad2;
+  uint32_t vrf;
   usec_t bad_until; /* a SYN with the option got no answer: without it until then (RFC 7413 4.1.3.1) */
 };
 
@@ -34,11 +34,11 @@ struct tcp_tfo {
   struct tcp_tfo_entry e[TCP_TFO_SLOTS];
 };
 
-/** What a SYN for a listener with Fast Open may have: TCP_TFO_* bits. */
-unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_endpoint *remote, const struct tcp_seg_in *seg);
+/** What a SYN for a listener with Fast Open may have: TCP_TFO_* bits. Of d, remote and vrf are set. */
+unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_tcb *d, const struct tcp_seg_in *seg);
 
 /** Bytes that a SYN to `remote` may carry; 0: its cookie is not known, or such SYNs get lost on the way. -EOPNOTSUPP:
  * clients do without by configuration. `mtu`: of the path. */
-int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t mtu, usec_t now);
+int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu, usec_t now);
 
 #endif

@@ -14,7 +14,7 @@
 void tcp_tw_make(struct tcp_env *e, struct tcp_conn *c, struct abi_tw *t) {
   const struct abi_tcb *d = c->d;
   (void)e;
-  t->nego = d->nego & ABI_TCB_TS;
+  t->nego = (uint8_t)((d->nego & ABI_TCB_TS) | d->vrf << ABI_TW_VRF_SHIFT);
   t->rcv_wscale = d->rcv_wscale;
   t->wnd = (uint16_t)HS_MIN(tcp_wnd_current(c) >> d->rcv_wscale, 65535u);
   memcpy(t->local, d->local.ip, 16);
@@ -49,8 +49,8 @@ static enum tcp_tw_does tw_ack(struct tcp_env *e, const struct abi_tw *t, struct
   out->wnd = t->wnd;
   if (t->nego & ABI_TCB_TS) {
     out->opts.present = TCP_OPT_HAS_TS;
-    out->opts.ts_val = (uint32_t)(now / 1000) +
-                       tcp_open_ts_offset(e, t->local, t->remote, 0, be16_from(t->lport), be16_from(t->rport));
+    out->opts.ts_val = (uint32_t)(now / 1000) + tcp_open_ts_offset(e, t->local, t->remote, abi_tw_vrf(t),
+                                                                   be16_from(t->lport), be16_from(t->rport));
     out->opts.ts_ecr = t->ts_recent;
   }
   TCP_COUNT(e, acks_out);

@@ -158,6 +158,10 @@ static void test_lies(void **state) {
   r->d.remote.port = be16_from(4001);
   assert_false(tcp_cookie_valid(&r->env, &r->d, &good, r->now));
   r->d.remote.port = be16_from(4000);
+  r->d.vrf = 3; /* the same addresses and ports there are somebody else's */
+  assert_false(tcp_cookie_valid(&r->env, &r->d, &good, r->now));
+  r->d.vrf = 0;
+  assert_true(tcp_cookie_valid(&r->env, &r->d, &good, r->now));
   r->d.local.ip[15] ^= 1;
   assert_false(tcp_cookie_valid(&r->env, &r->d, &good, r->now));
   assert_int_equal(r->d.life, ABI_TCB_FREE);

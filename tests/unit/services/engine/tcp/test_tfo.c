@@ -35,7 +35,7 @@ static struct tcp_seg_in syn_with(const uint8_t *cookie, uint32_t cookie_len, ui
 }
 
 static int open_with(struct rig *r, const struct tcp_seg_in *s) {
-  unsigned tfo = tcp_tfo_check(&r->env, &r->d.remote, s);
+  unsigned tfo = tcp_tfo_check(&r->env, &r->d, s);
   return tcp_passive_fast(&r->env, &r->conn, &r->d, s, 1500, tfo, r->now);
 }
 
@@ -43,7 +43,7 @@ static int open_with(struct rig *r, const struct tcp_seg_in *s) {
 static void ask(struct rig *r, uint8_t *cookie) {
   struct abi_tcb was = r->d;
   struct tcp_seg_in s = syn_with(NULL, 0, 0);
-  assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_COOKIE);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
   assert_int_equal(open_with(r, &s), 0);
   EXPECT(r, TCP_SYN | TCP_ACK, 0, 1, 0);
   assert_true(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
@@ -59,23 +59,29 @@ static void test_cookie_is_given(void **state) {
   start(r);
   ask(r, cookie);
   struct tcp_seg_in s = syn_with(cookie, 8, 10);
-  assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_DATA);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
   s = syn_with(cookie, 7, 10);
-  assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_COOKIE);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
   cookie[3] ^= 1;
   s = syn_with(cookie, 8, 10);
-  assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_COOKIE);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
   cookie[3] ^= 1;
   r->d.remote.ip[15] = 9; /* another client's */
   s = syn_with(cookie, 8, 10);
-  assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_COOKIE);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
   r->d.remote.ip[15] = 2;
+  r->d.vrf = 3; /* whoever has the address there */
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
+  ask(r, other);
+  assert_memory_not_equal(cookie, other, 8);
+  r->d.vrf = 0;
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
   r->env.cfg.fastopen_key_set = 1; /* a key of the user's: other cookies */
   memset(r->env.cfg.fastopen_key, 0x33, 16);
   ask(r, other);
   assert_memory_not_equal(cookie, other, 8);
   r->env.cfg.fastopen = TCP_TFO_CLIENT;
-  assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), 0);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), 0);
 }
 
 static void fast(struct rig *r, uint32_t len) {
@@ -356,7 +362,7 @@ static void test_cookie_bytes(void **state) {
   for (unsigned i = 0; i < 8; i++) {
     cookie[i] ^= 0x80;
     struct tcp_seg_in s = syn_with(cookie, 8, 10);
-    assert_int_equal(tcp_tfo_check(&r->env, &r->d.remote, &s), TCP_TFO_COOKIE);
+    assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
     assert_int_equal(COUNTER(r, fastopen_bad), i + 1);
     cookie[i] ^= 0x80;
   }
@@ -394,24 +400,25 @@ static void test_room(void **state) {
   struct abi_endpoint six = {.family = 6, .ip = {[0] = 0xfd, [15] = 2}};
   learn(r);
   /* MSS 4, SACK and timestamps 12, scale 4, cookie 6, padded: 28 */
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 1460 - 28);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 9000, r->now), 1460 - 28);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1499, r->now), 1459 - 28);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 40 + 29, r->now), 1);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 40 + 28, r->now), 0);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 40, r->now), 0);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 30, r->now), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), 1460 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 9000, r->now), 1460 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1, 1500, r->now), 0); /* the server of that VRF is not known */
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1499, r->now), 1459 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 40 + 29, r->now), 1);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 40 + 28, r->now), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 40, r->now), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 30, r->now), 0);
   r->env.cfg.sack = r->env.cfg.timestamps = r->env.cfg.wscale = 0;
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 1460 - 12);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), 1460 - 12);
   r->env.cfg.fastopen = TCP_TFO_SERVER;
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), -EOPNOTSUPP);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), -EOPNOTSUPP);
   r->env.cfg.fastopen = TCP_TFO_CLIENT;
-  assert_int_equal(tcp_tfo_room(&r->env, &six, 1500, r->now), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &six, 0, 1500, r->now), 0);
   r->d.remote = six;
   connect_fast(r, 10);
   rig_skip(r);
   syn_ack(r, 1, given, sizeof given);
-  assert_int_equal(tcp_tfo_room(&r->env, &six, 1400, r->now), 1400 - 60 - 12);
+  assert_int_equal(tcp_tfo_room(&r->env, &six, 0, 1400, r->now), 1400 - 60 - 12);
 }
 
 /* A server that tells no MSS has the least. */
@@ -430,7 +437,7 @@ static void test_room_without_mss(void **state) {
   memcpy(s.hdr.opts.tfo, given, 4);
   tcp_input(&r->env, &r->conn, &s, r->now);
   r->env.cfg.sack = r->env.cfg.timestamps = r->env.cfg.wscale = 0;
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 536 - 12);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), 536 - 12);
 }
 
 /* Where such SYNs get lost: an hour, to the µs; then a cookie that is known is used, one that is not is asked for. */
@@ -440,8 +447,8 @@ static void test_an_hour(void **state) {
   connect_fast(r, 700);
   rig_pass(r, RIG_S);
   usec_t until = r->now + 3600 * RIG_S;
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, until - 1), 0);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, until), 1460 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, until - 1), 0);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, until), 1460 - 28);
   r->d.remote.ip[15] = 77; /* a server whose first SYN is lost */
   rig_skip(r);
   connect_fast(r, 700);
@@ -462,14 +469,14 @@ static void test_whose_cookie(void **state) {
   struct rig *r = *state;
   learn(r);
   r->d.remote.port = be16_from(4001);
-  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 1460 - 28);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), 1460 - 28);
   connect_fast(r, 1);
   EXPECT(r, TCP_SYN, 0, 0, 1);
   assert_int_equal(COUNTER(r, fastopen_out), 1);
   for (uint32_t i = 0; i < 16 * TCP_TFO_SLOTS; i++) {
     r->d.remote.ip[13] = (uint8_t)(1 + (i >> 8));
     r->d.remote.ip[14] = (uint8_t)i;
-    assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 1500, r->now), 0);
+    assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), 0);
   }
 }
 

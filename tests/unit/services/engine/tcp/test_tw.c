@@ -79,6 +79,21 @@ static void test_syn(void **state) {
   assert_true(seq_gt(tcp_tw_isn_floor(&w.t), w.t.snd_nxt + 65535));
 }
 
+/* The VRF stays with the record, and the timestamp's offset is that VRF's. */
+static void test_vrf(void **state) {
+  struct rig *r = *state;
+  for (uint32_t vrf = 0; vrf < 16; vrf += 5) {
+    struct abi_tw t;
+    memset(&t, 0, sizeof t);
+    r->d.vrf = vrf;
+    r->d.nego = ABI_TCB_TS | ABI_TCB_SACK;
+    r->conn.d = &r->d;
+    tcp_tw_make(&r->env, &r->conn, &t);
+    assert_int_equal(abi_tw_vrf(&t), vrf);
+    assert_int_equal(t.nego & (ABI_TCB_TS | ABI_TCB_SACK), ABI_TCB_TS);
+  }
+}
+
 static void test_timestamps(void **state) {
   struct rig *r = *state;
   struct tw w;
@@ -165,9 +180,15 @@ static void test_syn_without_frame(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      RIG_TEST(test_plain),      RIG_TEST(test_unacceptable),      RIG_TEST(test_syn),
-      RIG_TEST(test_timestamps), RIG_TEST(test_may_connect),       RIG_TEST(test_isn_above_floor),
-      RIG_TEST(test_path_back),  RIG_TEST(test_syn_without_frame),
+      RIG_TEST(test_plain),
+      RIG_TEST(test_unacceptable),
+      RIG_TEST(test_syn),
+      RIG_TEST(test_vrf),
+      RIG_TEST(test_timestamps),
+      RIG_TEST(test_may_connect),
+      RIG_TEST(test_isn_above_floor),
+      RIG_TEST(test_path_back),
+      RIG_TEST(test_syn_without_frame),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
