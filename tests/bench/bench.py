@@ -20,6 +20,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
 import figures  # noqa: E402
 import netns  # noqa: E402
 import programs  # noqa: E402
+import web  # noqa: E402
 from figures import Figure  # noqa: E402
 from netns import run  # noqa: E402
 from stack import KERNEL4, PEER4, SERVICES, STACK4, Lab  # noqa: E402
@@ -330,6 +331,14 @@ class Bench:
         rates["segments"].notes.append(f"{ratio:.2f} × the copying figure; goal ≥ 2: " + ("met" if ratio >= 2 else "**missed**"))
         self.done(*rates.values())
 
+    # --- programs ---
+
+    def web(self):
+        web.web(self)
+
+    def crowd(self):
+        web.crowd(self)
+
     # --- at rest and at the start ---
 
     def idle(self):
@@ -370,7 +379,8 @@ def link_packets(ns, interface):
     return link["rx"]["packets"] + link["tx"]["packets"]
 
 
-SECTIONS = ("startup", "idle", "bulk1500", "bulk9000", "requests", "connections", "packets", "af_xdp", "memif", "cut")
+SECTIONS = ("startup", "idle", "bulk1500", "bulk9000", "requests", "connections", "packets", "af_xdp", "memif", "cut", "web",
+            "crowd")
 
 
 def interrupted(number, _frame):
