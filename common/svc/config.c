@@ -102,6 +102,18 @@ static void config_scalar(struct config_ctx *cx, const struct config_at *at, con
   }
 }
 
+/** A key: one value, or of some types a list of them. */
+static void config_value(struct config_ctx *cx, yaml_document_t *doc, const struct config_at *at,
+                         const yaml_node_t *n) {
+  if (config_keys[config_key_find(at->path)].type != CONFIG_NETS || n->type != YAML_SEQUENCE_NODE) {
+    config_scalar(cx, at, n);
+    return;
+  }
+  const yaml_node_item_t *first = n->data.sequence.items.start, *end = n->data.sequence.items.top;
+  for (const yaml_node_item_t *i = first; i < end; i++)
+    config_scalar(cx, at, yaml_document_get_node(doc, *i));
+}
+
 static void config_node(struct config_ctx *cx, yaml_document_t *doc, const struct config_at *at, const yaml_node_t *n);
 
 /** Defaults of one element, and after its walk the keys that must be there. */
@@ -223,7 +235,7 @@ static void config_node(struct config_ctx *cx, yaml_document_t *doc, const struc
   if (at->depth > CONFIG_DEPTH_MAX)
     config_error(cx, config_node_line(n), at->path, "deeper nesting", "what config/README.md shows");
   else if (config_key_find(at->path) >= 0)
-    config_scalar(cx, at, n);
+    config_value(cx, doc, at, n);
   else if (config_is_list(at->path) != NULL)
     config_sequence(cx, doc, at, n);
   else if (n->type == YAML_MAPPING_NODE)

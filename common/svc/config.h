@@ -20,6 +20,7 @@
 #define CONFIG_ROUTES_MAX 64
 #define CONFIG_VLANS_MAX  16
 #define CONFIG_NS_MAX     16
+#define CONFIG_NETS_MAX   16
 #define CONFIG_RULES_MAX  64
 
 struct config_impair {
@@ -72,11 +73,18 @@ struct config_limit { /* 0 = none */
   uint32_t listeners; /* TCP, forked shares count once */
   uint64_t memory;    /* bytes of the workers' segments */
 };
+/** Addresses that belong together: those whose first `bits` are as in ip (IPv4 mapped, bits from 96 on). */
+struct config_net {
+  uint8_t ip[16];
+  uint32_t bits;
+};
 struct config_ns {
   char id[64];
   uint64_t secret;
   struct config_limit limit;
   char attach[108]; /* own attach socket path, empty = the common one */
+  struct config_net net[CONFIG_NETS_MAX];
+  uint32_t n_nets; /* 0 = it may use all addresses */
 };
 struct config_rule { /* words, as svc/rule_text.h takes them */
   char table[8], proto[8], action[12];
@@ -131,6 +139,31 @@ struct config {
   char api_listen[4][128]; /* NNG urls */
   uint32_t n_api_listen;
 };
+
+/** Whether an address lies in a net. */
+static inline int config_net_has(const struct config_net *n, const uint8_t ip[16]) {
+  for (uint32_t i = 0; i < n->bits / 8; i++)
+    if (n->ip[i] != ip[i])
+      return 0;
+  uint32_t rest = n->bits % 8;
+  return rest == 0 || ((n->ip[n->bits / 8] ^ ip[n->bits / 8]) >> (8 - rest)) == 0;
+}
+/** What the configuration says of namespace number `ns`; NULL of the default one, and of none. */
+static inline const struct config_ns *config_ns_get(const struct config *c, uint32_t ns) {
+  return ns != 0 && ns <= c->n_ns ? &c->ns[ns - 1] : NULL;
+}
+/** Whether programs of namespace number `ns` may use a local address. */
+static inline int config_ns_has(const struct config *c, uint32_t ns, const uint8_t ip[16]) {
+  const struct config_ns *n = config_ns_get(c, ns);
+  if (n == NULL || n->n_nets == 0)
+    return 1;
+  for (uint32_t i = 0; i < n->n_nets; i++)
+    if (config_net_has(&n->net[i], ip))
+      return 1;
+  return 0;
+}
+/** Whether two namespaces may have an address in common. */
+int config_ns_share(const struct config *c, uint32_t a, uint32_t b);
 
 struct rule_text;
 /** The words of a rule; they live as long as the rule. */

@@ -217,6 +217,45 @@ static void check_routes(struct config_ctx *cx) {
   }
 }
 
+/** Whether some address of the stack may lie in the net: one that is configured, or one to be learned. */
+static int check_net_used(const struct config *c, const struct config_net *net) {
+  static const uint8_t linklocal[2] = {0xfe, 0x80};
+  static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+  int four = net->bits >= 96 && memcmp(net->ip, mapped, sizeof mapped) == 0;
+  if (net->bits >= 10 && memcmp(net->ip, linklocal, sizeof linklocal) == 0)
+    return 1;
+  for (uint32_t i = 0; i < c->n_addrs; i++) {
+    const struct config_addr *a = &c->addr[i];
+    if (a->how == CONFIG_ADDR_GIVEN ? config_net_has(net, a->ip) : (a->family == 4) == four)
+      return 1;
+  }
+  return 0;
+}
+
+static void check_ns_nets(struct config_ctx *cx, uint32_t i) {
+  const struct config_ns *n = &cx->cfg->ns[i];
+  char text[INET6_ADDRSTRLEN];
+  for (uint32_t k = 0; k < n->n_nets; k++) {
+    int family = n->net[k].bits >= 96 && n->net[k].ip[10] == 0xff ? 4 : 6;
+    if (!check_net_used(cx->cfg, &n->net[k]))
+      config_error(cx, config_line(cx, "broker.namespaces[].addresses", i), "broker.namespaces[].addresses",
+                   check_ip_text(n->net[k].ip, family, text, sizeof text), "what holds one of engine.addresses");
+  }
+}
+
+int config_ns_share(const struct config *c, uint32_t a, uint32_t b) {
+  const struct config_ns *x = config_ns_get(c, a), *y = config_ns_get(c, b);
+  if (x == NULL || y == NULL || x->n_nets == 0 || y->n_nets == 0)
+    return 1;
+  for (uint32_t i = 0; i < x->n_nets; i++)
+    for (uint32_t k = 0; k < y->n_nets; k++) {
+      const struct config_net *wide = x->net[i].bits < y->net[k].bits ? &x->net[i] : &y->net[k];
+      if (config_net_has(wide, wide == &x->net[i] ? y->net[k].ip : x->net[i].ip))
+        return 1;
+    }
+  return 0;
+}
+
 static void check_namespaces(struct config_ctx *cx) {
   const struct config *c = cx->cfg;
   for (uint32_t i = 0; i < c->n_ns; i++) {
@@ -231,6 +270,7 @@ static void check_namespaces(struct config_ctx *cx) {
     if (same_path)
       config_error(cx, config_line(cx, "broker.namespaces[].attach", i), "broker.namespaces[].attach", n->attach,
                    "a path of its own, or none for the common socket");
+    check_ns_nets(cx, i);
   }
 }
 

@@ -147,6 +147,8 @@ const struct config_key config_keys[] = {
      "number that programs must show, 0 = none"},
     {"broker.namespaces[].attach", CONFIG_PATH, "", 0, 107, "", N(attach), NO,
      "attach socket of its own; default: the common one"},
+    {"broker.namespaces[].addresses", CONFIG_NETS, "", 0, 0, "", N(net), NO,
+     "addresses of this stack that its programs may use; default: all"},
     LIMIT("broker.namespaces[].limit.", N, limit, "the namespace"),
 
     {"broker.rules[].table", CONFIG_CHOICE, "", 0, 0, "", U(table), CONFIG_REQUIRED, "egress ingress",

@@ -22,6 +22,7 @@ enum config_type {
   CONFIG_IP,     /* address; struct config_route.via */
   CONFIG_PREFIX, /* address/length of config_addr or config_route */
   CONFIG_URL,
+  CONFIG_NETS, /* address or address/length, or a list of them; struct config_ns.net */
 };
 
 #define CONFIG_POW2     0x1u /* a power of two */

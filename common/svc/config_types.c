@@ -240,6 +240,29 @@ static int config_set_url(const struct config_key *k, void *field, const char *t
   return -EINVAL;
 }
 
+/** One more net of a namespace. */
+static int config_set_net(struct config_ns *n, const char *text) {
+  char buf[64];
+  struct config_net *net = &n->net[n->n_nets];
+  size_t len = strlen(text);
+  if (n->n_nets == CONFIG_NETS_MAX || len >= sizeof buf)
+    return -EINVAL;
+  memcpy(buf, text, len + 1);
+  char *slash = strchr(buf, '/');
+  if (slash != NULL)
+    *slash = '\0';
+  int family = config_ip(buf, net->ip);
+  uint64_t most = family == 4 ? 32 : 128, bits = most;
+  if (family < 0 || (slash != NULL && (config_number(slash + 1, 0, &bits) < 0 || bits > most)))
+    return -EINVAL;
+  net->bits = (uint32_t)bits + (family == 4 ? 96u : 0u);
+  for (uint32_t i = net->bits; i < 128; i++)
+    if ((net->ip[i / 8] >> (7 - i % 8)) & 1)
+      return -EINVAL; /* bits behind the prefix */
+  n->n_nets++;
+  return 0;
+}
+
 int config_value_set(const struct config_key *k, void *base, const char *text) {
   void *field = (uint8_t *)base + k->off;
   switch (k->type) {
@@ -271,6 +294,8 @@ int config_value_set(const struct config_key *k, void *base, const char *text) {
     return config_set_prefix(k, base, text);
   case CONFIG_URL:
     return config_set_url(k, field, text);
+  case CONFIG_NETS:
+    return config_set_net(base, text);
   }
   return -EINVAL;
 }
@@ -353,6 +378,9 @@ const char *config_value_allowed(const struct config_key *k, char *buf, size_t l
     break;
   case CONFIG_URL:
     snprintf(buf, len, "ipc:///PATH, tcp://HOST:PORT or ws://HOST:PORT/PATH");
+    break;
+  case CONFIG_NETS:
+    snprintf(buf, len, "at most %d of: address, network address/length", CONFIG_NETS_MAX);
     break;
   default:
     config_number_allowed(k, buf, len);

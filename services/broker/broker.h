@@ -260,8 +260,8 @@ void ports_free(struct broker *b);
 /** Conflict of `n` with what is held; `listening` = it is about to listen. `skip`: bind not to look at. 0 or
  * -EADDRINUSE. */
 int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int listening, uint32_t skip);
-/** Is the address ours or a wildcard? 0 or -EADDRNOTAVAIL. */
-int ports_address_ok(const struct broker *b, uint8_t proto, const uint8_t ip[16]);
+/** Is the address ours, and one that namespace `ns` may use, or a wildcard? 0 or -EADDRNOTAVAIL. */
+int ports_address_ok(const struct broker *b, uint32_t ns, uint8_t proto, const uint8_t ip[16]);
 /** A free ephemeral port for `n`, or -EADDRINUSE. */
 int ports_pick(struct broker *b, const struct abi_reg_bind *n);
 uint32_t ports_add(struct broker *b, const struct abi_reg_bind *n);

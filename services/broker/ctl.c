@@ -7,6 +7,7 @@
 #include "broker.h"
 
 #include "control.pb-c.h"
+#include "svc/rule_text.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -144,10 +145,17 @@ static void ctl_limit(Hoststack__Control__Limit *l, Hoststack__Control__Limit **
   *to = l;
 }
 
+static char *ctl_net(const struct config_net *n, char *buf, size_t len) {
+  int four = n->bits >= 96 && n->ip[10] == 0xff;
+  (void)rule_text_prefix(n->ip, (uint8_t)n->bits, four ? 4 : 6, buf, len);
+  return buf;
+}
+
 static int ctl_show_namespace(const struct broker *b, uint8_t **reply, size_t *reply_len) {
   static const struct config_limit none;
   Hoststack__Control__Namespace ns[1 + CONFIG_NS_MAX], *list[1 + CONFIG_NS_MAX];
   Hoststack__Control__Limit limit[1 + CONFIG_NS_MAX][3];
+  char text[CONFIG_NS_MAX][CONFIG_NETS_MAX][52], *addr[CONFIG_NS_MAX][CONFIG_NETS_MAX];
   Hoststack__Control__Namespaces all = HOSTSTACK__CONTROL__NAMESPACES__INIT;
   Hoststack__Control__Reply r = HOSTSTACK__CONTROL__REPLY__INIT;
   for (uint32_t i = 0; i <= b->svc.cfg.n_ns; i++) {
@@ -159,6 +167,12 @@ static int ctl_show_namespace(const struct broker *b, uint8_t **reply, size_t *r
     ns[i].namespace_id = (char *)(uintptr_t)ns_name(b, i);
     ns[i].attach = (char *)(uintptr_t)(c != NULL && c->attach[0] != '\0' ? c->attach : b->svc.cfg.attach);
     ns[i].secret = c != NULL && c->secret != 0;
+    for (uint32_t k = 0; c != NULL && k < c->n_nets; k++)
+      addr[i - 1][k] = ctl_net(&c->net[k], text[i - 1][k], sizeof text[0][0]);
+    if (c != NULL) {
+      ns[i].n_address = c->n_nets;
+      ns[i].address = addr[i - 1];
+    }
     ns[i].apps = u.apps;
     ns[i].workers = u.workers;
     ctl_limit(&limit[i][0], &ns[i].sessions, u.sessions, most->sessions);

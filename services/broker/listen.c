@@ -77,9 +77,9 @@ static int listen_want(const struct broker *b, const struct conn *c, const Hosts
     want->ip[10] = want->ip[11] = 0xff;
   if (ep->family == 4 && ports_is_wild(want->ip)) /* one form for "any IPv4 address" */
     want->ip[10] = want->ip[11] = 0xff;
-  int rc = ports_address_ok(b, want->proto, want->ip);
+  int rc = ports_address_ok(b, ns_of_worker(b, m->worker_id), want->proto, want->ip);
   if (rc < 0)
-    *text = "bind: not an address of this stack";
+    *text = "bind: not an address of this stack, or not one of the namespace's";
   return rc;
 }
 

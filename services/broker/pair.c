@@ -182,20 +182,27 @@ static int pair_allowed(const struct broker *b, const struct abi_reg_bind *r, ui
          pair_armed(b, r);
 }
 
+/** How well a listener meets an endpoint: also the namespace must have the address. */
+static int pair_meets(const struct broker *b, uint32_t idx, const uint8_t ip[16]) {
+  const struct abi_reg_bind *r = &b->reg.bind[idx];
+  int fit = b->bind[idx].policy != REGISTRY_NONE ? pair_fit(r, ip) : 0;
+  return fit != 0 && config_ns_has(&b->svc.cfg, ns_of_worker(b, r->worker_id), ip) ? fit : 0;
+}
+
 /** The next share for this endpoint; *shares = how many there are. Index of the bound record or REGISTRY_NONE. */
 static uint32_t pair_listener(struct broker *b, uint64_t app, uint32_t ns, const uint8_t ip[16], uint16_t port,
                               uint32_t *shares) {
   int best = 0;
   *shares = 0;
   for (uint32_t i = b->port_head[0][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
-    int fit = b->bind[i].policy != REGISTRY_NONE ? pair_fit(&b->reg.bind[i], ip) : 0;
+    int fit = pair_meets(b, i, ip);
     best = fit > best ? fit : best;
   }
   for (int round = 0; round < 2 && best > 0; round++) {
     uint32_t k = 0, want = *shares != 0 ? b->pair_turn % *shares : 0;
     for (uint32_t i = b->port_head[0][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
       const struct abi_reg_bind *r = &b->reg.bind[i];
-      if (b->bind[i].policy == REGISTRY_NONE || pair_fit(r, ip) != best || !pair_allowed(b, r, app, ns))
+      if (pair_meets(b, i, ip) != best || !pair_allowed(b, r, app, ns))
         continue;
       if (round == 1 && k == want)
         return i;

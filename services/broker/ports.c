@@ -81,6 +81,18 @@ static int ports_same_ns(const struct broker *b, const struct abi_reg_bind *n, c
   return n->worker_id == e->worker_id || ns_of_worker(b, n->worker_id) == ns_of_worker(b, e->worker_id);
 }
 
+/** Whether they are of namespaces that divide what both would take: no address that comes for one is the other's. */
+static int ports_apart(const struct broker *b, const struct abi_reg_bind *n, const struct abi_reg_bind *e) {
+  const struct config *c = &b->svc.cfg;
+  uint32_t ns_n = ns_of_worker(b, n->worker_id), ns_e = ns_of_worker(b, e->worker_id);
+  int wild_n = ports_is_wild(n->ip), wild_e = ports_is_wild(e->ip);
+  if (ns_n == ns_e || (!wild_n && !wild_e))
+    return 0;
+  if (wild_n && wild_e)
+    return !config_ns_share(c, ns_n, ns_e);
+  return wild_n ? !config_ns_has(c, ns_n, e->ip) : !config_ns_has(c, ns_e, n->ip);
+}
+
 /** Whether both are of workers of one application. */
 static int ports_one_app(const struct broker *b, const struct abi_reg_bind *n, const struct abi_reg_bind *e) {
   uint32_t wn = registry_worker_find(&b->reg, n->worker_id), we = registry_worker_find(&b->reg, e->worker_id);
@@ -105,7 +117,8 @@ static int ports_may_share(const struct broker *b, const struct abi_reg_bind *n,
 int ports_conflict(const struct broker *b, const struct abi_reg_bind *n, int listening, uint32_t skip) {
   for (uint32_t i = b->port_head[n->proto & 1][n->port]; i != REGISTRY_NONE; i = b->bind[i].next) {
     const struct abi_reg_bind *e = &b->reg.bind[i];
-    if (i != skip && e->vrf == n->vrf && ports_overlap(n, e) && !ports_may_share(b, n, e, listening))
+    if (i != skip && e->vrf == n->vrf && ports_overlap(n, e) && !ports_apart(b, n, e) &&
+        !ports_may_share(b, n, e, listening))
       return -EADDRINUSE;
   }
   return 0;
@@ -116,9 +129,11 @@ static int ports_is_group(const uint8_t ip[16]) {
   return ports_is_v4(ip) ? (ip[12] & 0xf0) == 0xe0 || memcmp(ip + 12, "\xff\xff\xff\xff", 4) == 0 : ip[0] == 0xff;
 }
 
-int ports_address_ok(const struct broker *b, uint8_t proto, const uint8_t ip[16]) {
+int ports_address_ok(const struct broker *b, uint32_t ns, uint8_t proto, const uint8_t ip[16]) {
   if (ports_is_wild(ip) || (proto == 1 && ports_is_group(ip)))
     return 0;
+  if (!config_ns_has(&b->svc.cfg, ns, ip))
+    return -EADDRNOTAVAIL;
   for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++)
     if (memcmp(b->svc.cfg.addr[i].ip, ip, 16) == 0)
       return 0;

@@ -156,12 +156,17 @@ static const char *of_limit(char *buf, size_t len, const Hoststack__Control__Lim
 static void print_namespaces(const Hoststack__Control__Namespaces *m) {
   struct table t = {0};
   char a[24], b[24], c[48], d[48], e[48];
-  table_row(&t, 8, "NAMESPACE", "APPS", "WORKERS", "SESSIONS", "LISTENERS", "MEMORY", "SECRET", "ATTACH");
+  table_row(&t, 9, "NAMESPACE", "APPS", "WORKERS", "SESSIONS", "LISTENERS", "MEMORY", "SECRET", "ATTACH", "ADDRESSES");
   for (size_t i = 0; i < m->n_namespace_; i++) {
     const Hoststack__Control__Namespace *k = m->namespace_[i];
-    table_row(&t, 8, k->namespace_id, num(a, k->apps), num(b, k->workers), of_limit(c, sizeof c, k->sessions),
+    char list[256] = "";
+    for (size_t j = 0; j < k->n_address; j++) {
+      size_t used = strlen(list);
+      snprintf(list + used, sizeof list - used, "%s%s", j ? "," : "", k->address[j]);
+    }
+    table_row(&t, 9, k->namespace_id, num(a, k->apps), num(b, k->workers), of_limit(c, sizeof c, k->sessions),
               of_limit(d, sizeof d, k->listeners), of_limit(e, sizeof e, k->memory_bytes), k->secret ? "yes" : "no",
-              k->attach);
+              k->attach, k->n_address ? list : "all");
   }
   table_print(&t, stdout);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two namespaces side by side on one stack: each serves its own port, neither takes the other's nor reaches it, nor
 leaves its own if it is told not to; secrets; limits that are reached and freed again, with the errno that a program
-sees."""
+sees. And namespaces with addresses of their own."""
 import errno
 import os
 import sys
@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
-from stack import PEER4, STACK4  # noqa: E402
+from stack import PEER4, PEER6, STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 ECHO = os.path.join(sys.path[0], "echo.py")
@@ -86,6 +86,62 @@ try:
     print(0)
 except OSError as e:
     print(e.errno)
+"""
+
+BLUE4, RED4, BLUE6 = "10.77.0.11", "10.77.0.12", "fd00:77::11"
+OWN = f"""    - {{interface: hs0, address: {BLUE4}/24}}
+    - {{interface: hs0, address: {RED4}/24}}
+    - {{interface: hs0, address: "{BLUE6}/64"}}
+broker:
+  namespaces:
+    - {{ id: blue, addresses: [ {BLUE4}, "{BLUE6}" ] }}
+    - {{ id: red, addresses: {RED4}/32 }}
+"""
+# answers connections and datagrams with its name and the peer's address
+NAMED = """
+import select, socket, sys
+name, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+t = socket.socket(family)
+t.bind((address, port))
+t.listen(5)
+u = socket.socket(family, socket.SOCK_DGRAM)
+u.bind((address, port))
+print("up", flush=True)
+while True:
+    for s in select.select([t, u], [], [])[0]:
+        if s is t:
+            c, peer = t.accept()
+            c.sendall(f"{name} {peer[0]}".encode())
+            c.close()
+        else:
+            peer = u.recvfrom(10)[1]
+            u.sendto(f"{name} {peer[0]}".encode(), peer)
+"""
+# what is answered over TCP and over UDP, or the errno
+ASK = """
+import socket, sys
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, kind)
+    s.settimeout(15)
+    try:
+        s.connect((sys.argv[1], int(sys.argv[2])))
+        if kind == socket.SOCK_DGRAM:
+            s.send(b"x")
+        print(s.recv(100).decode())
+    except OSError as e:
+        print(e.errno)
+"""
+# the errno of bind for each kind
+BIND = """
+import socket, sys
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    s = socket.socket(type=kind)
+    try:
+        s.bind((sys.argv[1], int(sys.argv[2])))
+        print(0)
+    except OSError as e:
+        print(e.errno)
 """
 
 
@@ -187,6 +243,72 @@ class Namespaces(netcase.NetCase):
         one.stop()
         wait_for(lambda: self.use()["red"]["sessions"]["used"] == 256, 20, "room")
         self.assertEqual(self.python(RED, SOCKET), [0])
+
+
+class Addresses(netcase.NetCase):
+    """broker.namespaces[].addresses: what its programs may bind, receive at and connect from."""
+    LAB = {"extra": OWN}
+    BLUE, RED = {"VCL_APP_NAMESPACE_ID": "blue"}, {"VCL_APP_NAMESPACE_ID": "red"}
+
+    def script(self, where, script, *args, env=None):
+        run = self.lab.peer if where == "peer" else self.lab.app
+        done = run([programs.PYTHON, "-c", script, *args], **({"env": env} if env else {}))
+        return [int(w) if w.isdigit() else w for w in done.stdout.decode().splitlines()]
+
+    def named(self, name, env, address, port):
+        program = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", NAMED, name, address, port], env=env)
+        wait_for(lambda: "up" in program.output(), 20, f"{name} serves")
+        return program
+
+    def both(self, answer):
+        return [answer, answer]
+
+    def ask_all(self, port):
+        for address, name in ((BLUE4, "blue"), (RED4, "red"), (BLUE6, "blue")):
+            peer = PEER6 if ":" in address else "::ffff:" + PEER4 if name == "blue" else PEER4
+            self.assertEqual(self.script("peer", ASK, address, port), self.both(f"{name} {peer}"))
+        self.assertEqual(self.script("peer", ASK, STACK4, port), self.both(errno.ECONNREFUSED))
+
+    def test_wildcards_side_by_side(self):
+        """Both hold the same port on all addresses, which are each one's own; also over restarts."""
+        self.named("blue", self.BLUE, "::", 7200)
+        self.named("red", self.RED, "0.0.0.0", 7200)
+        self.ask_all(7200)
+        self.assertEqual(self.script("app", BIND, STACK4, 7200), [0, 0])
+        self.assertEqual(self.script("app", BIND, RED4, 7200), self.both(errno.EADDRINUSE))
+        for service in ("engine", "broker"):
+            self.lab.wait_service(service, self.lab.kill_service(service))
+            self.ask_all(7200)
+
+    def test_bind(self):
+        for env, address, want in ((self.BLUE, BLUE4, 0), (self.RED, RED4, 0), (None, RED4, 0),
+                                   (self.BLUE, RED4, errno.EADDRNOTAVAIL), (self.RED, BLUE4, errno.EADDRNOTAVAIL),
+                                   (self.RED, STACK4, errno.EADDRNOTAVAIL), (self.BLUE, "0.0.0.0", 0)):
+            self.assertEqual(self.script("app", BIND, address, 7210, env=env), self.both(want), (env, address))
+
+    def test_source(self):
+        """The peer sees an address of the namespace; who has none of the family has no source."""
+        for host in (PEER4, PEER6):
+            program = self.lab.spawn("peer", [programs.PYTHON, "-u", "-c", NAMED, "peer", host, 7220])
+            wait_for(lambda p=program: "up" in p.output(), 20, "the peer serves")
+        for env, source in ((self.BLUE, BLUE4), (self.RED, RED4), (None, STACK4)):
+            self.assertEqual(self.script("app", ASK, PEER4, 7220, env=env), self.both(f"peer {source}"))
+        self.assertEqual(self.script("app", ASK, PEER6, 7220, env=self.BLUE), self.both(f"peer {BLUE6}"))
+        tcp, udp = self.script("app", ASK, PEER6, 7220, env=self.RED)
+        self.assertEqual(tcp, errno.EADDRNOTAVAIL)
+        self.assertIn(udp, (errno.EADDRNOTAVAIL, errno.ENETUNREACH))  # the shim tries the kernel then
+
+    def test_within(self):
+        """On the stack itself: one's own address is served, the wildcard takes no other."""
+        self.named("red", self.RED, "0.0.0.0", 7230)
+        self.assertEqual(self.script("app", ASK, RED4, 7230, env=self.RED), self.both(f"red {RED4}"))
+        self.assertEqual(self.script("app", ASK, STACK4, 7230, env=self.RED), self.both(errno.ECONNREFUSED))
+        self.assertEqual(self.script("app", ASK, RED4, 7230, env=self.BLUE), self.both(errno.ECONNREFUSED))
+
+    def test_shown(self):
+        shown = {n["namespace_id"]: n.get("address", []) for n in
+                 self.lab.show("namespace")["namespaces"]["namespace_"]}
+        self.assertEqual(shown, {"default": [], "blue": [BLUE4, BLUE6], "red": [RED4]})
 
 
 if __name__ == "__main__":

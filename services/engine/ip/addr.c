@@ -171,7 +171,7 @@ static unsigned addr_score(const struct ip_local *l, const struct ip_addr *dst) 
 }
 
 static const struct ip_local *addr_best(const struct ip_stack *s, int any_port, uint32_t port,
-                                        const struct ip_addr *dst) {
+                                        const struct ip_addr *dst, const struct ip_among *among) {
   const struct ip_local *best = NULL;
   unsigned most = 0;
   for (uint32_t i = 0; i < s->n_local; i++) {
@@ -179,7 +179,7 @@ static const struct ip_local *addr_best(const struct ip_stack *s, int any_port, 
     unsigned score = any_port || l->port == port ? addr_score(l, dst) : 0;
     if (any_port && ip_addr_is_linklocal(&l->addr))
       score = 0; /* means nothing on another link */
-    if (score > most) {
+    if (score > most && (among == NULL || among->may(among->ctx, &l->addr))) {
       most = score;
       best = l;
     }
@@ -187,12 +187,24 @@ static const struct ip_local *addr_best(const struct ip_stack *s, int any_port, 
   return best;
 }
 
-const struct ip_local *addr_pick(const struct ip_stack *s, uint32_t port, const struct ip_addr *dst) {
-  return addr_best(s, 0, port, dst);
+const struct ip_local *addr_pick(const struct ip_stack *s, uint32_t port, const struct ip_addr *dst,
+                                 const struct ip_among *among) {
+  return addr_best(s, 0, port, dst, among);
 }
 
-int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src) {
-  if (addr_find(s, dst) != NULL) { /* RFC 6724 5 rule 1, whatever the routes say */
+int ip_port_among(const struct ip_stack *s, uint32_t port, const struct ip_among *among) {
+  for (uint32_t i = 0; i < s->n_local; i++) {
+    const struct ip_local *l = &s->local[i];
+    if (l->state != LOCAL_FREE && l->port == port && among->may(among->ctx, &l->addr))
+      return 1;
+  }
+  return 0;
+}
+
+static int addr_source(const struct ip_stack *s, const struct ip_addr *dst, const struct ip_among *among,
+                       struct ip_addr *src) {
+  const struct ip_local *own = addr_find(s, dst);
+  if (own != NULL && (among == NULL || among->may(among->ctx, dst))) { /* RFC 6724 5 rule 1, whatever the routes say */
     *src = *dst;
     return 0;
   }
@@ -200,13 +212,34 @@ int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src
   if (r == NULL)
     return -ENETUNREACH;
   /* IPv4: the address that the next hop knows as its neighbour; IPv6: the one most like the destination */
-  const struct ip_local *l = addr_pick(s, r->port, r->has_via && ip_addr_is4(dst) ? &r->via : dst);
+  const struct ip_local *l = addr_pick(s, r->port, r->has_via && ip_addr_is4(dst) ? &r->via : dst, among);
   if (l == NULL)
-    l = addr_best(s, 1, 0, dst);
+    l = addr_best(s, 1, 0, dst, among);
   if (l == NULL)
-    return -ENETUNREACH;
+    return among != NULL ? -EADDRNOTAVAIL : -ENETUNREACH;
   *src = l->addr;
   return 0;
+}
+
+int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src) {
+  return addr_source(s, dst, NULL, src);
+}
+
+int ip_source_among(struct ip_stack *s, const struct ip_addr *dst, uint32_t ifindex, const struct ip_among *among,
+                    struct ip_addr *src) {
+  int by_route = ifindex == 0 || ifindex == IP_BY_ROUTE;
+  int err = by_route ? addr_source(s, dst, among, src) : -ENETUNREACH;
+  if (err != -ENETUNREACH || ifindex == IP_BY_ROUTE)
+    return err;
+  uint32_t from = ifindex != 0 ? ifindex - 1 : 0, to = ifindex != 0 ? ifindex : STACK_PORTS_MAX;
+  for (uint32_t port = from; port < to && port < STACK_PORTS_MAX; port++) {
+    const struct ip_local *l = s->port[port].used && s->port[port].up ? addr_pick(s, port, dst, among) : NULL;
+    if (l != NULL) {
+      *src = l->addr;
+      return 0;
+    }
+  }
+  return -ENETUNREACH;
 }
 
 int addr_is_subnet_broadcast(const struct ip_stack *s, uint32_t port, const struct ip_addr *a) {

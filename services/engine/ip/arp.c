@@ -30,7 +30,7 @@ static int arp_send(struct ip_stack *s, uint32_t port, const struct arp_pkt *a, 
 }
 
 int arp_ask(struct ip_stack *s, uint32_t port, const struct ip_addr *dst, const uint8_t *mac) {
-  const struct ip_local *l = addr_pick(s, port, dst);
+  const struct ip_local *l = addr_pick(s, port, dst, NULL);
   if (l == NULL)
     return -EADDRNOTAVAIL;
   struct arp_pkt a = {.op = ARP_REQUEST, .sha = mac_addr_load(s->port[port].mac), .spa = l->addr, .tpa = *dst};

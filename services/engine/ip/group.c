@@ -36,7 +36,7 @@ int group_has(const struct ip_stack *s, uint32_t port, const struct ip_addr *a) 
 static void group_igmp(struct ip_stack *s, uint32_t port, const struct ip_addr *group, uint8_t type) {
   static const uint8_t all[4] = {224, 0, 0, 22}; /* RFC 3376 4.2.14 */
   struct ip_addr dst = ip_addr_load4(all);
-  const struct ip_local *l = addr_pick(s, port, &dst);
+  const struct ip_local *l = addr_pick(s, port, &dst, NULL);
   struct mac_addr mac = ip_addr_mcast_mac(&dst);
   struct txf t;
   if (stack_frame(s, &t, port) < 0)

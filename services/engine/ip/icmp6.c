@@ -83,7 +83,7 @@ void icmp6_send_error(struct ip_stack *s, struct pkt *p, const struct ip_view *v
   if ((!p->to_us || mac_addr_is_multicast(&v->eth.dst)) && !group_ok)
     return;
   if (!p->to_us) {
-    const struct ip_local *l = addr_pick(s, p->port, &p->ip.src);
+    const struct ip_local *l = addr_pick(s, p->port, &p->ip.src, NULL);
     if (l == NULL)
       return;
     src = l->addr;

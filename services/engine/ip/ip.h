@@ -145,6 +145,17 @@ void ip_input(struct ip_stack *s, struct pkt *p, usec_t now);
 void ip_loop_input(struct ip_stack *s, struct pkt *p, usec_t now);
 /** Choose the source address towards dst (RFC 6724 in the small): 0, -ENETUNREACH. */
 int ip_source(struct ip_stack *s, const struct ip_addr *dst, struct ip_addr *src);
+/** Some of our addresses: those that may() says 1 of. */
+struct ip_among {
+  int (*may)(const void *ctx, const struct ip_addr *a);
+  const void *ctx;
+};
+#define IP_BY_ROUTE UINT32_MAX /* ifindex: a route must tell, as in ip_source */
+/** As ip_source_on, one of those (NULL = of all); -EADDRNOTAVAIL if there is a route, but none of them. */
+int ip_source_among(struct ip_stack *s, const struct ip_addr *dst, uint32_t ifindex, const struct ip_among *among,
+                    struct ip_addr *src);
+/** Whether interface number `port` has one of them. */
+int ip_port_among(const struct ip_stack *s, uint32_t port, const struct ip_among *among);
 /** 1 if it is one of our addresses. */
 int ip_is_local(const struct ip_stack *s, const struct ip_addr *a);
 /** MTU towards dst, or -ENETUNREACH. */

@@ -17,17 +17,7 @@ int ip_is_broadcast(const struct ip_stack *s, const struct ip_addr *a) {
 }
 
 int ip_source_on(struct ip_stack *s, const struct ip_addr *dst, uint32_t ifindex, struct ip_addr *src) {
-  if (ifindex == 0 && ip_source(s, dst, src) == 0)
-    return 0;
-  uint32_t from = ifindex != 0 ? ifindex - 1 : 0, to = ifindex != 0 ? ifindex : STACK_PORTS_MAX;
-  for (uint32_t port = from; port < to && port < STACK_PORTS_MAX; port++) {
-    const struct ip_local *l = s->port[port].used && s->port[port].up ? addr_pick(s, port, dst) : NULL;
-    if (l != NULL) {
-      *src = l->addr;
-      return 0;
-    }
-  }
-  return -ENETUNREACH;
+  return ip_source_among(s, dst, ifindex, NULL, src);
 }
 
 int ip_mtu_from(struct ip_stack *s, const struct ip_addr *src, const struct ip_addr *dst) {

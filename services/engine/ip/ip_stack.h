@@ -243,7 +243,8 @@ struct ip_local *addr_find(const struct ip_stack *s, const struct ip_addr *a);
 /** The same on one port, duplicates included. */
 struct ip_local *addr_on_port(const struct ip_stack *s, uint32_t port, const struct ip_addr *a);
 /** Best source address on a port towards dst, or NULL. */
-const struct ip_local *addr_pick(const struct ip_stack *s, uint32_t port, const struct ip_addr *dst);
+const struct ip_local *addr_pick(const struct ip_stack *s, uint32_t port, const struct ip_addr *dst,
+                                 const struct ip_among *among);
 /** Whether a is the subnet broadcast address of some address on port. */
 int addr_is_subnet_broadcast(const struct ip_stack *s, uint32_t port, const struct ip_addr *a);
 /** Whether a multicast group is one that we listen to on port. */

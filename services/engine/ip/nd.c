@@ -32,7 +32,7 @@ static int nd_send(struct ip_stack *s, uint32_t port, const struct nd_msg *m, co
 }
 
 int nd_ask(struct ip_stack *s, uint32_t port, const struct ip_addr *dst, const uint8_t *mac) {
-  const struct ip_local *l = addr_pick(s, port, dst);
+  const struct ip_local *l = addr_pick(s, port, dst, NULL);
   if (l == NULL)
     return -EADDRNOTAVAIL;
   struct nd_msg m = {

@@ -10,6 +10,31 @@
 
 #include <errno.h>
 
+int gate_may_use(const struct worker *w, uint32_t ns, const struct ip_addr *local) {
+  return HS_LIKELY(ns == 0) || config_ns_has(w->cfg, ns, local->b);
+}
+
+static int gate_among(const void *ctx, const struct ip_addr *a) {
+  const struct config_ns *n = ctx;
+  for (uint32_t i = 0; i < n->n_nets; i++)
+    if (config_net_has(&n->net[i], a->b))
+      return 1;
+  return 0;
+}
+
+int gate_source(struct worker *w, const struct app_worker *a, const struct ip_addr *dst, uint32_t ifindex,
+                struct ip_addr *src) {
+  const struct config_ns *n = config_ns_get(w->cfg, a->sh->ns);
+  struct ip_among among = {.may = gate_among, .ctx = n};
+  return ip_source_among(w->ip, dst, ifindex, n && n->n_nets ? &among : NULL, src);
+}
+
+int gate_hears(const struct worker *w, uint32_t ns, uint32_t port) {
+  const struct config_ns *n = config_ns_get(w->cfg, ns);
+  struct ip_among among = {.may = gate_among, .ctx = n};
+  return !n || !n->n_nets || ip_port_among(w->ip, port, &among);
+}
+
 /* The rule that speaks of it, if any. */
 static int gate_rule(const struct worker *w, uint8_t table, uint32_t scope, uint8_t proto, const struct ip_addr *remote,
                      const struct ip_addr *local, uint16_t port, struct abi_rule_verdict *v) {
@@ -65,7 +90,7 @@ int gate_connect(struct worker *w, const struct app_worker *a, struct abi_reques
   if (rules_any(&w->rules, ABI_RULE_EGRESS)) {
     if (req->local.family)
       memcpy(&source, req->local.ip, sizeof source);
-    if (ip_addr_is_any(&source) && ip_source(w->ip, &remote, &source))
+    if (ip_addr_is_any(&source) && gate_source(w, a, &remote, IP_BY_ROUTE, &source))
       return 0; /* the transport says why */
     if (gate_rule(w, ABI_RULE_EGRESS, a->sh->ns, req->proto, &remote, &source, port, &v)) {
       if (v.action == ABI_RULE_REDIRECT)

@@ -3,6 +3,7 @@
  */
 #include "worker.h"
 
+#include "gate.h"
 #include "life.h"
 
 #include <errno.h>
@@ -188,8 +189,8 @@ static struct listener *listen_best(struct worker *w, uint8_t proto, const struc
     struct listener *l = &t->l[at - 1];
     if (l->entry.proto != proto || be16_get(l->entry.addr.port) != port)
       continue;
-    if (tag && l->entry.app_tag != tag)
-      continue;
+    if (tag ? l->entry.app_tag != tag : !gate_may_use(w, l->entry.ns, dst))
+      continue; /* a rule may lead anywhere */
     int fit = (tag ? listen_fit_app(&l->entry, dst) : listen_fit(&l->entry, dst)) * 2 + l->armed;
     if (fit < 2 || fit < best_fit || (armed_only && !l->armed))
       continue;

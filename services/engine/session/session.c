@@ -331,7 +331,7 @@ static void session_look_live(struct worker *w, struct session *s) {
 }
 
 /* Engine worker that a request belongs to: where the answers will come. With a port of our choice it is ours. */
-static uint32_t session_home(struct worker *w, const struct abi_request *req) {
+static uint32_t session_home(struct worker *w, const struct app_worker *a, const struct abi_request *req) {
   struct ip_addr local = {{0}}, remote;
   if (w->group->n == 1)
     return 0;
@@ -341,7 +341,7 @@ static uint32_t session_home(struct worker *w, const struct abi_request *req) {
     return w->index;
   memcpy(&remote, req->remote.ip, sizeof remote);
   memcpy(&local, req->local.ip, sizeof local);
-  if (ip_addr_is_any(&local) && ip_source(w->ip, &remote, &local))
+  if (ip_addr_is_any(&local) && gate_source(w, a, &remote, IP_BY_ROUTE, &local))
     return w->index; /* which tells the app why */
   return flow_worker(&local, be16_get(req->local.port), &remote, be16_get(req->remote.port), w->group->n);
 }
@@ -387,7 +387,7 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
     session_refuse(a, slot, gen, -rc, 0);
     return;
   }
-  uint32_t to = session_home(w, &req);
+  uint32_t to = session_home(w, a, &req);
   if (to == w->index) {
     session_begin(w, a, slot, gen, op, &req);
     return;

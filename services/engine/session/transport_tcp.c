@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "base/fault.h"
+#include "gate.h"
 #include "tcp/tcp_tw.h"
 #include "transport_tcp.h"
 #include "tunables.h"
@@ -452,14 +453,14 @@ static int connect_endpoints(struct worker *w, struct session *s, seq32_t *floor
   if (ip_addr_is_any(&s->remote) || ip_addr_is_multicast(&s->remote) || ip_addr_is_broadcast(&s->remote))
     return -ENETUNREACH;
   struct ip_addr source;
-  int rc = ip_source(w->ip, &s->remote, &source);
+  int rc = gate_source(w, s->app, &s->remote, IP_BY_ROUTE, &source);
   if (rc)
     return rc;
   if (ip_addr_is_any(&s->local))
     s->local = source;
   else if (ip_addr_is4(&s->local) != ip_addr_is4(&s->remote))
     return -EINVAL;
-  else if (!ip_is_local(w->ip, &s->local))
+  else if (!ip_is_local(w->ip, &s->local) || !gate_may_use(w, s->app->sh->ns, &s->local))
     return -EADDRNOTAVAIL;
   if (s->lport == 0)
     return port_choose(w, s, floor);

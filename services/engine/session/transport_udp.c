@@ -108,7 +108,7 @@ static int udp_connect(struct worker *w, struct session *s, const struct abi_end
   struct ip_addr remote = addr_of(to), source;
   if (to->port.raw == 0 || ip_addr_is4(&remote) != (to->family == 4))
     return -EINVAL;
-  int rc = ip_source_on(w->ip, &remote, 0, &source);
+  int rc = gate_source(w, s->app, &remote, 0, &source);
   if (rc)
     return rc;
   if (ip_is_broadcast(w->ip, &remote) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST))
@@ -210,7 +210,7 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
   } else {
     if (ip_addr_is_any(&s->local))
       s->local = four ? udp_any4 : udp_any6;
-    else if (!ip_is_local(w->ip, &s->local))
+    else if (!ip_is_local(w->ip, &s->local) || !gate_may_use(w, s->app->sh->ns, &s->local))
       return -EADDRNOTAVAIL;
     rc = udp_port_choose(w, s);
     if (rc)
@@ -219,7 +219,7 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
   rc = req->remote.family && req->kind == ABI_REQ_CONNECT ? udp_connect(w, s, &req->remote) : udp_enlist(w, s);
   if (rc == 0 && req->kind == ABI_REQ_PROBE && req->remote.family) {
     struct ip_addr source, to = addr_of(&req->remote);
-    rc = ip_source_on(w->ip, &to, 0, &source);
+    rc = gate_source(w, s->app, &to, 0, &source);
     rc = rc ? rc : gate_send(w, s, &source, &to, be16_get(req->remote.port));
   }
   if (rc) {
@@ -251,6 +251,10 @@ static int udp_join(struct worker *w, struct session *s, const struct abi_reques
   int port = ip_group_join(w->ip, &group, req->ifindex, &local);
   if (port < 0)
     return port;
+  if (!gate_hears(w, s->app->sh->ns, (uint32_t)port)) {
+    ip_group_leave(w->ip, &group, (uint32_t)port);
+    return -ENODEV;
+  }
   for (uint32_t i = 0; i < UDP_GROUPS; i++) {
     if (!c->group[i].used || c->group[i].port != port || !ip_addr_eq(&c->group[i].addr, &group))
       continue;
@@ -300,7 +304,7 @@ static int udp_request(struct worker *w, struct session *s, const struct abi_req
     udp_limits(w, s);
     return rc;
   case ABI_REQ_PROBE:
-    rc = ip_source_on(w->ip, &to, 0, &source);
+    rc = gate_source(w, s->app, &to, 0, &source);
     rc = rc ? rc : gate_send(w, s, &source, &to, be16_get(req->remote.port));
     return rc == 0 && ip_is_broadcast(w->ip, &to) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST) ? -EACCES : rc;
   case ABI_REQ_JOIN:
@@ -453,7 +457,9 @@ struct session *udp_auto(struct worker *w, const struct ip_addr *dst, uint16_t p
     s = flow_find(w, transport_udp.proto, &udp_any4, port, &udp_any6, 0);
   if (!s)
     s = flow_find(w, transport_udp.proto, &udp_any6, port, &udp_any6, 0);
-  return s && ip_addr_is4(dst) && ip_addr_is_any(&s->local) && !ip_addr_is4(&s->local) && udp_of(s)->v6only ? NULL : s;
+  if (s && ip_addr_is4(dst) && ip_addr_is_any(&s->local) && !ip_addr_is4(&s->local) && udp_of(s)->v6only)
+    return NULL;
+  return s && s->app && ip_is_local(w->ip, dst) && !gate_may_use(w, s->app->sh->ns, dst) ? NULL : s;
 }
 
 static struct session *udp_find(struct worker *w, const struct pkt *p, const struct udp_in *in) {
@@ -478,13 +484,14 @@ static void udp_put_all(struct worker *w, const struct pkt *p, const struct udp_
   for (struct listener *l = listen_next(w, transport_udp.proto, dst, in->hdr.dport, NULL); l;
        l = listen_next(w, transport_udp.proto, dst, in->hdr.dport, l)) {
     struct session *s = l->session ? pool_ref(&w->sessions, l->session - 1) : NULL;
-    if (!s || (udp_of(s)->connected && !(s->rport == in->hdr.sport && ip_addr_eq(&s->remote, &p->ip.src))))
+    if (!s || !gate_hears(w, l->entry.ns, p->port) ||
+        (udp_of(s)->connected && !(s->rport == in->hdr.sport && ip_addr_eq(&s->remote, &p->ip.src))))
       continue;
     udp_put(w, s, p, in);
     n++;
   }
   struct session *s = udp_auto(w, dst, in->hdr.dport);
-  if (s) {
+  if (s && s->app && gate_hears(w, s->app->sh->ns, p->port)) {
     udp_put(w, s, p, in);
     n++;
   }

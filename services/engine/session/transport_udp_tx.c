@@ -42,7 +42,7 @@ int udp_scratch_init(struct worker *w) {
 static int udp_source(struct worker *w, struct session *s, struct udp_send *o) {
   memcpy(&o->src, o->d.local, sizeof o->src);
   if (!ip_addr_is_any(&o->src)) {
-    if (!ip_is_local(w->ip, &o->src)) {
+    if (!ip_is_local(w->ip, &o->src) || !gate_may_use(w, s->app->sh->ns, &o->src)) {
       UDP_COUNT(&w->udp, tx_not_ours);
       return -EINVAL;
     }
@@ -53,11 +53,11 @@ static int udp_source(struct worker *w, struct session *s, struct udp_send *o) {
     return 0;
   }
   const struct ip_addr *heard = udp_reply_find(udp_of(s), &o->dst, o->dport);
-  if (heard && ip_is_local(w->ip, heard)) {
+  if (heard && ip_is_local(w->ip, heard) && gate_may_use(w, s->app->sh->ns, heard)) {
     o->src = *heard;
     return 0;
   }
-  return ip_source_on(w->ip, &o->dst, o->d.ifindex, &o->src);
+  return gate_source(w, s->app, &o->dst, o->d.ifindex, &o->src);
 }
 
 /* What the datagram's header asks for. 0, or -errno for the app to hear: it is dropped. */

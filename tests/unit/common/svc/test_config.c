@@ -75,7 +75,8 @@ static void test_values(void **state) {
            "    - {to: 192.168.0.0/16, interface: a}\n"
            "  fifo: {rx-max: 64k, tx-max: 1M}\n  tcp: {sack: no, congestion-control: newreno}\n"
            "broker:\n  attach: /tmp/elsewhere\n  attach-mode: 0660\n  arena-size: 16M\n"
-           "  namespaces: [{id: blue, secret: 18446744073709551615, attach: /tmp/blue}, {id: red}]\n"
+           "  namespaces: [{id: blue, secret: 18446744073709551615, attach: /tmp/blue,\n"
+           "    addresses: [10.0.0.1, 'fd00::/16']}, {id: red, addresses: 10.0.0.0/30}]\n"
            "api:\n  listen: [ 'tcp://127.0.0.1:7000', 'ipc:///tmp/y' ]\n"),
       0);
   assert_int_equal(c.nicio_idle, IDLE_MODE_SLEEP);
@@ -112,6 +113,23 @@ static void test_values(void **state) {
   assert_int_equal(c.n_ns, 2);
   assert_true(c.ns[0].secret == UINT64_MAX);
   assert_string_equal(c.ns[0].attach, "/tmp/blue");
+  assert_int_equal(c.ns[0].n_nets, 2);
+  assert_int_equal(c.ns[0].net[0].bits, 128);
+  assert_int_equal(c.ns[0].net[1].bits, 16);
+  assert_int_equal(c.ns[1].n_nets, 1);
+  assert_int_equal(c.ns[1].net[0].bits, 96 + 30);
+  uint8_t ip[16] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 3};
+  assert_false(config_ns_has(&c, 1, ip));
+  assert_true(config_ns_has(&c, 2, ip));
+  assert_true(config_ns_has(&c, 0, ip)); /* the default one may use all */
+  ip[15] = 4;
+  assert_false(config_ns_has(&c, 2, ip));
+  ip[15] = 1;
+  assert_true(config_ns_has(&c, 1, ip));
+  assert_true(config_ns_share(&c, 1, 2)); /* 10.0.0.1 */
+  assert_true(config_ns_share(&c, 0, 2));
+  c.ns[0].net[0].ip[15] = 5;
+  assert_false(config_ns_share(&c, 1, 2));
   assert_int_equal(c.n_api_listen, 2);
 }
 
@@ -166,6 +184,10 @@ static const struct {
     {"broker: {arena-size: 1500k}\n", "broker.arena-size: found 1500k, allowed 1M to 1024G, a multiple of 1M"},
     {"broker: {arena-size: 2M}\n", "broker.arena-size: found 2097152 bytes, allowed at least engine.fifo"},
     {"broker: {namespaces: [{id: a}, {id: a}]}\n", "broker.namespaces[].id: found a, allowed each namespace once"},
+    {"broker: {namespaces: [{id: a, addresses: [10.0.0.1]}]}\n",
+     "F:1: broker.namespaces[].addresses: found 10.0.0.1, allowed what holds one of engine.addresses"},
+    {"broker: {namespaces: [{id: a, addresses: [10.0.0.1/24]}]}\n",
+     "F:1: broker.namespaces[].addresses: found 10.0.0.1/24, allowed at most 16 of: address, network address/length"},
     {"broker: {namespaces: [{id: a, limit: {sessions: 15}}]}\n",
      "F:1: broker.namespaces[].limit.sessions: found 15, allowed 0, 16 to 16777216"},
     {"broker:\n  app-limit: {listeners: 65537}\n",
