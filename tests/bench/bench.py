@@ -289,9 +289,8 @@ class Bench:
                         got = self.straight(lab, straight, where, address, mode, "ask", 64, self.seconds, mode, env=env)
                         getattr(p50, column).append(got["p50_us"])
                         getattr(p99, column).append(got["p99_us"])
-                if env:
-                    p50.notes.append("a wake-up by the kernel for each half, as the kernel's own loopback has")
                 self.done(p50, p99)
+            self.asleep(lab, straight, places, {"VCL_CONFIG": asleep}, p50)
             self.segments(lab)
             connects = self.figure("connects between two programs, each closed at once", "k/s", "more")
             for _ in range(self.rounds):
@@ -301,13 +300,32 @@ class Bench:
             connects.notes.append("goal ≥ 20: " + ("met" if statistics.median(connects.ours) >= 20 else "**missed**"))
             self.done(connects)
 
-    def straight(self, lab, program, where, address, mode, what, *numbers, env=None):
+    def asleep(self, lab, straight, places, env, free):
+        """What a sleep costs where it runs: both ends on one core, on two, and a bare eventfd beside them."""
+        for cores, word in (((0, 0), "one core"), ((0, 1), "two cores")):
+            p50 = self.figure(f"64-byte ping-pong between two programs, both sleeping, pinned to {word}: p50", "µs", "less")
+            bare = self.figure(f"a bare eventfd there and back between two processes, pinned to {word}: p50", "µs", "less")
+            for _ in range(self.rounds):
+                for where, address, column in places:
+                    got = self.straight(lab, straight, where, address, "sleep", "ask", 64, 1, "sleep", env=env, cores=cores)
+                    getattr(p50, column).append(got["p50_us"])
+                got = json.loads(lab.run("kernel", [straight, "wake", 1, *cores], self.seconds + 20).stdout)
+                bare.kernel.append(got["p50_us"])
+            most = statistics.median(p50.kernel) / statistics.median(bare.kernel)
+            bare.notes.append(f"whoever sleeps in the kernel and is woken by it, both ways, reaches {most:.1f} × the "
+                              "kernel's loopback there at the most")
+            free.notes.append(f"a bare eventfd reaches {most:.1f} × on {word}")
+            self.done(p50, bare)
+
+    def straight(self, lab, program, where, address, mode, what, *numbers, env=None, cores=None):
         port = self.next_port()
         extra = {"env": env} if env and where == "app" else {}
-        server = lab.spawn(where, [program, "serve", address, port, 64, mode], **extra)
+        pins = [["taskset", "-c", core] for core in cores] if cores else [[], []]
+        server = lab.spawn(where, [*pins[0], program, "serve", address, port, 64, mode], **extra)
         programs.wait_listening(lab, where, port)
         try:
-            return json.loads(lab.run(where, [program, what, address, port, *numbers], self.seconds + 20, **extra).stdout)
+            return json.loads(lab.run(where, [*pins[1], program, what, address, port, *numbers], self.seconds + 20,
+                                      **extra).stdout)
         finally:
             server.stop()
 

@@ -6,17 +6,24 @@
  *                                                   connection that ends at once is only accepted and closed
  *   straight ask ADDRESS PORT SIZE SECONDS poll|sleep
  *   straight connect ADDRESS PORT SECONDS           connects and closes, over and over
+ *   straight wake SECONDS CORE CORE                 two processes, each pinned to its core, wake each other by eventfd
+ * and do nothing else: what a sleep costs on this kernel
  *
  * poll: recv never sleeps, both sides look again and again; sleep: blocking calls. Prints one JSON line.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -99,6 +106,19 @@ static int by_size(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+static void samples_make(void) {
+  sample = calloc(SAMPLES_MAX, sizeof(*sample));
+  if (sample == NULL)
+    die("memory");
+}
+
+static void report(uint64_t n, uint64_t ns) {
+  uint32_t kept = (uint32_t)(n < SAMPLES_MAX ? n : SAMPLES_MAX);
+  qsort(sample, kept, sizeof(*sample), by_size);
+  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)n,
+         (double)n * 1e9 / (double)ns, sample[kept / 2] / 1e3, sample[kept / 100 * 99] / 1e3);
+}
+
 static void ask(char **argv) {
   struct sockaddr_in a = address(argv);
   size_t size = (size_t)number(argv[4], sizeof(buf));
@@ -106,9 +126,7 @@ static void ask(char **argv) {
   int flags = strcmp(argv[6], "poll") == 0 ? MSG_DONTWAIT : 0;
   int fd = dial(&a);
   uint64_t start = now_ns(), last = start, now = start;
-  sample = calloc(SAMPLES_MAX, sizeof(*sample));
-  if (sample == NULL)
-    die("memory");
+  samples_make();
   while (now - start < seconds * NS) {
     if (send(fd, buf, size, 0) != (ssize_t)size || !take(fd, size, flags))
       die("ask");
@@ -116,10 +134,48 @@ static void ask(char **argv) {
     sample[n++ % SAMPLES_MAX] = (uint32_t)(now - last);
     last = now;
   }
-  uint32_t kept = (uint32_t)(n < SAMPLES_MAX ? n : SAMPLES_MAX);
-  qsort(sample, kept, sizeof(*sample), by_size);
-  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)n,
-         (double)n * 1e9 / (double)(now - start), sample[kept / 2] / 1e3, sample[kept / 100 * 99] / 1e3);
+  report(n, now - start);
+}
+
+static void pin(const char *core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(*core == '0' ? 0 : number(core, CPU_SETSIZE - 1), &set);
+  if (sched_setaffinity(0, sizeof(set), &set) < 0)
+    die("core");
+}
+
+static void bell(int fd, int ring) {
+  uint64_t one = 1;
+  if ((ring ? write(fd, &one, sizeof(one)) : read(fd, &one, sizeof(one))) != sizeof(one))
+    die("eventfd");
+}
+
+static void wake(char **argv) {
+  int there = eventfd(0, EFD_CLOEXEC), back = eventfd(0, EFD_CLOEXEC);
+  uint64_t seconds = number(argv[2], 1000), n = 0;
+  pid_t pid = there < 0 || back < 0 ? -1 : fork();
+  if (pid < 0)
+    die("wake");
+  pin(argv[pid == 0 ? 4 : 3]);
+  if (pid == 0)
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  while (pid == 0) {
+    bell(there, 0);
+    bell(back, 1);
+  }
+  samples_make();
+  uint64_t start = now_ns(), last = start, now = start;
+  while (now - start < seconds * NS) {
+    bell(there, 1);
+    bell(back, 0);
+    now = now_ns();
+    sample[n++ % SAMPLES_MAX] = (uint32_t)(now - last);
+    last = now;
+  }
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+  report(n, now - start);
 }
 
 static void connects(char **argv) {
@@ -141,6 +197,8 @@ int main(int argc, char **argv) {
     ask(argv);
   else if (argc == 5 && strcmp(argv[1], "connect") == 0)
     connects(argv);
+  else if (argc == 5 && strcmp(argv[1], "wake") == 0)
+    wake(argv);
   else
     return 2;
   return 0;

@@ -4,6 +4,7 @@
 Real programs with checked content, all of the conformance suite's lines, every service killed (and left dead) in the
 middle of transfers, either program killed or stopped, and what goes by TCP instead: own listeners, app-scope-local off."""
 import difflib
+import errno
 import hashlib
 import os
 import shutil
@@ -280,6 +281,24 @@ class Semantics(CutCase):
             self.assertEqual(a("c.getsockname()[:2]"), (address, port))
             self.assertEqual(a("c.getpeername()"), b("s.getsockname()"))
             self.assertEqual(a("who"), b("s.getsockname()"))
+
+    def test_own_side_only(self):
+        """Of the two segments of a pair each program can write one: the other's is out of reach for mprotect and for a
+        second open, too."""
+        a, b, _ = self.connected()
+        for p in (a, b):
+            p("import ctypes")
+            p("maps = [(int(x.split('-')[0], 16), x.split()[1]) for x in open('/proc/self/maps') if 'hs-pair' in x]")
+            maps = p("maps")
+            self.assertEqual(sorted({how for _, how in maps}), ["r--s", "rw-s"], maps)
+            p("libc = ctypes.CDLL(None, use_errno=True)")
+            for at, how in maps:
+                if how == "r--s":
+                    self.assertEqual(p(f"libc.mprotect(ctypes.c_void_p({at}), 4096, 3), ctypes.get_errno()"),
+                                     (-1, errno.EACCES))
+            p("links = [(n, os.readlink(n)) for n in (f'/proc/self/fd/{k}' for k in range(1024)) if os.path.islink(n)]")
+            for n in p("[n for n, to in links if 'hs-pair' in to]"):
+                self.assertEqual(p(f"os.open({n!r}, os.O_RDWR)"), "PermissionError EACCES", n)
 
     def test_write_and_exit(self):
         """The client writes and is gone before anybody accepts; every byte is there, then the end."""

@@ -3,6 +3,12 @@
  */
 #include "cut_rig.h"
 
+#include "base/clock.h"
+#include "vcl_app.h"
+#include "vcl_cut.h"
+
+#include <sys/stat.h>
+
 static int take(uint32_t h, void *buf, uint32_t n) {
   return vppcom_session_read(h, buf, n);
 }
@@ -263,6 +269,87 @@ static void test_all_dead(void **state) {
   cut_close(r);
 }
 
+/** Bytes of memory that the connecting side's segment of the newest pair holds. */
+static int64_t pair_memory(struct cut_rig *r) {
+  struct stat st;
+  fake_lock(&r->rig.fake);
+  assert_int_equal(fstat(r->rig.fake.pair[r->rig.fake.n_pairs - 1].seg[0], &st), 0);
+  fake_unlock(&r->rig.fake);
+  return (int64_t)st.st_blocks * 512;
+}
+
+/* A pair holds little at first, what its bytes need meanwhile, and little again when its last session is gone. */
+static void test_memory(void **state) {
+  struct cut_rig *r = *state;
+  static uint8_t block[1 << 16];
+  uint32_t c[3], s[3];
+  cut_open(r, 7413);
+  assert_true(pair_memory(r) < 256 << 10);
+  for (int i = 0; i < 3; i++) {
+    c[i] = cut_dial(7413);
+    s[i] = cut_accept(r->l);
+  }
+  cut_as(0);
+  for (int i = 0; i < 3; i++)
+    for (int n = 1; n > 0;) {
+      n = vppcom_session_write(c[i], block, sizeof block);
+      assert_true(n > 0 || n == VPPCOM_EAGAIN);
+    }
+  assert_true(pair_memory(r) > 2 << 20);
+  cut_as(1);
+  for (int i = 0; i < 3; i++) {
+    while (take(s[i], block, sizeof block) > 0)
+      ;
+    vppcom_session_close(s[i]);
+  }
+  cut_as(0);
+  for (int i = 0; i < 3; i++)
+    vppcom_session_close(c[i]);
+  cut_close(r);
+  for (int i = 0; i < 400 && pair_memory(r) > 3 << 19; i++) {
+    (void)poll(NULL, 0, 5);
+    cut_as(0);
+    cut_as(1);
+  }
+  assert_true(pair_memory(r) <= 3 << 19);
+}
+
+/* A pair without sessions goes after a while, on both sides; the next connect gets a new one. */
+static void test_idle(void **state) {
+  struct cut_rig *r = *state;
+  cut_open(r, 7414);
+  uint32_t l = r->l;
+  cut_as(0);
+  vppcom_session_close(r->c);
+  cut_as(1);
+  vppcom_session_close(r->s);
+  struct cut_state *from = app_state.workers[0]->cut, *to = app_state.workers[1]->cut;
+  assert_int_equal(from->n_pairs, 1);
+  assert_int_equal(to->n_pairs, 1);
+  int gone = 0;
+  for (int i = 0; i < 400 && !(gone != 0 && from->n_pairs + to->n_pairs == 0); i++) {
+    cut_as(0);
+    if (from->n_pairs != 0) {
+      struct cut_pair *p = list_entry(list_first(&from->pairs), struct cut_pair, link);
+      if (p->home.n_sessions == 0)
+        p->idle_since = clock_now_us() - 11 * CLOCK_US_PER_S;
+    }
+    cut_as(1);
+    fake_lock(&r->rig.fake);
+    gone = r->rig.fake.n_pair_gone;
+    fake_unlock(&r->rig.fake);
+    (void)poll(NULL, 0, 5);
+  }
+  assert_true(gone >= 1);
+  assert_int_equal(from->n_pairs, 0);
+  assert_int_equal(to->n_pairs, 0);
+  r->c = cut_dial(7414);
+  r->s = cut_accept(l);
+  assert_int_equal(from->n_pairs, 1);
+  assert_int_equal(fake_live_sessions(&r->rig.fake), 0);
+  cut_close(r);
+}
+
 /* --- lies: whatever the other side writes, this one survives and ends what it can't believe --- */
 
 static struct abi_sess_app *half(uint8_t *base, const struct abi_worker_geom *g, uint32_t slot) {
@@ -377,11 +464,22 @@ static void test_liar_connect(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, cut_rig_setup, cut_rig_teardown)
-      T(test_bytes_both_ways), T(test_names),        T(test_bulk),
-      T(test_half_close),      T(test_resets),       T(test_many),
-      T(test_backlog),         T(test_returned),     T(test_refused_after_close),
-      T(test_broker_down),     T(test_all_dead),     T(test_liar_fifo),
-      T(test_liar_ring),       T(test_liar_connect),
+      T(test_bytes_both_ways),
+      T(test_names),
+      T(test_bulk),
+      T(test_half_close),
+      T(test_resets),
+      T(test_many),
+      T(test_backlog),
+      T(test_returned),
+      T(test_refused_after_close),
+      T(test_broker_down),
+      T(test_all_dead),
+      T(test_liar_fifo),
+      T(test_liar_ring),
+      T(test_liar_connect),
+      T(test_memory),
+      T(test_idle),
 #undef T
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
