@@ -109,7 +109,10 @@ static int connect_session(struct session *s, const vppcom_endpt_t *ep) {
   if (rc < 0 || rc == CONNECT_DONE)
     return rc < 0 ? rc : 0;
   if (rc > 0) {
-    if (cut_dest_connect(s, &remote) == 0) {
+    rc = cut_dest_connect(s, &remote);
+    if (rc == -EADDRNOTAVAIL)
+      return rc;
+    if (rc == 0) {
       if (!s->nonblock)
         return connect_result(s);
     } else {
@@ -134,10 +137,13 @@ int connect_fast(struct session *s, const vppcom_endpt_t *ep) {
     return -EALREADY;
   if (rc != 1)
     return rc < 0 ? rc : -EISCONN;
-  if (cut_dest_connect(s, &remote) == 0) {
+  rc = cut_dest_connect(s, &remote);
+  if (rc == 0) {
     home_flush(s->home);
     return connect_result(s);
   }
+  if (rc == -EADDRNOTAVAIL)
+    return rc;
   return fastopen_begin(s, &remote);
 }
 

@@ -176,24 +176,59 @@ static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d) 
   return NULL;
 }
 
+/** Whether a connection of this worker, over a pair or by TCP, has both ends already. */
+static int cut_dest_taken(const struct worker *w, be16_t port, const struct abi_endpoint *remote) {
+  const struct pool *all = &w->sessions;
+  for (uint32_t i = pool_next(all, 0); i != POOL_NONE; i = pool_next(all, i + 1)) {
+    const struct session *s = pool_ref(all, i);
+    if (s->kind != SESSION_STREAM || s->proto != VPPCOM_PROTO_TCP || s->a->op != ABI_OP_CONNECT)
+      continue;
+    uint16_t near = s->cut != NULL ? s->a->req.local.port.raw : s->bound ? s->local.port.raw : 0;
+    if (near == port.raw && s->a->req.remote.port.raw == remote->port.raw &&
+        memcmp(s->a->req.remote.ip, remote->ip, 16) == 0)
+      return 1;
+  }
+  return 0;
+}
+
+/** The near end of a connection: as bound, else by the slot. 0, -EADDRINUSE: TCP finds another port. */
+static int cut_dest_local(const struct session *s, struct cut_pair *p, uint32_t slot, const struct abi_endpoint *remote,
+                          struct abi_endpoint *local) {
+  *local = *remote;
+  p->mixed |= s->bound;
+  if (s->bound) {
+    local->port = s->local.port;
+    return 0;
+  }
+  local->port = be16_from((uint16_t)(p->port_lo + ((uint32_t)p->id * 4099u + slot) % p->port_span));
+  return p->mixed && cut_dest_taken(s->w, local->port, remote) ? -EADDRINUSE : 0;
+}
+
 /** Moves a fresh session into a slot of the pair and publishes the connect: req → accepted → op → hint. */
 static int cut_dest_place(struct session *s, struct cut_grant *g, const struct abi_endpoint *remote) {
   struct cut_pair *p = g->pair;
-  struct abi_endpoint local = *remote;
+  struct abi_endpoint local;
   int64_t slot = home_slot_get(&p->home);
   if (slot < 0)
     return (int)slot;
-  local.port = be16_from((uint16_t)(p->port_lo + ((uint32_t)p->id * 4099u + (uint32_t)slot) % p->port_span));
-  struct home *old = s->home;
-  uint32_t old_slot = s->slot;
-  session_move(s, &p->home, (uint32_t)slot);
-  int rc = cut_sess_attach(s, p, &local, remote);
+  int rc = cut_dest_local(s, p, (uint32_t)slot, remote, &local);
   if (rc < 0) {
-    session_move(s, old, old_slot);
     home_slot_put(&p->home, (uint32_t)slot);
     return rc;
   }
-  home_slot_put(old, old_slot); /* the engine never knew it */
+  struct home *old = s->home;
+  struct broker_slot kept = {.worker_id = old->worker_id, .slot = s->slot, .gen = s->gen};
+  session_move(s, &p->home, (uint32_t)slot);
+  rc = cut_sess_attach(s, p, &local, remote);
+  if (rc < 0) {
+    session_move(s, old, kept.slot);
+    home_slot_put(&p->home, (uint32_t)slot);
+    return rc;
+  }
+  if (s->bound)
+    s->cut->kept = kept; /* until the reservation goes */
+  else
+    home_slot_put(old, kept.slot); /* the engine never knew it */
   s->cut->grant = g;
   g->pending++;
   s->a->rx_lowat = s->lowat;
@@ -212,11 +247,25 @@ static int cut_dest_place(struct session *s, struct cut_grant *g, const struct a
   return 0;
 }
 
+/** Whether the near end can be what the program wants: any, or bound to where it connects. */
+static int cut_dest_near(const struct session *s, const struct abi_endpoint *remote) {
+  static const uint8_t any[16], any4[16] = {[10] = 0xff, [11] = 0xff};
+  if (!s->bound)
+    return s->life == SESSION_NEW && s->local.family == 0;
+  if (s->life != SESSION_BOUND || s->redo || be16_get(s->local.port) == 0 ||
+      (s->local.family == 4 ? remote->family != 4 : remote->family != 6 && s->v6only))
+    return 0;
+  return memcmp(s->local.ip, any, 16) == 0 || memcmp(s->local.ip, any4, 16) == 0 ||
+         memcmp(s->local.ip, remote->ip, 16) == 0;
+}
+
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
   struct worker *w = s->w;
-  if (s->life != SESSION_NEW || s->proto != VPPCOM_PROTO_TCP || s->bound || s->local.family != 0 || s->opt.vrf != 0 ||
-      s->home != w->home || w->home->detached || be16_get(remote->port) == 0 || cut_ready(w) < 0)
+  if (s->proto != VPPCOM_PROTO_TCP || !cut_dest_near(s, remote) || s->opt.vrf != 0 || s->home != w->home ||
+      w->home->detached || be16_get(remote->port) == 0 || cut_ready(w) < 0)
     return -EOPNOTSUPP;
+  if (s->bound && cut_dest_taken(w, s->local.port, remote))
+    return -EADDRNOTAVAIL; /* as Linux says, whichever way the other one goes */
   struct cut_dest *d = cut_dest_of(w->cut, remote);
   struct cut_grant *g = cut_dest_choose(s, d);
   if (g == NULL)

@@ -275,14 +275,42 @@ static int cut_sess_save(struct session *s) {
   return 0;
 }
 
+/** The slot that was kept for a bound client, or -ENOENT: none, or its stack is gone. */
+static int64_t cut_sess_kept(const struct session *s) {
+  const struct broker_slot *k = &s->cut->kept;
+  const struct home *h = s->w->home;
+  if (k->gen == 0 || h == NULL || h->detached || h->worker_id != k->worker_id ||
+      worker_view_app(&h->view, k->slot)->gen != k->gen)
+    return -ENOENT;
+  return k->slot;
+}
+
+void cut_sess_unkeep(struct session *s, struct broker_slot *slot) {
+  int64_t kept = cut_sess_kept(s);
+  *slot = s->cut->kept;
+  s->cut->kept.gen = 0;
+  if (kept >= 0)
+    home_slot_put(s->w->home, (uint32_t)kept);
+}
+
+/** A slot of the worker's own home for s, or -errno. A bound one has its own still, or its reservation is gone. */
+static int64_t cut_sess_own_slot(struct session *s) {
+  struct home *h = s->w->home;
+  int64_t kept = cut_sess_kept(s);
+  if (kept >= 0)
+    return kept;
+  s->bound = 0;
+  return h != NULL && !h->detached ? home_slot_get(h) : -ENETDOWN;
+}
+
 void cut_sess_return(struct session *s) {
   struct worker *w = s->w;
   struct home *old = s->home;
   uint32_t old_slot = s->slot;
   struct abi_endpoint remote = s->cut->mirror.remote;
-  int64_t slot = w->home != NULL && !w->home->detached && !s->home->forked ? home_slot_get(w->home) : -ENETDOWN;
+  int64_t slot = !s->home->forked ? cut_sess_own_slot(s) : -ENETDOWN;
   if (slot < 0 || cut_sess_save(s) < 0) {
-    if (slot >= 0)
+    if (slot >= 0 && slot != cut_sess_kept(s))
       home_slot_put(w->home, (uint32_t)slot);
     s->cut->error = ECONNRESET;
     s->cut->accepted = 1;

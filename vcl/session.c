@@ -496,6 +496,8 @@ static void session_unbind(struct session *s) {
   if (!s->bound)
     return;
   struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
+  if (s->cut != NULL)
+    cut_sess_unkeep(s, &slot);
   s->bound = 0;
   (void)worker_later_unbind(s->w, &slot);
 }

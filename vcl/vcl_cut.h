@@ -37,6 +37,7 @@ struct cut_pair {
   uint8_t client;       /* we connect, they accept */
   uint8_t lied;
   uint8_t touched; /* memory of the arena may be held */
+  uint8_t mixed;   /* some session here had its port by bind: what a slot would give may be taken */
   usec_t idle_since;
 };
 
@@ -73,6 +74,7 @@ struct cut {
   struct abi_fifo_prod nothing;    /* stands for its fifo until it has accepted … */
   uint32_t zero;                   /* … and this for its head */
   struct cut_grant *grant;         /* counted as pending there */
+  struct broker_slot kept;         /* of a bound client: its slot before, which the reservation names; gen 0 = none */
   uint8_t client, accepted;
   uint8_t seen; /* the program looked, and saw that it is connected */
   int error;    /* errno of its end, as we told it ourselves */
@@ -133,7 +135,9 @@ void cut_pair_fork_child(struct worker *w);
 void cut_pair_fork_sorted(struct worker *w);
 
 /* cut_dest.c: which connects go over a pair */
-/** 0: s is connected over a pair from now on. -errno: by TCP. */
+/** 0: s is connected over a pair from now on. -EADDRNOTAVAIL: its port is connected there already. Other -errno: by
+ * TCP.
+ */
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote);
 /** The grant is no good any more (its listener or its pair is gone). */
 void cut_dest_forget(struct cut_state *c, const struct cut_grant *g);
@@ -162,6 +166,8 @@ void cut_sess_offered(struct cut_pair *p, uint32_t slot);
 /** A connect that was never accepted goes by TCP, with all that was written. */
 void cut_sess_return(struct session *s);
 int cut_sess_refused(const struct session *s);
+/** The reservation of a bound client that ends: *slot = what the broker knows it by. The slot is free again. */
+void cut_sess_unkeep(struct session *s, struct broker_slot *slot);
 /** After its TCP connection opened: what had been written before. */
 void cut_sess_replay(struct session *s);
 

@@ -282,6 +282,32 @@ class Semantics(CutCase):
             self.assertEqual(a("c.getpeername()"), b("s.getsockname()"))
             self.assertEqual(a("who"), b("s.getsockname()"))
 
+    def test_bound_client(self):
+        """A client that is bound to the address, to any address, with a port of its own choice and without: over a pair,
+        from that port, which stays its own until it closes."""
+        for family, address, near, lport in (("AF_INET", STACK4, STACK4, 0), ("AF_INET", STACK4, "0.0.0.0", 19701),
+                                             ("AF_INET6", STACK6, STACK6, 19702), ("AF_INET6", STACK6, "::", 0)):
+            with self.subTest(near=near, lport=lport):
+                a, b, port = self.connected(family)
+                b(f"t = socket.socket(socket.{family})")
+                b(f"t.bind(('{near}', {lport}))")
+                chosen = b("t.getsockname()[1]")
+                self.assertEqual(chosen, lport or chosen)
+                b("t.settimeout(20)")
+                self.assertIsNone(b(f"t.connect(('{address}', {port}))"))
+                self.accept(a)
+                self.assertEqual(len(self.cut_rows(chosen)), 2)
+                self.assertEqual(self.tcp_rows(port), [])
+                self.assertEqual(a("who[:2]"), (address, chosen))
+                self.assertEqual(b("t.getsockname()[:2]"), (address, chosen))
+                b("t.sendall(b'from there')")
+                self.assertEqual(a("c.recv(100)"), b"from there")
+                again = f"socket.socket(socket.{family}).bind(('{near}', {chosen}))"
+                self.assertEqual(b(again), "OSError EADDRINUSE")
+                b("t.close()")
+                self.assertEqual(a("c.recv(100)"), b"")
+                self.assertIsNone(b(again))
+
     def test_own_side_only(self):
         """Of the two segments of a pair each program can write one: the other's is out of reach for mprotect and for a
         second open, too."""

@@ -7,6 +7,7 @@
 #include "vcl_app.h"
 #include "vcl_cut.h"
 
+#include <arpa/inet.h>
 #include <sys/stat.h>
 
 static int take(uint32_t h, void *buf, uint32_t n) {
@@ -350,6 +351,137 @@ static void test_idle(void **state) {
   cut_close(r);
 }
 
+static uint32_t dial_bound(uint16_t from, uint16_t port) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 0, from);
+  uint32_t on = 1, len = sizeof on;
+  cut_as(0);
+  uint32_t c = rig_session(1);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_SET_REUSEPORT, &on, &len), 0);
+  assert_int_equal(vppcom_session_bind(c, &ep), 0);
+  assert_int_equal(rig_connect(c, port), VPPCOM_EINPROGRESS);
+  return c;
+}
+
+static uint16_t port_of(uint32_t h, uint32_t op) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = {.ip = ip};
+  uint32_t len = sizeof ep;
+  assert_int_equal(vppcom_session_attr(h, op, &ep, &len), 0);
+  return ntohs(ep.port);
+}
+
+/* A client that is bound keeps its port and its reservation, over a pair, too; both go with it. */
+static void test_bound(void **state) {
+  struct cut_rig *r = *state;
+  r->l = cut_listen(7415);
+  cut_as(0);
+  const struct home *h = app_state.workers[0]->home;
+  uint32_t held = h->slot_next - h->n_free;
+  for (int round = 0; round < 20; round++) {
+    uint32_t c = dial_bound((uint16_t)(7500 + round), 7415), s = cut_accept(r->l);
+    assert_int_equal(port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7500 + round);
+    cut_as(0);
+    assert_int_equal(port_of(c, VPPCOM_ATTR_GET_LCL_ADDR), 7500 + round);
+    assert_int_equal(h->slot_next - h->n_free, held + 1); /* the one that the reservation names */
+    assert_int_equal(fake_live_sessions(&r->rig.fake), 0);
+    fake_lock(&r->rig.fake);
+    int unbound = r->rig.fake.n_unbind;
+    fake_unlock(&r->rig.fake);
+    vppcom_session_close(c);
+    assert_int_equal(h->slot_next - h->n_free, held);
+    fake_lock(&r->rig.fake);
+    assert_int_equal(r->rig.fake.n_unbind, unbound + 1);
+    fake_unlock(&r->rig.fake);
+    cut_as(1);
+    vppcom_session_close(s);
+    cut_as(0);
+  }
+  cut_as(1);
+  vppcom_session_close(r->l);
+}
+
+/* A port has one connection to one place, whether the first one is over a pair or by TCP. */
+static void test_bound_twice(void **state) {
+  struct cut_rig *r = *state;
+  for (int cut = 0; cut < 2; cut++) {
+    uint16_t port = (uint16_t)(7430 + cut);
+    uint32_t other = cut_listen(7432);
+    r->l = cut_listen(port);
+    fake_lock(&r->rig.fake);
+    r->rig.fake.cut = cut;
+    fake_unlock(&r->rig.fake);
+    uint32_t a = dial_bound((uint16_t)(7520 + cut), port), s = cut_accept(r->l);
+    assert_int_equal(fake_live_sessions(&r->rig.fake) == 0, cut);
+    fake_lock(&r->rig.fake);
+    r->rig.fake.cut = 1;
+    fake_unlock(&r->rig.fake);
+    if (!cut) { /* a grant for that listener; what was answered before counts for a moment */
+      for (int i = 0; i < 400 && app_state.workers[0]->cut->n_pairs == 0; i++) {
+        uint32_t c = cut_dial(port), d = cut_accept(r->l);
+        vppcom_session_close(d);
+        cut_as(0);
+        vppcom_session_close(c);
+        (void)poll(NULL, 0, 10);
+      }
+      assert_int_equal(app_state.workers[0]->cut->n_pairs, 1);
+    }
+    cut_as(0);
+    uint8_t ip[16];
+    vppcom_endpt_t ep = rig_ep(ip, 0, (uint16_t)(7520 + cut));
+    uint32_t on = 1, len = sizeof on, b = rig_session(1);
+    assert_int_equal(vppcom_session_attr(b, VPPCOM_ATTR_SET_REUSEPORT, &on, &len), 0);
+    assert_int_equal(vppcom_session_bind(b, &ep), 0);
+    assert_int_equal(rig_connect(b, port), -EADDRNOTAVAIL);
+    assert_int_equal(rig_connect(b, 7432), VPPCOM_EINPROGRESS); /* elsewhere it may */
+    uint32_t elsewhere = cut_accept(other);
+    assert_int_equal(port_of(elsewhere, VPPCOM_ATTR_GET_PEER_ADDR), 7520 + cut);
+    vppcom_session_close(elsewhere);
+    vppcom_session_close(other);
+    vppcom_session_close(s);
+    vppcom_session_close(r->l);
+    cut_as(0);
+    vppcom_session_close(a);
+    vppcom_session_close(b);
+    rig_settle(&r->rig);
+  }
+}
+
+/* Its listener goes before it accepts: by TCP from the same port, with the same reservation. */
+static void test_bound_returned(void **state) {
+  struct cut_rig *r = *state;
+  char buf[8];
+  uint32_t l = cut_listen(7417), c = dial_bound(7522, 7417);
+  assert_int_equal(vppcom_session_write(c, "kept", 4), 4);
+  fake_lock(&r->rig.fake);
+  r->rig.fake.cut = 0;
+  int unbound = r->rig.fake.n_unbind;
+  fake_unlock(&r->rig.fake);
+  cut_as(1);
+  vppcom_session_close(l);
+  l = cut_listen(7417);
+  cut_as(0);
+  uint32_t s = cut_accept(l);
+  assert_int_equal(port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7522);
+  cut_as(0);
+  assert_true((rig_wait(c, POLLOUT) & POLLOUT) != 0);
+  cut_as(1);
+  assert_true((rig_wait(s, POLLIN) & POLLIN) != 0);
+  assert_int_equal(take(s, buf, 8), 4);
+  fake_lock(&r->rig.fake);
+  assert_int_equal(r->rig.fake.n_unbind, unbound + 1); /* the listener's */
+  r->rig.fake.cut = 1;
+  fake_unlock(&r->rig.fake);
+  vppcom_session_close(s);
+  vppcom_session_close(l);
+  cut_as(0);
+  vppcom_session_close(c);
+  rig_settle(&r->rig);
+  fake_lock(&r->rig.fake);
+  assert_int_equal(r->rig.fake.n_unbind, unbound + 3);
+  fake_unlock(&r->rig.fake);
+}
+
 /* --- lies: whatever the other side writes, this one survives and ends what it can't believe --- */
 
 static struct abi_sess_app *half(uint8_t *base, const struct abi_worker_geom *g, uint32_t slot) {
@@ -480,6 +612,9 @@ int main(void) {
       T(test_liar_connect),
       T(test_memory),
       T(test_idle),
+      T(test_bound),
+      T(test_bound_twice),
+      T(test_bound_returned),
 #undef T
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
