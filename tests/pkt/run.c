@@ -507,6 +507,10 @@ static const struct {
               {"EPIPE", EPIPE},
               {"ENOPROTOOPT", ENOPROTOOPT},
               {"EACCES", EACCES},
+              {"EHOSTDOWN", EHOSTDOWN},
+              {"ENONET", ENONET},
+              {"EOPNOTSUPP", EOPNOTSUPP},
+              {"EPROTO", EPROTO},
               {"NONE", 0},
               {"EMSGSIZE", EMSGSIZE}};
 

@@ -51,6 +51,8 @@ static int icmp4_judge(const struct icmp_hdr *h, const uint8_t *quote, uint32_t 
     v->mtu = h->mtu != 0 ? h->mtu : icmp4_plateau(len >= 4 ? load_be16(quote + 2) : 0);
     return v->mtu < 68 ? -EBADMSG : 0; /* RFC 1191 3 */
   case ICMP4_TIME_EXCEEDED:
+    if (h->code != 0) /* a fragment was lost: loss is repaired, the way is open */
+      return -EBADMSG;
     *v = (struct icmp_verdict){0, EHOSTUNREACH, 0};
     return 0;
   default:

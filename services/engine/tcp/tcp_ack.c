@@ -33,6 +33,7 @@ void tcp_ack_window(struct tcp_conn *c, const struct tcp_seg_in *seg) {
 /* Progress was made: timers start anew (RFC 6298 (5.2), (5.3)). */
 static void ack_timers(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   c->backoff = 0;
+  c->soft_error = 0; /* the way is open again */
   c->b->stuck_at = 0;
   if (c->d->user_timeout_at != 0) {
     c->d->user_timeout_at = 0;

@@ -15,9 +15,8 @@ void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t
   tcp_busy_need(e, c, now);
   if (kind == 2) {
     tcp_pmtu_icmp(e, c, mtu, now);
-  } else if (kind == 1 &&
-             (state == ABI_TCP_SYN_SENT || (state == ABI_TCP_SYN_RECEIVED && !(c->d->nego & ABI_TCB_PASSIVE)))) {
-    tcp_close_fail(e, c, err);
+  } else if (state == ABI_TCP_SYN_SENT || (state == ABI_TCP_SYN_RECEIVED && !(c->d->nego & ABI_TCB_PASSIVE))) {
+    tcp_close_fail(e, c, err); /* deviates: soft errors too, as Linux (RFC 5461 4.1), where RFC 1122 4.2.3.9 goes on */
   } else {
     c->soft_error = (uint32_t)err; /* RFC 5927 5.2: hard errors of synchronized connections are soft */
   }

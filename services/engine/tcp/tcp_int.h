@@ -197,6 +197,7 @@ void tcp_timer_keep_restart(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 void tcp_timer_order(struct tcp_env *e, struct tcp_conn *c);
 usec_t tcp_timer_user_timeout(const struct tcp_env *e, const struct tcp_conn *c);
 usec_t tcp_timer_backed_off(const struct tcp_env *e, const struct tcp_conn *c, uint32_t shift);
+void tcp_timer_syn_arm(struct tcp_env *e, struct tcp_conn *c, usec_t now);
 
 /* tcp_open.c */
 uint32_t tcp_open_ts(const struct abi_tcb *d, usec_t now);

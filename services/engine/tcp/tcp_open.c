@@ -203,6 +203,7 @@ void tcp_open_established(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     c->rto = (uint32_t)HS_MIN(3 * SEC, e->cfg.rto_max); /* RFC 6298 (5.7) */
   }
   c->backoff = 0;
+  c->soft_error = 0;
   c->b->stuck_at = 0;
   tcp_timer_stop(c, TCP_T_RTO);
   tcp_timer_stop(c, TCP_T_LIFE);

@@ -143,7 +143,7 @@ int tcp_output_syn(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     tcp_tfo_syn(e, c, &out, again, now);
   out.flags |= (uint16_t)tcp_ecn_syn_flags(e, c, passive, again);
   output_promise_max(d, d->iss + 1 + out.len);
-  tcp_timer_arm(c, TCP_T_RTO, now + tcp_timer_backed_off(e, c, c->backoff));
+  tcp_timer_syn_arm(e, c, now);
   c->b->rtt_at = again ? 0 : now; /* Karn */
   c->b->rtt_seq = d->iss + 1;
   c->snd_nxt = d->iss + 1 + out.len;

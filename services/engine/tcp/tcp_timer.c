@@ -61,6 +61,19 @@ static void timer_user_timeout(struct tcp_env *e, struct tcp_conn *c) {
   tcp_timer_arm(c, TCP_T_LIFE, c->d->user_timeout_at);
 }
 
+/* When a connect is given up (RFC 5482 applied to the SYN, as Linux); passive opens have their own limit. */
+static usec_t timer_connect_end(const struct tcp_env *e, const struct tcp_conn *c) {
+  usec_t limit = c->d->nego & ABI_TCB_PASSIVE ? 0 : tcp_timer_user_timeout(e, c);
+  return limit == 0 || c->b->stuck_at == 0 ? UINT64_MAX : c->b->stuck_at + limit;
+}
+
+/** A SYN or SYN-ACK leaves: when it is looked at again. */
+void tcp_timer_syn_arm(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
+  if (c->b->stuck_at == 0)
+    c->b->stuck_at = now;
+  tcp_timer_arm(c, TCP_T_RTO, HS_MIN(now + tcp_timer_backed_off(e, c, c->backoff), timer_connect_end(e, c)));
+}
+
 static void timer_rto_handshake(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (c->d->accept == ABI_ACCEPT_PARKED)
     return;
@@ -75,7 +88,7 @@ static void timer_rto_handshake(struct tcp_env *e, struct tcp_conn *c, usec_t no
       return;
     }
   }
-  if (c->backoff >= limit) {
+  if (c->backoff >= limit || now >= timer_connect_end(e, c)) {
     timer_give_up(e, c);
     return;
   }
