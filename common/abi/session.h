@@ -97,7 +97,7 @@ struct abi_options {
   int16_t linger2_s;   /* TCP_LINGER2: an orphan's life in FIN_WAIT_2; 0 = default, < 0 = none */
   uint8_t syncnt;      /* TCP_SYNCNT: SYNs sent again; 0 = default */
   uint8_t defer;       /* listener: TCP_DEFER_ACCEPT as SYN-ACK timeouts that a silent client is waited for; 0 = not */
-  uint32_t reserved;
+  uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT, bytes; 0 = none */
 };
 _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_LINGER    0x01u
@@ -108,6 +108,9 @@ _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_OOBINLINE 0x20u
 #define ABI_OPT_BROADCAST 0x40u
 #define ABI_OPT_LAZYACK   0x100u /* TCP_QUICKACK was set to 0: no ACKs at once until the connection wants them again */
+#define ABI_OPT_TFO_KEY   0x200u /* listener: fastopen_key holds its own key … */
+#define ABI_OPT_TFO_ALT   0x400u /* … and behind it an elder one, whose cookies are still good */
+#define ABI_OPT_TFO_BARE  0x800u /* TCP_FASTOPEN_NO_COOKIE: data on a SYN needs none, nor is one asked for */
 #define ABI_OPT_FASTOPEN  0x80u  /* active open: what lies in the tx fifo may ride on the SYN (RFC 7413) */
 
 /** The app's half. 512 bytes; one writer, the app worker's process(es). */
@@ -132,8 +135,9 @@ struct abi_sess_app {
   struct abi_request req;
   /* line 2 */
   struct abi_options opt;
-  /* line 3: words of the client library alone; no service reads them */
-  uint8_t local[64];
+  /* line 3: words of the client library alone, no service reads them; then a listener's keys */
+  uint8_t local[32];
+  uint8_t fastopen_key[32]; /* TCP_FASTOPEN_KEY: 16 bytes each of two; valid as opt.flags says, under opt_gen */
   /* lines 4..7 */
   struct abi_chunk tx_chunk[ABI_FIFO_CHUNKS];
 };

@@ -418,9 +418,13 @@ static void step(struct fuzz *f) {
     if (n < ABI_TUNE_rcv_buf_min || n > ABI_TUNE_snd_buf_max)
       (void)tcp_tunable_put(&f->env.cfg, n, take(f, 2) >> (n & 1 ? 8 : 0));
     break;
+  case 17: /* the app's urgent mark: the session layer tells those that lie behind bytes of the fifo */
+    n = take(f, 2);
+    if (f->tx_tail != f->tx_head)
+      tcp_urgent(f->conn, f->tx_head + 1 + n % (f->tx_tail - f->tx_head));
+    break;
   case 15:
   case 16:
-  case 17:
     good_segment(f);
     break;
   }

@@ -415,9 +415,14 @@ void rig_connect_to(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint3
 
 void rig_connect_fast(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
                       uint32_t len) {
+  rig_connect_with(h, s, slot, port, data, len, ABI_OPT_FASTOPEN);
+}
+
+void rig_connect_with(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
+                      uint32_t len, uint32_t flags) {
   rig_high(h, slot);
   rig_sess_open(h, s, slot, 1);
-  s->a->opt.flags = ABI_OPT_FASTOPEN;
+  s->a->opt.flags = flags;
   s->a->opt_gen = 2;
   assert_int_equal(fifo_prod_write(&s->tx, data, len), len);
   rig_connect_ask(h, s, rig_endpoint((uint8_t)(3 - h->number), port, 4), 0);

@@ -98,6 +98,9 @@ void rig_policy(struct rig_host *h, uint32_t slot, uint32_t gen, uint8_t proto, 
 /** To the other host over IPv4 with Fast Open, `data` already in the tx fifo. */
 void rig_connect_fast(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
                       uint32_t len);
+/** The same with these ABI_OPT_* alone. */
+void rig_connect_with(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
+                      uint32_t len, uint32_t flags);
 /** Take the session offered to listener `slot`: 1 if there was one. */
 int rig_accept(struct rig_host *h, uint32_t listener, struct rig_sess *s);
 uint32_t rig_write(struct rig_sess *s, const void *p, uint32_t len);

@@ -97,6 +97,60 @@ static void test_limit(void **state) {
   rig_close(&r);
 }
 
+/* TCP_FASTOPEN_KEY of a listener: cookies are its key's, and when another one comes, both for a while. */
+static void test_own_key(void **state) {
+  (void)state;
+  static const uint8_t own[32] = "mine, mine, mine the elder, mine", next[16] = "the next one";
+  struct rig_sess c, s;
+  open_pair(4, 8); /* the client has a cookie of the configured key */
+  struct abi_sess_app *l = worker_view_app(&r.host[1].view, 0);
+  memcpy(l->fastopen_key, own, sizeof own);
+  l->opt.flags |= ABI_OPT_TFO_KEY;
+  for (uint32_t i = 0; i < 4; i++) {
+    if (i == 2) { /* the next key; the old one behind it */
+      memcpy(l->fastopen_key + 16, l->fastopen_key, 16);
+      memcpy(l->fastopen_key, next, sizeof next);
+      l->opt.flags |= ABI_OPT_TFO_ALT;
+    }
+    rig_connect_fast(&r.host[0], &c, 1 + i, 80, "request", 7);
+    until_state(&c, ABI_SESS_READY);
+    accept_one(&s);
+    expect(&s, "request");
+    assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 1 + i);
+    assert_int_equal(tcp_count(1, TCP_C_fastopen_in), i); /* all but the first, whose cookie is no good any more */
+  }
+  l->opt.flags &= ~ABI_OPT_TFO_ALT; /* the last one brought the new key's cookie */
+  rig_connect_fast(&r.host[0], &c, 5, 80, "request", 7);
+  until_state(&c, ABI_SESS_READY);
+  accept_one(&s);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), 4);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_bad), 1);
+  rig_close(&r);
+}
+
+/* TCP_FASTOPEN_NO_COOKIE on both sides: the first SYN of all carries data. */
+static void test_no_cookie(void **state) {
+  (void)state;
+  struct rig_sess c, s;
+  rig_open(&r, 5);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  worker_view_app(&r.host[1].view, 0)->opt.fastopen = 8;
+  worker_view_app(&r.host[1].view, 0)->opt.flags = ABI_OPT_TFO_BARE;
+  run(2);
+  rig_connect_fast(&r.host[0], &c, 0, 80, "ask", 3); /* asks for a cookie */
+  until_state(&c, ABI_SESS_READY);
+  accept_one(&s);
+  expect(&s, "ask");
+  assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 0);
+  rig_connect_with(&r.host[0], &c, 1, 80, "request", 7, ABI_OPT_FASTOPEN | ABI_OPT_TFO_BARE);
+  until_state(&c, ABI_SESS_READY);
+  accept_one(&s);
+  expect(&s, "request");
+  assert_int_equal(tcp_count(0, TCP_C_fastopen_out), 1);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), 1);
+  rig_close(&r);
+}
+
 static void test_listener_without(void **state) {
   (void)state;
   struct rig_sess c, s;
@@ -183,6 +237,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_request_on_the_syn),
       cmocka_unit_test(test_limit),
+      cmocka_unit_test(test_own_key),
+      cmocka_unit_test(test_no_cookie),
       cmocka_unit_test(test_listener_without),
       cmocka_unit_test(test_server_dies),
   };

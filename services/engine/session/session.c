@@ -440,7 +440,8 @@ void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32
   if (!session_endpoints_ok(op, req))
     goto refuse;
   if (op == ABI_OP_CONNECT && req->kind == ABI_REQ_FAST && ops->early) {
-    rc = ops->early(w, &req->remote, w->now);
+    rc = ops->early(w, &req->remote, __atomic_load_n(&worker_view_app(&a->v, slot)->opt.flags, __ATOMIC_RELAXED),
+                    w->now);
     if (rc > 0) {
       session_refuse(a, slot, gen, ENODATA, (uint32_t)rc);
       return;

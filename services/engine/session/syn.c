@@ -114,10 +114,16 @@ static const struct abi_sess_app *syn_half(struct worker *w, const struct listen
   return half;
 }
 
-/* TCP_FASTOPEN of a listener: how many may be pending. */
-static uint32_t syn_fast_limit(struct worker *w, const struct listener *l) {
-  const struct abi_sess_app *half = syn_half(w, l);
-  return half ? __atomic_load_n(&half->opt.fastopen, __ATOMIC_RELAXED) : 0;
+/* TCP_FASTOPEN_KEY of a listener, copied once, for the SYN at hand. The app may be writing it: then this SYN's cookie
+ * is good for nothing, as with a key that is just being changed. Returns opt.flags. */
+static uint32_t syn_fast_key(struct worker *w, const struct abi_sess_app *half, uint8_t key[32]) {
+  uint32_t flags = __atomic_load_n(&half->opt.flags, __ATOMIC_RELAXED);
+  if (flags & ABI_OPT_TFO_KEY) {
+    memcpy(key, half->fastopen_key, sizeof half->fastopen_key);
+    w->tcp.tfo_key = key;
+    w->tcp.tfo_keys = flags & ABI_OPT_TFO_ALT ? 2 : 1;
+  }
+  return flags;
 }
 
 /* TCP_DEFER_ACCEPT. */
@@ -128,17 +134,25 @@ static uint8_t syn_defer(struct worker *w, const struct listener *l) {
 
 /* What Fast Open makes of a SYN: TCP_TFO_* bits. Beyond the limit it is a SYN like others (RFC 7413 5.1). */
 static unsigned syn_fast(struct worker *w, struct listener *l, uint32_t hash, const struct abi_tcb *d,
-                         const struct tcp_seg_in *seg) {
-  if (!(seg->hdr.opts.present & TCP_OPT_HAS_TFO))
+                         const struct tcp_seg_in *seg, uint8_t key[32]) {
+  if (!(seg->hdr.opts.present & TCP_OPT_HAS_TFO) && seg->len == 0)
     return 0;
-  uint32_t limit = l - w->listeners.l < UINT16_MAX ? syn_fast_limit(w, l) : 0; /* session.fast names it */
-  unsigned tfo = limit ? tcp_tfo_check(&w->tcp, d, seg) : 0;
+  const struct abi_sess_app *half = l - w->listeners.l < UINT16_MAX ? syn_half(w, l) : NULL; /* session.fast names it */
+  uint32_t limit = half ? __atomic_load_n(&half->opt.fastopen, __ATOMIC_RELAXED) : 0;
+  if (limit == 0)
+    return 0;
+  uint32_t flags = syn_fast_key(w, half, key);
+  unsigned tfo = tcp_tfo_check(&w->tcp, d, seg);
+  if ((flags & ABI_OPT_TFO_BARE) && (w->tcp.cfg.fastopen & TCP_TFO_SERVER) && seg->len > 0)
+    tfo = TCP_TFO_DATA; /* as Linux: whatever cookie it shows, or none */
+  if ((tfo & TCP_TFO_COOKIE) && w->tcp.tfo_key)
+    tfo |= TCP_TFO_OWN;
   if (!(tfo & TCP_TFO_DATA))
     return tfo;
   struct listener *to = listen_share(w, l, hash);
   struct app_worker *a = to ? worker_app(w, to->entry.worker_id) : NULL;
   int room = a && a->life == APP_LIVE && __atomic_load_n(l->n_fast, __ATOMIC_RELAXED) < limit && seg->len > 0;
-  return room ? TCP_TFO_DATA : 0;
+  return room ? tfo : 0;
 }
 
 int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor, usec_t now) {
@@ -168,7 +182,11 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
     return 0;
   struct abi_tcb *d = &w->tcbs.tcb[s->tcb];
   d->iss = isn_floor;
-  if (tcp_passive_fast(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, syn_fast(w, l, hash, d, seg), now)) {
+  uint8_t key[32];
+  unsigned tfo = syn_fast(w, l, hash, d, seg, key);
+  int rc = tcp_passive_fast(&w->tcp, tcp_of(s), d, seg, (uint32_t)mtu, tfo, now);
+  w->tcp.tfo_key = NULL;
+  if (rc) {
     syn_undo(w, s);
     return -ENOENT;
   }

@@ -507,11 +507,13 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   return 0;
 }
 
-static int tcp_transport_early(struct worker *w, const struct abi_endpoint *remote, usec_t now) {
+static int tcp_transport_early(struct worker *w, const struct abi_endpoint *remote, uint32_t flags, usec_t now) {
   struct ip_addr to;
   memcpy(&to, remote->ip, sizeof to);
   int mtu = ip_path_mtu(w->ip, &to, w->now);
-  return mtu > 0 ? tcp_tfo_room(&w->tcp, remote, 0, (uint32_t)mtu, now) : 0;
+  if (mtu <= 0)
+    return 0;
+  return (flags & ABI_OPT_TFO_BARE ? tcp_tfo_room_bare : tcp_tfo_room)(&w->tcp, remote, 0, (uint32_t)mtu, now);
 }
 
 static int tcp_transport_output(struct worker *w, struct session *s, usec_t now) {

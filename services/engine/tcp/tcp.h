@@ -172,9 +172,12 @@ struct tcp_env {
   struct tcp_busy *busy_free; /* tcp_env_busy, in the same way */
   uint8_t *busy_mem;
   uint32_t busy_left;
-  uint32_t busy_out;               /* blocks lent */
-  struct tcp_rate rate;            /* of the ACK at hand */
-  seq32_t fack;                    /* end of the highest that was known to have arrived before the ACK at hand */
+  uint32_t busy_out;      /* blocks lent */
+  struct tcp_rate rate;   /* of the ACK at hand */
+  seq32_t fack;           /* end of the highest that was known to have arrived before the ACK at hand */
+  const uint8_t *tfo_key; /* Fast Open keys of the listener whose SYN is being looked at, 16 bytes each: its own,
+                             and an elder one if tfo_keys is 2; NULL = the configured one */
+  uint32_t tfo_keys;
   struct tcp_tfo *tfo;             /* cookies of servers for Fast Open; NULL = no client side */
   const struct abi_cookie *cookie; /* keys of SYN cookies, from abi_tcb_block; NULL = none are made or believed */
 };

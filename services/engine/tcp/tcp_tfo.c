@@ -15,39 +15,50 @@
 #define COOKIE_LEN 8u
 #define BAD_US     (3600ull * 1000000)
 
-/* An address proves itself in its VRF alone. In VRF 0 the hash is what other hosts with the same key make, too. */
-static void tfo_cookie(const struct tcp_env *e, const struct abi_tcb *d, uint8_t out[COOKIE_LEN]) {
+/* An address proves itself in its VRF alone. In VRF 0 the hash is what other hosts with the same key make, too.
+ * `elder`: made with the listener's second key. */
+static void tfo_cookie(const struct tcp_env *e, const struct abi_tcb *d, int elder, uint8_t out[COOKIE_LEN]) {
+  const uint8_t *key = e->tfo_key != NULL        ? e->tfo_key + (elder ? 16 : 0)
+                       : e->cfg.fastopen_key_set ? e->cfg.fastopen_key
+                                                 : e->secret;
   uint8_t b[16 + 1 + 4];
   memcpy(b, d->remote.ip, 16);
   b[16] = 'F'; /* the secret makes other things too */
   memcpy(b + 17, &d->vrf, 4);
-  uint64_t v = hash_siphash24(e->cfg.fastopen_key_set ? e->cfg.fastopen_key : e->secret, b, d->vrf ? 21 : 17);
+  uint64_t v = hash_siphash24(key, b, d->vrf ? 21 : 17);
   memcpy(out, &v, COOKIE_LEN);
+}
+
+static int tfo_good(const struct tcp_env *e, const struct abi_tcb *d, int elder, const struct tcp_opts *o) {
+  uint8_t good[COOKIE_LEN], differ = 0;
+  tfo_cookie(e, d, elder, good);
+  for (uint32_t i = 0; i < COOKIE_LEN; i++)
+    differ |= good[i] ^ o->tfo[i];
+  return differ == 0;
 }
 
 unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_tcb *d, const struct tcp_seg_in *seg) {
   const struct tcp_opts *o = &seg->hdr.opts;
-  uint8_t good[COOKIE_LEN], differ = 0;
   if (!(e->cfg.fastopen & TCP_TFO_SERVER) || !(o->present & TCP_OPT_HAS_TFO))
     return 0;
   if (o->tfo_len == 0)
     return TCP_TFO_COOKIE;
-  tfo_cookie(e, d, good);
-  for (uint32_t i = 0; i < COOKIE_LEN && o->tfo_len == COOKIE_LEN; i++)
-    differ |= good[i] ^ o->tfo[i];
-  if (o->tfo_len == COOKIE_LEN && differ == 0)
+  if (o->tfo_len == COOKIE_LEN && tfo_good(e, d, 0, o))
     return TCP_TFO_DATA;
+  if (o->tfo_len == COOKIE_LEN && e->tfo_key != NULL && e->tfo_keys == 2 && tfo_good(e, d, 1, o))
+    return TCP_TFO_DATA | TCP_TFO_COOKIE; /* as Linux: still good, and a new one */
   TCP_COUNT(e, fastopen_bad);
   return TCP_TFO_COOKIE;
 }
 
-/** The SYN-ACK of a passive open gives a cookie. */
+/** The SYN-ACK of a passive open gives a cookie; one that is sent again only if the key is not the listener's own,
+ * which is not at hand then (Linux repeats none at all). */
 void tcp_tfo_syn_ack(const struct tcp_env *e, const struct tcp_conn *c, struct tcp_opts *o) {
-  if (!(c->tfo & TCP_TFO_COOKIE))
+  if (!(c->tfo & TCP_TFO_COOKIE) || ((c->tfo & TCP_TFO_OWN) && e->tfo_key == NULL))
     return;
   o->present |= TCP_OPT_HAS_TFO;
   o->tfo_len = COOKIE_LEN;
-  tfo_cookie(e, c->d, o->tfo);
+  tfo_cookie(e, c->d, 0, o->tfo);
 }
 
 static struct tcp_tfo_entry *tfo_slot(const struct tcp_env *e, const uint8_t *remote, uint32_t vrf) {
@@ -68,19 +79,38 @@ static struct tcp_tfo_entry *tfo_begin(const struct tcp_env *e, const struct abi
   return t;
 }
 
-int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu, usec_t now) {
+/* What a SYN may carry, RFC 7413 4.1.3.1; nothing known: RFC 9293 3.7.1. */
+static uint32_t tfo_mss(const struct tcp_tfo_entry *t) {
+  return t != NULL && t->mss != 0 ? t->mss : 536;
+}
+
+static int tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu, int bare,
+                    usec_t now) {
   if (!(e->cfg.fastopen & TCP_TFO_CLIENT) || e->tfo == NULL)
     return -EOPNOTSUPP;
   const struct tcp_tfo_entry *t = tfo_find(e, remote->ip, vrf);
-  if (t == NULL || t->len == 0 || t->bad_until > now)
+  if (t != NULL ? t->bad_until > now || (t->len == 0 && !bare) : !bare)
     return 0;
-  struct tcp_opts o = {.present = TCP_OPT_HAS_MSS | TCP_OPT_HAS_TFO, .tfo_len = t->len};
+  struct tcp_opts o = {.present = TCP_OPT_HAS_MSS};
+  if (!bare) {
+    o.present |= TCP_OPT_HAS_TFO;
+    o.tfo_len = t->len;
+  }
   o.present |= (e->cfg.sack ? TCP_OPT_HAS_SACK_OK : 0u) | (e->cfg.timestamps ? TCP_OPT_HAS_TS : 0u) |
                (e->cfg.wscale ? TCP_OPT_HAS_WSCALE : 0u);
   int head = tcp_hdr_size(&o);
   uint32_t ip = remote->family == 6 ? 40 : 20, most = mtu > ip + TCP_HLEN ? mtu - ip - TCP_HLEN : 0;
-  uint32_t room = HS_MIN((uint32_t)t->mss, most), used = head < 0 ? room : (uint32_t)head - TCP_HLEN;
+  uint32_t room = HS_MIN(tfo_mss(t), most), used = head < 0 ? room : (uint32_t)head - TCP_HLEN;
   return room > used ? (int)(room - used) : 0;
+}
+
+int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu, usec_t now) {
+  return tfo_room(e, remote, vrf, mtu, 0, now);
+}
+
+int tcp_tfo_room_bare(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu,
+                      usec_t now) {
+  return tfo_room(e, remote, vrf, mtu, 1, now);
 }
 
 /** Our SYN: the option, and payload if a cookie is known. `again`: it was sent before; bare then. */
@@ -99,14 +129,16 @@ void tcp_tfo_syn(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_out *out,
   }
   if (t != NULL && t->bad_until > now)
     return;
-  out->opts.present |= TCP_OPT_HAS_TFO;
-  out->opts.tfo_len = 0; /* please give me one */
-  if (t == NULL || t->len == 0)
-    return;
-  memcpy(out->opts.tfo, t->cookie, t->len);
-  out->opts.tfo_len = t->len;
+  if (!(d->opt.flags & ABI_OPT_TFO_BARE)) {
+    out->opts.present |= TCP_OPT_HAS_TFO;
+    out->opts.tfo_len = 0; /* please give me one */
+    if (t == NULL || t->len == 0)
+      return;
+    memcpy(out->opts.tfo, t->cookie, t->len);
+    out->opts.tfo_len = t->len;
+  }
   int head = tcp_hdr_size(&out->opts);
-  uint32_t room = HS_MIN((uint32_t)t->mss, (uint32_t)d->rcv_mss);
+  uint32_t room = HS_MIN(tfo_mss(t), (uint32_t)d->rcv_mss);
   if (head < 0 || room <= (uint32_t)head - TCP_HLEN) { /* they do not fit beside the other options */
     out->opts.present &= ~(uint32_t)TCP_OPT_HAS_TFO;
     return;

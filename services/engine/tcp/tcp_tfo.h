@@ -17,6 +17,7 @@
 #define TCP_TFO_COOKIE 1u /* a cookie in the SYN-ACK: it asked, or showed a wrong one */
 #define TCP_TFO_DATA   2u /* its data is taken now: the cookie is good */
 /* … and of either side's connection, later */
+#define TCP_TFO_OWN   8u /* the cookie is made with the listener's own key */
 #define TCP_TFO_TAKEN 4u /* data of the SYN was acknowledged by the SYN-ACK */
 
 /** A server as a client knows it, RFC 7413 4.1.3. */
@@ -40,5 +41,8 @@ unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_tcb *d, const struct 
 /** Bytes that a SYN to `remote` may carry; 0: its cookie is not known, or such SYNs get lost on the way. -EOPNOTSUPP:
  * clients do without by configuration. `mtu`: of the path. */
 int tcp_tfo_room(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu, usec_t now);
+/** The same of a SYN that shows no cookie (TCP_FASTOPEN_NO_COOKIE), to a server that wants none. */
+int tcp_tfo_room_bare(const struct tcp_env *e, const struct abi_endpoint *remote, uint32_t vrf, uint32_t mtu,
+                      usec_t now);
 
 #endif

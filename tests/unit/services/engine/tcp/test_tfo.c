@@ -84,6 +84,38 @@ static void test_cookie_is_given(void **state) {
   assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), 0);
 }
 
+/* TCP_FASTOPEN_KEY: cookies of the listener's first key, and for a while those of the one before. */
+static void test_keys_of_a_listener(void **state) {
+  struct rig *r = *state;
+  uint8_t keys[32], cookie[8], elder[8], fresh[8];
+  memset(keys, 0x11, 16);
+  memset(keys + 16, 0x22, 16);
+  start(r);
+  ask(r, cookie);
+  r->env.tfo_key = keys + 16;
+  r->env.tfo_keys = 1;
+  ask(r, elder);
+  r->env.tfo_key = keys;
+  ask(r, fresh);
+  assert_memory_not_equal(cookie, elder, 8);
+  assert_memory_not_equal(fresh, elder, 8);
+  struct tcp_seg_in s = syn_with(elder, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
+  r->env.tfo_keys = 2;
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA | TCP_TFO_COOKIE);
+  s = syn_with(fresh, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
+  s = syn_with(cookie, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
+  s = syn_with(elder, 8, 10); /* its data is taken, and the SYN-ACK brings the new one */
+  assert_int_equal(open_with(r, &s), 0);
+  EXPECT(r, TCP_SYN | TCP_ACK, 0, 11, 0);
+  assert_memory_equal(LAST(r)->opts.tfo, fresh, 8);
+  r->env.tfo_key = NULL; /* the configured key again: of another listener */
+  s = syn_with(cookie, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
+}
+
 static void fast(struct rig *r, uint32_t len) {
   uint8_t cookie[8];
   start(r);
@@ -421,6 +453,22 @@ static void test_room(void **state) {
   assert_int_equal(tcp_tfo_room(&r->env, &six, 0, 1400, r->now), 1400 - 60 - 12);
 }
 
+/* TCP_FASTOPEN_NO_COOKIE: data at once and no option; not while such SYNs get lost. */
+static void test_without_cookie(void **state) {
+  struct rig *r = *state;
+  start(r);
+  assert_int_equal(tcp_tfo_room(&r->env, &r->d.remote, 0, 1500, r->now), 0);
+  assert_int_equal(tcp_tfo_room_bare(&r->env, &r->d.remote, 0, 1500, r->now), 536 - 20);
+  r->d.opt.flags = ABI_OPT_FASTOPEN | ABI_OPT_TFO_BARE;
+  r->tx_tail = 1000;
+  assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
+  EXPECT(r, TCP_SYN, 0, 0, 536 - 20);
+  assert_false(LAST(r)->opts.present & TCP_OPT_HAS_TFO);
+  rig_pass(r, RIG_S);
+  EXPECT(r, TCP_SYN, 0, 0, 0); /* it was lost: as any other */
+  assert_int_equal(tcp_tfo_room_bare(&r->env, &r->d.remote, 0, 1500, r->now), 0);
+}
+
 /* A server that tells no MSS has the least. */
 static void test_room_without_mss(void **state) {
   struct rig *r = *state;
@@ -502,6 +550,8 @@ static void test_cookie_without_room(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_cookie_is_given),
+      RIG_TEST(test_keys_of_a_listener),
+      RIG_TEST(test_without_cookie),
       RIG_TEST(test_data_is_taken),
       RIG_TEST(test_answer_before_the_ack),
       RIG_TEST(test_syn_ack_lost_with_answer),
