@@ -169,12 +169,19 @@ class Rules(netcase.NetCase):
         self.assertEqual(self.tries(None, f"tcp {STACK4} 7125"), ["ECONNREFUSED"])
 
     def test_cut_through(self):
-        """A rule that denies counts for programs of one stack, too, within a second for who has connected before."""
+        """Rules count for programs of one stack, too, within a second for who has connected before: who is denied is
+        refused, who is redirected is by TCP."""
         self.app_echo(STACK4, 7130, BLUE)
+        self.lab.spawn("app", [programs.PYTHON, "-c", NAMED, "0.0.0.0", 7131, "two"], env={**BLUE, "LDP_APP_NAME": "two"})
+        self.lab.wait_listening(7131)
         idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7130, 1], env=BLUE, stdin=-1)
         wait_for(lambda: any(s["proto"] == "cut" for s in self.lab.sessions()), 20, "a connection by cut-through")
         rule = self.add("egress", "namespace=blue", f"remote={STACK4}", "ports=7130", "action=deny")
         self.assertEqual(self.tries(BLUE, f"tcp {STACK4} 7130"), ["ECONNREFUSED"])
+        self.drop(rule)
+        rule = self.add("egress", "namespace=blue", "proto=tcp", f"remote={STACK4}", "ports=7130", "action=redirect",
+                        "app=two", "to-port=7131")
+        self.assertEqual(self.lab.app([programs.PYTHON, "-c", ASK, STACK4, 7130], env=BLUE).stdout.strip(), b"two")
         self.drop(rule)
         self.assertEqual(self.tries(BLUE, f"tcp {STACK4} 7130"), ["ok"])
         idle.stop()
