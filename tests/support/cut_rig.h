@@ -84,6 +84,19 @@ static inline uint32_t cut_dial(uint16_t port) {
   return c;
 }
 
+/** … from a port of its own choice, which other sessions may share. */
+static inline uint32_t cut_dial_bound(uint16_t from, uint16_t port) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 0, from);
+  uint32_t on = 1, len = sizeof on;
+  cut_as(0);
+  uint32_t c = rig_session(1);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_SET_REUSEPORT, &on, &len), 0);
+  assert_int_equal(vppcom_session_bind(c, &ep), 0);
+  assert_int_equal(rig_connect(c, port), VPPCOM_EINPROGRESS);
+  return c;
+}
+
 /** The next connection of l. */
 static inline uint32_t cut_accept(uint32_t l) {
   cut_as(1);

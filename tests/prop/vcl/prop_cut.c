@@ -1,7 +1,7 @@
 /*
  * Random life of connections over a pair, beside a naive twin: two byte queues per connection and who has closed what.
  * What the library reads must be what the twin holds; a half that was closed reads as the end; the memory of the pair
- * comes back (slots are reused, nothing goes by TCP).
+ * comes back (slots are reused, nothing goes by TCP). Some clients are bound.
  */
 #include "cut_rig.h"
 
@@ -38,7 +38,7 @@ struct prop {
 static uint8_t block[200000], got[200000];
 
 static void prop_open(struct prop *p, struct twin *t) {
-  t->h[0] = cut_dial(7500);
+  t->h[0] = rng_below(&p->rng, 3) == 0 ? cut_dial_bound((uint16_t)(7600 + p->conns), 7500) : cut_dial(7500);
   t->h[1] = cut_accept(p->l);
   t->open = 1;
   t->closed[0] = t->closed[1] = t->reset = 0;

@@ -351,18 +351,6 @@ static void test_idle(void **state) {
   cut_close(r);
 }
 
-static uint32_t dial_bound(uint16_t from, uint16_t port) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = rig_ep(ip, 0, from);
-  uint32_t on = 1, len = sizeof on;
-  cut_as(0);
-  uint32_t c = rig_session(1);
-  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_SET_REUSEPORT, &on, &len), 0);
-  assert_int_equal(vppcom_session_bind(c, &ep), 0);
-  assert_int_equal(rig_connect(c, port), VPPCOM_EINPROGRESS);
-  return c;
-}
-
 static uint16_t port_of(uint32_t h, uint32_t op) {
   uint8_t ip[16];
   vppcom_endpt_t ep = {.ip = ip};
@@ -379,7 +367,7 @@ static void test_bound(void **state) {
   const struct home *h = app_state.workers[0]->home;
   uint32_t held = h->slot_next - h->n_free;
   for (int round = 0; round < 20; round++) {
-    uint32_t c = dial_bound((uint16_t)(7500 + round), 7415), s = cut_accept(r->l);
+    uint32_t c = cut_dial_bound((uint16_t)(7500 + round), 7415), s = cut_accept(r->l);
     assert_int_equal(port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7500 + round);
     cut_as(0);
     assert_int_equal(port_of(c, VPPCOM_ATTR_GET_LCL_ADDR), 7500 + round);
@@ -411,7 +399,7 @@ static void test_bound_twice(void **state) {
     fake_lock(&r->rig.fake);
     r->rig.fake.cut = cut;
     fake_unlock(&r->rig.fake);
-    uint32_t a = dial_bound((uint16_t)(7520 + cut), port), s = cut_accept(r->l);
+    uint32_t a = cut_dial_bound((uint16_t)(7520 + cut), port), s = cut_accept(r->l);
     assert_int_equal(fake_live_sessions(&r->rig.fake) == 0, cut);
     fake_lock(&r->rig.fake);
     r->rig.fake.cut = 1;
@@ -451,7 +439,7 @@ static void test_bound_twice(void **state) {
 static void test_bound_returned(void **state) {
   struct cut_rig *r = *state;
   char buf[8];
-  uint32_t l = cut_listen(7417), c = dial_bound(7522, 7417);
+  uint32_t l = cut_listen(7417), c = cut_dial_bound(7522, 7417);
   assert_int_equal(vppcom_session_write(c, "kept", 4), 4);
   fake_lock(&r->rig.fake);
   r->rig.fake.cut = 0;
