@@ -5,6 +5,7 @@
  */
 #include "pkt.h"
 
+#include "session/tunables.h"
 #include "sim/engine_rig.h"
 
 #include <errno.h>
@@ -383,6 +384,24 @@ static int engine_sockopt(unsigned conn, const char *name, int64_t val) {
   return rc;
 }
 
+/* While connections are open, by the way that hsctl set tcp goes; the TCB segment ends with the case. */
+static int engine_tune(const char *key, int64_t val) {
+  static const char *const names[] = {
+#define PKT_TUNABLE(field, ...) #field,
+      ABI_TUNABLES(PKT_TUNABLE)
+#undef PKT_TUNABLE
+  };
+  struct rig_host *h = &rig->host[0];
+  uint32_t lower, higher;
+  for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (!strcmp(names[i], key)) {
+      int rc = tunables_set(&h->w.tcbs.block->tune, &h->cfg, i, (uint32_t)val, &lower, &higher);
+      tunables_apply(&h->w);
+      return rc;
+    }
+  return -ENOENT;
+}
+
 static void endpoints(struct ip_addr *local, struct ip_addr *remote) {
   memset(local, 0, sizeof *local);
   *remote = *local;
@@ -443,5 +462,6 @@ const struct pkt_dut pkt_dut_engine = {.name = "engine",
                                        .shutdown = engine_shutdown,
                                        .shut = engine_shut,
                                        .sockopt = engine_sockopt,
+                                       .tune = engine_tune,
                                        .state = engine_state,
                                        .check = engine_check};

@@ -74,6 +74,11 @@ static const struct {
     {NULL, "ipv4/tcp_syn_linear_timeouts", "0"},
     {NULL, "ipv4/tcp_invalid_ratelimit", "0"},
     {NULL, "ipv4/tcp_rmem", "4096 131072 262144"},
+    {"keepidle_s", "ipv4/tcp_keepalive_time", "7200"},
+    {"keepintvl_s", "ipv4/tcp_keepalive_intvl", "75"},
+    {"keepcnt", "ipv4/tcp_keepalive_probes", "9"},
+    {"rto_min", "ipv4/tcp_rto_min_us", "200000"},
+    {"rto_max", "ipv4/tcp_rto_max_ms", "120000"},
     {"early_retrans", "ipv4/tcp_early_retrans", "3"},
 };
 
@@ -107,6 +112,10 @@ static int linux_set(const char *key, const char *val) {
     val = *val == '1' ? "2" : *val == '2' ? "1" : "0";
   if (!strcmp(key, "fin_wait2")) {
     snprintf(text, sizeof text, "%d", (int)strtol(val, NULL, 10) / 1000);
+    val = text;
+  }
+  if (!strcmp(key, "rto_min")) {
+    snprintf(text, sizeof text, "%d", (int)strtol(val, NULL, 10) * 1000);
     val = text;
   }
   for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -366,6 +375,12 @@ static int linux_sockopt(unsigned conn, const char *name, int64_t val) {
   return listener >= 0 ? opt_apply(listener, name, val) : 0;
 }
 
+static int linux_tune(const char *key, int64_t val) {
+  char text[24];
+  snprintf(text, sizeof text, "%lld", (long long)val);
+  return linux_set(key, text);
+}
+
 /* TCP_INFO needs a socket; a closed one lives on in the table. */
 static int linux_state(uint16_t dut_port, uint16_t peer_port) {
   char line[256];
@@ -404,5 +419,6 @@ const struct pkt_dut pkt_dut_linux = {.name = "linux",
                                       .shutdown = linux_shutdown,
                                       .shut = linux_shut,
                                       .sockopt = linux_sockopt,
+                                      .tune = linux_tune,
                                       .state = linux_state,
                                       .check = linux_check};

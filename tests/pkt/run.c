@@ -641,6 +641,9 @@ static void line_app(struct run *r, const struct pkt_line *l) {
   default:
     must(r, r->d->sockopt(l->conn, l->word, l->n), "option");
     break;
+  case PKT_TUNE:
+    must(r, r->d->tune(l->word, l->n), "tunable");
+    break;
   }
 }
 

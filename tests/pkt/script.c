@@ -313,6 +313,7 @@ static int line_rest(struct reader *r, struct pkt_line *l) {
     l->n = 8;
     return r->at < r->n ? number(r, &l->n) : 0;
   case PKT_SOCKOPT:
+  case PKT_TUNE:
     return word_of(r, l) || number(r, &l->n) ? -1 : 0;
   case PKT_ERROR:
     return word_of(r, l);
@@ -354,6 +355,7 @@ static const struct {
     {"close", PKT_CLOSE},
     {"abort", PKT_ABORT},
     {"sockopt", PKT_SOCKOPT},
+    {"tune", PKT_TUNE},
     {"state", PKT_STATE},
     {"to", PKT_TO},
     {"tsval", PKT_TSVAL},
