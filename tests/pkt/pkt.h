@@ -229,7 +229,7 @@ struct pkt_dut {
   int (*shutdown)(unsigned conn);
   int (*shut)(unsigned conn); /* close() */
   int (*sockopt)(unsigned conn, const char *name, int64_t val);
-  int (*tune)(const char *key, int64_t val); /* at run time, as hsctl set tcp */
+  int (*tune)(const char *key, int64_t val);           /* at run time, as hsctl set tcp */
   int (*state)(uint16_t dut_port, uint16_t peer_port); /* Linux numbers; 0 = no such connection */
   int (*check)(void);                                  /* invariants: 0 or a line number */
 };
