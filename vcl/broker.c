@@ -254,6 +254,14 @@ int broker_hello(struct broker *b, const uint8_t *parent) {
   }
 }
 
+/** What segment-size and add-segment-size ask for. */
+static void broker_size_worker(const struct broker *b, Hoststack__Attach__AddWorker *add) {
+  add->rx_keep = b->cfg->segment_bytes;
+  add->rx_fixed = b->cfg->add_segment_bytes == 0;
+  if (b->cfg->add_segment_bytes != CONFIG_UNSET)
+    add->rx_step = b->cfg->add_segment_bytes;
+}
+
 /** AddWorker; the two segments' fds go to *fd_e and *fd_a. */
 static int broker_ask_worker(struct broker *b, usec_t deadline, uint64_t *worker_id, int *fd_e, int *fd_a) {
   Hoststack__Attach__AddWorker add = HOSTSTACK__ATTACH__ADD_WORKER__INIT;
@@ -261,6 +269,7 @@ static int broker_ask_worker(struct broker *b, usec_t deadline, uint64_t *worker
   broker_reply *r = NULL;
   int fds[BROKER_FDS], n_fds = 0;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_ADD_WORKER;
+  broker_size_worker(b, &add);
   rq.add_worker = &add;
   int rc = broker_call(b, &rq, &r, fds, &n_fds, deadline, 0);
   if (rc < 0)
@@ -338,6 +347,7 @@ int broker_step_begin(struct broker *b, enum broker_step step, uint64_t worker_i
     rq.hello = &hello;
   } else if (step == BROKER_STEP_WORKER) {
     rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_ADD_WORKER;
+    broker_size_worker(b, &add);
     rq.add_worker = &add;
   } else {
     mapped.worker_id = worker_id;

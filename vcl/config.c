@@ -32,8 +32,8 @@ static const struct config_key config_keys[] = {
     {"max-workers", CONFIG_U32, FIELD(max_workers)},
     {"app-socket-api", CONFIG_TEXT, FIELD(socket_path)},
     {"api-socket-name", CONFIG_IGNORED, 0, 0},
-    {"segment-size", CONFIG_IGNORED, 0, 0},
-    {"add-segment-size", CONFIG_IGNORED, 0, 0},
+    {"segment-size", CONFIG_U64, FIELD(segment_bytes)},
+    {"add-segment-size", CONFIG_U64, FIELD(add_segment_bytes)},
     {"segment-baseva", CONFIG_IGNORED, 0, 0},
     {"preallocated-fifo-pairs", CONFIG_IGNORED, 0, 0},
     {"rx-fifo-size", CONFIG_U32, FIELD(rx_fifo_bytes)},
@@ -63,6 +63,7 @@ void config_defaults(struct vcl_config *cfg) {
   memset(cfg, 0, sizeof *cfg);
   snprintf(cfg->socket_path, sizeof cfg->socket_path, "%s", CONFIG_SOCKET_DEFAULT);
   cfg->max_workers = 16;
+  cfg->add_segment_bytes = CONFIG_UNSET;
   cfg->scope_local = 1;
   cfg->scope_global = 1;
   cfg->spin_us = 100;
@@ -196,6 +197,9 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
     cfg->max_workers = pub->max_workers < 128 ? pub->max_workers : 128;
   cfg->rx_fifo_bytes = pub->rx_fifo_size;
   cfg->tx_fifo_bytes = pub->tx_fifo_size;
+  cfg->segment_bytes = pub->segment_size;
+  if (pub->add_segment_size != 0) /* of a struct that is all zeroes nobody says that there shall be no more */
+    cfg->add_segment_bytes = pub->add_segment_size;
   cfg->app_timeout_s = pub->app_timeout;
   cfg->session_timeout_s = pub->session_timeout;
   cfg->namespace_secret = pub->namespace_secret;

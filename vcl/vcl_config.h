@@ -8,6 +8,7 @@
 
 #include "vppcom.h"
 
+#define CONFIG_UNSET          UINT64_MAX
 #define CONFIG_SOCKET_DEFAULT "/run/hoststack/attach"
 
 struct vcl_config {
@@ -17,10 +18,12 @@ struct vcl_config {
   uint32_t max_workers;      /* 1 .. 128 */
   uint32_t rx_fifo_bytes;    /* 0 = the engine sizes it */
   uint32_t tx_fifo_bytes;
-  uint32_t scope_global; /* takes part in the network; else it stays within its namespace */
-  uint32_t scope_local;  /* connects to listeners of other apps of this stack go straight to them */
-  uint32_t spin_us;      /* longest spin before a sleep; 0 = none */
-  double app_timeout_s;  /* 0 = what the broker says */
+  uint64_t segment_bytes; /* memory of a worker's received bytes that stays once touched, 0 = the broker says; … */
+  uint64_t add_segment_bytes; /* … more is kept in these steps while it is needed; 0: there is no more */
+  uint32_t scope_global;      /* takes part in the network; else it stays within its namespace */
+  uint32_t scope_local;       /* connects to listeners of other apps of this stack go straight to them */
+  uint32_t spin_us;           /* longest spin before a sleep; 0 = none */
+  double app_timeout_s;       /* 0 = what the broker says */
   double session_timeout_s;
   int debug;          /* VCL_DEBUG: 1 and more may write to stderr */
   uint32_t n_warning; /* unknown keys, bad values */

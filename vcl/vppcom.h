@@ -186,8 +186,8 @@ typedef struct vppcom_cfg_t_ {
   uint64_t heapsize;    /* accepted, not needed here */
   uint32_t max_workers; /* 1 .. 128 */
   uint64_t segment_baseva;
-  uint64_t segment_size;     /* room for fifos of one worker and direction */
-  uint64_t add_segment_size; /* accepted, not needed here */
+  uint64_t segment_size;     /* memory for received bytes of one worker that is kept, 0 = default */
+  uint64_t add_segment_size; /* step by which it grows, and is given back, beyond that; 0 = default */
   uint32_t preallocated_fifo_pairs;
   uint32_t rx_fifo_size;
   uint32_t tx_fifo_size;

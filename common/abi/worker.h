@@ -32,7 +32,10 @@ struct abi_worker_geom {
   uint64_t locks_size;
   uint64_t arena_off;  /* chunks; multiple of ABI_CHUNK_MAX */
   uint64_t arena_size; /* multiple of ABI_CHUNK_MAX */
-  uint64_t reserved[3];
+  uint64_t arena_keep; /* bytes of chunk memory that stay once touched (segment-size); only E's is looked at, … */
+  uint64_t
+      arena_step; /* … in steps of which the engine keeps more while it is needed (add-segment-size); 0 = no more */
+  uint64_t reserved;
 };
 _Static_assert(sizeof(struct abi_worker_geom) == 128, "worker geometry fills hdr.geom");
 

@@ -10,6 +10,10 @@
  * memory is warm and a fifo that streams should cost no splitting and merging. What the stash pushes out is merged.
  * Book-keeping is made block by block as the area is first used, so that a large arena costs neither time nor memory
  * before it is needed.
+ *
+ * soiled[] has a bit for each page that was handed out since the system last gave or took it: what the area costs. What
+ * is soiled beyond the aim is taken out of the free lists block by block (arena_sweep), given back to the system by the
+ * caller, without the lock, and put back clean. The aim follows the most that was taken in the last two looks.
  */
 #include "shm/arena.h"
 
@@ -26,12 +30,18 @@
 #define ARENA_LIMIT  (1ull << 40) /* bytes */
 #define ARENA_SPINS  256u
 
+#define ARENA_PAGE      4096u
+#define ARENA_WORD      64u                                       /* pages per word of soiled[] */
+#define ARENA_TOP_WORDS (ABI_CHUNK_MAX / ARENA_PAGE / ARENA_WORD) /* words of a largest block */
+#define ARENA_LOOK      64u                                       /* largest blocks looked at per sweep */
+
 #define ARENA_INSIDE 0x00u /* state[]: no block begins here */
 #define ARENA_FREE   0x10u /* | order: in a free list */
 #define ARENA_STASHD 0x20u /* | order */
 #define ARENA_TAKEN  0x40u /* | order */
 
 _Static_assert(ABI_CHUNK_UNIT << ARENA_TOP == ABI_CHUNK_MAX, "orders span the chunk sizes");
+_Static_assert(ABI_CHUNK_UNIT * 2 == ARENA_PAGE, "a block of order 1 is a page");
 
 /** Links of a free block, valid only while it is in a list. */
 struct arena_link {
@@ -43,16 +53,30 @@ struct arena {
   uint64_t free_bytes;
   uint32_t n_units;
   uint32_t first_unit;
+  uint64_t limit;              /* bytes that may be taken at a time */
+  uint64_t soiled_bytes;       /* of pages whose bit is set */
+  uint64_t peak, peak_before;  /* most bytes taken since the last arena_aim, and between it and the one before */
   uint32_t shared, lock;       /* arena_share */
+  uint32_t sweep_at;           /* unit of the largest block that arena_sweep looks at next */
   uint32_t n_made;             /* units [0, n_made) have book-keeping; the rest is free and was never touched */
   uint32_t head[ARENA_ORDERS]; /* free lists */
   uint32_t stash_n[ARENA_ORDERS];
   uint32_t stash[ARENA_ORDERS][ARENA_STASH]; /* [0] the oldest */
-  struct arena_link link[];                  /* n_units; then uint8_t state[n_units] */
+  struct arena_link link[];                  /* n_units; then uint64_t soiled[], then uint8_t state[n_units] */
 };
 
+_Static_assert(offsetof(struct arena, link) % sizeof(uint64_t) == 0, "words of soiled[] are aligned");
+
+static inline uint64_t *arena_soiled_words(const struct arena *a) {
+  return (uint64_t *)(uintptr_t)(const void *)(a->link + a->n_units);
+}
+
 static inline uint8_t *arena_state(const struct arena *a) {
-  return (uint8_t *)(uintptr_t)(const void *)(a->link + a->n_units);
+  return (uint8_t *)(arena_soiled_words(a) + a->n_units / (1u << ARENA_TOP) * ARENA_TOP_WORDS);
+}
+
+static inline uint64_t arena_taken(const struct arena *a) {
+  return (uint64_t)a->n_units * ABI_CHUNK_UNIT - a->free_bytes;
 }
 
 /** Order of a chunk length, or ARENA_ORDERS when there is no such chunk. */
@@ -64,7 +88,7 @@ static inline uint32_t arena_order(uint32_t len) {
 
 uint64_t arena_meta_size(uint64_t size) {
   uint64_t units = size / ABI_CHUNK_UNIT;
-  return bits_align_up(sizeof(struct arena) + units * (sizeof(struct arena_link) + 1), 64);
+  return bits_align_up(sizeof(struct arena) + units * (sizeof(struct arena_link) + 1) + size / ARENA_PAGE / 8, 64);
 }
 
 static void arena_list_add(struct arena *a, uint32_t u, uint32_t order) {
@@ -93,6 +117,7 @@ static int arena_make(struct arena *a) {
   if (u == a->n_units)
     return 0;
   memset(arena_state(a) + u, ARENA_INSIDE, 1u << ARENA_TOP);
+  memset(arena_soiled_words(a) + u / (1u << ARENA_TOP) * ARENA_TOP_WORDS, 0, ARENA_TOP_WORDS * sizeof(uint64_t));
   a->n_made = u + (1u << ARENA_TOP);
   arena_list_add(a, u, ARENA_TOP);
   return 1;
@@ -105,7 +130,7 @@ struct arena *arena_init(void *meta, uint64_t meta_size, uint32_t first_unit, ui
   memset(a, 0, sizeof *a);
   a->n_units = (uint32_t)(size / ABI_CHUNK_UNIT);
   a->first_unit = first_unit;
-  a->free_bytes = size;
+  a->free_bytes = a->limit = size;
   for (uint32_t o = 0; o < ARENA_ORDERS; o++)
     a->head[o] = ABI_SEG_NONE;
   a->magic = ARENA_MAGIC;
@@ -173,10 +198,55 @@ static inline void arena_unlock(struct arena *a) {
     __atomic_store_n(&a->lock, 0u, __ATOMIC_RELEASE);
 }
 
-static uint32_t arena_take(struct arena *a, uint32_t len) {
+/** Bits that are set: by halves, because the compiler's own is a call into its library. */
+static inline uint64_t arena_ones(uint64_t v) {
+  v -= v >> 1 & 0x5555555555555555ull;
+  v = (v & 0x3333333333333333ull) + (v >> 2 & 0x3333333333333333ull);
+  return ((v + (v >> 4)) & 0x0f0f0f0f0f0f0f0full) * 0x0101010101010101ull >> 56;
+}
+
+/** Sets (or clears) the bits of the pages of [u, u + 1 << order); they never straddle a word unless they fill words. */
+static void arena_mark(struct arena *a, uint32_t u, uint32_t order, int set) {
+  uint32_t page = u / 2, n = order == 0 ? 1u : 1u << (order - 1);
+  uint64_t *word = arena_soiled_words(a) + page / ARENA_WORD;
+  for (; n != 0; word++) {
+    uint32_t part = HS_MIN(n, ARENA_WORD);
+    uint64_t mask = (~0ull >> (ARENA_WORD - part)) << (page % ARENA_WORD);
+    uint64_t now = set ? *word | mask : *word & ~mask;
+    uint64_t changed = arena_ones(*word ^ now) * ARENA_PAGE;
+    a->soiled_bytes += set ? changed : -changed;
+    *word = now;
+    n -= part;
+  }
+}
+
+/** Whether any page of the block has its bit set. */
+static int arena_is_soiled(const struct arena *a, uint32_t u, uint32_t order) {
+  uint32_t page = u / 2, n = order == 0 ? 1u : 1u << (order - 1);
+  const uint64_t *word = arena_soiled_words(a) + page / ARENA_WORD;
+  if (n < ARENA_WORD)
+    return (*word >> (page % ARENA_WORD) & (~0ull >> (ARENA_WORD - n))) != 0;
+  for (; n != 0; word++, n -= ARENA_WORD)
+    if (*word != 0)
+      return 1;
+  return 0;
+}
+
+/** A block is its taker's from now on. */
+static inline uint32_t arena_hand_out(struct arena *a, uint32_t u, uint32_t order) {
+  arena_state(a)[u] = (uint8_t)(ARENA_TAKEN | order);
+  a->free_bytes -= (uint64_t)ABI_CHUNK_UNIT << order;
+  arena_mark(a, u, order, 1);
+  uint64_t taken = arena_taken(a);
+  if (taken > a->peak)
+    a->peak = taken;
+  return a->first_unit + u;
+}
+
+static uint32_t arena_take(struct arena *a, uint32_t len, uint64_t limit) {
   uint32_t order = arena_order(len);
   uint32_t u;
-  if (order == ARENA_ORDERS)
+  if (order == ARENA_ORDERS || arena_taken(a) + len > limit)
     return ABI_SEG_NONE;
   if (a->stash_n[order] != 0) {
     u = a->stash[order][--a->stash_n[order]];
@@ -189,14 +259,19 @@ static uint32_t arena_take(struct arena *a, uint32_t len) {
     if (u == ABI_SEG_NONE)
       return ABI_SEG_NONE;
   }
-  arena_state(a)[u] = (uint8_t)(ARENA_TAKEN | order);
-  a->free_bytes -= len;
-  return a->first_unit + u;
+  return arena_hand_out(a, u, order);
 }
 
 uint32_t arena_get(struct arena *a, uint32_t len) {
   arena_lock(a);
-  uint32_t unit = arena_take(a, len);
+  uint32_t unit = arena_take(a, len, a->limit);
+  arena_unlock(a);
+  return unit;
+}
+
+uint32_t arena_get_first(struct arena *a) {
+  arena_lock(a);
+  uint32_t unit = arena_take(a, ABI_CHUNK_UNIT, UINT64_MAX);
   arena_unlock(a);
   return unit;
 }
@@ -224,7 +299,7 @@ void arena_put(struct arena *a, uint32_t unit, uint32_t len) {
   arena_unlock(a);
 }
 
-int arena_claim(struct arena *a, uint32_t unit, uint32_t len) {
+static int arena_own(struct arena *a, uint32_t unit, uint32_t len) {
   uint32_t order = arena_order(len);
   uint32_t u = unit - a->first_unit;
   if (order == ARENA_ORDERS || u >= a->n_units || (u & ((1u << order) - 1)) != 0)
@@ -245,9 +320,102 @@ int arena_claim(struct arena *a, uint32_t unit, uint32_t len) {
     arena_list_add(a, (u & half) != 0 ? at : at + half, o);
     at |= u & half;
   }
-  arena_state(a)[u] = (uint8_t)(ARENA_TAKEN | order);
-  a->free_bytes -= len;
+  (void)arena_hand_out(a, u, order);
   return 0;
+}
+
+int arena_claim(struct arena *a, uint32_t unit, uint32_t len) {
+  arena_lock(a);
+  int rc = arena_own(a, unit, len);
+  arena_unlock(a);
+  return rc;
+}
+
+uint64_t arena_limit_set(struct arena *a, uint64_t least, uint64_t more, uint64_t most) {
+  arena_lock(a);
+  uint64_t taken = arena_taken(a);
+  a->limit = HS_MIN(most, HS_MAX(least, more < UINT64_MAX - taken ? taken + more : UINT64_MAX));
+  uint64_t limit = a->limit;
+  arena_unlock(a);
+  return limit;
+}
+
+uint64_t arena_soiled_bytes(struct arena *a) {
+  arena_lock(a);
+  uint64_t bytes = a->soiled_bytes;
+  arena_unlock(a);
+  return bytes;
+}
+
+void arena_soil(struct arena *a, uint64_t off, uint64_t len) {
+  uint64_t size = (uint64_t)a->n_units * ABI_CHUNK_UNIT;
+  if (off >= size || len == 0)
+    return;
+  arena_lock(a);
+  uint64_t end = len < size - off ? off + len : size;
+  while ((uint64_t)a->n_made * ABI_CHUNK_UNIT < end)
+    (void)arena_make(a);
+  for (uint64_t at = off & ~(uint64_t)(ARENA_PAGE - 1); at < end; at += ARENA_PAGE)
+    arena_mark(a, (uint32_t)(at / ABI_CHUNK_UNIT), 1, 1);
+  arena_unlock(a);
+}
+
+uint64_t arena_aim(struct arena *a, uint64_t keep, uint64_t step) {
+  arena_lock(a);
+  uint64_t most = HS_MAX(a->peak, a->peak_before);
+  a->peak_before = a->peak;
+  a->peak = arena_taken(a);
+  arena_unlock(a);
+  most += step / 2;
+  return most <= keep || step == 0 ? HS_MAX(keep, most) : keep + (most - keep + step - 1) / step * step;
+}
+
+/** A soiled free block of at least a page within the largest block at `top`, as its first unit; ABI_SEG_NONE. */
+static uint32_t arena_soiled_block(const struct arena *a, uint32_t top) {
+  const uint8_t *state = arena_state(a);
+  if (!arena_is_soiled(a, top, ARENA_TOP))
+    return ABI_SEG_NONE;
+  for (uint32_t u = top; u < top + (1u << ARENA_TOP); u += 1u << (state[u] & 0x0fu))
+    if ((state[u] & 0xf0u) == ARENA_FREE && (state[u] & 0x0fu) != 0 && arena_is_soiled(a, u, state[u] & 0x0fu))
+      return u;
+  return ABI_SEG_NONE;
+}
+
+int arena_sweep(struct arena *a, uint64_t aim, uint32_t *unit, uint32_t *len) {
+  int rc = 0;
+  arena_lock(a);
+  if (a->soiled_bytes <= aim)
+    goto out;
+  (void)arena_unstash(a);
+  for (uint32_t i = 0; i < ARENA_LOOK; i++, a->sweep_at += 1u << ARENA_TOP) {
+    if (a->sweep_at >= a->n_made)
+      a->sweep_at = 0;
+    uint32_t u = a->n_made != 0 ? arena_soiled_block(a, a->sweep_at) : ABI_SEG_NONE;
+    if (u == ABI_SEG_NONE)
+      continue;
+    uint32_t order = arena_state(a)[u] & 0x0fu;
+    arena_list_del(a, u, order);
+    arena_state(a)[u] = (uint8_t)(ARENA_TAKEN | order);
+    a->free_bytes -= (uint64_t)ABI_CHUNK_UNIT << order;
+    *unit = a->first_unit + u;
+    *len = ABI_CHUNK_UNIT << order;
+    rc = 1;
+    break;
+  }
+out:
+  arena_unlock(a);
+  return rc;
+}
+
+void arena_swept(struct arena *a, uint32_t unit, uint32_t len) {
+  uint32_t order = arena_order(len), u = unit - a->first_unit;
+  arena_lock(a);
+  if (order != ARENA_ORDERS && u < a->n_made && arena_state(a)[u] == (ARENA_TAKEN | order)) {
+    arena_mark(a, u, order, 0);
+    a->free_bytes += len;
+    arena_merge(a, u, order);
+  }
+  arena_unlock(a);
 }
 
 uint64_t arena_free_bytes(const struct arena *a) {
@@ -284,11 +452,21 @@ static int arena_check_units(const struct arena *a, uint64_t *free_bytes) {
         return -__LINE__;
     if (what == ARENA_FREE && order < ARENA_TOP && state[u ^ n] == state[u])
       return -__LINE__;
+    if (what == ARENA_TAKEN && !arena_is_soiled(a, u, order))
+      return -__LINE__;
     if (what != ARENA_TAKEN)
       *free_bytes += (uint64_t)ABI_CHUNK_UNIT << order;
     u += n;
   }
   return 0;
+}
+
+/** The count of soiled bytes is that of the bits. */
+static int arena_check_soiled(const struct arena *a) {
+  uint64_t pages = 0;
+  for (uint32_t i = 0; i < a->n_made / (1u << ARENA_TOP) * ARENA_TOP_WORDS; i++)
+    pages += arena_ones(arena_soiled_words(a)[i]);
+  return pages * ARENA_PAGE == a->soiled_bytes ? 0 : -__LINE__;
 }
 
 int arena_check(const struct arena *a) {
@@ -310,6 +488,8 @@ int arena_check(const struct arena *a) {
     }
   }
   int rc = arena_check_units(a, &walked);
+  if (rc == 0)
+    rc = arena_check_soiled(a);
   if (rc < 0)
     return rc;
   return listed == walked && walked == a->free_bytes ? 0 : -__LINE__;

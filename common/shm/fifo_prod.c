@@ -145,6 +145,10 @@ static uint32_t fifo_prod_grow(struct fifo_prod *f, uint32_t need) {
     unit = arena_get(f->arena, len);
     if (unit != ABI_SEG_NONE)
       break;
+    if (len == ABI_CHUNK_UNIT && f->chunk_tail == f->chunk_head)
+      unit = arena_get_first(f->arena);
+    if (unit != ABI_SEG_NONE)
+      break;
     if (len == ABI_CHUNK_UNIT)
       return 0;
   }

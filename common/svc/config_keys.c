@@ -60,7 +60,7 @@
             "slots for sessions that all workers of " of " have together"),                                            \
       LIMIT_ROW(path "listeners", CONFIG_U32, "listeners", 1, 65536, S(f.listeners), "TCP listeners of " of),          \
       LIMIT_ROW(path "memory", CONFIG_SIZE, "bytes", MI(1), GI(1024), S(f.memory),                                     \
-                "memory of " of " beyond which no worker or listener is added")
+                "memory of " of " beyond which no worker, listener or received byte is added")
 
 const struct config_key config_keys[] = {
     {"run-dir", CONFIG_PATH, "", 1, 79, "/run/hoststack", C(run_dir), NO, "sockets and pid files; made if missing"},

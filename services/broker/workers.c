@@ -15,6 +15,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#define WORKERS_KEEP (4ull << 20) /* bytes: segment-size and add-segment-size of who does not say */
+#define WORKERS_STEP (4ull << 20)
 #define WORKER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
 uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id) {
@@ -43,9 +45,11 @@ static uint64_t workers_arena(const struct broker *b, uint64_t asked) {
 
 /** One of the two segments. Item index or -errno. */
 static int workers_seg(struct broker *b, uint32_t kind, uint64_t id, uint64_t worker_id, uint64_t app_id,
-                       uint32_t n_slots, uint64_t arena) {
+                       uint32_t n_slots, uint64_t arena, const Hoststack__Attach__AddWorker *m) {
   struct abi_worker_geom g;
   uint64_t size = worker_geom_make(&g, kind, worker_id, app_id, n_slots, ABI_LANES_MAX, arena);
+  g.arena_keep = HS_MIN(m->rx_keep != 0 ? m->rx_keep : WORKERS_KEEP, g.arena_size);
+  g.arena_step = m->rx_fixed ? 0 : HS_MIN(m->rx_step != 0 ? m->rx_step : WORKERS_STEP, g.arena_size);
   return vault_seg_new(b, kind == ABI_SEG_APP ? "hs-a" : "hs-e", kind, id, worker_id, size, &g, 0);
 }
 
@@ -65,9 +69,9 @@ int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststa
     return -EUSERS;
   }
   b->worker[w] = (struct worker_rt){.slots = slots};
-  int e = workers_seg(b, ABI_SEG_ENGINE, id_e, id, proc->app_id, slots, workers_arena(b, m->rx_arena));
+  int e = workers_seg(b, ABI_SEG_ENGINE, id_e, id, proc->app_id, slots, workers_arena(b, m->rx_arena), m);
   FAULT_POINT("broker.worker.e");
-  int a = e < 0 ? e : workers_seg(b, ABI_SEG_APP, id_a, id, proc->app_id, slots, workers_arena(b, m->tx_arena));
+  int a = e < 0 ? e : workers_seg(b, ABI_SEG_APP, id_a, id, proc->app_id, slots, workers_arena(b, m->tx_arena), m);
   struct pend *p = a < 0 ? NULL : pend_new(c, seq, PEND_ADD, w, id);
   if (p == NULL) {
     *text = "add worker: no memory or no descriptors left";

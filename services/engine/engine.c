@@ -163,6 +163,7 @@ static int make_app(struct engine *e, uint64_t worker_id, struct app_worker **la
   if (rc == 0) {
     const struct abi_reg_app *app = engine_reg_app(e, reg->app_id);
     lane[0]->sh->ns = app ? app->ns : 0;
+    memory_add(e, lane[0]->sh);
     rc = app_lanes(lane, e->group.n);
     if (rc == 0)
       return 0;
@@ -407,6 +408,7 @@ static void *engine_thread(void *arg) {
     int n = worker_adopt(w);
     log_info("engine.adopt", "%d connections and %u app workers taken over by %u workers in %llu us", n, w->n_apps,
              e->group.n, (unsigned long long)(clock_now_us() - began));
+    __atomic_store_n(&e->adopted_all, 1, __ATOMIC_RELEASE);
   }
   if (e->group.n > 1)
     (void)pthread_barrier_wait(&e->adopted);
@@ -461,8 +463,11 @@ void engine_ready(void *ctx, uint32_t broker_epoch) {
     loop_stop(e->svc.loop);
     return;
   }
-  custody_each(e->custody, take_worker, e);
-  rc = start_threads(e);
+  rc = memory_start(e);
+  if (rc == 0) {
+    custody_each(e->custody, take_worker, e);
+    rc = start_threads(e);
+  }
   if (rc) { /* those that were started wait for the others, and end with the process */
     log_error("engine.thread", "cannot start the workers: %s", strerror(-rc));
     loop_stop(e->svc.loop);

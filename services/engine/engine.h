@@ -20,7 +20,10 @@ struct engine {
   pthread_t thread[ABI_LINKS_MAX];
   pthread_barrier_t adopted; /* the others begin when the first has taken everything back */
   int running;               /* the worker threads were started */
-  struct mailbox back;       /* worker → control thread */
+  int adopted_all;           /* atomic: everything that lives is claimed */
+  struct list memory;        /* memory.c: struct app_shared.link of all app workers */
+  uint32_t memory_looks;
+  struct mailbox back; /* worker → control thread */
   struct seg stats;
   struct seg registry; /* which process a worker belongs to, names of apps */
   uint64_t *counters;  /* in the stats page: the workers' added up (engine_count), or the only worker's own */
@@ -32,6 +35,10 @@ void engine_nop(struct worker *w, void *arg);
 /** Vault is complete: adopt and start, once. */
 void engine_ready(void *ctx, uint32_t broker_epoch);
 extern const struct custody_ops engine_custody_ops;
+
+/** An app worker's memory is looked after from now on, until it is freed; before its chunks are claimed (memory.c). */
+void memory_add(struct engine *e, struct app_shared *sh);
+int memory_start(struct engine *e);
 
 /** Control requests (ctl.c). */
 int engine_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len);

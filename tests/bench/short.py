@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Part of `make soak`: short connections for ten minutes, as many per second as the machine does, leave no growth.
+"""`make bench-short`, and part of `make soak`: short connections for ten minutes, as many per second as the machine does, leave no growth.
 
 A program under the shim serves; clients of the kernel's open a connection per request. Memory, descriptors and sessions are
 looked at twice when all is quiet: after a first while, in which every table has come to the size that the load wants, and
 at the end. Segments and private memory may not have grown by more than 2 % and 1 MB, a process may have no descriptor
-more, and no session may be left. Exit status 0 if so; writes one JSON line. TIME_WAITs last a second, here.
+more, and no session may be left. Exit status 0 if so; writes one JSON line, and with --out its part of MEMORY.md. TIME_WAITs
+last a second, here.
 """
 import argparse
 import json
@@ -15,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
 
+import figures  # noqa: E402
 import memory  # noqa: E402
 import netns  # noqa: E402
 from stack import SERVICES, STACK4, Lab  # noqa: E402
@@ -64,11 +66,30 @@ def soak(build, first, seconds):
                 "grown": grown, "descriptors": sum(fds_after.values()), "bad": bad}
 
 
+def write(folder, r, seconds):
+    m = figures.machine(TOP)
+    about = (f"Commit {m['commit'][:12]}{' with local changes' if m['changed_files'] else ''}, {m['date']}; {m['cpu']}, "
+             f"{m['cores']} cores, kernel {m['kernel']}, load before {m['load_before']:.1f}")
+    grown = r["after"] - r["before"]
+    text = (memory.SHORT + f"""
+Written by `make bench-short`. {about}. A program under the shim serves,
+{PARALLEL} clients of the kernel's on the same machine open a connection for each request of {SIZE} bytes, for {seconds} s. Memory is that of all
+segments, services and the program when all is quiet, after a first while and at the end. Goal: 10,000 a second, no growth.
+
+""")
+    text += figures.table([("connections", "per second", "memory before", "growth", "descriptors", "sessions left", "no growth"),
+                           ("---",) * 7, (f"{r['connections']:,}", f"{r['rate']:,.0f}", f"{r['before'] / 1e6:.1f} MB",
+                                          f"{grown / 1e3:.0f} KB", r["descriptors"], 0,
+                                          "met" if not r["bad"] else "**missed**: " + ", ".join(r["bad"]))])
+    memory.replace(folder, None, text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default=os.path.join(TOP, "build/release"))
     parser.add_argument("--first", type=int, default=20, help="seconds until the first look")
     parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--out", default="-", help="folder of MEMORY.md; - for none")
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("short: needs root, for network namespaces")
@@ -77,6 +98,8 @@ def main():
     finally:
         netns.close_all()
     print(json.dumps(result))
+    if args.out != "-":
+        write(args.out, result, args.seconds)
     sys.exit(1 if result["bad"] else 0)
 
 

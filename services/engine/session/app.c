@@ -33,10 +33,12 @@ static int app_alloc(struct app_shared *sh) {
   if (!sh->by_slot || !sh->free.next || !sh->owner || !sh->passed)
     return -ENOMEM;
   freelist_init(&sh->free, sh->free.next);
+  arena_share(sh->arena);
   return 0;
 }
 
 static void app_shared_free(struct app_shared *sh) {
+  list_del(&sh->link);
   worker_view_close(&sh->v);
   free(sh->arena);
   free(sh->by_slot);
@@ -126,8 +128,6 @@ int app_lanes(struct app_worker **lane, uint32_t n) {
     return -ENOMEM;
   }
   sh->n_workers = n;
-  if (n > 1)
-    arena_share(sh->arena);
   for (uint32_t slot = 0; n > 1 && slot < sh->v.ge.n_slots; slot++)
     sh->owner[slot] = (uint8_t)(slot % n);
   app_recount(lane[0]);

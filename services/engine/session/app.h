@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/freelist.h"
+#include "base/list.h"
 #include "shm/arena.h"
 #include "shm/hint.h"
 #include "shm/session.h"
@@ -32,12 +33,15 @@ struct app_shared {
   uint32_t ns;        /* namespace of its app */
   uint32_t lost;      /* atomic: bit n: hints to worker n could not be passed on, it rescans */
   struct worker_view v;
-  struct arena *arena; /* shared by all if there are several */
+  struct arena *arena; /* shared by all, and by the control thread */
   int bell, doorbell;
   uint32_t *by_slot;    /* n_slots: 1 + index in the owner's pool of sessions, or APP_NO_SESSION; the owner's word */
   uint8_t *owner;       /* n_slots, atomic: engine worker */
   uint8_t *passed;      /* n_slots, atomic: mail about it is under way to its owner */
   struct freelist free; /* engine slots below slots_high, numbers from 0 = n_slots_app */
+  struct list link;     /* the control thread's alone, as the following (../memory.c) */
+  uint64_t use;         /* bytes of both segments at the last look, if memory is limited */
+  uint64_t aim;         /* bytes of E's chunks that are worth keeping */
 };
 
 struct app_worker {

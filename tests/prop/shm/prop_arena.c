@@ -1,6 +1,7 @@
 /*
  * The arena against a bitmap of units: random get, put and claim; no two chunks overlap, free bytes add up, a request
- * that fails could not have been met by any aligned run of free units.
+ * that fails could not have been met by any aligned run of free units. A second bitmap holds which pages have memory:
+ * what is swept is nobody's, has memory, and only it loses it; the arena's count is never below the twin's.
  */
 #include "abi/seg.h"
 #include "base/err.h"
@@ -21,7 +22,8 @@ struct world {
   struct rng r;
   struct arena *a;
   uint64_t size;
-  uint8_t taken[UNITS_MAX]; /* the twin */
+  uint8_t taken[UNITS_MAX];      /* the twin */
+  uint8_t memory[UNITS_MAX / 2]; /* pages that cost something */
   struct held held[UNITS_MAX];
   uint32_t n_held;
   uint64_t taken_bytes;
@@ -31,6 +33,7 @@ static void twin_set(struct world *w, uint32_t unit, uint32_t len, uint8_t was, 
   for (uint32_t i = 0; i < len / ABI_CHUNK_UNIT; i++) {
     assert_int_equal(w->taken[unit - FIRST + i], was);
     w->taken[unit - FIRST + i] = is;
+    w->memory[(unit - FIRST + i) / 2] |= is;
   }
   w->taken_bytes = is ? w->taken_bytes + len : w->taken_bytes - len;
 }
@@ -91,9 +94,37 @@ static void op_claim(struct world *w) {
   }
 }
 
+static uint64_t twin_memory(const struct world *w) {
+  uint64_t pages = 0;
+  for (uint64_t i = 0; i < w->size / 4096; i++)
+    pages += w->memory[i];
+  return pages * 4096;
+}
+
+/** Gives memory back until no more than `aim` is left, or nothing is free that could go. */
+static void op_sweep(struct world *w) {
+  uint64_t aim = rng_below(&w->r, w->size);
+  uint32_t unit, len;
+  while (arena_sweep(w->a, aim, &unit, &len)) {
+    assert_true(twin_memory(w) > aim && len >= 4096);
+    assert_true(twin_free(w, unit - FIRST, len / ABI_CHUNK_UNIT));
+    uint64_t before = twin_memory(w);
+    memset(w->memory + (unit - FIRST) / 2, 0, len / 4096);
+    assert_true(twin_memory(w) < before); /* no call for nothing */
+    arena_swept(w->a, unit, len);
+    arena_swept(w->a, unit, len); /* a second time: ignored */
+  }
+  if (twin_memory(w) > aim) /* only pages that hold half a taken chunk, or more, are left */
+    for (uint32_t u = 0; u < w->size / ABI_CHUNK_UNIT; u += 2)
+      assert_true(!w->memory[u / 2] || !twin_free(w, u, 2));
+}
+
 /** What adoption does: an empty arena in which every live chunk is marked again. */
 static void op_adopt(struct world *w, void *meta) {
   w->a = arena_init(meta, arena_meta_size(w->size), FIRST, w->size);
+  for (uint64_t i = 0; i < w->size / 4096; i++)
+    if (w->memory[i])
+      arena_soil(w->a, i * 4096, 4096);
   for (uint32_t i = 0; i < w->n_held; i++) {
     assert_int_equal(arena_claim(w->a, w->held[i].unit, w->held[i].len), 0);
     assert_int_equal(arena_claim(w->a, w->held[i].unit, w->held[i].len), -EEXIST);
@@ -114,11 +145,13 @@ static void arena_equals_bitmap(void **state) {
     assert_non_null(w->a);
     for (int i = 0; i < 1500; i++) {
       uint64_t more = (uint64_t)i / 200 % 2 ? 4 : 7; /* fills up, drains, fills up */
-      uint64_t what = rng_below(&w->r, 12);
+      uint64_t what = rng_below(&w->r, 13);
       if (what < more)
         op_get(w);
       else if (what < 10)
         op_put(w);
+      else if (what == 12)
+        op_sweep(w);
       else if (rng_below(&w->r, 10) != 0)
         op_claim(w);
       else
@@ -127,6 +160,7 @@ static void arena_equals_bitmap(void **state) {
       if (rc != 0)
         fail_msg("arena_check: line %d", -rc);
       assert_int_equal(arena_free_bytes(w->a) + w->taken_bytes, w->size);
+      assert_int_equal(arena_soiled_bytes(w->a), twin_memory(w));
     }
     while (w->n_held != 0)
       op_put(w);

@@ -75,11 +75,75 @@ static void serves_large_after_small(void **state) {
   free(meta);
 }
 
+/** A limit refuses what goes beyond it, and only that. */
+static void limit_holds(void **state) {
+  (void)state;
+  uint64_t n = arena_meta_size(SIZE);
+  void *meta = malloc(n);
+  struct arena *a = arena_init(meta, n, 0, SIZE);
+  assert_int_equal(arena_limit_set(a, 1024, 6144, UINT64_MAX), 6144);
+  uint32_t u = arena_get(a, 4096);
+  assert_int_not_equal(u, ABI_SEG_NONE);
+  assert_int_equal(arena_get(a, 4096), ABI_SEG_NONE);
+  uint32_t v = arena_get(a, 2048);
+  assert_int_not_equal(v, ABI_SEG_NONE);
+  assert_int_equal(arena_limit_set(a, 2048, 0, UINT64_MAX), 6144); /* what is out stays so */
+  arena_put(a, u, 4096);
+  assert_int_equal(arena_limit_set(a, 3072, 0, UINT64_MAX), 3072);
+  assert_int_equal(arena_get(a, 2048), ABI_SEG_NONE);
+  uint32_t y = arena_get_first(a); /* goes beyond it, once per fifo */
+  assert_int_not_equal(y, ABI_SEG_NONE);
+  arena_put(a, y, 2048);
+  assert_int_equal(arena_limit_set(a, 4096, 0, UINT64_MAX), 4096);
+  uint32_t x = arena_get(a, 2048);
+  assert_int_not_equal(x, ABI_SEG_NONE);
+  arena_put(a, x, 2048);
+  assert_int_equal(arena_limit_set(a, 4096, UINT64_MAX, 8192), 8192);
+  assert_true(arena_limit_set(a, 0, UINT64_MAX, UINT64_MAX) == UINT64_MAX);
+  assert_int_equal(arena_get(a, 4096), u);
+  arena_put(a, u, 4096);
+  arena_put(a, v, 2048);
+  assert_int_equal(arena_free_bytes(a), SIZE);
+  assert_int_equal(arena_check(a), 0);
+  free(meta);
+}
+
+/** The aim follows the peak of two looks in whole steps, with half a step of room; what is soiled beyond it goes. */
+static void aim_follows_the_peak(void **state) {
+  (void)state;
+  uint64_t n = arena_meta_size(SIZE), keep = 64 * 1024, step = 32 * 1024;
+  void *meta = malloc(n);
+  struct arena *a = arena_init(meta, n, 0, SIZE);
+  uint32_t u[4], unit, len;
+  assert_int_equal(arena_aim(a, keep, step), keep);
+  for (int i = 0; i < 4; i++)
+    u[i] = arena_get(a, 65536);
+  assert_int_equal(arena_soiled_bytes(a), 4 * 65536);
+  assert_int_equal(arena_aim(a, keep, step), 4 * 65536 + step); /* half a step of room, in whole steps */
+  for (int i = 0; i < 4; i++)
+    arena_put(a, u[i], 65536);
+  assert_int_equal(arena_aim(a, keep, step), 4 * 65536 + step); /* this look's peak */
+  assert_int_equal(arena_sweep(a, 4 * 65536 + step, &unit, &len), 0);
+  assert_int_equal(arena_aim(a, keep, step), 4 * 65536 + step); /* the one before's */
+  uint64_t aim = arena_aim(a, keep, step);
+  assert_int_equal(aim, keep); /* two looks without need */
+  while (arena_sweep(a, aim, &unit, &len))
+    arena_swept(a, unit, len);
+  assert_true(arena_soiled_bytes(a) <= keep);
+  assert_int_equal(arena_check(a), 0);
+  uint64_t before = arena_soiled_bytes(a);
+  arena_soil(a, ABI_CHUNK_MAX + 1, 1); /* one byte makes a page */
+  arena_soil(a, SIZE - 4096, 2 * SIZE);
+  arena_soil(a, SIZE, 1);
+  assert_int_equal(arena_soiled_bytes(a), before + 2 * 4096);
+  assert_int_equal(arena_check(a), 0);
+  free(meta);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(refuses_sizes),
-      cmocka_unit_test(last_freed_first_used),
-      cmocka_unit_test(serves_large_after_small),
+      cmocka_unit_test(refuses_sizes),        cmocka_unit_test(last_freed_first_used),    cmocka_unit_test(limit_holds),
+      cmocka_unit_test(aim_follows_the_peak), cmocka_unit_test(serves_large_after_small),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

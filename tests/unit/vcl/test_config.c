@@ -52,6 +52,13 @@ static void test_all_keys(void **state) {
   assert_true(c.session_timeout_s == 60);
   assert_string_equal(c.namespace_id, "blue");
   assert_true(c.namespace_secret == 1234567890123ull);
+  assert_true(c.segment_bytes == 0x10000000 && c.add_segment_bytes == 1);
+  config_defaults(&c);
+  assert_true(c.segment_bytes == 0 && c.add_segment_bytes == CONFIG_UNSET);
+  config_parse(&c, "add-segment-size 0", "text"); /* that is something to say */
+  assert_true(c.add_segment_bytes == 0);
+  config_from_public(&c, &(vppcom_cfg_t){.segment_size = 4096});
+  assert_true(c.segment_bytes == 4096 && c.add_segment_bytes == 0);
 }
 
 static void test_forgiving(void **state) {
