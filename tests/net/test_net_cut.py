@@ -485,6 +485,30 @@ class Semantics(CutCase):
         a("c.sendall(b'x')")
         self.assertEqual(b("os.waitpid(pid, 0)[1]"), 0)
 
+    def test_fork_bound(self):
+        """A child goes on with a connection from a bound port, which its parent has closed; connects of both go on."""
+        a, b, port = self.connected()
+        b("t = socket.socket()")
+        b(f"t.bind(('{STACK4}', 19703))")
+        b("t.settimeout(20)")
+        b(f"t.connect(('{STACK4}', {port}))")
+        self.accept(a)
+        self.assertEqual(a("who"), (STACK4, 19703))
+        b("def child(): t.sendall(t.recv(100).upper()); t.recv(1); t.close(); os._exit(0)")
+        b("pid = os.fork() or child()")
+        b("t.close()")
+        for _ in range(3):
+            b(f"u = socket.create_connection(('{STACK4}', {port}), timeout=20, source_address=('{STACK4}', 0))")
+            a("select.select([l], [], [], 20)")
+            a("d = l.accept()[0]")
+            b("u.sendall(b'beside')")
+            self.assertEqual(a("d.recv(100)"), b"beside")
+            b("u.close()")
+        a("c.sendall(b'small')")
+        self.assertEqual(a("c.recv(100)"), b"SMALL")
+        a("c.sendall(b'x')")
+        self.assertEqual(b("os.waitpid(pid, 0)[1]"), 0)
+
     def test_own_listener(self):
         """A program that connects to itself goes by TCP."""
         port = self.next_port()
