@@ -29,11 +29,13 @@ enum peer_op {
   PEER_UNLISTEN,
   PEER_LISTEN6, /* as LISTEN and CONNECT, over IPv6 */
   PEER_CONNECT6,
-  PEER_UDP,      /* a socket of datagrams at the peer's address → port */
-  PEER_UDP_ECHO, /* arg: that many datagrams go back where they came from → length of the last one */
-  PEER_SEND_OOB, /* as SEND, in one call with MSG_OOB, up to 64 bytes */
-  PEER_URGENT,   /* waits for an urgent byte → its value, or -errno; 0x100 if SIOCATMARK says that it is next */
-  PEER_TO_MARK,  /* reads up to the urgent byte → bytes before it, -1 if the pattern is wrong */
+  PEER_UDP,        /* a socket of datagrams at the peer's address → port */
+  PEER_UDP_ECHO,   /* arg: that many datagrams go back where they came from → length of the last one */
+  PEER_SEND_OOB,   /* as SEND, in one call with MSG_OOB, up to 64 bytes */
+  PEER_URGENT,     /* waits for an urgent byte → its value, or -errno; 0x100 if SIOCATMARK says that it is next */
+  PEER_TO_MARK,    /* reads up to the urgent byte → bytes before it, -1 if the pattern is wrong */
+  PEER_STORM,      /* arg: count << 16 | port: so many connections, each says a byte → how many */
+  PEER_STORM_OVER, /* on each the byte comes back, then the end → on how many */
   PEER_QUIT,
 };
 
@@ -91,5 +93,6 @@ void check_epoll(void);
 void check_process(void);
 void check_six(void);
 void check_urgent(void);
+void check_waits(void);
 
 #endif

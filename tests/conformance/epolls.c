@@ -186,6 +186,8 @@ static void epolls_uses(void) {
 static void epolls_nested(void) {
   int fd = subject_connected(), inner = epoll_create1(0), outer = epoll_create1(0);
   char c;
+  need(peer_do(PEER_SEND, 1) == 1 && recv(fd, &c, 1, 0) == 1,
+       "a byte"); /* with it all of the handshake has been told */
   say_rc("ADD the set to a set", epolls_ctl(outer, EPOLL_CTL_ADD, inner, EPOLLIN, 5));
   say_rc("ADD the socket to the inner set", epolls_ctl(inner, EPOLL_CTL_ADD, fd, EPOLLIN, 6));
   say_bits("outer idle", epolls_wait(outer, 30, NULL));

@@ -183,6 +183,39 @@ static int64_t peer_udp_echo(int64_t n) {
   return got;
 }
 
+#define PEER_STORM_MAX 64
+static int peer_storm[PEER_STORM_MAX], peer_storm_n;
+
+static int64_t peer_storm_begin(int64_t arg) {
+  struct sockaddr_in a = conform.my_ip;
+  struct timeval tv = {10, 0};
+  a.sin_port = htons((uint16_t)(arg & 0xffff));
+  for (peer_storm_n = 0; peer_storm_n < (arg >> 16) && peer_storm_n < PEER_STORM_MAX; peer_storm_n++) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    uint8_t word = (uint8_t)peer_storm_n;
+    if (fd < 0)
+      break;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || send(fd, &word, 1, MSG_NOSIGNAL) != 1) {
+      close(fd);
+      break;
+    }
+    peer_storm[peer_storm_n] = fd;
+  }
+  return peer_storm_n;
+}
+
+static int64_t peer_storm_end(void) {
+  int64_t right = 0;
+  for (int i = 0; i < peer_storm_n; i++) {
+    uint8_t word = 0xff, more;
+    right += recv(peer_storm[i], &word, 1, 0) == 1 && word == i && recv(peer_storm[i], &more, 1, 0) == 0;
+    close(peer_storm[i]);
+  }
+  peer_storm_n = 0;
+  return right;
+}
+
 static int64_t peer_step(const struct peer_msg *m) {
   switch (m->op) {
   case PEER_LISTEN:
@@ -221,6 +254,10 @@ static int64_t peer_step(const struct peer_msg *m) {
     return peer_udp_open();
   case PEER_UDP_ECHO:
     return peer_udp_echo(m->arg);
+  case PEER_STORM:
+    return peer_storm_begin(m->arg);
+  case PEER_STORM_OVER:
+    return peer_storm_end();
   default:
     return -EINVAL;
   }

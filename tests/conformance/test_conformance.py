@@ -74,6 +74,9 @@ class Conformance(netcase.NetCase):
     def test_six(self):
         self.group("six")
 
+    def test_waits(self):
+        self.group("waits")
+
 
 if __name__ == "__main__":
     netcase.main()

@@ -25,6 +25,16 @@ print("kept", flush=True)
 sys.stdin.read()
 """
 CLIENT = "import socket, sys; c = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(2)]; sys.stdin.read()"
+SOCKET = """
+import errno, socket
+try:
+    socket.socket()
+    print("a socket")
+except OSError as e:
+    print(errno.errorcode[e.errno])
+socket.socket(socket.AF_UNIX)
+print("unix")
+"""
 ALONE = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
 
@@ -42,7 +52,7 @@ class Where(netcase.NetCase):
         text = self.lab.hsctl("show", "app").stdout.decode()
         self.assertRegex(text, r"app \d+ where, .*sockets so far: 3 on the stack, 2 on the kernel")
         app.kill()
-        wait_for(lambda: "app where " in self.lab.log_text(), 20, "the broker's line")
+        wait_for(lambda: "broker.sockets app where " in self.lab.log_text(), 20, "the broker's line")
         self.assertEqual(re.findall(r"broker\.sockets app where \(.*?\): (.*)", self.lab.log_text()),
                          ["3 sockets on the stack, 2 on the kernel"])
 
@@ -70,6 +80,19 @@ class Where(netcase.NetCase):
             log.setblocking(False)
             with self.assertRaises(BlockingIOError):
                 log.recv(1000)
+
+    def test_required(self):
+        """No stack, but LDP_REQUIRE: no socket, and a word on standard error."""
+        env = {"LDP_REQUIRE": "1", "VCL_VPP_SAPI_SOCKET": self.lab.dir + "/nobody"}
+        done = self.lab.app([programs.PYTHON, "-c", SOCKET], env=env)
+        self.assertEqual(done.stdout.decode().split(), ["ENETDOWN", "unix"])
+        self.assertRegex(done.stderr.decode(), r"^ldp\[\d+\]: no stack \(.+\) and LDP_REQUIRE is set: socket\(\) fails \(.+\)\n$")
+
+    def test_transparent_tls(self):
+        """Who asks for TLS does not get plain text instead."""
+        done = self.lab.app([programs.PYTHON, "-c", SOCKET], env={"LDP_TRANSPARENT_TLS": "1"})
+        self.assertEqual(done.stdout.decode().split(), ["EPROTONOSUPPORT", "unix"])
+        self.assertIn("LDP_TRANSPARENT_TLS", done.stderr.decode())
 
 
 if __name__ == "__main__":

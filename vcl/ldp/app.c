@@ -47,7 +47,8 @@ __attribute__((constructor(102))) static void app_constructor(void) {
   app_env.debug = debug ? (int)strtol(debug, NULL, 10) : 0;
   app_env.require = app_flag("LDP_REQUIRE");
   app_env.loopback = app_flag("LDP_LOOPBACK");
-  if (app_env.debug > 0 || app_env.require) { /* descriptor 2 may become a data file of the program later */
+  if (app_env.debug > 0 || app_env.require ||
+      app_flag("LDP_TRANSPARENT_TLS")) { /* descriptor 2 may become a data file of the program later */
     int fd = real.fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3L);
     app_err_fd = fd_make_inner(fd);
   }
@@ -71,14 +72,6 @@ static void app_write(const char *fmt, va_list ap) {
 void app_say(int level, const char *fmt, ...) {
   if (app_env.debug < level)
     return;
-  va_list ap;
-  va_start(ap, fmt);
-  app_write(fmt, ap);
-  va_end(ap);
-}
-
-static void app_require_failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void app_require_failed(const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   app_write(fmt, ap);
@@ -109,8 +102,17 @@ static void app_tell_system(const char *fmt, ...) {
   real.close(fd);
 }
 
+/* What an application hears of a limit of its own, or of its namespace, is what Linux says at such a limit. */
+static int app_errno(int rc) {
+  return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ? rc : -ENETDOWN;
+}
+
 static int app_try(void) {
   const char *name = getenv("LDP_APP_NAME");
+  if (app_flag("LDP_TRANSPARENT_TLS")) { /* plain text would be the opposite of what was asked for */
+    app_say(0, "LDP_TRANSPARENT_TLS is set and there is no TLS here: socket() fails with EPROTONOSUPPORT");
+    return -EPROTONOSUPPORT;
+  }
   vcl_lock_mode(1);
   int rc = vppcom_app_create(name && *name ? name : program_invocation_short_name);
   if (rc >= 0) {
@@ -123,8 +125,8 @@ static int app_try(void) {
                     program_invocation_short_name, strerror(-rc));
     return 0;
   }
-  app_require_failed("no stack (%s) and LDP_REQUIRE is set: socket() fails with ENETDOWN", strerror(-rc));
-  return -ENETDOWN;
+  app_say(0, "no stack (%s) and LDP_REQUIRE is set: socket() fails (%s)", strerror(-rc), strerror(-app_errno(rc)));
+  return app_errno(rc);
 }
 
 int app_attach(void) {
@@ -135,7 +137,7 @@ int app_attach(void) {
   state = app_state;
   if (state < 0) {
     int saved = errno;
-    state = app_try(); /* -ENETDOWN: the next socket() tries again */
+    state = app_try(); /* an error: the next socket() tries again */
     __atomic_store_n(&app_state, state, __ATOMIC_RELEASE);
     errno = saved;
   }

@@ -155,7 +155,7 @@ static int calls_accept_session(struct sock *s, struct addr_ep *peer, int *seat)
     real.close(*seat);
     if (h != -EAGAIN || (sock_flags(s) & SOCK_F_NONBLOCK))
       return h;
-    int rc = sock_wait(s, EPOLLIN, s->rcvtimeo_us);
+    int rc = sock_wait(s, EPOLLIN, s->rcvtimeo_us, false);
     if (rc < 0 && rc != -EBADF && rc != -EBADFD)
       return rc;
   }
@@ -206,7 +206,7 @@ static int calls_connect_wait(struct sock *s) {
       return rc;
     if (sock_flags(s) & SOCK_F_NONBLOCK)
       return -EINPROGRESS;
-    rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us);
+    rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us, false);
     if (rc < 0)
       return rc == -EAGAIN ? -EINPROGRESS : rc;
   }

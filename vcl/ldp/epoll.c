@@ -222,22 +222,28 @@ static int epoll_add(struct epoll *ep, int epfd, struct sock *s, int fd, struct 
   return 0;
 }
 
+/* epoll_ctl(2): exclusive from the first, and with these others only. That all sets are woken, not one of them, is
+ * within its promise ("at least one"). */
+#define EPOLL_WITH_EXCLUSIVE                                                                                           \
+  ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE))
+
 static int epoll_change(struct epoll *ep, int epfd, int op, struct sock *s, int fd, const struct epoll_event *in) {
   struct epoll_event ev = {0};
   if (op != EPOLL_CTL_DEL) {
     if (!in)
       return -EFAULT;
     ev = *in;
-    if ((ev.events & EPOLLEXCLUSIVE) && op == EPOLL_CTL_MOD)
+    if ((ev.events & EPOLLEXCLUSIVE) && (op == EPOLL_CTL_MOD || (ev.events & ~EPOLL_WITH_EXCLUSIVE)))
       return -EINVAL;
-    ev.events &=
-        ~(uint32_t)(EPOLLEXCLUSIVE | EPOLLWAKEUP); /* "at least one is woken": all being woken is within the promise */
+    ev.events &= ~(uint32_t)EPOLLWAKEUP;
   }
   if (op == EPOLL_CTL_ADD)
     return epoll_add(ep, epfd, s, fd, &ev);
   struct epoll_member *m = epoll_find(ep, s, fd);
   if (!m)
     return -ENOENT;
+  if (op == EPOLL_CTL_MOD && (m->ev.events & EPOLLEXCLUSIVE))
+    return -EINVAL;
   int rc = vppcom_epoll_ctl(ep->vep, op, s->h, op == EPOLL_CTL_DEL ? NULL : &ev);
   if (op == EPOLL_CTL_DEL) {
     epoll_unlink(m);

@@ -94,8 +94,9 @@ static ssize_t io_recv_check(struct sock *s, int flags) {
   return 0;
 }
 
-/* Receives into one buffer; waits for the first byte if it may, for all of them if MSG_WAITALL. */
-static ssize_t io_recv_buf(struct sock *s, void *buf, size_t len, int flags, bool wait) {
+/* Receives into one buffer; waits for the first byte if it may, for all of them if MSG_WAITALL. before: bytes that the
+ * call has already. */
+static ssize_t io_recv_buf(struct sock *s, void *buf, size_t len, int flags, bool wait, size_t before) {
   size_t got = 0;
   for (;;) {
     ssize_t rc = io_recv_once(s, (char *)buf + (flags & MSG_TRUNC ? 0 : got), len - got, flags);
@@ -110,7 +111,7 @@ static ssize_t io_recv_buf(struct sock *s, void *buf, size_t len, int flags, boo
       rc = -EAGAIN; /* still connecting: wait as for data */
     if (rc != -EAGAIN || !wait)
       return got ? (ssize_t)got : io_error(s, rc, 0);
-    int waited = sock_wait(s, EPOLLIN | EPOLLRDHUP, s->rcvtimeo_us);
+    int waited = sock_wait(s, EPOLLIN | EPOLLRDHUP, s->rcvtimeo_us, before + got > 0);
     if (waited < 0)
       return got ? (ssize_t)got : waited;
   }
@@ -130,7 +131,7 @@ ssize_t io_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
   bool wait = !io_nonblock(s, flags);
   if (total == 0) {
     if (!(vcl_session_events(s->h) & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-      rc = wait ? sock_wait(s, EPOLLIN, s->rcvtimeo_us) : -EAGAIN;
+      rc = wait ? sock_wait(s, EPOLLIN, s->rcvtimeo_us, false) : -EAGAIN;
     return rc;
   }
   size_t got = 0;
@@ -140,7 +141,7 @@ ssize_t io_recv(struct sock *s, const struct iovec *iov, size_t n, int flags) {
     if ((flags & MSG_PEEK) && got > 0)
       break; /* a peek looks at the front of the stream: one buffer's worth */
     bool wait_here = wait && (got == 0 || (flags & MSG_WAITALL));
-    rc = io_recv_buf(s, iov[i].iov_base, iov[i].iov_len, flags, wait_here);
+    rc = io_recv_buf(s, iov[i].iov_base, iov[i].iov_len, flags, wait_here, got);
     if (rc > 0)
       got += (size_t)rc;
     if (rc < (ssize_t)iov[i].iov_len || (i + 1 < n && io_at_mark(s)))
@@ -204,7 +205,7 @@ static ssize_t io_send_all(struct sock *s, const struct iovec *iov, size_t n, si
     if (rc == 0 || (rc == -ENOTCONN && (sock_flags(s) & SOCK_F_CONNECTING)))
       rc = -EAGAIN;
     if (rc == -EAGAIN && !nonblock)
-      rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us);
+      rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us, sent > 0);
     else
       rc = io_error(s, rc, -EPIPE);
     if (rc < 0)
@@ -237,7 +238,7 @@ static ssize_t io_room_wait(struct sock *s, int flags) {
       return io_error(s, rc, -EPIPE);
     if (vcl_session_events(s->h) & (EPOLLERR | EPOLLHUP))
       return 1; /* the send will tell which error */
-    rc = io_nonblock(s, flags) ? -EAGAIN : sock_wait(s, EPOLLOUT, s->sndtimeo_us);
+    rc = io_nonblock(s, flags) ? -EAGAIN : sock_wait(s, EPOLLOUT, s->sndtimeo_us, false);
   }
   return rc;
 }

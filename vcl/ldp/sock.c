@@ -153,7 +153,7 @@ static bool sock_restarts(void) {
   return true;
 }
 
-int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us) {
+int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us, bool halfway) {
   for (;;) {
     bool sliced = share_waiting() && (timeout_us < 0 || timeout_us > SHARE_SLICE_MS * 1000);
     int rc = vcl_session_wait(s->h, events, sliced ? SHARE_SLICE_MS * 1000 : timeout_us);
@@ -164,8 +164,8 @@ int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us) {
     }
     if (rc == -ETIMEDOUT)
       return -EAGAIN;
-    /* signal(7): with SO_RCVTIMEO or SO_SNDTIMEO set a call is never restarted. */
-    if (rc != -EINTR || timeout_us >= 0 || !sock_restarts())
+    /* signal(7): with SO_RCVTIMEO or SO_SNDTIMEO set a call is never restarted, nor is one that has moved bytes. */
+    if (rc != -EINTR || timeout_us >= 0 || halfway || !sock_restarts())
       return rc < 0 ? rc : 0;
   }
 }

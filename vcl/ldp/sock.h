@@ -94,8 +94,9 @@ static inline void sock_clear(struct sock *s, uint32_t bits) {
 int sock_renew(struct sock *s);
 /** All descriptors of s become one new kernel socket with the options set so far. 0 or -errno. */
 int sock_move_to_kernel(struct sock *s);
-/** Waits for `events`; timeout in µs, -1 = for ever. 0, -EAGAIN on time-out, -EINTR. Restarts where Linux would. */
-int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us);
+/** Waits for `events`; timeout in µs, -1 = for ever. 0, -EAGAIN on time-out, -EINTR. Restarts where Linux would; not if
+ * the call is halfway: then it ends and tells how far it came. */
+int sock_wait(struct sock *s, uint32_t events, int64_t timeout_us, bool halfway);
 /** Takes note of a finished connect. 0 connected, -EINPROGRESS, or the session's error (then consumed). */
 int sock_connect_outcome(struct sock *s);
 /** True if connect() said yes but the SYN waits for the first bytes (TCP_FASTOPEN_CONNECT). */

@@ -273,7 +273,7 @@ static ssize_t udp_recv_wait(struct sock *s, const struct iovec *iov, size_t n, 
         sock_raise(s, SOCK_F_SPOKEN);
       return udp_error(rc);
     }
-    rc = sock_wait(s, EPOLLIN | EPOLLRDHUP, s->rcvtimeo_us);
+    rc = sock_wait(s, EPOLLIN | EPOLLRDHUP, s->rcvtimeo_us, false);
     if (rc < 0)
       return udp_error(rc);
   }
@@ -375,7 +375,7 @@ ssize_t udp_sendmsg(struct sock *s, int fd, const struct msghdr *m, int flags) {
     }
     if (rc != -EAGAIN || udp_nonblock(s, flags))
       return udp_error(rc);
-    rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us);
+    rc = sock_wait(s, EPOLLOUT, s->sndtimeo_us, false);
   }
   return udp_error(rc);
 }
