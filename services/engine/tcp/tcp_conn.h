@@ -184,6 +184,8 @@ _Static_assert(sizeof(struct tcp_busy) <= TCP_BUSY_SIZE, "what the owner of the 
 #define TCP_URGENT_IN  1u /* d->rcv_up is ahead of rcv_nxt */
 #define TCP_URGENT_OUT 2u /* d->snd_up was ahead of snd_una */
 
+#define TCP_QUICKACKS 16u /* segments acked at once at the start and after a hole: the peer has little out */
+
 /** What a connection needs for as long as it lives. */
 struct tcp_conn {
   struct abi_tcb *d;

@@ -15,7 +15,6 @@
 #define MSS_MIN      88u  /* options take up to 40 of it */
 #define MSS_DEFAULT4 536u /* RFC 9293 3.7.1 */
 #define MSS_DEFAULT6 1220u
-#define QUICKACKS    16u /* segments acked at once at the start: slow start at the peer */
 #define PARKED_LIFE  (120 * SEC)
 
 static uint64_t open_hash(const uint8_t *key, const uint8_t *local, const uint8_t *remote, uint32_t vrf, be16_t lport,
@@ -72,7 +71,7 @@ void tcp_open_soft(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, use
   c->cc = tcp_cc_list[d->cc < tcp_cc_count ? d->cc : 0];
   c->ordered = UINT64_MAX;
   c->rcv_mss = MSS_DEFAULT4;
-  c->quickack = QUICKACKS;
+  c->quickack = TCP_QUICKACKS;
   c->reo_mult = 1;
   c->last_rx = now;
   c->snd_una = c->snd_nxt = c->snd_sml = c->recover = d->iss;

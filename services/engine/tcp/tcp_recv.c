@@ -1,8 +1,8 @@
 /*
  * Received data: RFC 9293 3.10.7.4 seventh and eighth. Bytes are placed in the rx fifo, in order or beyond a hole, and
  * only published bytes are ever acknowledged. When an ACK is due: at once for what is out of order or fills a hole
- * (RFC 5681 4.2), for the second full-sized wire segment and at the start of a connection by the flag c->ack_now, which
- * the tcp_output after the burst honours; else after cfg.delack. Called by tcp_input.c and tcp_open.c.
+ * (RFC 5681 4.2), for the second full-sized wire segment, at the start of a connection and after a hole by the flag
+ * c->ack_now, which the tcp_output after the burst honours; else after cfg.delack. Called by tcp_input.c, tcp_open.c.
  *
  * Durable order: bytes → rx_publish → ranges trimmed → FIN_RCVD → state → ACK.
  */
@@ -59,6 +59,8 @@ static int recv_in_order(struct tcp_env *e, struct tcp_conn *c, const struct tcp
   recv_publish(e, c, c->rcv_nxt + placed);
   if (placed > 0)
     recv_schedule_ack(e, c, seg, now);
+  if (filled) /* the path loses, ACKs too, and the sender has little out: it shall not wait for the one of a pair */
+    c->quickack = TCP_QUICKACKS;
   if (filled || placed < len)
     c->ack_now = 1; /* RFC 5681 4.2: fills all or part of a gap */
   return placed == len;

@@ -22,6 +22,27 @@ static void test_quickack_then_every_second(void **state) {
   NOTHING(r);
 }
 
+/* After a hole, as at the start: each segment by itself, sixteen of them; then every second again. */
+static void test_quickack_after_a_hole(void **state) {
+  struct rig *r = *state;
+  rig_passive(r, 0);
+  calm(r);
+  r->conn.rcv_mss = 1460;
+  rig_in(r, TCP_ACK, 1461, 1, 1460);
+  EXPECT(r, TCP_ACK, 1, 1, 0);
+  rig_in(r, TCP_ACK, 1, 1, 1460);
+  EXPECT(r, TCP_ACK, 1, 2921, 0);
+  for (uint32_t i = 2; i < 18; i++) {
+    rig_in(r, TCP_ACK, 1 + i * 1460, 1, 1460);
+    EXPECT(r, TCP_ACK, 1, 1461 + i * 1460, 0);
+  }
+  rig_in(r, TCP_ACK, 1 + 18 * 1460, 1, 1460);
+  NOTHING(r);
+  rig_in(r, TCP_ACK, 1 + 19 * 1460, 1, 1460);
+  EXPECT(r, TCP_ACK, 1, 1 + 20 * 1460, 0);
+  NOTHING(r);
+}
+
 static void test_delayed_ack(void **state) {
   struct rig *r = *state;
   rig_passive(r, 0);
@@ -454,6 +475,7 @@ static void test_old_ack_probe_answered_seldom(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_quickack_then_every_second),
+      RIG_TEST(test_quickack_after_a_hole),
       RIG_TEST(test_delayed_ack),
       RIG_TEST(test_ack_rides_on_data),
       RIG_TEST(test_merged_segment_one_ack),
