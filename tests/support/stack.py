@@ -145,12 +145,13 @@ class Lab:
             raise ProgramFailed(f"hsctl up: status {self.supervisor.returncode}\n{self.log_tail(60)}")
         return all(v["serving"] and not v["error"] for v in self.versions().values()) and len(self.versions()) == 4
 
-    def start_service(self, name):
-        """One service without a supervisor, for tests in which it stays away for a while."""
+    def start_service(self, name, fault=None):
+        """One service without a supervisor, for tests in which it stays away for a while; fault: base/fault.h."""
         with open(self.log, "ab") as log:
             binary = os.path.join(self.build, f"services/{name}/hs-{name}")
             cmd = self.world.command(self.S, [binary, "-c", self.config])
-            self.services[name] = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=SERVICE_ENV)
+            env = {**SERVICE_ENV, **({"HS_FAULT": fault} if fault else {})}
+            self.services[name] = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 
     def start_unsupervised(self, timeout=30):
         for name in SERVICES:
