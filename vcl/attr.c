@@ -274,9 +274,13 @@ static int attr_get_vrf(struct session *s, void *buf, uint32_t *len) {
   return attr_give(buf, len, s->opt.vrf);
 }
 static int attr_set_vrf(struct session *s, void *buf, uint32_t *len) {
+  uint32_t v;
   if (s->life != SESSION_NEW)
     return VPPCOM_EINVAL;
-  return attr_option(s, &s->opt.vrf, buf, len);
+  int rc = attr_take(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  return v == 0 ? 0 : -ENODEV; /* there is VRF 0 alone */
 }
 
 static int attr_domain(struct session *s, void *buf, uint32_t *len) {

@@ -382,7 +382,7 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   if (__atomic_load_n(&half->gen, __ATOMIC_RELAXED) != gen)
     return; /* `op` and `req` are those of the slot's next life, which ends with a hint of its own */
   int connects = req.remote.family && (req.kind == ABI_REQ_CONNECT || req.kind == ABI_REQ_FAST);
-  int rc = connects ? gate_connect(w, a, &req) : 0;
+  int rc = req.vrf != 0 ? -ENODEV : connects ? gate_connect(w, a, &req) : 0; /* there is VRF 0 alone */
   if (rc) {
     session_refuse(a, slot, gen, -rc, 0);
     return;

@@ -32,7 +32,7 @@ static void test_pairs(void **state) {
       {VPPCOM_ATTR_GET_TCP_KEEPIDLE, VPPCOM_ATTR_SET_TCP_KEEPIDLE, 7200, 30},
       {VPPCOM_ATTR_GET_TCP_KEEPINTVL, VPPCOM_ATTR_SET_TCP_KEEPINTVL, 75, 5},
       {VPPCOM_ATTR_GET_TCP_USER_MSS, VPPCOM_ATTR_SET_TCP_USER_MSS, 536, 1000},
-      {VPPCOM_ATTR_GET_VRF, VPPCOM_ATTR_SET_VRF, 0, 3},
+      {VPPCOM_ATTR_GET_VRF, VPPCOM_ATTR_SET_VRF, 0, 0},
       {VPPCOM_ATTR_GET_COOKIE, VPPCOM_ATTR_SET_COOKIE, 0, 0xc00c1e},
       {VPPCOM_ATTR_GET_APP_PROTO_ERR_CODE, VPPCOM_ATTR_SET_APP_PROTO_ERR_CODE, 0, 77},
       {VPPCOM_ATTR_GET_FLAGS, VPPCOM_ATTR_SET_FLAGS, O_RDWR, O_RDWR | O_NONBLOCK},
@@ -52,6 +52,7 @@ static void test_pairs(void **state) {
   assert_int_equal(set(h, VPPCOM_ATTR_SET_TCP_KEEPIDLE, 0), VPPCOM_EINVAL);
   assert_int_equal(set(h, VPPCOM_ATTR_SET_TCP_KEEPINTVL, 40000), VPPCOM_EINVAL);
   assert_int_equal(set(h, VPPCOM_ATTR_SET_TCP_USER_MSS, 5), VPPCOM_EINVAL);
+  assert_int_equal(set(h, VPPCOM_ATTR_SET_VRF, 3), -ENODEV); /* said at once, not at the connect */
   assert_int_equal(set(h, 52, 5), VPPCOM_EINVAL);
   assert_int_equal(set(4711, VPPCOM_ATTR_SET_FLAGS, 5), VPPCOM_EBADFD);
   vppcom_session_close(h);

@@ -32,6 +32,10 @@ static int setup_ns(void **state) {
   return setup_keys(state, "namespaces: [{id: blue, limit: {sessions: 100, listeners: 3}}, {id: red}]");
 }
 
+static int setup_addresses(void **state) {
+  return setup_keys(state, "namespaces: [{id: blue, addresses: 10.1.0.1}, {id: red, addresses: ['fd00::/64']}]");
+}
+
 static int setup_memory(void **state) { /* what one worker's segments hold is more */
   return setup_keys(state, "namespaces: [{id: blue, limit: {memory: 1M}}, {id: red}]");
 }
@@ -261,11 +265,37 @@ static void test_no_takeover(void **state) {
   rig_app_die(&mate);
 }
 
+/** Addresses of namespaces: no others can be bound, and wildcards divide a port if they have none in common. */
+static void test_addresses(void **state) {
+  struct broker_rig *r = *state;
+  struct rig_app blue, red, all;
+  app_up(&blue, r, "blue");
+  app_up(&red, r, "red");
+  app_up(&all, r, NULL);
+  assert_int_equal(rig_app_bind(&red, 0, 1, "10.1.0.1", 80, 0, NULL), -EADDRNOTAVAIL);
+  assert_int_equal(rig_app_bind(&blue, 0, 1, "fd00::1", 80, 0, NULL), -EADDRNOTAVAIL);
+  assert_int_equal(rig_app_bind(&blue, 0, 1, "fd00::1", 80, RIG_UDP, NULL), -EADDRNOTAVAIL);
+  assert_int_equal(rig_app_bind(&blue, 0, 1, "::", 80, 0, NULL), 0);
+  assert_int_equal(rig_app_bind(&red, 0, 1, "::", 80, 0, NULL), 0);
+  assert_int_equal(rig_app_listen(&blue, 0, 1, 5, 0, NULL), 0);
+  assert_int_equal(rig_app_listen(&red, 0, 1, 5, 0, NULL), 0);
+  assert_int_equal(rig_app_bind(&all, 0, 1, "::", 80, 0, NULL), -EADDRINUSE);
+  assert_int_equal(rig_app_bind(&all, 0, 1, "10.1.0.1", 80, 0, NULL), -EADDRINUSE);
+  assert_int_equal(rig_app_bind(&all, 0, 1, "fd00::1", 80, 0, NULL), -EADDRINUSE);
+  assert_int_equal(rig_app_bind(&all, 0, 1, "10.1.0.1", 81, 0, NULL), 0);
+  assert_int_equal(rig_app_bind(&blue, 1, 1, "0.0.0.0", 81, 0, NULL), -EADDRINUSE);
+  assert_int_equal(rig_app_bind(&red, 1, 1, "::", 81, 0, NULL), 0);
+  rig_app_die(&blue);
+  rig_app_die(&red);
+  rig_app_die(&all);
+}
+
 int main(void) {
 #define T(f, s) cmocka_unit_test_setup_teardown(f, s, teardown)
   const struct CMUnitTest tests[] = {
-      T(test_app_sessions, setup_app), T(test_app_listeners, setup_app), T(test_ns_limits, setup_ns),
-      T(test_restart, setup_ns),       T(test_memory, setup_memory),     T(test_no_takeover, setup_ns),
+      T(test_app_sessions, setup_app),    T(test_app_listeners, setup_app), T(test_ns_limits, setup_ns),
+      T(test_restart, setup_ns),          T(test_memory, setup_memory),     T(test_no_takeover, setup_ns),
+      T(test_addresses, setup_addresses),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -279,6 +279,41 @@ static void sources(void **state) {
   assert_int_equal(ip_is_local(r->s, &x), 0);
 }
 
+static int odd_net(const void *ctx, const struct ip_addr *a) {
+  (void)ctx;
+  return ip_addr_is4(a) ? a->b[13] & 1 : 0;
+}
+
+/* Some of our addresses: the best one of them, one of another interface if need be, or none. */
+static void sources_among(void **state) {
+  struct ip_rig *r = *state;
+  struct ip_among odd = {.may = odd_net};
+  struct ip_addr a = rig_addr("10.1.0.1"), c = rig_addr("10.3.0.1"), own = rig_addr("10.0.0.1"), got,
+                 near = rig_addr("10.0.0.77"), other = rig_addr("10.3.0.77"), six = rig_addr("2001:db8::77"),
+                 far = rig_addr("8.8.8.8"), group = rig_addr("224.0.0.9");
+  assert_int_equal(ip_source_among(r->s, &near, IP_BY_ROUTE, &odd, &got), -EADDRNOTAVAIL);
+  assert_int_equal(ip_addr_add(r->s, 0, &a, 16), 0);
+  assert_int_equal(ip_port_set(r->s, 1, mac1, 1500, 1), 0);
+  assert_int_equal(ip_port_among(r->s, 0, &odd), 1);
+  assert_int_equal(ip_port_among(r->s, 1, &odd), 0);
+  assert_int_equal(ip_addr_add(r->s, 1, &c, 16), 0);
+  rig_advance(r, 10 * S);
+  assert_int_equal(ip_port_among(r->s, 1, &odd), 1);
+  assert_int_equal(ip_source_among(r->s, &near, IP_BY_ROUTE, NULL, &got), 0);
+  assert_true(ip_addr_eq(&got, &own));
+  assert_int_equal(ip_source_among(r->s, &near, IP_BY_ROUTE, &odd, &got), 0);
+  assert_true(ip_addr_eq(&got, &a)); /* of the same interface */
+  assert_int_equal(ip_source_among(r->s, &other, IP_BY_ROUTE, &odd, &got), 0);
+  assert_true(ip_addr_eq(&got, &c));
+  assert_int_equal(ip_source_among(r->s, &own, IP_BY_ROUTE, &odd, &got), 0);
+  assert_true(ip_addr_eq(&got, &a)); /* to our own address, but not from it */
+  assert_int_equal(ip_source_among(r->s, &six, IP_BY_ROUTE, &odd, &got), -EADDRNOTAVAIL);
+  assert_int_equal(ip_source_among(r->s, &far, IP_BY_ROUTE, &odd, &got), -ENETUNREACH);
+  assert_int_equal(ip_source_among(r->s, &group, IP_BY_ROUTE, &odd, &got), -ENETUNREACH);
+  assert_int_equal(ip_source_among(r->s, &group, 2, &odd, &got), 0);
+  assert_true(ip_addr_eq(&got, &c));
+}
+
 static void link_local_by_mac(void **state) {
   struct ip_rig *r = *state;
   static const uint8_t other[6] = {2, 0, 0, 0, 0, 7};
@@ -393,6 +428,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(announcing_waits_for_frames, setup, teardown),
       cmocka_unit_test_setup_teardown(duplicates, setup, teardown),
       cmocka_unit_test_setup_teardown(sources, setup, teardown),
+      cmocka_unit_test_setup_teardown(sources_among, setup, teardown),
       cmocka_unit_test_setup_teardown(link_local_by_mac, setup, teardown),
       cmocka_unit_test_setup_teardown(two_ports, setup, teardown),
       cmocka_unit_test_setup_teardown(to_ourselves, setup, teardown),

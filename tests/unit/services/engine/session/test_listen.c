@@ -160,6 +160,43 @@ static void test_share_of_own_namespace(void **state) {
   assert_ptr_equal(listen_share(&f->w, red, 5), &f->w.listeners.l[2]);
 }
 
+/** Namespaces with addresses: wildcards of one port side by side, each for its own. A rule may lead anywhere. */
+static void test_addresses_of_namespaces(void **state) {
+  struct fixture *f = *state;
+  static struct config cfg;
+  memset(&cfg, 0, sizeof cfg);
+  cfg.n_ns = 2;
+  cfg.ns[0] =
+      (struct config_ns){.n_nets = 1, .net = {{.ip = {[10] = 0xff, [11] = 0xff, 10, 0, 1, 0}, .bits = 96 + 24}}};
+  cfg.ns[1] = (struct config_ns){
+      .n_nets = 2,
+      .net = {{.ip = {[10] = 0xff, [11] = 0xff, 10, 0, 2, 1}, .bits = 128}, {.ip = {0xfd, 0}, .bits = 16}}};
+  f->w.cfg = &cfg;
+  entry_of(f, 0)->ns = 1;
+  put(f, 0, "::", 6, 80, 0);
+  entry_of(f, 1)->ns = 2;
+  put(f, 1, "::", 6, 80, 0);
+  entry_of(f, 2)->ns = 1;
+  entry_of(f, 2)->app_tag = 99;
+  put(f, 2, "10.0.2.1", 4, 81, 0); /* the address was its own, before the configuration changed */
+  (void)listen_refresh(&f->w);
+  for (uint32_t hash = 0; hash < 64; hash++) {
+    assert_int_equal(find(f, "10.0.1.7", 80, hash), 0);
+    assert_int_equal(find(f, "10.0.2.1", 80, hash), 1);
+    assert_int_equal(find(f, "10.0.2.2", 80, hash), -1);
+    assert_int_equal(find(f, "fd00::1", 80, hash), 1);
+    assert_int_equal(find(f, "fe80::1", 80, hash), -1);
+  }
+  assert_int_equal(find(f, "10.0.2.1", 81, 1), -1);
+  struct ip_addr a;
+  assert_int_equal(ip_addr_parse("10.0.2.1", &a), 0);
+  assert_ptr_equal(listen_find_app(&f->w, 0, 99, &a, 81, 1), &f->w.listeners.l[2]);
+  put(f, 3, "0.0.0.0", 4, 80, 0); /* the default namespace has them all */
+  (void)listen_refresh(&f->w);
+  assert_int_equal(find(f, "10.0.2.2", 80, 1), 3);
+  f->w.cfg = NULL;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_specific_before_wildcard, setup, teardown),
@@ -168,6 +205,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_removal_and_rewrite, setup, teardown),
       cmocka_unit_test_setup_teardown(test_armed_share_is_offered, setup, teardown),
       cmocka_unit_test_setup_teardown(test_share_of_own_namespace, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_addresses_of_namespaces, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
