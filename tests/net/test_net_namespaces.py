@@ -96,6 +96,7 @@ broker:
   namespaces:
     - {{ id: blue, addresses: [ {BLUE4}, "{BLUE6}" ] }}
     - {{ id: red, addresses: {RED4}/32 }}
+    - {{ id: lime, attach: @RUN@/lime, addresses: {STACK4} }}
 """
 # answers connections and datagrams with its name and the peer's address
 NAMED = """
@@ -249,6 +250,19 @@ class Addresses(netcase.NetCase):
     """broker.namespaces[].addresses: what its programs may bind, receive at and connect from."""
     LAB = {"extra": OWN}
     BLUE, RED = {"VCL_APP_NAMESPACE_ID": "blue"}, {"VCL_APP_NAMESPACE_ID": "red"}
+    START = False
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        try:
+            with open(cls.lab.config, encoding="utf-8") as f:
+                text = f.read()
+            cls.lab.write_config(os.path.basename(cls.lab.config), text.replace("@RUN@", cls.lab.run_dir))
+            cls.lab.start()
+        except BaseException:
+            cls.lab.world.close()
+            raise
 
     def script(self, where, script, *args, env=None):
         run = self.lab.peer if where == "peer" else self.lab.app
@@ -305,10 +319,19 @@ class Addresses(netcase.NetCase):
         self.assertEqual(self.script("app", ASK, STACK4, 7230, env=self.RED), self.both(errno.ECONNREFUSED))
         self.assertEqual(self.script("app", ASK, RED4, 7230, env=self.BLUE), self.both(errno.ECONNREFUSED))
 
+    def test_own_socket(self):
+        """Who comes by a namespace's own attach socket is in it, in no other; by the common one nobody gets in."""
+        own = {"VCL_VPP_SAPI_SOCKET": os.path.join(self.lab.run_dir, "lime")}
+        name = {"VCL_APP_NAMESPACE_ID": "lime"}
+        self.assertEqual(self.script("app", BIND, STACK4, 7240, env=own), self.both(0))
+        self.assertEqual(self.script("app", BIND, BLUE4, 7240, env=own), self.both(errno.EADDRNOTAVAIL))
+        for env, want in (({**own, **name}, 0), ({**own, **self.RED}, errno.ENETDOWN), (name, errno.ENETDOWN)):
+            self.assertEqual(self.script("app", SOCKET, env=env), [want], env)
+
     def test_shown(self):
         shown = {n["namespace_id"]: n.get("address", []) for n in
                  self.lab.show("namespace")["namespaces"]["namespace_"]}
-        self.assertEqual(shown, {"default": [], "blue": [BLUE4, BLUE6], "red": [RED4]})
+        self.assertEqual(shown, {"default": [], "blue": [BLUE4, BLUE6], "red": [RED4], "lime": [STACK4]})
 
 
 if __name__ == "__main__":

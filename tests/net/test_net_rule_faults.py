@@ -78,7 +78,8 @@ class RuleFaults(netcase.NetCase):
         return json.loads(done.stdout)["rules"] if done.returncode == 0 else {}
 
     def of_port(self, port):
-        return [r["id"] for r in self.rules()["rule"] if r["ports"] == str(port)]
+        shown = wait_for(self.rules, 20, "rules are shown")  # not at once by an api whose broker has just come
+        return [r["id"] for r in shown["rule"] if r["ports"] == str(port)]
 
     def denied(self, port):
         return self.lab.app([programs.PYTHON, "-c", CONNECT, PEER4, port]).stdout.strip() == b"True"
