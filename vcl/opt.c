@@ -14,6 +14,7 @@
 
 #include <linux/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 typedef int opt_get_fn(struct session *s, void *buf, uint32_t *len);
@@ -296,6 +297,59 @@ static int opt_fastopen_connect_set(struct session *s, const void *buf, uint32_t
   return 0;
 }
 
+/* TCP_FASTOPEN_KEY: 16 bytes, or 32 with the key before it, whose cookies are good still. Getting: as many as were set.
+ */
+static int opt_fastopen_key_get(struct session *s, void *buf, uint32_t *len) {
+  uint32_t n = !(s->opt.flags & ABI_OPT_TFO_KEY) ? 0 : s->opt.flags & ABI_OPT_TFO_ALT ? 32 : 16;
+  static const uint8_t none[32];
+  return opt_give(buf, len, n != 0 ? s->fast_key : none, n);
+}
+
+static int opt_fastopen_key_set(struct session *s, const void *buf, uint32_t len) {
+  if (len != 16 && len != 32)
+    return -EINVAL;
+  if (s->fast_key == NULL && (s->fast_key = calloc(1, 32)) == NULL)
+    return -ENOMEM;
+  memcpy(s->fast_key, buf, len);
+  s->opt.flags &= ~ABI_OPT_TFO_ALT;
+  s->opt.flags |= ABI_OPT_TFO_KEY | (len == 32 ? ABI_OPT_TFO_ALT : 0);
+  session_publish_options(s);
+  return 0;
+}
+
+static int opt_fastopen_bare_get(struct session *s, void *buf, uint32_t *len) {
+  return opt_flag_get(s, ABI_OPT_TFO_BARE, buf, len);
+}
+
+/** As Linux: 0 or 1, before the socket is connected. */
+static int opt_fastopen_bare_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  session_settle(s);
+  if (v < 0 || v > 1 || (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
+    return -EINVAL;
+  return opt_flag_set(s, ABI_OPT_TFO_BARE, buf, len);
+}
+
+static int opt_notsent_lowat_get(struct session *s, void *buf, uint32_t *len) {
+  uint32_t v = s->opt.notsent_lowat;
+  return opt_give(buf, len, &v, sizeof v);
+}
+
+/** Bytes that may lie unsent before a write waits; 0: no limit, as on Linux with its default. */
+static int opt_notsent_lowat_set(struct session *s, const void *buf, uint32_t len) {
+  int v;
+  int rc = opt_take_int(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  s->opt.notsent_lowat = (uint32_t)v;
+  session_publish_options(s);
+  session_touch(s);
+  return 0;
+}
+
 static int opt_congestion_get(struct session *s, void *buf, uint32_t *len) {
   char name[16] = {0};
   uint32_t cc = s->opt.cc;
@@ -484,6 +538,9 @@ static const struct {
     [VCL_OPT_LINGER2] = {opt_linger2_get, opt_linger2_set},
     [VCL_OPT_DEFER_ACCEPT] = {opt_defer_accept_get, opt_defer_accept_set},
     [VCL_OPT_MAX_PACING] = {opt_max_pacing_get, opt_max_pacing_set},
+    [VCL_OPT_FASTOPEN_KEY] = {opt_fastopen_key_get, opt_fastopen_key_set},
+    [VCL_OPT_FASTOPEN_BARE] = {opt_fastopen_bare_get, opt_fastopen_bare_set},
+    [VCL_OPT_NOTSENT_LOWAT] = {opt_notsent_lowat_get, opt_notsent_lowat_set},
     [VCL_OPT_PEEK_ERROR] = {opt_peek_error_get, NULL},
 };
 

@@ -150,6 +150,8 @@ static int rw_writable(struct session *s) {
 /** Copies as much as there is room for. Bytes, 0 when full, -errno. */
 static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
   int64_t room = session_tx_room(s);
+  if (room > 0)
+    room = HS_MAX(HS_MIN(room, session_unsent_room(s)), (int64_t)0);
   if (room <= 0)
     return room;
   uint32_t n = (uint32_t)HS_MIN(len, (size_t)room);

@@ -131,6 +131,7 @@ void session_free(struct session *s) {
     home_unref(s->home);
   }
   free(s->groups);
+  free(s->fast_key);
   held_drop(s);
   (void)pool_put(&w->sessions, s->index);
 }
@@ -303,10 +304,26 @@ static int session_room_matters(const struct session *s, int64_t room) {
   return room > 0 && room * 3 >= (int64_t)s->tx.size;
 }
 
+int64_t session_unsent_room(const struct session *s) {
+  uint32_t lowat = s->opt.notsent_lowat;
+  if (lowat == 0 || lowat > ABI_FIFO_MAX || s->cut != NULL)
+    return INT64_MAX;
+  uint32_t sent = __atomic_load_n(&s->e->tx_sent, __ATOMIC_RELAXED);
+  uint32_t head = __atomic_load_n(&s->e->tx_head, __ATOMIC_ACQUIRE);
+  int32_t unsent = HS_MIN((int32_t)(s->tx.tail - sent), (int32_t)(s->tx.tail - head));
+  return (int64_t)lowat - HS_MAX(unsent, 0);
+}
+
+/** As Linux: a writer is woken when less than half of TCP_NOTSENT_LOWAT is unsent. */
+static int session_sent_enough(const struct session *s) {
+  int64_t room = session_unsent_room(s);
+  return room == INT64_MAX || 2 * room > (int64_t)s->opt.notsent_lowat;
+}
+
 /** Whether a write makes sense now; if not, the engine will say when. */
 static int session_is_writable(struct session *s) {
   int64_t room = session_tx_room(s);
-  if (room < 0 || session_room_matters(s, room)) {
+  if (room < 0 || (session_room_matters(s, room) && session_sent_enough(s))) {
     if (s->tx_armed)
       __atomic_store_n(&s->a->tx_armed, 0u, __ATOMIC_RELAXED);
     s->tx_armed = 0;
@@ -318,7 +335,7 @@ static int session_is_writable(struct session *s) {
   s->tx_armed = 1;
   shm_fence();
   room = session_tx_room(s);
-  return room < 0 || session_room_matters(s, room);
+  return room < 0 || (session_room_matters(s, room) && session_sent_enough(s));
 }
 
 /** Events of a session that is or was connected. */
@@ -397,6 +414,8 @@ void session_publish_options(struct session *s) {
   __atomic_thread_fence(__ATOMIC_RELEASE);
   FAULT_POINT("vcl.options");
   s->a->opt = s->opt;
+  if (s->fast_key != NULL)
+    memcpy(s->a->fastopen_key, s->fast_key, sizeof s->a->fastopen_key);
   FAULT_POINT("vcl.options_gen");
   __atomic_store_n(&s->a->opt_gen, gen, __ATOMIC_RELEASE);
   if (s->life == SESSION_CONNECT || s->life == SESSION_OPEN || s->life == SESSION_LISTEN)

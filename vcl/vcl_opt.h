@@ -35,6 +35,9 @@ enum vcl_opt {
   VCL_OPT_LINGER2,          /* int seconds, 0 = default, < 0 = none */
   VCL_OPT_DEFER_ACCEPT,     /* int seconds; rounded up to SYN-ACK timeouts */
   VCL_OPT_MAX_PACING,       /* unsigned int bytes per second; UINT32_MAX = no limit */
+  VCL_OPT_FASTOPEN_KEY,     /* 16 or 32 bytes: a listener's own key, and one before it; getting: 0 = none is set */
+  VCL_OPT_FASTOPEN_BARE,    /* int 0/1: TCP_FASTOPEN_NO_COOKIE */
+  VCL_OPT_NOTSENT_LOWAT,    /* unsigned int bytes, 0 = no limit: written and not sent, a write waits beyond it */
   VCL_OPT_ATMARK,           /* int, get only: the next byte to be read is the urgent one (SIOCATMARK) */
   VCL_OPT_N,
 };

@@ -82,6 +82,7 @@ struct session {
   struct list items;    /* vep_item of the sets it is in */
   struct list watchers; /* struct watch */
   struct list offers;   /* listener: sessions in SESSION_OFFER; such a session: its link */
+  uint8_t *fast_key;    /* TCP_FASTOPEN_KEY as last set, 32 bytes; NULL: never */
   uint32_t n_offers;
   uint32_t n_accepted;
   uint32_t listener; /* index of the listener it came from, UINT32_MAX for none */
@@ -116,6 +117,8 @@ static inline int session_is_dgram(const struct session *s) {
   return s->kind == SESSION_STREAM && s->proto == VPPCOM_PROTO_UDP;
 }
 
+/** Bytes that TCP_NOTSENT_LOWAT still lets be written, < 0 or 0: none; INT64_MAX without it. */
+int64_t session_unsent_room(const struct session *s);
 /** Handle → session of the calling worker, NULL when there is none. */
 struct session *session_find(struct worker *w, uint32_t handle);
 /** As worker_enter, and the session; -EBADFD's case: NULL. */

@@ -4,9 +4,12 @@
 #include "conform.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -131,6 +134,92 @@ static void options_structs(int fd) {
   say_num("two bytes length", (long)len);
 }
 
+/* The keys of Fast Open, and a SYN without cookies. */
+static void options_fastopen(int fd) {
+  uint8_t key[40], got[40];
+  socklen_t len = sizeof(got);
+  memset(key, 0x5a, 16);
+  memset(key + 16, 0x33, 24);
+  say_rc("FASTOPEN_KEY", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 16));
+  say_rc("get FASTOPEN_KEY", getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, got, &len));
+  say_num("FASTOPEN_KEY length", (long)len);
+  say_num("FASTOPEN_KEY as set", memcmp(key, got, 16) == 0);
+  say_rc("FASTOPEN_KEY with the one before", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 32));
+  len = sizeof(got);
+  say_rc("get both", getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, got, &len));
+  say_num("length of both", (long)len);
+  say_num("both as set", memcmp(key, got, 32) == 0);
+  say_rc("FASTOPEN_KEY of 15", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 15));
+  say_rc("FASTOPEN_KEY of 40", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, 40));
+  len = 7;
+  say_rc("get seven bytes", getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, got, &len));
+  say_num("seven bytes length", (long)len);
+  options_fresh(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, "FASTOPEN_NO_COOKIE fresh");
+  options_int(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1, "FASTOPEN_NO_COOKIE");
+  options_int(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 2, "FASTOPEN_NO_COOKIE");
+}
+
+static long options_unsent(int fd) {
+  int n = -1;
+  return ioctl(fd, SIOCOUTQNSD, &n) < 0 ? -errno : n;
+}
+
+/* Writes until there is no room; what lies unsent then. The peer reads nothing. */
+static long options_fill(int fd) {
+  static uint8_t buf[4096];
+  long room = 16 << 20;
+  while (room > 0 && send(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+    room -= (long)sizeof(buf);
+  need(room > 0, "a peer that does not read stops the writer");
+  return options_unsent(fd);
+}
+
+static void options_notsent(void) {
+  int fd = subject_connected();
+  options_fresh(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, "NOTSENT_LOWAT fresh");
+  options_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384, "NOTSENT_LOWAT");
+  say_bits("POLLOUT when all is sent", (unsigned)subject_poll(fd, POLLOUT, 5000));
+  long unsent = options_fill(fd);
+  say_num("unsent is bounded", unsent >= 0 && unsent <= 16384 + 65536); /* 0 by cut-through */
+  say_bits("no POLLOUT then", (unsigned)subject_poll(fd, POLLOUT, 0));
+  options_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, -1, "NOTSENT_LOWAT");
+  close(fd);
+  peer_do(PEER_RESET, 0);
+}
+
+/* TCP_INQ of one recvmsg: what its message says is left. */
+static void options_inq_one(int fd, size_t n, int flags, const char *what) {
+  uint8_t buf[64], control[64];
+  struct iovec iov = {buf, n};
+  struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+  int left = -1;
+  say_rc(what, recvmsg(fd, &m, flags));
+  struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+  if (c && c->cmsg_level == IPPROTO_TCP && c->cmsg_type == TCP_CM_INQ)
+    memcpy(&left, CMSG_DATA(c), sizeof(left));
+  say_num("its TCP_INQ", left);
+  say_num("its control length", (long)m.msg_controllen);
+}
+
+static void options_inq(void) {
+  int fd = subject_connected();
+  options_fresh(fd, IPPROTO_TCP, TCP_INQ, "INQ fresh");
+  options_int(fd, IPPROTO_TCP, TCP_INQ, 2, "INQ");
+  need(peer_do(PEER_SEND, 60) == 60, "peer sends");
+  for (int i = 0, n = 0; i < 500 && ioctl(fd, FIONREAD, &n) == 0 && n < 60; i++)
+    poll(NULL, 0, 10);
+  options_inq_one(fd, 10, 0, "recvmsg without INQ");
+  options_int(fd, IPPROTO_TCP, TCP_INQ, 1, "INQ");
+  options_inq_one(fd, 10, 0, "recvmsg with INQ");
+  options_inq_one(fd, 10, MSG_PEEK, "PEEK with INQ");
+  options_inq_one(fd, 40, 0, "the rest");
+  options_inq_one(fd, 40, MSG_DONTWAIT, "nothing there");
+  peer_do(PEER_CLOSE, 0);
+  subject_poll(fd, POLLRDHUP, 5000);
+  options_inq_one(fd, 40, 0, "at the end");
+  close(fd);
+}
+
 static void options_connected(void) {
   int fd = subject_connected();
   struct tcp_info info;
@@ -178,6 +267,9 @@ void check_options(void) {
   options_tcp(fd);
   options_ip(fd);
   options_structs(fd);
+  options_fastopen(fd);
   close(fd);
   options_connected();
+  options_notsent();
+  options_inq();
 }

@@ -12,8 +12,20 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <time.h>
+
+/* TCP_INQ, as Linux: bytes that can be read now; 1 if there are none because the peer has closed. */
+static void msg_tell_inq(struct sock *s, struct msghdr *m) {
+  int left = vppcom_session_attr(s->h, VPPCOM_ATTR_GET_NREAD, NULL, NULL);
+  if (left <= 0)
+    left = (vcl_session_events(s->h) & EPOLLRDHUP) != 0;
+  size_t used = 0;
+  udp_put_cmsg(m, &used, IPPROTO_TCP, TCP_INQ, &left, sizeof(left));
+  m->msg_controllen = used;
+}
 
 static ssize_t msg_recv(struct sock *s, struct msghdr *m, int flags) {
   if (m->msg_iovlen > IOV_MAX)
@@ -23,8 +35,11 @@ static ssize_t msg_recv(struct sock *s, struct msghdr *m, int flags) {
   ssize_t rc = io_recv(s, m->msg_iov, m->msg_iovlen, flags);
   if (rc >= 0) {
     m->msg_namelen = 0;
-    m->msg_controllen = 0;
     m->msg_flags = flags & MSG_OOB && rc > 0 ? MSG_OOB : 0;
+    if (opt_wants_inq(s) && !(flags & MSG_OOB))
+      msg_tell_inq(s, m);
+    else
+      m->msg_controllen = 0;
   }
   return rc;
 }

@@ -75,6 +75,9 @@ static const struct opt_row opt_table[] = {
     {IPPROTO_TCP, TCP_USER_TIMEOUT, OPT_VCL, VCL_OPT_USER_TIMEOUT, 0, 0, INT_MAX, 0, EINVAL},
     {IPPROTO_TCP, TCP_FASTOPEN, OPT_VCL, VCL_OPT_FASTOPEN, 0, 0, INT_MAX, 0, EINVAL},
     {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, OPT_VCL, VCL_OPT_FASTOPEN_CONNECT, 0, 0, 1, 0, EINVAL},
+    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, OPT_VCL, VCL_OPT_FASTOPEN_BARE, 0, 0, 1, 0, EINVAL},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, OPT_VCL, VCL_OPT_NOTSENT_LOWAT, 0, INT_MIN, INT_MAX, 0, 0},
+    {IPPROTO_TCP, TCP_INQ, OPT_HERE, 0, 0, 0, 1, 0, EINVAL},
     {IPPROTO_TCP, TCP_QUICKACK, OPT_VCL, VCL_OPT_QUICKACK, OPT_BOOL, 0, 1, 1, 0},
     {IPPROTO_TCP, TCP_SYNCNT, OPT_VCL, VCL_OPT_SYNCNT, 0, 1, 127, 6, EINVAL},
     {IPPROTO_TCP, TCP_LINGER2, OPT_VCL, VCL_OPT_LINGER2, OPT_ASK, INT_MIN, INT_MAX, 60, 0},
@@ -141,6 +144,8 @@ void opt_apply_all(struct sock *s) {
   for (size_t i = 0; i < OPT_ROWS; i++)
     if (s->opts.set & (1ull << i))
       (void)opt_apply(s, &opt_table[i], s->opts.value[i]);
+  if (s->opts.fastopen_key_len > 0)
+    (void)vcl_opt_set(s->h, VCL_OPT_FASTOPEN_KEY, s->opts.fastopen_key, s->opts.fastopen_key_len);
   if (s->opts.special & OPT_HAS_LINGER)
     (void)vcl_opt_set(s->h, VCL_OPT_LINGER, &s->opts.linger, sizeof(s->opts.linger));
   if (s->opts.special & OPT_HAS_CC)
@@ -165,6 +170,8 @@ int opt_replay(struct sock *s, int fd) {
   for (size_t i = 0; i < OPT_ROWS; i++)
     if (s->opts.set & (1ull << i))
       opt_replay_one(fd, opt_table[i].level, opt_table[i].name, &s->opts.value[i], sizeof(s->opts.value[i]));
+  if (s->opts.fastopen_key_len > 0)
+    opt_replay_one(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, s->opts.fastopen_key, s->opts.fastopen_key_len);
   if (s->opts.special & OPT_HAS_LINGER)
     opt_replay_one(fd, SOL_SOCKET, SO_LINGER, &s->opts.linger, sizeof(s->opts.linger));
   if (s->opts.special & OPT_HAS_CC)
@@ -254,6 +261,21 @@ static int opt_set_congestion(struct sock *s, const void *val, socklen_t len) {
   return 0;
 }
 
+static int opt_set_fastopen_key(struct sock *s, const void *val, socklen_t len) {
+  int rc = vcl_opt_set(s->h, VCL_OPT_FASTOPEN_KEY, val, len);
+  if (rc < 0)
+    return rc;
+  memcpy(s->opts.fastopen_key, val, len);
+  s->opts.fastopen_key_len = len;
+  return 0;
+}
+
+bool opt_wants_inq(const struct sock *s) {
+  const struct opt_row *row = opt_find(IPPROTO_TCP, TCP_INQ);
+  size_t i = (size_t)(row - opt_table);
+  return row && (s->opts.set & (1ull << i)) && s->opts.value[i] != 0;
+}
+
 /* socket(7): zero means no time-out; EDOM if the microseconds are none. */
 static int opt_set_timeo(int64_t *us, const void *val, socklen_t len) {
   struct timeval tv;
@@ -296,6 +318,8 @@ static int opt_set_locked(struct sock *s, int level, int name, const void *val, 
   }
   if (level == IPPROTO_TCP && name == TCP_CONGESTION && !sock_is_dgram(s))
     return opt_set_congestion(s, val, len);
+  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY && !sock_is_dgram(s))
+    return opt_set_fastopen_key(s, val, len);
   if (sock_is_dgram(s)) {
     int rc = udp_setsockopt(s, level, name, val, len);
     if (rc != -ENOENT)
@@ -435,6 +459,8 @@ static int opt_get_struct(struct sock *s, int level, int name, void *val, sockle
     int rc = opt_info(s, &info);
     return rc < 0 ? rc : opt_put(val, len, &info, sizeof(info));
   }
+  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY && !sock_is_dgram(s))
+    return opt_put(val, len, s->opts.fastopen_key, s->opts.fastopen_key_len);
   if (level == IPPROTO_TCP && name == TCP_CONGESTION && !sock_is_dgram(s)) {
     char cc[OPT_CC_MAX] = {0};
     uint32_t n = sizeof(cc);

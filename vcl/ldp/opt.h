@@ -7,6 +7,7 @@
 #ifndef HS_LDP_OPT_H
 #define HS_LDP_OPT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -22,6 +23,8 @@ struct opt_values {
   struct linger linger;        /* valid if special has OPT_HAS_LINGER */
   char congestion[OPT_CC_MAX]; /* valid if special has OPT_HAS_CC */
   uint32_t special;            /* OPT_HAS_* */
+  uint32_t fastopen_key_len;   /* 0 = not set */
+  uint8_t fastopen_key[32];
 };
 #define OPT_HAS_LINGER 1u
 #define OPT_HAS_CC     2u
@@ -32,6 +35,8 @@ void opt_init(struct sock *s);
 void opt_apply_all(struct sock *s);
 /** Everything that was set, to a kernel socket. 0; options that the kernel refuses are told under LDP_DEBUG=2. */
 int opt_replay(struct sock *s, int fd);
+/** True if recvmsg tells what is left to be read (TCP_INQ). */
+bool opt_wants_inq(const struct sock *s);
 /** setsockopt and getsockopt: 0 or -errno. */
 int opt_set(struct sock *s, int level, int name, const void *val, socklen_t len);
 int opt_get(struct sock *s, int level, int name, void *val, socklen_t *len);

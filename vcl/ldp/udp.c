@@ -122,7 +122,7 @@ int udp_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len
 
 /* --- ancillary data --- */
 
-static void udp_put_cmsg(struct msghdr *m, size_t *used, int level, int type, const void *data, size_t len) {
+void udp_put_cmsg(struct msghdr *m, size_t *used, int level, int type, const void *data, size_t len) {
   size_t room = m->msg_controllen > *used ? m->msg_controllen - *used : 0;
   if (!m->msg_control || room < CMSG_LEN(len)) {
     m->msg_flags |= MSG_CTRUNC;

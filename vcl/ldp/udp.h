@@ -19,6 +19,8 @@ ssize_t udp_send(struct sock *s, const struct iovec *iov, size_t n, int flags);
 /** bind: also to addresses that only the kernel has. */
 int udp_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len);
 int udp_connect(struct sock *s, int fd, const struct sockaddr *sa, socklen_t len);
+/** Ancillary data into m's room behind *used bytes of it; MSG_CTRUNC if it does not fit. */
+void udp_put_cmsg(struct msghdr *m, size_t *used, int level, int type, const void *data, size_t len);
 /** Options that are datagrams' alone. -ENOENT: it is none of these. */
 int udp_setsockopt(struct sock *s, int level, int name, const void *val, socklen_t len);
 /** An int option was set: what of it is acted on here. */

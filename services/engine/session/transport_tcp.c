@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "base/fault.h"
 #include "gate.h"
+#include "shm/fence.h"
 #include "tcp/tcp_tw.h"
 #include "transport_tcp.h"
 #include "tunables.h"
@@ -171,6 +172,21 @@ static int send_header(const struct ip_addr *local, uint16_t lport, const struct
   return 0;
 }
 
+/* Bytes up to `to` have left, perhaps not for the first time. A writer that waits for them alone is woken (below half
+ * of TCP_NOTSENT_LOWAT, as on Linux). */
+static void send_note(struct session *s, const struct tcp_conn *c, uint32_t to) {
+  if ((int32_t)(to - s->e->tx_sent) <= 0)
+    return;
+  __atomic_store_n(&s->e->tx_sent, to, __ATOMIC_RELAXED);
+  uint32_t lowat = c->d->opt.notsent_lowat;
+  if (HS_LIKELY(lowat == 0) || !s->believed)
+    return;
+  shm_fence(); /* the app: armed, then this word once more */
+  int64_t unsent = fifo_cons_used(&s->tx) - (int64_t)(to - s->e->tx_head);
+  if (2 * unsent < (int64_t)lowat && __atomic_load_n(&s->a->tx_armed, __ATOMIC_ACQUIRE))
+    app_hint(s->app, s->slot);
+}
+
 static int op_send(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out) {
   struct worker *w = ctx;
   struct session *s = conn_session(c);
@@ -188,7 +204,7 @@ static int op_send(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out)
     return 0; /* the session is aborted at the end of the turn */
   }
   if (s->e && out->len)
-    __atomic_store_n(&s->e->tx_sent, s->e->tx_head + out->off + out->len, __ATOMIC_RELAXED);
+    send_note(s, c, s->e->tx_head + out->off + out->len);
   rc = ip_output(w->ip, &t, &s->local, &s->remote, 6, out->tos, c->d->opt.ttl, &s->path, w->now);
   return rc == -EAGAIN ? 0 : rc; /* neighbour being asked: retransmission follows */
 }
@@ -544,6 +560,8 @@ static void tcp_transport_abort(struct worker *w, struct session *s, int err, us
 
 static void tcp_transport_options(struct worker *w, struct session *s, const struct abi_options *opt, usec_t now) {
   tcp_options(&w->tcp, tcp_of(s), opt, now);
+  if (opt->notsent_lowat && s->e) /* what left before this was known woke nobody */
+    app_hint(s->app, s->slot);
 }
 
 static void tcp_transport_timer(struct worker *w, struct session *s, usec_t now) {

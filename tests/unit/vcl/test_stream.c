@@ -368,6 +368,36 @@ static void test_request_goes_first(void **state) {
   rig_settle(r);
 }
 
+/* TCP_NOTSENT_LOWAT: so many bytes may wait, and the writer is woken when less than half of them do. */
+static void test_notsent_lowat(void **state) {
+  struct rig *r = *state;
+  static char b[4096];
+  int n, lowat = 1000;
+  uint32_t len = sizeof n;
+  rig_pair(r, 7114, 0);
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_NOTSENT_LOWAT, &lowat, sizeof lowat), 0);
+  do { /* the server reads nothing: what it can hold fills up, then the rest stays here */
+    for (int k = 0; k < 500 && (n = vppcom_session_sendto(r->client, b, sizeof b, MSG_DONTWAIT, NULL)) == -EAGAIN; k++)
+      (void)poll(NULL, 0, 2);
+    assert_true(n == -EAGAIN || (n > 0 && n <= lowat));
+  } while (n != -EAGAIN);
+  assert_int_equal(vcl_opt_get(r->client, VCL_OPT_OUTQ, &n, &len), 0);
+  assert_int_equal(n, lowat);
+  assert_false(vcl_session_events(r->client) & EPOLLOUT);
+  lowat = 2500; /* 1500 more, but nobody is woken for them: half of it would have to be free */
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_NOTSENT_LOWAT, &lowat, sizeof lowat), 0);
+  assert_true(vcl_session_events(r->client) & EPOLLOUT);
+  assert_int_equal(vppcom_session_sendto(r->client, b, 250, MSG_DONTWAIT, NULL), 250);
+  assert_false(vcl_session_events(r->client) & EPOLLOUT);
+  assert_int_equal(vppcom_session_sendto(r->client, b, sizeof b, MSG_DONTWAIT, NULL), 1250);
+  for (int k = 0; k < 2500 && !(vcl_session_events(r->client) & EPOLLOUT); k++)
+    if (vppcom_session_recvfrom(r->server, b, sizeof b, MSG_DONTWAIT, NULL) == -EAGAIN)
+      (void)poll(NULL, 0, 2);
+  assert_true(vcl_session_events(r->client) & EPOLLOUT);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {RIG(test_create_refusals),
@@ -381,6 +411,7 @@ int main(void) {
                                      RIG(test_shut_rd),
                                      RIG(test_bulk),
                                      RIG(test_writable_at_a_third),
+                                     RIG(test_notsent_lowat),
                                      RIG(test_linger),
                                      RIG(test_slots_come_back),
                                      RIG(test_request_goes_first),
