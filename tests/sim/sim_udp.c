@@ -1,7 +1,7 @@
 /*
  * Datagrams between two whole engines: boundaries and contents, fragments, segments of one send, ICMP errors, shares of
  * a port, lies in a tx fifo, the engine's death at every fault point on the way; and a toy transport, which shows that
- * the session layer needs no change for another one.
+ * the session layer needs no change for another one, nor for the growth policy that it sets.
  */
 #include "abi/dgram.h"
 #include "base/fault.h"
@@ -358,28 +358,48 @@ static void test_every_point(void **state) {
 
 /* --- a transport of another kind: what is written comes back, each byte plus one --- */
 
+#define TOY_FIRST 2048u
+#define TOY_MOST  8192u
+
+/* Its growth policy: who reads a whole room at once gets twice of it, up to TOY_MOST, and may write twice of what fits.
+ */
+static void toy_room(struct session *s, uint32_t room) {
+  fifo_prod_size_set(&s->rx, room);
+  __atomic_store_n(&s->e->tx_limit, 2 * room, __ATOMIC_RELEASE);
+}
+
 static int toy_open(struct worker *w, struct session *s, const struct abi_request *req, usec_t now) {
   (void)w;
   (void)req;
   (void)now;
   s->priv[0] = 1; /* what it adds */
   s->e->gen = s->gen;
+  toy_room(s, TOY_FIRST);
   session_set_state(s, ABI_SESS_READY);
   return 0;
 }
 
 static int toy_output(struct worker *w, struct session *s, usec_t now) {
   uint8_t bytes[256];
-  int64_t n;
+  int64_t n, room;
   (void)w;
   (void)now;
-  while ((n = fifo_cons_read(&s->tx, bytes, sizeof bytes)) > 0) {
+  while ((room = fifo_prod_room(&s->rx)) > 0 &&
+         (n = fifo_cons_read(&s->tx, bytes, room < (int64_t)sizeof bytes ? (uint32_t)room : sizeof bytes)) > 0) {
     for (int64_t i = 0; i < n; i++)
       bytes[i] = (uint8_t)(bytes[i] + s->priv[0]);
     (void)fifo_prod_write(&s->rx, bytes, (uint32_t)n);
     app_hint(s->app, s->slot);
   }
   return 0;
+}
+
+static void toy_consumed(struct worker *w, struct session *s, usec_t now) {
+  uint32_t head = s->rx.head;
+  (void)fifo_prod_room(&s->rx);
+  if (s->rx.head - head == s->rx.size && s->rx.size < TOY_MOST)
+    toy_room(s, s->rx.size * 2);
+  (void)toy_output(w, s, now);
 }
 
 static int toy_request(struct worker *w, struct session *s, const struct abi_request *req, usec_t now) {
@@ -402,7 +422,27 @@ static const struct transport_ops toy = {.name = "toy",
                                          .open = toy_open,
                                          .request = toy_request,
                                          .output = toy_output,
+                                         .consumed = toy_consumed,
                                          .abort = toy_abort};
+
+/* The fifos of a toy session grow as the toy has it: each row writes, finds the room full, and reads that. */
+static void toy_grows(struct rig_sess *s, struct rig *r) {
+  static const struct {
+    uint32_t write, room, left;
+  } row[] = {{2058, 2048, 10}, {5000, 4096, 914}, {10000, 8192, 2722}, {8192, 8192, 2722}};
+  static char bytes[16384];
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+    assert_int_equal(s->e->tx_limit, 2 * row[i].room);
+    assert_int_equal(rig_write(s, bytes, row[i].write), row[i].write);
+    steps(r, 4);
+    assert_int_equal(fifo_cons_used(&s->rx), row[i].room); /* the rest waits in the tx fifo */
+    assert_int_equal(rig_read(s, bytes, row[i].room), row[i].room);
+    steps(r, 4);
+    assert_int_equal(fifo_cons_used(&s->rx), row[i].left);
+  }
+  assert_int_equal(rig_read(s, bytes, sizeof bytes), row[3].left);
+  steps(r, 4);
+}
 
 static void test_toy(void **state) {
   static struct rig r;
@@ -416,6 +456,7 @@ static void test_toy(void **state) {
   rig_open_dgram(&r.host[0], &none, 1, 1, 7, 4); /* a transport that is not there */
   steps(&r, 4);
   assert_int_equal(s.e->state, ABI_SESS_READY);
+  toy_grows(&s, &r);
   assert_int_equal(none.e->state, ABI_SESS_CLOSED);
   assert_int_equal(none.e->error, EPROTONOSUPPORT);
   assert_int_equal(rig_write(&s, "HAL", 3), 3);

@@ -5,6 +5,8 @@
  * A transport is registered by protocol number (transport_add). A session carries a pointer to its ops and
  * `TRANSPORT_PRIV` bytes of room for the transport's own per-session data (session.priv: struct tcp_conn), or the
  * address of up to TRANSPORT_OUTER bytes of it (struct udp_conn).
+ * How its fifos grow is a transport's own affair, at any call: fifo_prod_size_set(&s->rx, …) is what it takes from its
+ * peer, s->e->tx_limit (a release store) what it lets the app write; an app's wishes come with `options`.
  * All calls come from the engine worker's thread. An op that a transport has no use for is NULL, except output and
  * abort.
  */
