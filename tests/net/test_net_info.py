@@ -72,6 +72,11 @@ for line in sys.stdin:
             note(most)
     elif word == "write":
         c.send(bytes(int(arg[0])))
+    elif word == "keepalive":
+        for level, name in ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+                            (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
+            c.setsockopt(level, name, 1)
+        c.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 100)
     note(most)
     answer(most)
 """
@@ -100,7 +105,7 @@ class Info(netcase.NetCase):
         self.lab.wait_listening_kernel(self.lab.P, PORT)
         self.impair(delay=20000, loss=2, seed=5, rate=100_000_000)
         self.app = self.lab.spawn("app", [programs.PYTHON, "-u", "-c", APP, PEER4, PORT, SIZE], stdin=-1)
-        for stage in (self.sending, self.receiving, self.nothing_passes, self.quiet):
+        for stage in (self.sending, self.receiving, self.nothing_passes, self.quiet, self.probes):
             with self.subTest(stage.__name__):
                 stage()
 
@@ -149,6 +154,16 @@ class Info(netcase.NetCase):
         self.assertEqual((row["srtt_us"], row["rto_us"], row["retransmits"], row["ssthresh"] // 1448),
                          (now["rtt"], now["rto"], now["total_retrans"], now["snd_ssthresh"]))
         self.assertEqual((row["cc"], row["recovery"], row["accept"], row["tx_queue"]), ("cubic", "open", "active", 0))
+
+    def probes(self):
+        """Keep-alive probes that nobody answers, and one that somebody does."""
+        self.assertEqual(self.ask("info")[1]["probes"], 0)
+        self.impair(loss=100)
+        self.ask("keepalive")
+        wait_for(lambda: self.ask("info")[1]["probes"] >= 1, 20, "a probe")
+        self.assertGreaterEqual(self.session()["probes"], 1)
+        self.impair(delay=20000)
+        wait_for(lambda: self.ask("info")[1]["probes"] == 0, 20, "the answer to a probe")
 
 
 if __name__ == "__main__":
