@@ -289,6 +289,10 @@ static void test_send_buffer(void **state) {
   assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), r->env.cfg.snd_buf_max);
   r->d.opt.sndbuf = 50000;
   assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), 50000);
+  r->d.opt.sndbuf = 100;
+  assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), r->env.cfg.snd_buf_min);
+  r->env.cfg.snd_buf_min = 9000;
+  assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), 9000);
 }
 
 /* --- tunables --- */
