@@ -118,12 +118,27 @@ class Tunables(netcase.NetCase):
         self.lab.hsctl("impair", "hs0", "both")
 
     def cc_of_a_new_connection(self):
+        return self.a_new_connection()["cc"]
+
+    def test_send_buffer(self):
+        """What a new connection's program may write ahead; the old one keeps its own."""
+        self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, 7002])
+        self.lab.wait_listening(7002)
+        old = self.a_new_connection(7002)
+        self.assertEqual(old["tx_limit"], 262144)
+        self.lab.hsctl("set", "tcp", "send-buffer", "64k")
+        self.assertEqual(self.a_new_connection(7002)["tx_limit"], 65536)
+        self.assertEqual([s["tx_limit"] for s in self.lab.show("session", "verbose")["sessions"]["session"]
+                          if s["index"] == old["index"]], [262144])
+        self.lab.hsctl("set", "tcp", "send-buffer", "default")
+
+    def a_new_connection(self, port=7000):
         before = {s["index"] for s in self.lab.sessions()}
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, 7000, 1], stdin=-1)
+        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, port, 1], stdin=-1)
         wait_for(lambda: "open" in idle.output(), 20, "a connection")
-        fresh = [s for s in self.lab.sessions() if s["index"] not in before and s["state"] == "ESTABLISHED"]
+        fresh = [s for s in self.lab.show("session", "verbose")["sessions"]["session"] if s["index"] not in before and s["state"] == "ESTABLISHED"]
         self.assertEqual(len(fresh), 1)
-        return fresh[0]["cc"]
+        return fresh[0]
 
 
 if __name__ == "__main__":
