@@ -96,6 +96,7 @@ class Install(netcase.NetCase):
 
     def build(self, name, compiler, how):
         out = os.path.join(self.lab.dir, name)
+        own = ["-DOWN_PROTOBUF_C"] if how == "own" else []
         env = {**os.environ, "PKG_CONFIG_PATH": os.path.dirname(self.one("hoststack-vppcom.pc")),
                "PKG_CONFIG_SYSROOT_DIR": self.dest}
         cflags = shlex.split(run(["pkg-config", "--cflags", "hoststack-vppcom"], env=env).stdout.decode())
@@ -103,8 +104,10 @@ class Install(netcase.NetCase):
             libs = shlex.split(run(["pkg-config", "--libs", "hoststack-vppcom"], env=env).stdout.decode())
         else:
             libs = [self.one(lib) for lib in ("libvppcom.a", "libsvm.a", "libvppinfra.a")] + ["-pthread"]
+        if how == "own":  # all of protobuf-c, beside what libvppcom has of it inside
+            libs += ["-Wl,--whole-archive", "-l:libprotobuf-c.a", "-Wl,--no-whole-archive"]
         language = ["-x", "c++", "-std=c++17"] if compiler.endswith("++") else ["-x", "c", "-std=gnu11"]
-        run([*shlex.split(compiler), *FLAGS, *cflags, *language, os.path.join(HERE, "talk.c"), "-x", "none", *libs,
+        run([*shlex.split(compiler), *FLAGS, *own, *cflags, *language, os.path.join(HERE, "talk.c"), "-x", "none", *libs,
              "-o", out], 60)
         return out
 
@@ -133,6 +136,14 @@ class Install(netcase.NetCase):
                 cmd = self.lab.world.command(self.lab.S, [path, PEER4, 7000],
                                              {**env, "VCL_VPP_SAPI_SOCKET": self.lab.attach}, self.lab.app_uid)
                 self.assertEqual(run(cmd).stdout, b"spoken through libvppcom\n")
+
+    def test_own_protobuf_c(self):
+        """A host with a whole protobuf-c of its own, as Envoy may have one: neither meets the other's functions."""
+        for compiler in (CC, "g++"):
+            path = self.build(f"own-{len(compiler)}", compiler, "own")
+            self.assertEqual(run([path]).stdout, b"TCP VPPCOM_EAGAIN 42\n")
+            names = symbols(path)
+            self.assertLessEqual({"protobuf_c_message_pack", "protobuf_c_version_number"}, names)
 
     def test_units(self):
         """Each service its own unit, restarted always; no unit names another as needed."""

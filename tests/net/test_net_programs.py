@@ -22,6 +22,28 @@ for url in sys.argv[1:]:
     with urllib.request.urlopen(url, timeout=20) as r:
         print(r.status, hashlib.sha256(r.read()).hexdigest())
 """
+# as requests with a pool: threads, each asks again and again over one kept connection
+KEPT = """
+import hashlib, http.client, os, sys, threading
+good = []
+def ask():
+    conn = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
+    for n in (0, 1, 1460, 70000, 400000) * 3:
+        body = os.urandom(n)
+        conn.request("PUT", "/x", body, {"Content-Length": str(n)})
+        answer = conn.getresponse()
+        if answer.status != 200 or answer.read().decode() != hashlib.sha256(body).hexdigest():
+            return
+        port.setdefault(conn.sock.getsockname()[1], []).append(n)
+    good.append(1)
+port = {}
+threads = [threading.Thread(target=ask) for _ in range(6)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+print(len(good), len(port))
+"""
 UPLOAD = """
 import hashlib, http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -190,6 +212,16 @@ class Programs(netcase.NetCase):
                                              *[f"http://{address}:{port}/{name}" for name in names]], 90)
                 want = [f"200 {self.sha if name == 'big' else self.small[name]}" for name in names]
                 self.assertEqual(done.stdout.decode().splitlines(), want)
+
+    @row("python3 http.client, kept connections", "both", "six threads, 15 puts each over one connection, sha256")
+    def test_python_kept(self):
+        for server, client in (*BOTH, ("app", "app")):
+            port, address = self.next_port(), programs.address_of(server, client)
+            self.lab.spawn(server, [programs.PYTHON, "-u", "-c", UPLOAD, address, port])
+            programs.wait_listening(self.lab, server, port)
+            with self.subTest(server=server, client=client):
+                done = self.lab.run(client, [programs.PYTHON, "-c", KEPT, address, port], 60)
+                self.assertEqual(done.stdout.split(), [b"6", b"6"])
 
     def test_nothing_runs_on_the_kernel(self):
         """No socket of these programs was the kernel's: the stack's interface has no kernel address to use."""
