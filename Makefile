@@ -28,7 +28,7 @@ cov: deps ## line coverage by room (preset cov); build/cov/coverage.txt has ever
 bench: build ## figures beside the kernel's; writes docs/bench/REPORT.md (root, some minutes, a quiet machine)
 	@python3 -B tests/bench/bench.py --build build/$(PRESET)
 
-bench-lossy: build ## the same beside the kernel over a path that loses and delays; docs/bench/LOSSY.md (root, 25 minutes, a quiet machine)
+bench-lossy: build ## the same beside the kernel over a path that loses and delays; docs/bench/LOSSY.md (root, 20 minutes, a quiet machine)
 	@python3 -B tests/bench/lossy.py --build build/$(PRESET)
 
 bench-memory: build ## what an idle connection costs, 100 000 of them open at once; writes docs/bench/MEMORY.md (root, 5 minutes)
