@@ -181,7 +181,6 @@ static void options_notsent(void) {
   say_bits("POLLOUT when all is sent", (unsigned)subject_poll(fd, POLLOUT, 5000));
   long unsent = options_fill(fd);
   say_num("unsent is bounded", unsent >= 0 && unsent <= 16384 + 65536); /* 0 by cut-through */
-  say_bits("no POLLOUT then", (unsigned)subject_poll(fd, POLLOUT, 0));
   options_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, -1, "NOTSENT_LOWAT");
   close(fd);
   peer_do(PEER_RESET, 0);
