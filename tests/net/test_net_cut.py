@@ -22,7 +22,7 @@ from wait import hold, wait_for  # noqa: E402
 SIZE = 20_000_000
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
 # dgram goes through the engine; process is left out: its parent never accepts
-GROUPS = ("options", "life", "connect", "data", "calls", "poll", "epoll", "six", "dgram", "waits")
+GROUPS = ("options", "life", "connect", "data", "urgent", "calls", "poll", "epoll", "six", "dgram", "waits")
 SENDER = """
 import hashlib, os, select, socket, sys, time
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
