@@ -148,7 +148,7 @@ struct tcp_rate {
  * holes. */
 #define TCP_LOG_SIZE 4096u
 
-#define TCP_BUSY_SIZE 576u /* bytes that every connection borrows while it is busy, from tcp_env_busy */
+#define TCP_BUSY_SIZE 592u /* bytes that every connection borrows while it is busy, from tcp_env_busy */
 
 struct tcp_log;
 struct tcp_busy;

@@ -1,9 +1,9 @@
 /*
- * BBR, version 1 (draft-cardwell-iccrg-bbr-congestion-control-00; ACM Queue 14(5), 2016): a model of the path, the
- * greatest delivery rate of ten round trips and the least round trip of ten seconds, sets the pacing rate and cwnd.
- * Losses are repaired by tcp_loss.c as always; they do not reduce the model, only cwnd for a round trip (packet
- * conservation). Version 3 (draft-ietf-ccwg-bbr) was still changing when this was written. Not here: the detection of
- * policers, which Linux has and the draft has not.
+ * BBR, version 1 (draft-cardwell-iccrg-bbr-congestion-control-00; from 02 what allows for ACKs in heaps; ACM Queue
+ * 14(5), 2016): a model of the path, the greatest delivery rate of ten round trips and the least round trip of ten
+ * seconds, sets the pacing rate and cwnd. Losses are repaired by tcp_loss.c as always; they do not reduce the model,
+ * only cwnd for a round trip (packet conservation). Version 3 (draft-ietf-ccwg-bbr) was still changing when this was
+ * written. Not here: the detection of policers, which Linux has and the draft has not.
  *
  * Delivery rates are tcp_sent.c's (draft-cheng-iccrg-delivery-rate-estimation). Called through tcp_cc_ops in the
  * worker's thread. Where pacing is off (tcp_pace.c) cwnd of two bandwidth-delay products is what bounds the queue.
@@ -21,7 +21,10 @@
 #define MIN_PIPE     4u              /* segments, BBRMinPipeCwnd */
 #define FULL_ROUNDS  3u
 #define CYCLE_LEN    8u
-#define MARGIN       253u /* of 256: a hundredth below the estimate, so that no queue stays for ever */
+#define EXTRA_ROUNDS 5u         /* ExtraACKedFilterLen is two of these */
+#define EXTRA_US     100000u    /* what may be added for it is what comes in so much time */
+#define EXTRA_COUNT  (1u << 30) /* bytes, well within its word */
+#define MARGIN       253u       /* of 256: a hundredth below the estimate, so that no queue stays for ever */
 
 enum bbr_mode { BBR_STARTUP, BBR_DRAIN, BBR_PROBE_BW, BBR_PROBE_RTT };
 
@@ -134,6 +137,33 @@ static void bbr_update_bw(struct tcp_conn *c, const struct tcp_rate *rs, usec_t 
     bbr_max_add(b, b->round, (uint32_t)bw);
 }
 
+/* How much more is acknowledged at times than the rate says: what the receiver, the path and the devices save up for
+ * one ACK has to be in flight besides, or the pipe runs dry meanwhile
+ * (draft-cardwell-iccrg-bbr-congestion-control-02 4.5.5). */
+static void bbr_update_extra(struct tcp_conn *c, uint32_t delivered, usec_t now) {
+  struct tcp_bbr *b = &c->b->bbr;
+  if (b->round_start && ++b->extra_rounds >= EXTRA_ROUNDS) {
+    b->extra_rounds = 0;
+    b->extra[1] = b->extra[0];
+    b->extra[0] = 0;
+  }
+  uint64_t expected = (uint64_t)b->max[0].bw * ((uint32_t)now - b->extra_at) / 1000000u;
+  if (b->extra_n <= expected || b->extra_n > EXTRA_COUNT) {
+    b->extra_n = 0;
+    b->extra_at = (uint32_t)now;
+    expected = 0;
+  }
+  b->extra_n += delivered;
+  b->extra[0] = HS_MAX(b->extra[0], HS_MIN(b->extra_n - (uint32_t)expected, c->cwnd));
+}
+
+static uint32_t bbr_extra(const struct tcp_bbr *b) {
+  if (!b->filled)
+    return 0;
+  uint64_t most = (uint64_t)b->max[0].bw * EXTRA_US / 1000000u;
+  return (uint32_t)HS_MIN(most, (uint64_t)HS_MAX(b->extra[0], b->extra[1]));
+}
+
 /* 4.3.2.2: three rounds without a quarter more: the pipe is full. */
 static void bbr_full(struct tcp_conn *c, const struct tcp_rate *rs) {
   struct tcp_bbr *b = &c->b->bbr;
@@ -244,7 +274,7 @@ static void bbr_set_cwnd(struct tcp_conn *c, uint32_t delivered, uint32_t pipe) 
   if (b->conserve && c->recovery != TCP_OPEN) {
     c->cwnd = HS_MAX(HS_MIN(c->cwnd, TCP_CWND_MAX), pipe + delivered);
   } else if (b->mode != BBR_PROBE_RTT) {
-    uint32_t target = HS_MIN(bbr_inflight(c, gain) + bbr_quanta(c), TCP_CWND_MAX);
+    uint32_t target = HS_MIN(bbr_inflight(c, gain) + bbr_quanta(c) + bbr_extra(b), TCP_CWND_MAX);
     if (b->filled)
       c->cwnd = HS_MIN(c->cwnd + delivered, target);
     else if (c->cwnd < target || c->b->delivered < 10 * mss)
@@ -260,8 +290,10 @@ static void bbr_sample(struct tcp_conn *c, const struct tcp_rate *rs, uint32_t d
   if (!c->b->bbr.begun)
     bbr_start(c, now);
   c->b->bbr.round_start = 0; /* also by an ACK that says nothing of a rate: no round may count twice */
-  if (rs->valid)
+  if (rs->valid) {
     bbr_update_bw(c, rs, now);
+    bbr_update_extra(c, delivered, now);
+  }
   bbr_modes(c, rs, pipe, lost, now);
   bbr_set_rate(c);
   bbr_set_cwnd(c, delivered, pipe);

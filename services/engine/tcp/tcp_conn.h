@@ -115,12 +115,15 @@ struct tcp_bbr {
   uint32_t full_bw;           /* what STARTUP has to exceed by a quarter */
   uint32_t rate;              /* to pace at */
   uint32_t prior_cwnd;        /* before recovery or PROBE_RTT */
+  uint32_t extra[2];          /* most that came beyond the rate in five rounds: the present five, the five before */
+  uint32_t extra_at, extra_n; /* since when that is counted, and what has come since */
   uint8_t mode, cycle, full_rounds;
   uint8_t begun, filled;           /* the model is in use; STARTUP has found the pipe full */
   uint8_t round_start, done_round; /* this ACK begins a round; PROBE_RTT has lasted one */
   uint8_t conserve;                /* the first round of a recovery: what arrives lets out as much */
   uint8_t idle;                    /* restarting */
-  uint8_t pad[3];
+  uint8_t extra_rounds;            /* of the present five */
+  uint8_t pad[2];
 };
 
 /** What only a busy connection needs, lent by the env (tcp_busy.c): given back after a while of silence, when nothing

@@ -21,13 +21,16 @@ uint32_t tcp_loss_pipe(const struct tcp_conn *c) {
   return out < flight ? flight - out : 0;
 }
 
-static void loss_remember(struct tcp_conn *c, usec_t now) {
+/* A reduction begins. again: what is lost may have been sent twice. While anything is out, or was, that an earlier
+ * reduction sent again, its time counts: an ACK of that is newer, and shows nothing (RFC 3522 3.2 step 1). */
+static void loss_remember(struct tcp_conn *c, int again, usec_t now) {
+  if (!again && !tcp_sent_again(c))
+    c->b->rexmit_ts = tcp_open_ts(c->d, now);
   c->b->prior_cwnd = c->cwnd;
   c->b->prior_ssthresh = c->ssthresh;
   c->undo = TCP_UNDO_FIRST;
   c->b->undo_bytes = 0;
   c->b->undo_until = now + HS_MAX((usec_t)c->srtt8, UNDO_LIFE);
-  c->b->rexmit_ts = tcp_open_ts(c->d, now);
 }
 
 void tcp_loss_go_back(struct tcp_conn *c) {
@@ -60,9 +63,9 @@ uint32_t tcp_loss_flight(const struct tcp_conn *c) {
   return c->limited ? wnd : HS_MIN(tcp_flight(c), wnd);
 }
 
-/** Begin fast recovery (RFC 6675 5 (4), RFC 6582 3.2 step 2). */
-void tcp_loss_enter(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
-  loss_remember(c, now);
+/* Begins fast recovery (RFC 6675 5 (4), RFC 6582 3.2 step 2). again: see loss_remember. */
+static void loss_enter(struct tcp_env *e, struct tcp_conn *c, int again, usec_t now) {
+  loss_remember(c, again, now);
   TCP_COUNT(e, fast_recovery);
   tcp_rack_recovery(c);
   c->cc->loss(c, tcp_loss_flight(c), now);
@@ -86,14 +89,15 @@ static void loss_open(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int
   if (c->d->nego & ABI_TCB_SACK) {
     if (c->b->board.n > 0) /* now the timer is the reordering window's */
       tcp_timer_stop(c, TCP_T_REO);
-    if (tcp_rack_detect(e, c, now))
-      tcp_loss_enter(e, c, now);
+    int found = tcp_rack_detect(e, c, now);
+    if (found)
+      loss_enter(e, c, found & 2, now);
     return;
   }
   if (acked > 0)
     c->b->dupacks = 0;
   else if (dup && ++c->b->dupacks >= DUP_THRESH && seq_geq(c->snd_una, c->recover))
-    tcp_loss_enter(e, c, now);
+    loss_enter(e, c, 0, now);
 }
 
 /* What was lost when it began is repaired; what was sent since may be lost as well, and that is a loss of its own. */
@@ -105,7 +109,7 @@ static void loss_recovery_done(struct tcp_env *e, struct tcp_conn *c, usec_t now
   if (was == TCP_RECOVERY)
     c->cc->recovered(c, tcp_flight(c));
   if ((c->d->nego & ABI_TCB_SACK) && (tcp_rack_detect(e, c, now) || tcp_sent_lost(c) > 0))
-    tcp_loss_enter(e, c, now);
+    loss_enter(e, c, 1, now);
 }
 
 /* More is lost; retransmissions too, if data sent after them has arrived and they have not. */
@@ -235,7 +239,7 @@ void tcp_loss_on_ack(struct tcp_env *e, struct tcp_conn *c, uint32_t acked, int 
 void tcp_loss_rto(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   int first = c->backoff == 0;
   if (first)
-    loss_remember(c, now);
+    loss_remember(c, 0, now);
   else
     c->undo = TCP_UNDO_NONE;
   TCP_COUNT(e, rto);
@@ -271,10 +275,11 @@ void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   if (c->snd_nxt == c->snd_una || !(c->d->nego & ABI_TCB_SACK))
     return;
   if (c->b->board.n > 0 || c->recovery != TCP_OPEN) {
+    int found = 0;
     if (c->recovery != TCP_OPEN)
       loss_more(e, c, now);
-    else if (tcp_rack_detect(e, c, now))
-      tcp_loss_enter(e, c, now);
+    else if ((found = tcp_rack_detect(e, c, now)) != 0)
+      loss_enter(e, c, found & 2, now);
     c->b->lost = c->recovery != TCP_OPEN ? tcp_sent_lost(c) : 0;
     (void)tcp_output_run(e, c, now);
     return;

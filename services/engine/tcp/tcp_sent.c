@@ -268,6 +268,15 @@ static int sent_walk_next(const struct tcp_conn *c, struct sent_walk *w, struct 
   return 1;
 }
 
+/** Whether something that is out was sent more than once. */
+int tcp_sent_again(const struct tcp_conn *c) {
+  const struct tcp_sent *s = tcp_sent_list(c);
+  for (uint32_t i = 0; i < c->n_sent; i++)
+    if (s[i].rexmit)
+      return 1;
+  return 0;
+}
+
 /** First range [l, r) at or above `from` and below snd_nxt that is lost. 1 = found. */
 int tcp_sent_lost_next(const struct tcp_conn *c, seq32_t from, struct tcp_sack *lost) {
   struct sent_walk w;

@@ -313,6 +313,7 @@ static void test_window(void **state) {
   struct tcp_rate none = {0};
   uint32_t rate = (uint32_t)((uint64_t)BW * 253 / 256), burst = HS_MAX(rate / 1000 / MSS * MSS, 2 * MSS);
   uint32_t target = 2 * BDP + 3 * burst;
+  c->b->bbr.extra[0] = c->b->bbr.extra[1] = 0;
   c->cwnd = target - 1000;
   ack_as(r, &none, 999);
   assert_int_equal(c->cc->rate(c), rate);
@@ -325,6 +326,44 @@ static void test_window(void **state) {
   c->cwnd = 0;
   ack_as(r, &none, 100);
   assert_int_equal(c->cwnd, 4 * MSS); /* BBRMinPipeCwnd */
+}
+
+/* draft 02 4.5.5: what came beyond the rate, in the present five rounds or the five before, is in the window as well.
+ */
+static void test_extra(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = bbr_probe_bw(r, 2);
+  struct tcp_bbr *b = &c->b->bbr;
+  struct tcp_rate none = {0}, same_round = {.valid = 1, .limited = 1, .send_us = RTT};
+  uint32_t rate = (uint32_t)((uint64_t)BW * 253 / 256), burst = HS_MAX(rate / 1000 / MSS * MSS, 2 * MSS);
+  uint32_t target = 2 * BDP + 3 * burst;
+  same_round.prior_delivered = b->round_end - 1;
+  same_round.prior_at = (uint32_t)r->now;
+  b->extra[0] = b->extra[1] = b->extra_n = b->extra_rounds = 0;
+  b->extra_at = (uint32_t)r->now;
+  ack_as(r, &same_round, 20 * MSS); /* all at once */
+  assert_int_equal(b->extra[0], 20 * MSS);
+  r->now += RTT / 2;
+  ack_as(r, &same_round, 2 * MSS); /* 7120 more than half a product: less than before */
+  assert_int_equal(b->extra_n, 22 * MSS);
+  assert_int_equal(b->extra[0], 20 * MSS);
+  r->now += RTT;
+  ack_as(r, &same_round, MSS); /* the rate has caught up: from here on anew */
+  assert_int_equal(b->extra_n, MSS);
+  assert_int_equal(b->extra_at, (uint32_t)r->now);
+  c->cwnd = 10 * target;
+  ack_as(r, &none, 0);
+  assert_int_equal(c->cwnd, target + 20 * MSS);
+  b->extra[1] = 200000; /* what comes in 100 ms at most */
+  c->cwnd = 10 * target;
+  ack_as(r, &none, 0);
+  assert_int_equal(c->cwnd, target + BW / 10);
+  b->extra_rounds = 4;
+  b->extra_n = 0;
+  ack(r, BDP, RTT); /* the fifth round */
+  assert_int_equal(b->extra[1], 20 * MSS);
+  assert_int_equal(b->extra[0], BDP);
+  assert_int_equal(b->extra_rounds, 0);
 }
 
 /* In STARTUP it grows by what arrives, beyond the target only at the very start. */
@@ -598,6 +637,7 @@ int main(void) {
       RIG_TEST(test_first_phase),
       RIG_TEST(test_phases),
       RIG_TEST(test_window),
+      RIG_TEST(test_extra),
       RIG_TEST(test_window_startup),
       RIG_TEST(test_rate_falls_when_filled),
       RIG_TEST(test_probe_rtt_begins),

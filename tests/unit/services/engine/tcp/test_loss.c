@@ -405,6 +405,33 @@ static void test_true_loss_is_not_undone(void **state) {
   assert_int_equal(COUNTER(r, undo), 0);
 }
 
+/* The ACK of what an earlier recovery sent again echoes a time before the present one began: that shows nothing. */
+static void test_earlier_retransmission_undoes_nothing(void **state) {
+  struct rig *r = *state;
+  ten_out(r, RIG_SACK | RIG_TS); /* and the beginning of an eleventh */
+  rig_write(r, 20 * 1460);
+  rig_pass(r, 5 * RIG_MS);
+  sack(r, 1, 10);
+  rig_in(r, TCP_ACK, 1, 1, 0);
+  assert_int_equal(r->conn.recovery, TCP_RECOVERY); /* until what was out then is acknowledged */
+  rig_pass(r, 5 * RIG_MS);
+  sack(r, 1, 11);
+  sack(r, 12, 15);
+  rig_in(r, TCP_ACK, 1, 1, 0); /* the twelfth, sent since, is lost as well: again */
+  usec_t again = r->now;
+  rig_pass(r, 5 * RIG_MS);
+  sack(r, 12, 15);
+  rig_in(r, TCP_ACK, 1, at(r, 11), 0);
+  assert_int_equal(r->conn.recovery, TCP_RECOVERY); /* the first is over, the next has begun */
+  assert_true(seq_gt(r->conn.recover, r->d.iss + at(r, 11)));
+  struct tcp_seg_in s = {.segs = 1};
+  s.hdr = (struct tcp_hdr){.seq = RIG_PEER + 1, .ack = r->d.iss + at(r, 15), .flags = TCP_ACK, .wnd = 65535};
+  s.hdr.opts = (struct tcp_opts){.present = TCP_OPT_HAS_TS, .ts_val = 100, .ts_ecr = tcp_open_ts(&r->d, again)};
+  tcp_input(&r->env, &r->conn, &s, r->now);
+  assert_int_equal(COUNTER(r, undo), 0);
+  assert_int_equal(r->conn.reo_seen, 0);
+}
+
 static void test_reneging(void **state) {
   struct rig *r = *state;
   ten_out(r, RIG_SACK);
@@ -691,6 +718,7 @@ int main(void) {
       RIG_TEST(test_frto_without_new_data),
       RIG_TEST(test_undo_by_timestamp),
       RIG_TEST(test_true_loss_is_not_undone),
+      RIG_TEST(test_earlier_retransmission_undoes_nothing),
       RIG_TEST(test_reneging),
       RIG_TEST(test_hostile_sack),
       RIG_TEST(test_board_overflow),
