@@ -51,12 +51,6 @@ static uint64_t memory_limit(struct app_shared *sh, uint64_t more) {
   return arena_limit_set(sh->arena, MEMORY_LEAST, more, most);
 }
 
-void memory_add(struct engine *e, struct app_shared *sh) {
-  memory_find(sh);
-  (void)memory_limit(sh, UINT64_MAX);
-  list_add_tail(&e->memory, &sh->link);
-}
-
 /** Gives back what is soiled beyond the aim. */
 static void memory_sweep(struct app_shared *sh, uint64_t aim) {
   uint32_t unit, len;
@@ -101,6 +95,17 @@ static int memory_limited(const struct config *cfg) {
   for (uint32_t i = 0; i < cfg->n_ns; i++)
     any |= cfg->ns[i].limit.memory != 0;
   return any;
+}
+
+void memory_add(struct engine *e, struct app_shared *sh) {
+  memory_find(sh);
+  list_add_tail(&e->memory, &sh->link);
+  uint64_t more = UINT64_MAX;
+  if (memory_limited(&e->svc.cfg)) { /* from its first byte on: a look may be long in coming */
+    sh->use = memory_of(&sh->v.seg_e) + memory_of(&sh->v.seg_a);
+    more = memory_more(e, sh);
+  }
+  (void)memory_limit(sh, more);
 }
 
 static void memory_look(void *ctx) {
