@@ -188,19 +188,27 @@ static void test_backlog(void **state) {
   rig_settle(&r->rig);
 }
 
+/* The listener goes; another one takes its port and is reached by TCP only. Returns how many unbinds there were before.
+ */
+static int listener_moves(struct cut_rig *r, uint32_t *l, uint16_t port) {
+  fake_lock(&r->rig.fake);
+  r->rig.fake.cut = 0;
+  int unbound = r->rig.fake.n_unbind;
+  fake_unlock(&r->rig.fake);
+  cut_as(1);
+  vppcom_session_close(*l);
+  *l = cut_listen(port);
+  cut_as(0);
+  return unbound;
+}
+
 /* The listener goes before it accepts: by TCP, where another one has taken the port. What was written arrives. */
 static void test_returned(void **state) {
   struct cut_rig *r = *state;
   char buf[8];
   uint32_t l = cut_listen(7409), c = cut_dial(7409);
   assert_int_equal(vppcom_session_write(c, "kept", 4), 4);
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 0; /* the next listener is reached by TCP only */
-  fake_unlock(&r->rig.fake);
-  cut_as(1);
-  vppcom_session_close(l);
-  l = cut_listen(7409);
-  cut_as(0);
+  (void)listener_moves(r, &l, 7409);
   uint32_t s = cut_accept(l);
   cut_as(0);
   assert_true((rig_wait(c, POLLOUT) & POLLOUT) != 0); /* open again, by TCP: what was written is written again */
@@ -441,14 +449,7 @@ static void test_bound_returned(void **state) {
   char buf[8];
   uint32_t l = cut_listen(7417), c = cut_dial_bound(7522, 7417);
   assert_int_equal(vppcom_session_write(c, "kept", 4), 4);
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 0;
-  int unbound = r->rig.fake.n_unbind;
-  fake_unlock(&r->rig.fake);
-  cut_as(1);
-  vppcom_session_close(l);
-  l = cut_listen(7417);
-  cut_as(0);
+  int unbound = listener_moves(r, &l, 7417);
   uint32_t s = cut_accept(l);
   assert_int_equal(port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7522);
   cut_as(0);
