@@ -29,6 +29,8 @@ static int eth_vlan(const struct ip_stack *s, struct pkt *p, const struct eth_hd
   for (uint32_t i = ABI_PORTS_MAX; i < STACK_PORTS_MAX && s->port[i].vlan != 0; i++) {
     if (s->port[i].vlan != id || s->port[i].parent != p->port)
       continue;
+    if (s->port[i].foreign)
+      return -ENOENT;
     p->port = (uint8_t)i;
     return 0;
   }

@@ -81,7 +81,7 @@ static void group_tell(struct ip_stack *s, const struct ip_group *g, uint8_t typ
 static int group_port(struct ip_stack *s, const struct ip_addr *group, uint32_t ifindex, const struct ip_addr *local) {
   struct ip_addr src;
   if (ifindex != 0)
-    return ifindex <= STACK_PORTS_MAX && s->port[ifindex - 1].used ? (int)ifindex - 1 : -ENODEV;
+    return port_is(s, ifindex - 1) && s->port[ifindex - 1].used ? (int)ifindex - 1 : -ENODEV;
   if (local != NULL && !ip_addr_is_any(local)) {
     const struct ip_local *l = addr_find(s, local);
     return l != NULL ? l->port : -ENODEV;

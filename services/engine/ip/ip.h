@@ -1,6 +1,6 @@
 /*
- * The IP layer's door: Ethernet, ARP, ND, IPv4, IPv6, ICMP, routes, neighbours. One per engine worker; no thread but
- * the worker calls it; `now` is an argument; frames leave through ops.
+ * The IP layer's door: Ethernet, ARP, ND, IPv4, IPv6, ICMP, routes, neighbours. One per engine worker and VRF; no
+ * thread but the worker calls it; `now` is an argument; frames leave through ops.
  *
  * RFC 826, 894, 791, 792, 1122, 4861, 4443, 8200, 5227 (announce).
  */
@@ -53,6 +53,9 @@ int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_
 /** An 802.1Q VLAN of a port as an interface of its own: *out is the number by which all other calls name it. It has the
  * port's MAC and link state; mtu 0: the port's. -EINVAL (no such id, nor port), -EEXIST, -ENOSPC. */
 int ip_vlan_add(struct ip_stack *s, uint32_t port, uint32_t id, uint32_t mtu, uint32_t *out);
+/** A port or VLAN belongs to another VRF, whose stack gets its frames: here it has no addresses and no routes, and is
+ * known for the MAC and state of VLANs alone. Before it has a MAC. 0, -EINVAL. */
+int ip_port_foreign(struct ip_stack *s, uint32_t port);
 int ip_addr_add(struct ip_stack *s, uint32_t port, const struct ip_addr *a, uint32_t prefix_len);
 int ip_addr_del(struct ip_stack *s, uint32_t port, const struct ip_addr *a);
 /** IPv6 addresses and routers of a port are learned from router advertisements, from now on or no longer; what was

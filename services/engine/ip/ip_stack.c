@@ -86,7 +86,7 @@ static int stack_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6
   p->mtu = mtu;
   memcpy(p->mac, mac, 6);
   stack_changed(s);
-  int err = same_mac ? 0 : addr_linklocal(s, port);
+  int err = same_mac || p->foreign ? 0 : addr_linklocal(s, port);
   if (rose || !same_mac) {
     for (uint32_t i = 0; i < s->n_local; i++) {
       if (s->local[i].state != LOCAL_FREE && s->local[i].port == port)
@@ -118,6 +118,13 @@ int ip_port_set(struct ip_stack *s, uint32_t port, const uint8_t mac[6], uint32_
     err = err < 0 ? err : rc;
   }
   return err;
+}
+
+int ip_port_foreign(struct ip_stack *s, uint32_t port) {
+  if (!port_is(s, port))
+    return -EINVAL;
+  s->port[port].foreign = 1;
+  return 0;
 }
 
 void ip_port_get(const struct ip_stack *s, uint32_t port, struct ip_port_row *out) {

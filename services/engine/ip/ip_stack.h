@@ -32,6 +32,7 @@ struct ip_port {
   uint8_t mac[6];
   uint8_t hop_limit; /* IPv6, unless the sender has a wish */
   uint8_t parent;    /* of a VLAN: the port whose frames carry it */
+  uint8_t foreign;   /* of another VRF: here for the VLANs that it carries alone (ip_port_foreign) */
   uint16_t vlan;     /* 1 … 4094, 0: a port */
   uint32_t mtu_max;  /* of a VLAN, as configured; 0: the parent's */
   uint32_t mtu;
@@ -146,9 +147,9 @@ struct ip_stack {
   usec_t pmtu_until; /* none counts after this */
 };
 
-/** Whether there is, or may come, a port or VLAN of this number. */
+/** Whether there is, or may come, a port or VLAN of this number, of this stack's VRF. */
 static inline int port_is(const struct ip_stack *s, uint32_t port) {
-  return port < ABI_PORTS_MAX || (port < STACK_PORTS_MAX && s->port[port].vlan != 0);
+  return port < STACK_PORTS_MAX && !s->port[port].foreign && (port < ABI_PORTS_MAX || s->port[port].vlan != 0);
 }
 
 static inline void stack_count(struct ip_stack *s, enum ip_counter c) {

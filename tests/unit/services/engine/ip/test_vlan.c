@@ -1,6 +1,7 @@
 /*
  * 802.1Q VLANs of a port: tags in and out, on every kind of frame, and what a VLAN has of its port.
  */
+#include "base/bits.h"
 #include "ip/ip_stack.h"
 #include "ip_rig.h"
 #include "test.h"
@@ -180,6 +181,49 @@ static void learns_its_addresses(void **state) {
   assert_int_equal(load_be16(r->sent[1].b + 40), 67);
 }
 
+/* Of a port of another VRF only the VLAN is ours, and of our port's VLANs not that of another VRF. */
+static void belongs_to_another_vrf(void **state) {
+  struct ip_rig *r = *state;
+  struct ip_addr a = rig_addr("10.7.0.1"), group = rig_addr("239.1.1.1");
+  struct ip_addr_row row[16];
+  static const uint8_t other[6] = {2, 0, 0, 0, 0, 9};
+  uint32_t theirs, ours;
+  assert_int_equal(ip_vlan_add(r->s, 1, 7, 0, &ours), 0);
+  assert_int_equal(ip_vlan_add(r->s, 1, 8, 0, &theirs), 0);
+  assert_int_equal(ip_port_foreign(r->s, 1), 0);
+  assert_int_equal(ip_port_foreign(r->s, theirs), 0);
+  assert_int_equal(ip_port_foreign(r->s, STACK_PORTS_MAX), -EINVAL);
+  assert_int_equal(ip_port_set(r->s, 1, other, 1400, 1), 0);
+  uint32_t n = ip_addr_list(r->s, row, ARRAY_LEN(row)), mine = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    assert_int_not_equal(row[i].port, 1);
+    assert_int_not_equal(row[i].port, theirs);
+    mine += row[i].port == ours;
+  }
+  assert_int_equal(mine, 1); /* the link-local one, of its port's MAC */
+  assert_int_equal(ip_addr_add(r->s, 1, &a, 24), -EINVAL);
+  assert_int_equal(ip_addr_add(r->s, theirs, &a, 24), -EINVAL);
+  assert_int_equal(ip_route_add(r->s, &a, 32, NULL, 1), -EINVAL);
+  assert_int_equal(ip_group_join(r->s, &group, 2, NULL), -ENODEV);
+  assert_int_equal(ip_addr_add(r->s, ours, &a, 24), 0);
+  uint8_t f[64] = {0};
+  memcpy(f, other, 6);
+  f[6] = 2;
+  f[11] = 3;
+  store_be16(f + 12, ETH_TYPE_VLAN);
+  store_be16(f + 14, 8);
+  store_be16(f + 16, ETH_TYPE_ARP);
+  struct pkt p = {.piece = {{.p = f, .len = sizeof f}}, .n_pieces = 1, .len = sizeof f, .port = 1};
+  uint64_t before = r->s->counters[IPC_RX_VLAN];
+  ip_input(r->s, &p, r->now);
+  assert_int_equal(r->s->counters[IPC_RX_VLAN], before + 1);
+  store_be16(f + 14, 7);
+  p.port = 1;
+  ip_input(r->s, &p, r->now);
+  assert_int_equal(r->s->counters[IPC_RX_VLAN], before + 1);
+  assert_int_equal(p.port, ours);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(announced_with_tag, setup, teardown),
@@ -188,6 +232,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(link_local_echo, setup, teardown),
       cmocka_unit_test_setup_teardown(follows_its_port, setup, teardown),
       cmocka_unit_test_setup_teardown(learns_its_addresses, setup, teardown),
+      cmocka_unit_test_setup_teardown(belongs_to_another_vrf, setup, teardown),
   };
   return cmocka_run_group_tests_name("ip_vlan", tests, NULL, NULL);
 }
