@@ -10,24 +10,25 @@
 
 #define ICMP4_QUOTE_MAX 548u /* a whole error is at most 576 bytes (RFC 1812 4.3.2.3) */
 
-/* A code of destination unreachable (RFC 1122 3.2.2.1, 4.2.3.9). */
+/* A code of destination unreachable (RFC 1122 3.2.2.1, 4.2.3.9). Which of the soft ones a datagram's sender is told
+ * (4.1.3.3 leaves that open) is as on Linux. */
 static const struct icmp_verdict icmp4_unreach[] = {
-    {0, ENETUNREACH, 0},  /* 0 net */
-    {0, EHOSTUNREACH, 0}, /* 1 host */
-    {1, ENOPROTOOPT, 0},  /* 2 protocol */
-    {1, ECONNREFUSED, 0}, /* 3 port */
-    {2, EMSGSIZE, 0},     /* 4 fragmentation needed */
-    {0, EOPNOTSUPP, 0},   /* 5 source route failed */
-    {0, ENETUNREACH, 0},  /* 6 net unknown */
-    {0, EHOSTDOWN, 0},    /* 7 host unknown */
-    {0, ENONET, 0},       /* 8 source host isolated */
-    {0, ENETUNREACH, 0},  /* 9 net prohibited */
-    {0, EHOSTUNREACH, 0}, /* 10 host prohibited */
-    {0, ENETUNREACH, 0},  /* 11 net, for this type of service */
-    {0, EHOSTUNREACH, 0}, /* 12 host, for this type of service */
-    {0, EHOSTUNREACH, 0}, /* 13 filtered */
-    {0, EHOSTUNREACH, 0}, /* 14 precedence */
-    {0, EHOSTUNREACH, 0}, /* 15 precedence */
+    {0, ENETUNREACH, 0, 0},  /* 0 net */
+    {0, EHOSTUNREACH, 0, 0}, /* 1 host */
+    {1, ENOPROTOOPT, 0, 0},  /* 2 protocol */
+    {1, ECONNREFUSED, 0, 0}, /* 3 port */
+    {2, EMSGSIZE, 0, 0},     /* 4 fragmentation needed */
+    {0, EOPNOTSUPP, 0, 0},   /* 5 source route failed */
+    {0, ENETUNREACH, 0, 1},  /* 6 net unknown */
+    {0, EHOSTDOWN, 0, 1},    /* 7 host unknown */
+    {0, ENONET, 0, 1},       /* 8 source host isolated */
+    {0, ENETUNREACH, 0, 1},  /* 9 net prohibited */
+    {0, EHOSTUNREACH, 0, 1}, /* 10 host prohibited */
+    {0, ENETUNREACH, 0, 0},  /* 11 net, for this type of service */
+    {0, EHOSTUNREACH, 0, 0}, /* 12 host, for this type of service */
+    {0, EHOSTUNREACH, 0, 1}, /* 13 filtered */
+    {0, EHOSTUNREACH, 0, 1}, /* 14 precedence */
+    {0, EHOSTUNREACH, 0, 1}, /* 15 precedence */
 };
 
 /* RFC 1191 7.1: what a router that names no MTU may have; the next below what we sent. */
@@ -53,10 +54,10 @@ static int icmp4_judge(const struct icmp_hdr *h, const uint8_t *quote, uint32_t 
   case ICMP4_TIME_EXCEEDED:
     if (h->code != 0) /* a fragment was lost: loss is repaired, the way is open */
       return -EBADMSG;
-    *v = (struct icmp_verdict){0, EHOSTUNREACH, 0};
+    *v = (struct icmp_verdict){0, EHOSTUNREACH, 0, 0};
     return 0;
   default:
-    *v = (struct icmp_verdict){0, EPROTO, 0};
+    *v = (struct icmp_verdict){0, EPROTO, 0, 1};
     return 0;
   }
 }

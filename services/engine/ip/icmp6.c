@@ -11,28 +11,26 @@
 
 static int icmp6_judge(const struct icmp_hdr *h, struct icmp_verdict *v) {
   static const struct icmp_verdict unreach[] = {
-      {0, ENETUNREACH, 0},  /* 0 no route */
-      {0, EACCES, 0},       /* 1 prohibited */
-      {0, EHOSTUNREACH, 0}, /* 2 beyond scope of source address */
-      {0, EHOSTUNREACH, 0}, /* 3 address */
-      {1, ECONNREFUSED, 0}, /* 4 port */
-      {0, EACCES, 0},       /* 5 source address failed policy */
-      {0, EACCES, 0},       /* 6 route is rejected */
+      {0, ENETUNREACH, 0, 0},  /* 0 no route */
+      {0, EACCES, 0, 1},       /* 1 prohibited */
+      {0, EHOSTUNREACH, 0, 0}, /* 2 beyond scope of source address */
+      {0, EHOSTUNREACH, 0, 0}, /* 3 address */
+      {1, ECONNREFUSED, 0, 0}, /* 4 port */
+      {0, EACCES, 0, 1},       /* 5 source address failed policy */
+      {0, EACCES, 0, 1},       /* 6 route is rejected */
   };
   switch (h->type) {
   case ICMP6_UNREACH:
-    if (h->code >= ARRAY_LEN(unreach))
-      return -EBADMSG;
-    *v = unreach[h->code];
+    *v = h->code < ARRAY_LEN(unreach) ? unreach[h->code] : (struct icmp_verdict){0, EPROTO, 0, 1};
     return 0;
   case ICMP6_TOO_BIG:
-    *v = (struct icmp_verdict){2, EMSGSIZE, h->mtu};
+    *v = (struct icmp_verdict){2, EMSGSIZE, h->mtu, 0};
     return h->mtu < ICMP6_MTU_MIN ? -EBADMSG : 0;
   case ICMP6_TIME_EXCEEDED:
-    *v = (struct icmp_verdict){0, EHOSTUNREACH, 0};
+    *v = (struct icmp_verdict){0, EHOSTUNREACH, 0, 0};
     return 0;
   case ICMP6_PARAM_PROBLEM: /* code 1: the peer does not know our protocol */
-    *v = h->code == 1 ? (struct icmp_verdict){1, ENOPROTOOPT, 0} : (struct icmp_verdict){0, EPROTO, 0};
+    *v = (struct icmp_verdict){h->code == 1, EPROTO, 0, 1};
     return 0;
   default:
     return -EBADMSG; /* RFC 4443 2.4 a: an unknown error; no transport of ours would know it either */

@@ -34,6 +34,7 @@ void icmp_error_tell(struct ip_stack *s, const uint8_t *quote, uint32_t len, con
   }
   const uint8_t *l4 = quote + at;
   uint32_t seq = h.proto == IP_PROTO_TCP ? load_be32(l4 + TCP_OFF_SEQ) : 0;
+  int kind = h.proto == IP_PROTO_UDP && v->dgram ? 1 : v->kind;
   stack_count(s, IPC_ICMP_ERROR);
-  s->ops.error(s->ctx, h.proto, &h.src, l4_sport(l4), &h.dst, l4_dport(l4), seq, v->kind, v->err, v->mtu, now);
+  s->ops.error(s->ctx, h.proto, &h.src, l4_sport(l4), &h.dst, l4_dport(l4), seq, kind, v->err, v->mtu, now);
 }

@@ -312,6 +312,7 @@ struct icmp_verdict {
   int kind; /* 0 soft, 1 hard, 2 path MTU; -1: nothing */
   int err;  /* errno */
   uint32_t mtu;
+  int dgram; /* a soft error that is hard for datagrams: nobody sends those again */
 };
 /** Finds the flow that the quoted datagram belongs to and tells the owner. */
 void icmp_error_tell(struct ip_stack *s, const uint8_t *quote, uint32_t len, const struct icmp_verdict *v, usec_t now);

@@ -343,14 +343,14 @@ static void udp_timer(struct worker *w, struct session *s, usec_t now) {
   session_dirty(w, s);
 }
 
-/* RFC 1122 4.1.3.3: to the socket whose peer it is about; the quoted ports were what found it. */
+/* RFC 1122 4.1.3.3: to the socket whose peer it is about; the quoted ports were what found it. A datagram that was too
+ * long for the path is lost: that is told, too; the next ones are cut. */
 static void udp_icmp(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq, usec_t now) {
   (void)seq;
   if (kind == 2) {
     udp_pmtu_note(&w->udp, &s->remote, mtu, now);
     if (s->e)
       udp_limits(w, s);
-    return; /* the next ones are cut; whoever forbids that is told then */
   }
   int told = udp_icmp_errno(kind, err);
   if (!told || !udp_of(s)->connected) {

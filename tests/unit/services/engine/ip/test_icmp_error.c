@@ -91,22 +91,43 @@ static void mapping_v4(void **state) {
 
 static void mapping_v6(void **state) {
   static const struct row rows[] = {
-      {1, 0, 0, 0, ENETUNREACH, 0},
-      {1, 1, 0, 0, EACCES, 0},
-      {1, 3, 0, 0, EHOSTUNREACH, 0},
-      {1, 4, 0, 1, ECONNREFUSED, 0},
-      {1, 7, 0, -1, 0, 0},
-      {2, 0, 1400, 2, EMSGSIZE, 1400},
-      {2, 0, 1280, 2, EMSGSIZE, 1280},
+      {1, 0, 0, 0, ENETUNREACH, 0},    {1, 1, 0, 0, EACCES, 0},
+      {1, 3, 0, 0, EHOSTUNREACH, 0},   {1, 4, 0, 1, ECONNREFUSED, 0},
+      {1, 7, 0, 0, EPROTO, 0}, /* unknown ones, and those to come */
+      {2, 0, 1400, 2, EMSGSIZE, 1400}, {2, 0, 1280, 2, EMSGSIZE, 1280},
       {2, 0, 1279, -1, 0, 0}, /* RFC 8201 4 */
-      {3, 0, 0, 0, EHOSTUNREACH, 0},
-      {4, 0, 40, 0, EPROTO, 0},
-      {4, 1, 6, 1, ENOPROTOOPT, 0},
-      {5, 0, 0, -1, 0, 0},
+      {3, 0, 0, 0, EHOSTUNREACH, 0},   {4, 0, 40, 0, EPROTO, 0},
+      {4, 1, 6, 1, EPROTO, 0},         {5, 0, 0, -1, 0, 0},
       {137, 0, 0, -1, 0, 0},
   };
   for (size_t i = 0; i < ARRAY_LEN(rows); i++)
     expect(*state, &rows[i], "2001:db8::1", "2001:db8:7::7", 48);
+}
+
+/* Of datagrams, more of them are the sender's to know: nothing is sent again, so nothing else will tell. */
+static void mapping_datagrams(void **state) {
+  struct ip_rig *r = *state;
+  static const struct {
+    unsigned type, code;
+    int kind;
+  } four[] = {{3, 0, 0},  {3, 1, 0},  {3, 2, 1},  {3, 3, 1},  {3, 5, 0},  {3, 6, 1},  {3, 7, 1},  {3, 8, 1}, {3, 9, 1},
+              {3, 10, 1}, {3, 11, 0}, {3, 12, 0}, {3, 13, 1}, {3, 14, 1}, {3, 15, 1}, {11, 0, 0}, {12, 0, 1}},
+    six[] = {{1, 0, 0}, {1, 1, 1}, {1, 2, 0}, {1, 3, 0}, {1, 4, 1}, {1, 5, 1},
+             {1, 6, 1}, {1, 7, 1}, {3, 0, 0}, {4, 0, 1}, {4, 1, 1}};
+  uint8_t f[512];
+  for (size_t i = 0; i < ARRAY_LEN(four); i++) {
+    rig_clear(r);
+    rig_in(r, f, error_about(f, four[i].type, four[i].code, 0, "10.0.0.1", "192.0.2.7", IP_PROTO_UDP, 28));
+    assert_int_equal(r->n_error, 1);
+    assert_int_equal(r->error[0].proto, IP_PROTO_UDP);
+    assert_int_equal(r->error[0].kind, four[i].kind);
+  }
+  for (size_t i = 0; i < ARRAY_LEN(six); i++) {
+    rig_clear(r);
+    rig_in(r, f, error_about(f, six[i].type, six[i].code, 0, "2001:db8::1", "2001:db8:7::7", IP_PROTO_UDP, 48));
+    assert_int_equal(r->n_error, 1);
+    assert_int_equal(r->error[0].kind, six[i].kind);
+  }
 }
 
 static void plateaus(void **state) {
@@ -217,6 +238,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(mapping_v4, setup, teardown),
       cmocka_unit_test_setup_teardown(mapping_v6, setup, teardown),
+      cmocka_unit_test_setup_teardown(mapping_datagrams, setup, teardown),
       cmocka_unit_test_setup_teardown(plateaus, setup, teardown),
       cmocka_unit_test_setup_teardown(not_believed, setup, teardown),
       cmocka_unit_test_setup_teardown(port_unreachable, setup, teardown),
