@@ -230,7 +230,7 @@ class Shim(netcase.NetCase):
             server.wait(20)
             self.assertEqual(programs.sha256(server.log), self.sha)
 
-    # --- TLS, ssh ---
+    # --- TLS ---
 
     @row("openssl s_server, s_client", "both", "a file of 5 MB by HTTP over TLS, sha256")
     def test_openssl(self):
@@ -246,34 +246,6 @@ class Shim(netcase.NetCase):
                                          f"openssl s_client -quiet -connect {address}:{port} 2>/dev/null"], check=False)
             body = done.stdout.partition(b"\r\n\r\n")[2]
             self.assertEqual(hashlib.sha256(body).hexdigest(), want)
-
-    def host_key(self):
-        path = os.path.join(self.lab.world.app_dir, "hostkey")
-        if not os.path.exists(path):
-            run(["dropbearkey", "-t", "ecdsa", "-f", path])
-            os.chmod(path, 0o644)
-        said = run(["dropbearkey", "-y", "-f", path]).stdout.decode()
-        return path, next(line.split()[1] for line in said.splitlines() if line.startswith("ecdsa"))
-
-    @row("dropbear, forking, and in inetd style; ssh-keyscan", "both", "four key exchanges at once; the host key that comes is the server's")
-    def test_dropbear(self):
-        """Forking: by its bare name, and by its path, when it executes itself in each child."""
-        path, want = self.host_key()
-        argv = ["-F", "-E", "-r", path, "-p", "ADDRESS:PORT", "-P", path + ".pid"]
-        for client, _, address, port in self.pairs("dropbear", *argv):
-            self.scan(client, address, port, want)
-        for argv in ([shutil.which("dropbear"), *argv],
-                     [programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", "dropbear", "-i", "-r", path]):
-            for client in ("peer", "app"):
-                with self.subTest(argv=argv[0], client=client):
-                    _, address, port = self.serve("app", client, *argv)
-                    self.scan(client, address, port, want)
-
-    def scan(self, client, address, port, want):
-        scans = [self.lab.spawn(client, ["ssh-keyscan", "-T", 20, "-t", "ecdsa", "-p", port, address]) for _ in range(4)]
-        for scan in scans:
-            scan.wait(30)
-            self.assertIn(want, scan.output())
 
     # --- measuring tools ---
 
