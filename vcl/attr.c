@@ -383,7 +383,7 @@ int vppcom_session_attr(uint32_t session_handle_in, uint32_t op, void *buffer, u
   if (s == NULL)
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
-  int rc = VPPCOM_EINVAL;
+  int rc = s->kind == SESSION_STREAM ? VPPCOM_EINVAL : VPPCOM_EBADFD;
   if (s->kind == SESSION_STREAM && op < sizeof attr_table / sizeof attr_table[0])
     rc = attr_table[op](s, buffer, buflen);
   worker_leave(w);

@@ -369,7 +369,7 @@ static int dgram_ready(struct session *s, const struct vcl_dgram *to) {
     session_settle(s);
     return rc < 0 ? rc : s->life == SESSION_OPEN ? 0 : -EAGAIN;
   }
-  return s->life == SESSION_OPEN && s->fifos_open ? 0 : -EINVAL;
+  return s->life == SESSION_OPEN && s->fifos_open ? 0 : -ENOTCONN;
 }
 
 int dgram_send(struct session *s, const struct iovec *iov, int n, int flags, const struct vcl_dgram *to) {

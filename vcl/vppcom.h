@@ -5,7 +5,7 @@
  * Every function returns >= 0 or a negative errno value (VPPCOM_E...) unless stated otherwise. A session handle carries
  * its worker's index in the upper 8 bits and the session's index in the lower 24. A worker belongs to one thread at a
  * time. The library starts no threads, prints nothing on standard output, installs no signal handlers and never
- * aborts.
+ * aborts. Which test covers which function and attribute: tests/unit/vcl/CONTRACT.md (checked by a lint).
  */
 #ifndef HS_VPPCOM_H
 #define HS_VPPCOM_H
@@ -271,7 +271,9 @@ int vppcom_session_read_segments(uint32_t session_handle, vppcom_data_segment_t 
 int vppcom_session_write_segments(uint32_t session_handle, vppcom_data_segment_t *ds, uint32_t n_segments);
 /** The first n_bytes of what read_segments gave are done with. */
 void vppcom_session_free_segments(uint32_t session_handle, uint32_t n_bytes);
-/** op: vppcom_attr_op_t; buffer and *buflen in and out as the operation needs. -EINVAL, -ENOPROTOOPT, -EBADFD. */
+/** op: vppcom_attr_op_t; buffer and *buflen in and out as the operation needs. -EINVAL: no such op, too little room, a
+ * value out of range, or set too late (LCL_ADDR, V6ONLY, VRF: before bind and connect); -EOPNOTSUPP: this session has
+ * nothing of the kind; -EBADFD: no session, or an epoll set. */
 int vppcom_session_attr(uint32_t session_handle, uint32_t op, void *buffer, uint32_t *buflen);
 
 /** Parts of a handle; index is INVALID_SESSION_ID's bits as int (-1) if there is no such session. */
