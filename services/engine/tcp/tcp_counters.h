@@ -80,6 +80,7 @@
   X(delayed_acks, info, "ACKs sent by the delayed-ACK timer")                                                          \
   X(timeouts, warn, "connections given up for want of answers")                                                        \
   X(icmp_ignored, warn, "ICMP messages about segments that are not out (RFC 5927 4)")                                  \
+  X(icmp_half_open, warn, "half-open connections ended by an ICMP error about our SYN-ACK")                            \
   X(pmtu_lowered, info, "path MTUs lowered because a router said so")                                                  \
   X(pmtu_blackhole, warn, "path MTUs lowered because large segments vanished (RFC 4821)")                              \
   X(pmtu_probes, info, "segments sent to find out whether the path takes larger ones")                                 \

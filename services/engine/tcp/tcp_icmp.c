@@ -4,6 +4,12 @@
  */
 #include "tcp_int.h"
 
+/* A handshake of a peer's that nobody was told of ends with a hard error (RFC 1122 4.2.3.9), over IPv4 also with a soft
+ * one, as on Linux; its client may try again. Nobody hears of it. */
+static int icmp_half_open(const struct tcp_conn *c) {
+  return tcp_state(c) == ABI_TCP_SYN_RECEIVED && (c->d->nego & ABI_TCB_PASSIVE) && c->d->accept == ABI_ACCEPT_NONE;
+}
+
 void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t mtu, seq32_t seq, usec_t now) {
   uint32_t state = tcp_state(c);
   if (state == ABI_TCP_CLOSED)
@@ -17,6 +23,9 @@ void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t
     tcp_pmtu_icmp(e, c, mtu, now);
   } else if (state == ABI_TCP_SYN_SENT || (state == ABI_TCP_SYN_RECEIVED && !(c->d->nego & ABI_TCB_PASSIVE))) {
     tcp_close_fail(e, c, err); /* deviates: soft errors too, as Linux (RFC 5461 4.1), where RFC 1122 4.2.3.9 goes on */
+  } else if (icmp_half_open(c) && (kind == 1 || c->d->remote.family == 4)) {
+    TCP_COUNT(e, icmp_half_open);
+    tcp_close_fail(e, c, err);
   } else {
     c->soft_error = (uint32_t)err; /* RFC 5927 5.2: hard errors of synchronized connections are soft */
   }
