@@ -101,9 +101,9 @@ _Static_assert(ABI_TUNE_N <= ABI_TUNE_ROOM, "every tunable has a word and a bit"
 struct abi_tunables {
   uint64_t set; /* atomic */
   uint32_t value[ABI_TUNE_ROOM];
-  uint32_t fastopen_key_set; /* atomic, stored last: 1 = the key below counts */
-  uint8_t fastopen_key[16];  /* RFC 7413 4.1.2; shown nowhere */
-  uint32_t reserved[25];
+  uint32_t fastopen_keys;   /* atomic, stored last: so many of the keys below count; 2: cookies of the second, too */
+  uint8_t fastopen_key[32]; /* RFC 7413 4.1.2, 16 bytes each; shown nowhere */
+  uint32_t reserved[21];
 };
 _Static_assert(sizeof(struct abi_tunables) == 384, "tunables");
 

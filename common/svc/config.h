@@ -123,7 +123,7 @@ struct config {
     ABI_TUNABLES(CONFIG_TCP_FIELD) /* abi/tunables.h, each in its own unit */
 #undef CONFIG_TCP_FIELD
   } tcp;
-  char fastopen_key[40]; /* 32 hex digits, or empty: drawn */
+  char fastopen_key[72]; /* one or two of 32 hex digits, or empty: drawn */
   /* broker */
   char attach[108];     /* attach socket of the default namespace */
   uint32_t attach_mode; /* permissions of the attach socket, octal in the file */
@@ -179,8 +179,9 @@ int config_set_run_dir(struct config *c, const char *dir);
  * config/README.md. */
 int config_keys_text(char *buf, size_t len);
 
-/** The key of Fast Open cookies (RFC 7413 4.1.2) from 32 hex digits. 0 or -EINVAL. */
-int config_fastopen_key(const char *text, uint8_t key[16]);
+/** Keys of Fast Open cookies (RFC 7413 4.1.2) from 32 hex digits, or twice as many with a comma between: the second one
+ * is that before. 1 or 2, how many; or -EINVAL. */
+int config_fastopen_keys(const char *text, uint8_t key[32]);
 /** TCP's tunables (abi/tunables.h) as text. Their number by name as in the file ("rto-min-ms"), or -ENOENT. */
 int config_tunable_find(const char *name);
 /** Value from text as it would be written in the file. 0 or -EINVAL. */

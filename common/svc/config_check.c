@@ -338,10 +338,10 @@ static void check_ranges(struct config_ctx *cx) {
     config_error(cx, HS_MAX(config_line(cx, "engine.ports.low", 0), config_line(cx, "engine.ports.high", 0)),
                  "engine.ports", found, "low not above high");
   }
-  uint8_t key[16];
-  if (c->fastopen_key[0] != '\0' && config_fastopen_key(c->fastopen_key, key) < 0)
+  uint8_t key[32];
+  if (c->fastopen_key[0] != '\0' && config_fastopen_keys(c->fastopen_key, key) < 0)
     config_error(cx, config_line(cx, "engine.tcp.fastopen-key", 0), "engine.tcp.fastopen-key", "something else",
-                 "32 hex digits");
+                 "32 hex digits, or two keys of 32 with a comma between");
   check_tunables(cx);
   if (c->arena_bytes < HS_MAX(c->rx_fifo_max, c->tx_fifo_max)) {
     snprintf(found, sizeof found, "%llu bytes", (unsigned long long)c->arena_bytes);

@@ -124,9 +124,9 @@ const struct config_key config_keys[] = {
      "largest send buffer of a session"},
     {"engine.ports.low", CONFIG_U32, "port", 1024, 65535, "32768", C(port_lo), NO, "first ephemeral port"},
     {"engine.ports.high", CONFIG_U32, "port", 1024, 65535, "60999", C(port_hi), NO, "last ephemeral port"},
-    ABI_TUNABLES(TUNABLE){"engine.tcp.fastopen-key", CONFIG_STR, "", 0, 32, "", C(fastopen_key), NO,
+    ABI_TUNABLES(TUNABLE){"engine.tcp.fastopen-key", CONFIG_STR, "", 0, 65, "", C(fastopen_key), NO,
                           "32 hex digits: key of Fast Open cookies (RFC 7413 4.1.2), the same on hosts that share an "
-                          "address; none: drawn"},
+                          "address; NEW,FORMER: cookies of the former are good still; none: drawn"},
 
     {"broker.attach", CONFIG_PATH, "", 0, 107, "RUN-DIR/attach", C(attach), NO,
      "attach socket of the default namespace"},

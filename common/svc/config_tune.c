@@ -31,12 +31,21 @@ static const struct config_key *tune_key(uint32_t id) {
   return &config_keys[config_key_find(tune_rows[id].key)];
 }
 
-int config_fastopen_key(const char *text, uint8_t key[16]) {
-  if (strlen(text) != 32 || strspn(text, "0123456789abcdefABCDEF") != 32)
+/* 16 bytes of 32 digits, and what follows them is none. */
+static int fastopen_key(const char *text, uint8_t key[16]) {
+  if (strspn(text, "0123456789abcdefABCDEF") != 32)
     return -EINVAL;
   for (unsigned i = 0; i < 16; i++)
     key[i] = (uint8_t)strtoul((const char[]){text[2 * i], text[2 * i + 1], 0}, NULL, 16);
   return 0;
+}
+
+int config_fastopen_keys(const char *text, uint8_t key[32]) {
+  if (fastopen_key(text, key) < 0)
+    return -EINVAL;
+  if (text[32] == '\0')
+    return 1;
+  return text[32] == ',' && fastopen_key(text + 33, key + 16) == 0 && text[65] == '\0' ? 2 : -EINVAL;
 }
 
 int config_tunable_find(const char *name) {

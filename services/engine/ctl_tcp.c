@@ -31,7 +31,8 @@ static Hoststack__Control__TcpTunable *tunable_row(const struct config *cfg, con
   return row;
 }
 
-#define KEY_NAME "fastopen-key"
+#define KEY_NAME    "fastopen-key"
+#define KEY_ALLOWED "32 hex digits, or NEW,FORMER of 32 each"
 
 /* A key is told to nobody: only where it comes from. */
 static Hoststack__Control__TcpTunable *key_row(const struct config *cfg, const struct abi_tunables *t) {
@@ -39,14 +40,15 @@ static Hoststack__Control__TcpTunable *key_row(const struct config *cfg, const s
   if (!row)
     return NULL;
   hoststack__control__tcp_tunable__init(row);
-  row->set = __atomic_load_n(&t->fastopen_key_set, __ATOMIC_ACQUIRE) != 0;
+  row->set = __atomic_load_n(&t->fastopen_keys, __ATOMIC_ACQUIRE) != 0;
   row->name = strdup(KEY_NAME);
   row->configured = strdup(cfg->fastopen_key[0] ? "given" : "drawn");
   row->value = strdup(row->set ? "given" : row->configured);
   row->default_value = strdup("drawn");
   row->unit = strdup("");
-  row->allowed = strdup("32 hex digits");
-  row->help = strdup("key of Fast Open cookies (RFC 7413 4.1.2); it is never shown");
+  row->allowed = strdup(KEY_ALLOWED);
+  row->help =
+      strdup("key of Fast Open cookies (RFC 7413 4.1.2), and the one whose cookies are good still; never shown");
   row->reach = strdup("new");
   return row;
 }
@@ -98,11 +100,11 @@ static void mail_tunables(struct worker *w, void *arg) {
 }
 
 static int set_key(struct engine *e, const char *value, Hoststack__Control__Reply *r) {
-  uint8_t key[16];
-  int clear = strcmp(value, "default") == 0;
-  if (!clear && config_fastopen_key(value, key))
-    return refuse(r, -EINVAL, KEY_NAME ": found %zu characters, allowed 32 hex digits", strlen(value));
-  tunables_set_key(engine_tunables(e), clear ? NULL : key);
+  uint8_t key[32] = {0};
+  int clear = strcmp(value, "default") == 0, n = clear ? 0 : config_fastopen_keys(value, key);
+  if (n < 0)
+    return refuse(r, n, KEY_NAME ": found %zu characters, allowed " KEY_ALLOWED, strlen(value));
+  tunables_set_keys(engine_tunables(e), key, (uint32_t)n);
   log_info("engine.set_tcp", KEY_NAME " %s", clear ? "as configured" : "changed");
   return engine_post(e, mail_tunables, NULL);
 }

@@ -16,7 +16,8 @@ ECHO = os.path.join(sys.path[0], "echo.py")
 # name, value, and a word of the refusal; the api server's answer, status 1
 REFUSED = [("nonsense", "1", "no tunable"), ("rto-min-ms", "0", "5 to 60000"), ("rto-min-ms", "x", "5 to 60000"),
            ("rto-min-ms", "2000", "must not be above rto-initial-ms"), ("sack", "maybe", "true, false"),
-           ("congestion-control", "magic", "cubic"), ("fastopen-key", "12", "32 hex digits")]
+           ("congestion-control", "magic", "cubic"), ("fastopen-key", "12", "32 hex digits"),
+           ("fastopen-key", "0" * 32 + "," + "1" * 31, "NEW,FORMER")]
 
 
 class Tunables(netcase.NetCase):
@@ -49,8 +50,10 @@ class Tunables(netcase.NetCase):
         self.assertEqual(self.cc_of_a_new_connection(), "cubic")
         self.lab.hsctl("set", "tcp", "congestion-control", "newreno")
         self.lab.hsctl("set", "tcp", "rto-min-ms", "321")
-        self.lab.hsctl("set", "tcp", "fastopen-key", "00112233445566778899aabbccddeeff")
-        self.assertNotIn("00112233", self.lab.hsctl("--json", "show", "tcp", "config").stdout.decode())
+        self.lab.hsctl("set", "tcp", "fastopen-key", "00112233445566778899aabbccddeeff,ffeeddccbbaa99887766554433221100")
+        shown = self.lab.hsctl("--json", "show", "tcp", "config").stdout.decode()
+        self.assertNotIn("00112233", shown)
+        self.assertNotIn("ffeeddcc", shown)
         self.assertEqual(self.cc_of_a_new_connection(), "newreno")
         pid = self.lab.kill_service("engine")
         self.lab.wait_service("engine", pid)

@@ -4,6 +4,7 @@
  */
 #include "base/fault.h"
 #include "engine_rig.h"
+#include "session/tunables.h"
 #include "test.h"
 
 #include <setjmp.h>
@@ -128,6 +129,47 @@ static void test_own_key(void **state) {
   rig_close(&r);
 }
 
+/* A client connects once more; `fast` requests have then been taken with their SYNs. */
+static void ask_again(uint32_t slot, uint64_t fast) {
+  struct rig_sess c, s;
+  rig_connect_fast(&r.host[0], &c, slot, 80, "request", 7);
+  until_state(&c, ABI_SESS_READY);
+  accept_one(&s);
+  expect(&s, "request");
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), fast);
+}
+
+static void set_keys(const char *text) {
+  uint8_t key[32] = {0};
+  int n = config_fastopen_keys(text, key);
+  assert_true(n > 0);
+  tunables_set_keys(&r.host[1].w.tcbs.block->tune, key, (uint32_t)n);
+  tunables_apply(&r.host[1].w);
+}
+
+/* hsctl set tcp fastopen-key NEW,FORMER (RFC 7413 4.1.2): no client loses a round trip by the change, also when the
+ * engine dies meanwhile, and each has the new key's cookie afterwards. */
+static void test_key_changes(void **state) {
+  (void)state;
+  static const char one[] = "11111111111111111111111111111111", two[] = "22222222222222222222222222222222";
+  open_pair(6, 8);
+  set_keys(one);
+  ask_again(1, 0); /* the drawn key's cookie: of no use, and another one is given */
+  ask_again(2, 1);
+  set_keys("22222222222222222222222222222222,11111111111111111111111111111111");
+  rig_engine_kill(&r.host[1]);
+  rig_engine_start(&r.host[1]);
+  uint64_t before = tcp_count(1, TCP_C_fastopen_in), bad = tcp_count(1, TCP_C_fastopen_bad);
+  ask_again(3, before + 1);
+  set_keys(two); /* the change is over */
+  ask_again(4, before + 2);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_bad), bad);
+  set_keys(one); /* not announced as a change */
+  ask_again(5, before + 2);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_bad), bad + 1);
+  rig_close(&r);
+}
+
 /* TCP_FASTOPEN_NO_COOKIE on both sides: the first SYN of all carries data. */
 static void test_no_cookie(void **state) {
   (void)state;
@@ -238,6 +280,7 @@ int main(void) {
       cmocka_unit_test(test_request_on_the_syn),
       cmocka_unit_test(test_limit),
       cmocka_unit_test(test_own_key),
+      cmocka_unit_test(test_key_changes),
       cmocka_unit_test(test_no_cookie),
       cmocka_unit_test(test_listener_without),
       cmocka_unit_test(test_server_dies),

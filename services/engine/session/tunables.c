@@ -13,10 +13,12 @@
 static void tunables_merge(struct tcp_config *out, const struct config *cfg, const struct abi_tunables *t,
                            uint64_t set) {
   tcp_config_defaults(out);
-  out->fastopen_key_set = config_fastopen_key(cfg->fastopen_key, out->fastopen_key) == 0;
-  if (__atomic_load_n(&t->fastopen_key_set, __ATOMIC_ACQUIRE)) {
+  int keys = config_fastopen_keys(cfg->fastopen_key, out->fastopen_key);
+  out->fastopen_keys = keys > 0 ? (uint8_t)keys : 0;
+  uint32_t run_time = __atomic_load_n(&t->fastopen_keys, __ATOMIC_ACQUIRE);
+  if (run_time) {
     memcpy(out->fastopen_key, t->fastopen_key, sizeof out->fastopen_key);
-    out->fastopen_key_set = 1;
+    out->fastopen_keys = run_time == 2 ? 2 : 1;
   }
   for (uint32_t i = 0; i < ABI_TUNE_N; i++) {
     (void)tcp_tunable_put(out, i, config_tunable_value(cfg, i));
@@ -69,12 +71,12 @@ int tunables_clear(struct abi_tunables *t, const struct config *cfg, uint32_t id
   return 0;
 }
 
-void tunables_set_key(struct abi_tunables *t, const uint8_t key[16]) {
-  __atomic_store_n(&t->fastopen_key_set, 0, __ATOMIC_RELEASE);
+void tunables_set_keys(struct abi_tunables *t, const uint8_t key[32], uint32_t n) {
+  __atomic_store_n(&t->fastopen_keys, 0, __ATOMIC_RELEASE);
   FAULT_POINT("tunables.key"); /* prefix: the configured or drawn key counts; cookies of another one are refused */
-  if (key == NULL)
+  if (n == 0)
     return;
   memcpy(t->fastopen_key, key, sizeof t->fastopen_key);
   FAULT_POINT("tunables.key.bytes");
-  __atomic_store_n(&t->fastopen_key_set, 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&t->fastopen_keys, n, __ATOMIC_RELEASE);
 }

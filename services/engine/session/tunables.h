@@ -22,7 +22,8 @@ int tunables_set(struct abi_tunables *t, const struct config *cfg, uint32_t id, 
                  uint32_t *higher);
 /** The configuration's value counts again. As tunables_set. */
 int tunables_clear(struct abi_tunables *t, const struct config *cfg, uint32_t id, uint32_t *lower, uint32_t *higher);
-/** Another key of Fast Open cookies; NULL: the configuration's counts again. */
-void tunables_set_key(struct abi_tunables *t, const uint8_t key[16]);
+/** Other keys of Fast Open cookies, 1 or 2 of 16 bytes each: a second one's cookies are good still; 0: what the
+ * configuration says counts again. */
+void tunables_set_keys(struct abi_tunables *t, const uint8_t key[32], uint32_t n);
 
 #endif

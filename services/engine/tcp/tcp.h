@@ -102,12 +102,13 @@ enum tcp_mtu_probing { TCP_MTU_PROBING_OFF, TCP_MTU_PROBING_BLACKHOLE, TCP_MTU_P
  * otherwise. Set through tcp_tunable_put, read by whoever needs one at the moment it is needed. */
 struct tcp_config {
   uint8_t sack, timestamps, wscale, nodelay;
-  uint8_t idle_restart;                       /* the initial window again after an RTO without sending (RFC 5681 4.1) */
-  uint8_t cc;                                 /* index in tcp_cc_list: tcp_cc_find() */
-  uint8_t pacing;                             /* spread what cwnd allows over the round trip (tcp_pace.c) */
-  uint8_t ecn;                                /* 0 off, 1 when the peer asks, 2 ask too (RFC 3168) */
-  uint8_t fastopen;                           /* bit 0 as client, bit 1 as server (RFC 7413) */
-  uint8_t fastopen_key_set, fastopen_key[16]; /* else a key is drawn */
+  uint8_t idle_restart;     /* the initial window again after an RTO without sending (RFC 5681 4.1) */
+  uint8_t cc;               /* index in tcp_cc_list: tcp_cc_find() */
+  uint8_t pacing;           /* spread what cwnd allows over the round trip (tcp_pace.c) */
+  uint8_t ecn;              /* 0 off, 1 when the peer asks, 2 ask too (RFC 3168) */
+  uint8_t fastopen;         /* bit 0 as client, bit 1 as server (RFC 7413) */
+  uint8_t fastopen_keys;    /* 0: a key is drawn; 2: the second one's cookies are still good */
+  uint8_t fastopen_key[32]; /* 16 bytes each */
   usec_t rto_initial, rto_min, rto_max, delack;
   usec_t time_wait, fin_wait2;
   uint32_t syn_retries, synack_retries, data_retries;

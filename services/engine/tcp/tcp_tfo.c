@@ -16,17 +16,22 @@
 #define BAD_US     (3600ull * 1000000)
 
 /* An address proves itself in its VRF alone. In VRF 0 the hash is what other hosts with the same key make, too.
- * `elder`: made with the listener's second key. */
+ * `elder`: made with the second key. */
 static void tfo_cookie(const struct tcp_env *e, const struct abi_tcb *d, int elder, uint8_t out[COOKIE_LEN]) {
-  const uint8_t *key = e->tfo_key != NULL        ? e->tfo_key + (elder ? 16 : 0)
-                       : e->cfg.fastopen_key_set ? e->cfg.fastopen_key
-                                                 : e->secret;
+  const uint8_t *key = e->tfo_key != NULL ? e->tfo_key : e->cfg.fastopen_keys ? e->cfg.fastopen_key : e->secret;
+  if (elder)
+    key += 16;
   uint8_t b[16 + 1 + 4];
   memcpy(b, d->remote.ip, 16);
   b[16] = 'F'; /* the secret makes other things too */
   memcpy(b + 17, &d->vrf, 4);
   uint64_t v = hash_siphash24(key, b, d->vrf ? 21 : 17);
   memcpy(out, &v, COOKIE_LEN);
+}
+
+/* RFC 7413 4.1.2: while a key is being changed the one before it counts, too. */
+static int tfo_has_elder(const struct tcp_env *e) {
+  return (e->tfo_key != NULL ? e->tfo_keys : e->cfg.fastopen_keys) == 2;
 }
 
 static int tfo_good(const struct tcp_env *e, const struct abi_tcb *d, int elder, const struct tcp_opts *o) {
@@ -45,7 +50,7 @@ unsigned tcp_tfo_check(struct tcp_env *e, const struct abi_tcb *d, const struct 
     return TCP_TFO_COOKIE;
   if (o->tfo_len == COOKIE_LEN && tfo_good(e, d, 0, o))
     return TCP_TFO_DATA;
-  if (o->tfo_len == COOKIE_LEN && e->tfo_key != NULL && e->tfo_keys == 2 && tfo_good(e, d, 1, o))
+  if (o->tfo_len == COOKIE_LEN && tfo_has_elder(e) && tfo_good(e, d, 1, o))
     return TCP_TFO_DATA | TCP_TFO_COOKIE; /* as Linux: still good, and a new one */
   TCP_COUNT(e, fastopen_bad);
   return TCP_TFO_COOKIE;

@@ -285,6 +285,37 @@ static void test_refusals(void **state) {
 }
 
 /** All errors at once, at most twenty, and a short buffer stays terminated. */
+/* One key of Fast Open cookies, or two. */
+static void test_fastopen_keys(void **state) {
+  static const char *const bad[] = {"",
+                                    "0",
+                                    "00112233445566778899aabbccddeef",
+                                    "00112233445566778899aabbccddeefff",
+                                    "00112233445566778899aabbccddeeff,",
+                                    "00112233445566778899aabbccddeeff,0011",
+                                    "00112233445566778899aabbccddeeff 00112233445566778899aabbccddeeff",
+                                    "00112233445566778899aabbccddeeff,00112233445566778899aabbccddeexy",
+                                    "00112233445566778899aabbccddeeff,00112233445566778899aabbccddeeff0",
+                                    "00112233445566778899aabbccddeeff,00112233445566778899aabbccddeeff,"};
+  uint8_t key[32];
+  (void)state;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_true(config_fastopen_keys(bad[i], key) < 0);
+  assert_int_equal(config_fastopen_keys("00112233445566778899aabbccddeeff", key), 1);
+  assert_int_equal(key[1], 0x11);
+  assert_int_equal(key[15], 0xff);
+  assert_int_equal(config_fastopen_keys("00112233445566778899aabbccddeeff,A0000000000000000000000000000042", key), 2);
+  assert_int_equal(key[0], 0);
+  assert_int_equal(key[16], 0xa0);
+  assert_int_equal(key[31], 0x42);
+  struct config c;
+  assert_int_equal(
+      load(&c, "engine: {tcp: {fastopen-key: \"00112233445566778899aabbccddeeff,a0000000000000000000000000000042\"}}"),
+      0);
+  assert_int_equal(strlen(c.fastopen_key), 65);
+  assert_true(load(&c, "engine: {tcp: {fastopen-key: \"00112233445566778899aabbccddeeff,a\"}}") < 0);
+}
+
 static void test_many_errors(void **state) {
   static struct config c;
   char text[4096] = "", tiny[10];
@@ -342,6 +373,7 @@ static void test_documents(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),          cmocka_unit_test(test_values),
                                      cmocka_unit_test(test_learned_addresses), cmocka_unit_test(test_refusals),
-                                     cmocka_unit_test(test_many_errors),       cmocka_unit_test(test_documents)};
+                                     cmocka_unit_test(test_fastopen_keys),     cmocka_unit_test(test_many_errors),
+                                     cmocka_unit_test(test_documents)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

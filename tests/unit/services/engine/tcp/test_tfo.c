@@ -76,7 +76,7 @@ static void test_cookie_is_given(void **state) {
   assert_memory_not_equal(cookie, other, 8);
   r->d.vrf = 0;
   assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
-  r->env.cfg.fastopen_key_set = 1; /* a key of the user's: other cookies */
+  r->env.cfg.fastopen_keys = 1; /* a key of the user's: other cookies */
   memset(r->env.cfg.fastopen_key, 0x33, 16);
   ask(r, other);
   assert_memory_not_equal(cookie, other, 8);
@@ -114,6 +114,40 @@ static void test_keys_of_a_listener(void **state) {
   r->env.tfo_key = NULL; /* the configured key again: of another listener */
   s = syn_with(cookie, 8, 10);
   assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
+}
+
+/* The configured key, while it is being changed (RFC 7413 4.1.2): cookies of the one before count, and are renewed. */
+static void test_key_changes(void **state) {
+  struct rig *r = *state;
+  uint8_t drawn[8], elder[8], fresh[8];
+  start(r);
+  ask(r, drawn);
+  memset(r->env.cfg.fastopen_key, 0x11, 16);
+  r->env.cfg.fastopen_keys = 1;
+  ask(r, elder);
+  memset(r->env.cfg.fastopen_key, 0x22, 16); /* a new one in front */
+  memset(r->env.cfg.fastopen_key + 16, 0x11, 16);
+  ask(r, fresh);
+  assert_memory_not_equal(fresh, elder, 8);
+  struct tcp_seg_in s = syn_with(elder, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE); /* not announced: forgotten */
+  r->env.cfg.fastopen_keys = 2;
+  s = syn_with(drawn, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
+  s = syn_with(fresh, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA);
+  s = syn_with(elder, 7, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
+  uint8_t own[16] = {9};
+  r->env.tfo_key = own; /* a listener with one key of its own has no other */
+  r->env.tfo_keys = 1;
+  s = syn_with(elder, 8, 10);
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_COOKIE);
+  r->env.tfo_key = NULL;
+  assert_int_equal(tcp_tfo_check(&r->env, &r->d, &s), TCP_TFO_DATA | TCP_TFO_COOKIE);
+  assert_int_equal(open_with(r, &s), 0); /* its data is taken, and the SYN-ACK brings the new one */
+  EXPECT(r, TCP_SYN | TCP_ACK, 0, 11, 0);
+  assert_memory_equal(LAST(r)->opts.tfo, fresh, 8);
 }
 
 static void fast(struct rig *r, uint32_t len) {
@@ -551,6 +585,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_cookie_is_given),
       RIG_TEST(test_keys_of_a_listener),
+      RIG_TEST(test_key_changes),
       RIG_TEST(test_without_cookie),
       RIG_TEST(test_data_is_taken),
       RIG_TEST(test_answer_before_the_ack),
