@@ -1,9 +1,12 @@
 /*
- * Which engine worker owns a TCP connection: one symmetric hash of its addresses and ports, so that both directions
- * meet at one worker, computed by nicio for every frame and by the engine for connects and adoption. Without a secret,
- * so that every successor of either computes the same: changing it is a change of the ABI between nicio and engine.
+ * Which engine worker owns a flow. TCP: one symmetric hash of addresses and ports, so that both directions meet at one
+ * worker. UDP: a hash of our port alone, so that a socket, all its peers, the others of its SO_REUSEPORT group and the
+ * groups that it has joined are one worker's, connected or not. Computed by nicio for every frame and by the engine for
+ * requests and adoption. Without a secret, so that every successor of either computes the same; where they disagree
+ * (an older nicio) the engine passes on what came to the wrong worker.
  *
- * What is not a whole TCP segment (ARP, ND, ICMP, fragments, UDP) is worker 0's. Pure functions, any thread, hot path.
+ * What is neither a whole TCP segment nor a whole datagram (ARP, ND, ICMP, fragments) is worker 0's. Pure functions,
+ * any thread, hot path.
  */
 #ifndef HS_WIRE_FLOW_H
 #define HS_WIRE_FLOW_H
@@ -28,6 +31,13 @@ static inline uint32_t flow_raw(const uint8_t *a, const uint8_t *b, uint32_t wor
 /** Worker of n (≥ 1) that a hash belongs to. */
 static inline uint32_t flow_pick(uint32_t hash, uint32_t n) {
   return n <= 1 ? 0 : (uint32_t)(((uint64_t)hash * n) >> 32);
+}
+
+#define FLOW_DHCP_PORT 68u /* RFC 2131 4.1; worker 0 learns addresses for all */
+
+/** Worker of n (≥ 1) that owns what is sent to, or from, our UDP port. */
+static inline uint32_t flow_udp(uint16_t port, uint32_t n) {
+  return port == FLOW_DHCP_PORT ? 0 : flow_pick((uint32_t)(hash_mix64(port + 1u) >> 32), n);
 }
 
 /** Worker of n that owns the connection between two ends, IPv4 as mapped addresses. */

@@ -261,7 +261,7 @@ static int show_app_datagrams(const struct engine *e, const struct app_worker *a
     row->proto = strdup("udp");
     row->state = strdup(eng->remote.family ? "CONNECTED" : "OPEN");
     row->cc = strdup("-");
-    row->engine_worker = 0; /* wire/flow.h */
+    row->engine_worker = __atomic_load_n(&eng->lane, __ATOMIC_RELAXED);
     row->lost = eng->figures.lost;
   }
   return rc;

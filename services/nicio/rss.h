@@ -1,6 +1,7 @@
 /*
  * Software RSS: which engine worker gets a frame. The hash is wire/flow.h's, which the engine computes as well; what is
- * no whole TCP segment goes to worker 0, which passes on what others need. Lcore thread, hot path.
+ * neither a whole TCP segment nor a whole datagram goes to worker 0, which passes on what others need. Lcore thread,
+ * hot path.
  */
 #ifndef NICIO_RSS_H
 #define NICIO_RSS_H

@@ -2,10 +2,13 @@
 standard output once it is bound.
 
 echo ADDRESS PORT            answers every datagram from where it was sent to, for ever
+echoes ADDRESS PORT COUNT    the same on COUNT ports from PORT on, a socket for each
 ask ADDRESS PORT SIZE...     sends random datagrams, connected and not, and says which came back as they went
+asks ADDRESS PORT COUNT SIZE...  the same for COUNT ports, a line for each
 count ADDRESS PORT           numbered datagrams: how many came, until "end" (three times in vain is the end, too)
 flow ADDRESS PORT SECONDS    sends numbered datagrams and waits for each to come back; gaps and their longest
 refused ADDRESS PORT         what a connected and an unconnected socket hear of a port that nobody has
+refusals ADDRESS PORT COUNT  whether each of COUNT connected sockets hears that nobody has the port
 forms ADDRESS PORT           ancillary data, MSG_PEEK, MSG_TRUNC, recvmsg into many buffers, UDP_SEGMENT
 group GROUP PORT ADDRESS     joins and prints the first datagram and where it was sent to
 tell GROUP PORT ADDRESS      sends to a group from an interface, until it is ended
@@ -45,6 +48,19 @@ def echo(address, port):
         s.sendto(data, peer)
 
 
+def echoes(address, port, count):
+    poll = select.poll()
+    mine = {s.fileno(): s for s in (socket.socket(family(address), socket.SOCK_DGRAM) for _ in range(int(count)))}
+    for number, s in enumerate(mine.values()):
+        s.bind((address, int(port) + number))
+        poll.register(s, select.POLLIN)
+    print("up", flush=True)
+    while True:
+        for fd, _ in poll.poll():
+            data, peer = mine[fd].recvfrom(65536)
+            mine[fd].sendto(data, peer)
+
+
 def ask(address, port, *sizes):
     good = []
     for connected in (False, True):
@@ -61,6 +77,11 @@ def ask(address, port, *sizes):
             back, peer = s.recvfrom(65536)
             good.append(back == data and peer[:2] == (address, int(port)))
     say(good=all(good), n=len(good))
+
+
+def asks(address, port, count, *sizes):
+    for number in range(int(count)):
+        ask(address, int(port) + number, *sizes)
 
 
 def flow(address, port, seconds):
@@ -111,6 +132,22 @@ def refused(address, port):
         heard.append("data")
     except OSError as e:
         heard.append(type(e).__name__)
+    say(heard=heard)
+
+
+def refusals(address, port, count):
+    heard = []
+    mine = [make(address) for _ in range(int(count))]
+    for s in mine:
+        s.settimeout(5)
+        s.connect((address, int(port)))
+        s.send(b"x")
+    for s in mine:
+        try:
+            s.recv(10)
+            heard.append("data")
+        except OSError as e:
+            heard.append(type(e).__name__)
     say(heard=heard)
 
 
@@ -177,4 +214,4 @@ def tell(where, port, address):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (echo, ask, flow, refused, forms, group, tell)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (echo, echoes, ask, asks, flow, refused, refusals, forms, group, tell)}[sys.argv[1]](*sys.argv[2:])

@@ -89,24 +89,33 @@ static int group_port(struct ip_stack *s, const struct ip_addr *group, uint32_t 
   return ip_source_on(s, group, 0, &src) == 0 ? (int)ip_port_of(s, &src) : -ENODEV;
 }
 
-int ip_group_join(struct ip_stack *s, const struct ip_addr *group, uint32_t ifindex, const struct ip_addr *local) {
-  int port = group_port(s, group, ifindex, local);
-  if (port < 0 || !ip_addr_is_multicast(group))
-    return port < 0 ? port : -EINVAL;
-  struct ip_group *g = group_find(s, (uint32_t)port, group);
+/* One more session listens; it has refs 1 if it is the first. NULL: no room. */
+static struct ip_group *group_more(struct ip_stack *s, const struct ip_addr *group, uint32_t port) {
+  struct ip_group *g = group_find(s, port, group);
   if (g != NULL) {
     g->refs++;
-    return port;
+    return g;
   }
   for (uint32_t i = 0; i < GROUPS_MAX; i++) {
     g = &s->group[i];
     if (g->refs != 0)
       continue;
     *g = (struct ip_group){.addr = *group, .refs = 1, .port = (uint8_t)port, .again = 1};
-    group_tell(s, g, IGMP_TO_EX);
-    return port;
+    return g;
   }
-  return -ENOBUFS;
+  return NULL;
+}
+
+int ip_group_join(struct ip_stack *s, const struct ip_addr *group, uint32_t ifindex, const struct ip_addr *local) {
+  int port = group_port(s, group, ifindex, local);
+  if (port < 0 || !ip_addr_is_multicast(group))
+    return port < 0 ? port : -EINVAL;
+  struct ip_group *g = group_more(s, group, (uint32_t)port);
+  if (g == NULL)
+    return -ENOBUFS;
+  if (g->refs == 1)
+    group_tell(s, g, IGMP_TO_EX);
+  return port;
 }
 
 void ip_group_leave(struct ip_stack *s, const struct ip_addr *group, uint32_t port) {
@@ -114,6 +123,12 @@ void ip_group_leave(struct ip_stack *s, const struct ip_addr *group, uint32_t po
   if (g == NULL || --g->refs != 0)
     return;
   group_tell(s, g, IGMP_TO_IN);
+}
+
+void ip_group_told(struct ip_stack *s, const struct ip_addr *group, uint32_t port, int join) {
+  struct ip_group *g = join ? group_more(s, group, port) : group_find(s, port, group);
+  if (g != NULL && !join)
+    g->refs--;
 }
 
 void group_report(struct ip_stack *s, uint32_t port, int four) {

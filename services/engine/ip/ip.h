@@ -184,6 +184,8 @@ int ip_ready(struct ip_stack *s, const struct ip_addr *src, const struct ip_addr
  * (may be NULL), else by route. Interface number, -ENODEV, -ENOBUFS, -EINVAL (no group). One leave per join. */
 int ip_group_join(struct ip_stack *s, const struct ip_addr *group, uint32_t ifindex, const struct ip_addr *local);
 void ip_group_leave(struct ip_stack *s, const struct ip_addr *group, uint32_t port);
+/** A session of another engine worker has joined the group, or left it, and its stack has told the link. */
+void ip_group_told(struct ip_stack *s, const struct ip_addr *group, uint32_t port, int join);
 /** 1 if what is sent to the group is ours to receive on interface number `port`. */
 int ip_group_is(const struct ip_stack *s, uint32_t port, const struct ip_addr *group);
 /** Number of the interface that has this address of ours. */

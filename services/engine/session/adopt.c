@@ -228,8 +228,16 @@ static void adopt_closed(struct worker *first, struct app_worker *a, uint32_t sl
     session_free(w, s);
 }
 
+/* Datagrams: the worker to which what is sent to the record's port comes; any one until it has a port. */
+static uint32_t adopt_worker_of(const struct worker *w, const struct abi_sess_engine *e) {
+  uint16_t port = be16_get(e->local.port);
+  return e->proto == transport_udp.proto && port ? flow_udp(port, w->group->n) : w->index;
+}
+
 /* A session of which the record is all there is (datagrams): its transport goes on from it. 0 or -errno. */
-static int adopt_open(struct worker *w, struct app_worker *a, uint32_t slot, struct abi_sess_engine *e) {
+static int adopt_open(struct worker *first, struct app_worker *of, uint32_t slot, struct abi_sess_engine *e) {
+  struct worker *w = first->group->w[adopt_worker_of(first, e)];
+  struct app_worker *a = w == first ? of : worker_app(w, of->id);
   const struct transport_ops *ops = transport_of(w, e->proto);
   const struct abi_sess_app *half = worker_view_app(&a->v, slot);
   if (e->state != ABI_SESS_READY || !ops || !ops->adopt_record)

@@ -41,7 +41,7 @@
   X(LINK_PEER_NEW, "engine.link.peer_new", 0, "times nicio came with a new epoch")                                     \
   X(RX_NO_CHUNK, "engine.rx.no_chunk", 1, "segments not taken because the app's rx arena was full")                    \
   X(HINT_PASSED, "engine.hint.passed", 0, "hints that came to another worker than the session's, and were passed on")  \
-  X(HANDED_OVER, "engine.rx.handed_over", 0, "segments that came to another worker than their connection's")           \
+  X(HANDED_OVER, "engine.rx.handed_over", 0, "segments and datagrams that came to another worker than their owner")    \
   X(HANDED_DROP, "engine.rx.handed_drop", 1, "of those, dropped because the worker has too many to look at")           \
   X(LATE_WAKEUP, "engine.late_wakeup", 2, "times work was found at the sleep ceiling: a lost wake-up")                 \
   X(SLEEPS, "engine.sleeps", 0, "times the worker slept")                                                              \

@@ -137,6 +137,24 @@ void pass_path_mtu(struct worker *w, const struct ip_addr *dst, uint32_t mtu, us
       (void)pass_mail(w, k, mail_path_mtu, &m, sizeof m);
 }
 
+struct pass_group {
+  struct ip_addr group;
+  uint32_t port;
+  int join;
+};
+
+static void mail_group(struct worker *w, void *arg) {
+  const struct pass_group *m = arg;
+  ip_group_told(w->ip, &m->group, m->port, m->join);
+}
+
+void pass_group(struct worker *w, const struct ip_addr *group, uint32_t port, int join) {
+  const struct pass_group m = {.group = *group, .port = port, .join = join};
+  for (uint32_t k = 0; k < w->group->n; k++)
+    if (k != w->index)
+      (void)mailbox_post_copy(&w->group->w[k]->mail, mail_group, &m, sizeof m);
+}
+
 static void mail_learned(struct worker *w, void *arg) {
   ip_learn(w->ip, arg, w->now);
 }

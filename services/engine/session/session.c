@@ -335,8 +335,10 @@ static uint32_t session_home(struct worker *w, const struct app_worker *a, const
   struct ip_addr local = {{0}}, remote;
   if (w->group->n == 1)
     return 0;
+  if (req->proto == transport_udp.proto)
+    return req->local.port.raw ? flow_udp(be16_get(req->local.port), w->group->n) : w->index;
   if (req->proto != transport_tcp.proto)
-    return 0; /* what is not TCP is worker 0's: wire/flow.h */
+    return 0; /* wire/flow.h knows no others */
   if (req->local.family == 0 || be16_get(req->local.port) == 0)
     return w->index;
   memcpy(&remote, req->remote.ip, sizeof remote);

@@ -5,7 +5,8 @@
  * A port comes from the broker (a policy entry of protocol 1 that names the session's slot), or is chosen here for a
  * session that sends before it is bound. Who gets a datagram: the session that is connected to its sender; else the
  * policy entry that fits best, a SO_REUSEPORT group by hash; else the session that chose the port. Groups and
- * broadcasts go to everybody who has the port.
+ * broadcasts go to everybody who has the port. Who has a port is one worker's (wire/flow.h): a session is opened there,
+ * and what comes elsewhere is passed on.
  *
  * Durable is the session's record alone (state READY, proto, local, remote) and its fifos; a successor goes on from
  * there. A datagram in the rx fifo is published by one store of the tail: a crash loses it or has delivered it.
@@ -14,7 +15,9 @@
 
 #include "gate.h"
 
+#include "base/bits.h"
 #include "base/fault.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -90,6 +93,8 @@ int udp_port_choose(struct worker *w, struct session *s) {
   uint32_t start = (uint32_t)hash_mix64(w->now ^ ((uint64_t)s->index << 32) ^ w->udp.chosen++ ^ w->flow_key[0]);
   for (uint32_t i = 0; i < n; i++) {
     uint16_t port = (uint16_t)(lo + (start + i) % n);
+    if (flow_udp(port, w->group->n) != w->index)
+      continue; /* what is sent there would come to another worker */
     if (udp_port_taken(w, port) || flow_find(w, s->proto, &s->local, port, &udp_any6, 0))
       continue;
     s->lport = port;
@@ -261,8 +266,14 @@ static int udp_join(struct worker *w, struct session *s, const struct abi_reques
     ip_group_leave(w->ip, &group, (uint32_t)port);
     return -EADDRINUSE;
   }
+  pass_group(w, &group, (uint32_t)port, 1);
   *room = (struct udp_group){.addr = group, .port = (uint8_t)port, .used = 1};
   return 0;
+}
+
+static void udp_leave_group(struct worker *w, const struct udp_group *g) {
+  ip_group_leave(w->ip, &g->addr, g->port);
+  pass_group(w, &g->addr, g->port, 0);
 }
 
 static int udp_leave(struct worker *w, struct session *s, const struct abi_request *req) {
@@ -274,7 +285,7 @@ static int udp_leave(struct worker *w, struct session *s, const struct abi_reque
     if (!g->used || !ip_addr_eq(&g->addr, &group) || (ifindex && g->port + 1u != ifindex))
       continue;
     g->used = 0;
-    ip_group_leave(w->ip, &group, g->port);
+    udp_leave_group(w, g);
     return 0;
   }
   return -EADDRNOTAVAIL;
@@ -284,7 +295,7 @@ static void udp_leave_all(struct worker *w, struct session *s) {
   struct udp_conn *c = udp_of(s);
   for (uint32_t i = 0; i < UDP_GROUPS; i++) {
     if (c->group[i].used)
-      ip_group_leave(w->ip, &c->group[i].addr, c->group[i].port);
+      udp_leave_group(w, &c->group[i]);
     c->group[i].used = 0;
   }
 }
@@ -508,6 +519,11 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
   }
   if (!udp_cksum_ok(p, &in)) {
     UDP_COUNT(&w->udp, rx_bad_cksum);
+    return 0;
+  }
+  uint32_t to = flow_udp(in.hdr.dport, w->group->n);
+  if (HS_UNLIKELY(to != w->index)) { /* it was in fragments, or comes from an app of ours */
+    pass_packet(w, p, to);
     return 0;
   }
   if (ip_addr_is_multicast(&p->ip.dst) || ip_is_broadcast(w->ip, &p->ip.dst)) {

@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "base/fault.h"
+#include "wire/flow.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -175,6 +176,18 @@ static uint8_t *udp_gather(struct worker *w, struct session *s, const struct udp
   return h;
 }
 
+/* The port is another worker's: with an IP header in front, as it would come from the link. */
+static void udp_receive_elsewhere(struct worker *w, struct pkt *p, uint8_t *h, uint32_t to) {
+  uint32_t hlen = ip_hdr_size(&p->ip);
+  p->ip.total_len = hlen + p->len;
+  if (ip_hdr_build(h - hlen, hlen, &p->ip) < 0)
+    return;
+  p->piece[0] = (struct pkt_piece){.p = h - hlen, .len = p->ip.total_len};
+  p->len = p->ip.total_len;
+  p->l3_off = 0;
+  pass_packet(w, p, to);
+}
+
 /* To ourselves, from the scratch: received at once. */
 static void udp_receive(struct worker *w, struct session *s, const struct udp_send *o, uint8_t *h, uint32_t len) {
   struct pkt p;
@@ -192,7 +205,10 @@ static void udp_receive(struct worker *w, struct session *s, const struct udp_se
                          .proto = IP_PROTO_UDP,
                          .src = o->src,
                          .dst = o->dst};
-  if (udp_input(w, &p, w->now) == -ENOENT && udp_of(s)->connected)
+  uint32_t to = flow_udp(o->dport, w->group->n);
+  if (HS_UNLIKELY(to != w->index))
+    udp_receive_elsewhere(w, &p, h, to);
+  else if (udp_input(w, &p, w->now) == -ENOENT && udp_of(s)->connected)
     udp_tell(s, ECONNREFUSED);
 }
 

@@ -63,7 +63,9 @@ static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint
                      usec_t now) {
   struct worker *w = ctx;
   const struct transport_ops *ops = transport_of_ip(w, proto);
-  uint32_t to = proto == transport_tcp.ip_proto ? flow_worker(local, lport, remote, rport, w->group->n) : 0;
+  uint32_t to = proto == transport_tcp.ip_proto   ? flow_worker(local, lport, remote, rport, w->group->n)
+                : proto == transport_udp.ip_proto ? flow_udp(lport, w->group->n)
+                                                  : 0;
   if (to != w->index) {
     struct pass_error e = {.local = *local, .remote = *remote, .lport = lport, .rport = rport, .proto = proto};
     e.seq = seq;

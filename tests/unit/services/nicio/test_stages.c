@@ -340,13 +340,37 @@ static void test_rss(void **state) {
     assert_in_range(count[i], 850, 1150);
 }
 
-/* What is no whole TCP segment is worker 0's. */
+/* A datagram belongs to the worker of the port that it is sent to, wherever it comes from; DHCP's to worker 0. */
+static void test_rss_udp(void **state) {
+  uint32_t count[4] = {0};
+
+  (void)state;
+  for (uint32_t i = 0; i < 4000; i++) {
+    uint16_t port = (uint16_t)(1000 + i / 2);
+    struct frame_spec s = {.v6 = i & 1, .udp = 1, .payload = 100, .sport = (uint16_t)(i * 7919)};
+    uint32_t len = frame_build(buf, &s), l4 = s.v6 ? 54 : 34;
+    store_be16(buf + l4 + 2, port);
+    uint32_t link = rss_link(buf, len, 4);
+    assert_int_equal(link, flow_udp(port, 4));
+    assert_int_equal(rss_link(buf, len, 1), 0);
+    store_be16(buf + l4 + 2, 68);
+    assert_int_equal(rss_link(buf, len, 4), 0);
+    count[link]++;
+  }
+  for (int i = 0; i < 4; i++)
+    assert_in_range(count[i], 850, 1150);
+}
+
+/* What is neither a whole TCP segment nor a whole datagram is worker 0's. */
 static void test_rss_others(void **state) {
   (void)state;
   for (uint32_t i = 0; i < 64; i++) {
     struct frame_spec udp = {.udp = 1, .payload = 100, .sport = (uint16_t)(9 + i)};
     struct frame_spec tcp = {.payload = 100, .sport = (uint16_t)(9 + i), .tcp_flags = TCP_ACK};
     uint32_t len = frame_build(buf, &udp);
+    buf[20] = 0x20;
+    assert_int_equal(rss_link(buf, len, 8), 0);
+    buf[23] = 1; /* ICMP */
     assert_int_equal(rss_link(buf, len, 8), 0);
     len = frame_build(buf, &tcp);
     buf[20] = 0x20; /* first fragment */
@@ -368,6 +392,7 @@ int main(void) {
       cmocka_unit_test(test_pcapng),
       cmocka_unit_test(test_vnet),
       cmocka_unit_test(test_rss),
+      cmocka_unit_test(test_rss_udp),
       cmocka_unit_test(test_rss_others),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
