@@ -56,7 +56,7 @@ void connect_ask(struct session *s, const struct abi_endpoint *remote, uint8_t k
   s->domain = remote->family;
   FAULT_POINT("vcl.connect");
   __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_CONNECT, __ATOMIC_RELEASE);
-  s->life = SESSION_CONNECT;
+  stage_set(s, SESSION_CONNECT);
   session_hint(s);
 }
 

@@ -241,7 +241,7 @@ static int cut_dest_place(struct session *s, struct cut_grant *g, const struct a
   FAULT_POINT("vcl.cut_connect");
   __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_CONNECT, __ATOMIC_RELEASE);
   s->domain = remote->family;
-  s->life = SESSION_CONNECT;
+  stage_set(s, SESSION_CONNECT);
   session_hint(s);
   session_settle(s);
   return 0;

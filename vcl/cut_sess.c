@@ -327,7 +327,7 @@ void cut_sess_return(struct session *s) {
   s->replay = replay;
   home_slot_put(old, old_slot);
   session_move(s, w->home, (uint32_t)slot);
-  s->life = SESSION_NEW;
+  stage_set(s, SESSION_NEW);
   s->tx_armed = 0;
   s->a->rx_lowat = s->lowat;
   session_publish_options(s);

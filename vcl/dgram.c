@@ -114,7 +114,7 @@ static int dgram_open(struct session *s, uint8_t kind, const struct vcl_dgram *t
   __atomic_store_n(&s->a->req_seq, 1u, __ATOMIC_RELAXED);
   FAULT_POINT("vcl.open");
   __atomic_store_n(&s->a->op, (uint32_t)ABI_OP_OPEN, __ATOMIC_RELEASE);
-  s->life = SESSION_CONNECT;
+  stage_set(s, SESSION_CONNECT);
   session_hint(s);
   int rc = dgram_wait_answer(s);
   if (rc == 0)

@@ -43,7 +43,7 @@ int fastopen_answer(struct session *s, const struct session_facts *f) {
     s->fast_room = room;
     s->deferred = remote;
     s->domain = remote.family;
-    s->life = SESSION_DEFER;
+    stage_set(s, SESSION_DEFER);
   }
   if (rc == 0 && s->life == SESSION_NEW && !wanted) /* who asked has been told that it connects */
     connect_ask(s, &remote, 0);

@@ -67,6 +67,13 @@ uint8_t listen_reuse(const struct session *s) {
   return (uint8_t)(s->reuse | (app_state.lock_mode ? 0u : BROKER_APP_SHARE));
 }
 
+/** The broker has agreed, but by now the session is something else: another thread was faster. What Linux says to who
+ * comes second. */
+static int listen_overtaken(const struct session *s) {
+  app_debug(2, "vcl.listen session %u is %s by now", s->index, stage_name(s->life));
+  return VPPCOM_EINVAL;
+}
+
 static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   struct abi_endpoint ep = *want;
   struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = listen_reuse(s)};
@@ -77,12 +84,15 @@ static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   int gone = listen_ask_end(s);
   if (gone == 0)
     rc = listen_judge(s, &slot, rc);
+  if (rc == 0 && gone == 0 && s->life != SESSION_NEW)
+    gone = listen_overtaken(s); /* meanwhile another thread bound, connected or listened */
   if (rc == 0 && gone == 0) {
     s->local = ep;
     s->bound = 1;
-    s->life = SESSION_BOUND;
+    stage_set(s, SESSION_BOUND);
   } else if (rc == 0) {
-    (void)worker_later_unbind(w, &slot);
+    if (s->life != SESSION_BOUND && s->life != SESSION_LISTEN)
+      (void)worker_later_unbind(w, &slot);
     rc = gone;
   }
   session_unpin(s);
@@ -119,7 +129,7 @@ void listen_registered(struct session *s, uint32_t id, uint32_t backlog) {
   s->listener_id = id;
   s->backlog = backlog;
   s->bound = 1;
-  s->life = SESSION_LISTEN;
+  stage_set(s, SESSION_LISTEN);
   listen_fill_request(s);
   (void)cut_ready(s->w); /* from here on somebody may want a pair with us */
   FAULT_POINT("vcl.listen");
@@ -140,6 +150,11 @@ static int listen_register(struct session *s, uint32_t backlog, uint32_t share_o
   }
   if (gone == 0)
     rc = listen_judge(s, &slot, rc);
+  if (rc == 0 && s->life != SESSION_BOUND && s->life != SESSION_LISTEN) {
+    rc = listen_overtaken(s);
+    s->bound = 0;
+    (void)worker_later_unbind(w, &slot);
+  }
   if (rc == 0)
     listen_registered(s, id, backlog);
   session_unpin(s);
@@ -256,7 +271,7 @@ static int listen_take(struct session *l, struct session *s, uint32_t flags) {
   s->opt = l->opt;
   s->lowat = l->lowat;
   s->bound = 0;
-  s->life = SESSION_OPEN;
+  stage_set(s, SESSION_OPEN);
   s->told = 1;
   session_open_fifos(s);
   if (l->a->opt_gen != 0)

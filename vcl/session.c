@@ -117,7 +117,7 @@ struct session *session_new_offer(struct worker *w, struct home *h, uint32_t slo
   struct session *s = session_new(w, SESSION_STREAM);
   if (s == NULL)
     return NULL;
-  s->life = SESSION_OFFER;
+  stage_set(s, SESSION_OFFER);
   session_place(s, h, slot, gen);
   return s;
 }
@@ -226,7 +226,7 @@ void session_settle(struct session *s) {
     return;
   struct session_facts f = session_facts(s);
   if (s->broken != 0) {
-    s->life = SESSION_OPEN;
+    stage_set(s, SESSION_OPEN);
     s->failed = 1;
     if (s->redial)
       cut_sess_replay(s);
@@ -241,7 +241,7 @@ void session_settle(struct session *s) {
     return; /* the state is the slot's former life's: the engine is about to answer */
   session_open_fifos(s);
   s->failed = !lived;
-  s->life = SESSION_OPEN;
+  stage_set(s, SESSION_OPEN);
   if (s->redial)
     cut_sess_replay(s);
 }
@@ -537,7 +537,7 @@ int session_renew(struct session *s) {
   if (to != s->home)
     s->broken = 0; /* what ended was the other stack */
   session_move(s, to, (uint32_t)slot);
-  s->life = SESSION_NEW;
+  stage_set(s, SESSION_NEW);
   s->connected = 0;
   s->soft_seen = 0;
   s->failed = s->err_taken = s->told = s->tx_armed = s->shut_rd = s->shut_wr = 0;
@@ -551,7 +551,7 @@ static void session_part(struct session *s, int abortive) {
   uint32_t want = s->cut != NULL ? cut_sess_close_bits(s) : ABI_WANT_CLOSE;
   if (abortive || ((s->opt.flags & ABI_OPT_LINGER) != 0 && s->opt.linger_s == 0 && s->life != SESSION_LISTEN))
     want |= ABI_WANT_ABORT;
-  s->life = SESSION_ZOMBIE;
+  stage_set(s, SESSION_ZOMBIE);
   if (s->home->detached) {
     session_bury(s);
     return;
@@ -570,13 +570,13 @@ void session_close(struct session *s, int abortive) {
   if (s->kind == SESSION_SET) {
     vep_free(s->vep);
     s->vep = NULL;
-    s->life = SESSION_ZOMBIE;
+    stage_set(s, SESSION_ZOMBIE);
     if (s->pins == 0)
       session_free(s);
     return;
   }
   if (s->home->inherited) { /* the parent's: what ends here is only our use of it */
-    s->life = SESSION_ZOMBIE;
+    stage_set(s, SESSION_ZOMBIE);
     if (s->pins == 0)
       session_free(s);
     return;
@@ -595,7 +595,7 @@ void session_close(struct session *s, int abortive) {
     session_part(s, abortive);
     return;
   }
-  s->life = SESSION_ZOMBIE;
+  stage_set(s, SESSION_ZOMBIE);
   home_slot_put(s->home, s->slot); /* the engine never knew it */
   if (s->pins == 0)
     session_free(s);

@@ -8,6 +8,7 @@
 #define HS_VCL_SESSION_H
 
 #include "shm/fifo.h"
+#include "vcl_stage.h"
 #include "vcl_worker.h"
 
 enum session_kind { SESSION_STREAM = 0, SESSION_SET = 1 /* epoll */ };

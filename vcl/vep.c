@@ -181,7 +181,7 @@ int vppcom_epoll_create(void) {
   struct session *s = session_new(w, SESSION_SET);
   if (s != NULL) {
     s->vep = vep_new(s);
-    s->life = SESSION_OPEN;
+    stage_set(s, SESSION_OPEN);
     if (s->vep != NULL)
       rc = (int)session_handle(s);
     else

@@ -7,6 +7,7 @@ target_include_directories(hs_test_fake_engine PUBLIC ${PROJECT_SOURCE_DIR}/test
 foreach(name app stream states epoll listen rw urgent restart fork attr poll config lock cut)
   hs_test(unit_vcl_${name} ${VCL_TESTS}/test_${name}.c DEPS hs_test_fake_engine)
 endforeach()
+hs_test(unit_vcl_stage ${VCL_TESTS}/test_stage.c DEPS hs_vcl)
 hs_test(unit_vcl_layout ${VCL_TESTS}/test_layout.c DEPS hs_vcl)
 set(VCL_LINK_FLAGS "")
 if(HS_SANITIZE)
