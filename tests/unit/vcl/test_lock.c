@@ -4,6 +4,9 @@
  */
 #include "vcl_rig.h"
 
+#include "vcl_app.h"
+#include "vcl_worker.h"
+
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -185,6 +188,51 @@ static void test_refs(void **state) {
   rig_settle(r);
 }
 
+struct binding {
+  uint32_t h;
+  int rc;
+};
+
+static void *binder(void *p) {
+  struct binding *b = p;
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 1, 7906);
+  b->rc = vppcom_session_bind(b->h, &ep);
+  return NULL;
+}
+
+/* One thread's bind waits for the broker, another connects meanwhile: the connect stands, and the address is let go. */
+static void test_overtaken(void **state) {
+  struct rig *r = *state;
+  uint8_t ip[16];
+  pthread_t t;
+  struct binding b = {.h = (uint32_t)vppcom_session_create(VPPCOM_PROTO_TCP, 0)};
+  uint32_t flags = O_NONBLOCK, len = sizeof flags;
+  app_state.cfg.scope_local = 0; /* a connect that asks the broker nothing */
+  fake_lock(&r->fake);
+  assert_int_equal(pthread_create(&t, NULL, binder, &b), 0);
+  pthread_mutex_t *asked = &app_state.workers[0]->broker.lock;
+  for (int i = 0; i < 5000 && pthread_mutex_trylock(asked) == 0; i++) {
+    pthread_mutex_unlock(asked);
+    (void)poll(NULL, 0, 1);
+  }
+  assert_int_equal(pthread_mutex_trylock(asked), EBUSY);
+  assert_int_equal(vppcom_session_attr(b.h, VPPCOM_ATTR_SET_FLAGS, &flags, &len), 0);
+  vppcom_endpt_t to = rig_ep(ip, 2, 7907);
+  assert_int_equal(vppcom_session_connect(b.h, &to), VPPCOM_EINPROGRESS);
+  fake_unlock(&r->fake);
+  assert_int_equal(pthread_join(t, NULL), 0);
+  assert_int_equal(b.rc, VPPCOM_EINVAL);
+  assert_int_equal(vcl_session_wait(b.h, EPOLLOUT, 5000000), 0);
+  assert_int_equal(vppcom_session_get_error(b.h), VPPCOM_ECONNREFUSED);
+  vppcom_session_close(b.h);
+  uint32_t l = (uint32_t)vppcom_session_create(VPPCOM_PROTO_TCP, 1);
+  vppcom_endpt_t ep = rig_ep(ip, 1, 7906);
+  assert_int_equal(vppcom_session_bind(l, &ep), 0); /* nobody has it */
+  vppcom_session_close(l);
+  rig_settle(r);
+}
+
 static void test_waiter_on_set(void **state) {
   struct rig *r = *state;
   struct vcl_waiter w = {0};
@@ -218,6 +266,6 @@ static void test_waiter_on_set(void **state) {
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, lock_setup, lock_teardown)
   const struct CMUnitTest tests[] = {RIG(test_many_sleepers), RIG(test_close_wakes), RIG(test_shutdown_wakes),
-                                     RIG(test_refs), RIG(test_waiter_on_set)};
+                                     RIG(test_refs),          RIG(test_overtaken),   RIG(test_waiter_on_set)};
   return cmocka_run_group_tests_name("vcl lock", tests, NULL, NULL);
 }
