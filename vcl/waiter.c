@@ -32,6 +32,7 @@
 #define WAITER_PAIRS       4  /* sockets of pairs watched beside the bell; more are watched by the front */
 #define WAITER_RANG_PAIR   2  /* of waiter_sleep_end's bell_rang: a pair's socket alone */
 #define WAITER_HEIR_MS     2  /* look at inherited sessions that often: their hints go to the parent */
+#define WAITER_LATE_MS     50 /* grace for a bell under way when the sleep's ceiling finds work */
 
 struct waiter *waiter_get(struct worker *w) {
   struct list *link = list_pop_head(&w->spare_waiters);
@@ -311,7 +312,13 @@ static nfds_t waiter_pairs(const struct worker *w, struct pollfd *p) {
   return n;
 }
 
-/** Sleeps until a descriptor is readable or the ceiling. *late: the ceiling ended it. Returns poll's result. */
+/** Whether work lies there that nobody rang for. */
+static int waiter_is_late(const struct worker *w) {
+  return w->home != NULL && !w->home->detached && (home_pending(w->home) || cut_pending(w));
+}
+
+/** Sleeps until a descriptor is readable or the ceiling. *late: the ceiling ended it, there was work, and no bell was
+ * on its way. Returns poll's result. */
 static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *late) {
   struct worker *w = wt->w;
   struct pollfd p[2 + WAITER_PAIRS] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
@@ -334,11 +341,18 @@ static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *
   int rc = ppoll(p, n, &ts, NULL);
   int err = errno;
   worker_lock(w);
+  *late = *late && rc == 0 && waiter_is_late(w);
+  if (*late) { /* whoever pushed may be about to ring */
+    worker_unlock(w);
+    rc = poll(p, n, WAITER_LATE_MS);
+    err = errno;
+    worker_lock(w);
+    *late = rc == 0 && waiter_is_late(w);
+  }
   *bell_rang = rc > 0 && p[0].revents != 0;
   for (nfds_t i = 2; i < n && rc > 0 && !*bell_rang; i++)
     if (p[i].revents != 0)
       *bell_rang = WAITER_RANG_PAIR;
-  *late = *late && rc == 0;
   errno = err;
   return rc;
 }
@@ -352,7 +366,7 @@ int waiter_wait(struct waiter *wt, usec_t deadline) {
   int bell_rang, late;
   int rc = waiter_poll(wt, deadline, &bell_rang, &late);
   int err = errno;
-  if (late && w->home != NULL && !w->home->detached && (home_pending(w->home) || cut_pending(w)))
+  if (late)
     w->home->from[0].mine->late_wakeup++;
   waiter_sleep_end(wt, bell_rang);
   if (waiter_take_pending(wt))

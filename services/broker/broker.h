@@ -217,9 +217,12 @@ int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststa
                    const char **text);
 int workers_add_done(struct broker *b, struct pend *p);
 int workers_on_mapped(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
-/** What a worker's program says of its sockets so far (abi/worker.h); zeros while there is no A. A claim, only shown.
- */
-void workers_sockets(const struct broker *b, uint32_t w, uint32_t *on_stack, uint32_t *on_kernel);
+/** What a worker's program says of itself so far (abi/worker.h); zeros while there is no A. Claims, only shown. */
+struct workers_words {
+  uint32_t on_stack, on_kernel; /* sockets */
+  uint32_t late;                /* sleeps whose ceiling found work that nobody rang for: lost wake-ups */
+};
+void workers_words(const struct broker *b, uint32_t w, struct workers_words *out);
 int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
 /** Index of a live worker that belongs to the connection's process, or REGISTRY_NONE. */
 uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id);

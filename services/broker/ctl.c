@@ -39,7 +39,11 @@ static void ctl_worker(const struct broker *b, uint32_t i, Hoststack__Control__W
   w->pid = proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0;
   w->state = (char *)(uintptr_t)(r->used == REG_DYING ? "draining" : b->worker[i].live ? "live" : "starting");
   w->memory_bytes = limit_seg_memory(b, r->seg_e) + limit_seg_memory(b, r->seg_a);
-  workers_sockets(b, i, &w->sockets_stack, &w->sockets_kernel);
+  struct workers_words said;
+  workers_words(b, i, &said);
+  w->sockets_stack = said.on_stack;
+  w->sockets_kernel = said.on_kernel;
+  w->late_wakeups = said.late;
   for (uint32_t k = 0; k < b->bind_high; k++)
     w->listeners += b->reg.bind[k].used != 0 && b->reg.bind[k].worker_id == r->id && b->bind[k].policy != REGISTRY_NONE;
 }

@@ -61,16 +61,21 @@ static int death_engine_knows(const struct broker *b, const struct abi_reg_worke
          (b->item[a].sent != 0 || b->item[a].have != 0 || registry_item_state(&b->reg, a) >= ABI_ITEM_VAULTED);
 }
 
-/** Which sockets were where, once per worker that had any: nobody runs on the kernel without a trace. */
-static void death_tell_sockets(const struct broker *b, uint32_t worker) {
+/** Which sockets were where, once per worker that had any: nobody runs on the kernel without a trace. And whether it
+ * ever slept over work. */
+static void death_tell(const struct broker *b, uint32_t worker) {
   const struct abi_reg_worker *w = &b->reg.worker[worker];
   uint32_t app = registry_app_find(&b->reg, w->app_id), proc = registry_proc_find(&b->reg, w->proc_id);
-  uint32_t on_stack, on_kernel;
-  workers_sockets(b, worker, &on_stack, &on_kernel);
-  if ((on_stack | on_kernel) != 0)
-    log_info("broker.sockets", "app %.64s (pid %u, worker %llu): %u sockets on the stack, %u on the kernel",
-             app != REGISTRY_NONE ? b->reg.app[app].name : "-", proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0,
-             (unsigned long long)w->id, on_stack, on_kernel);
+  struct workers_words said;
+  workers_words(b, worker, &said);
+  const char *name = app != REGISTRY_NONE ? b->reg.app[app].name : "-";
+  uint32_t pid = proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0;
+  if ((said.on_stack | said.on_kernel) != 0)
+    log_info("broker.sockets", "app %.64s (pid %u, worker %llu): %u sockets on the stack, %u on the kernel", name, pid,
+             (unsigned long long)w->id, said.on_stack, said.on_kernel);
+  if (said.late != 0)
+    log_warn("broker.late", "app %.64s (pid %u, worker %llu): %u lost wake-ups, as it says", name, pid,
+             (unsigned long long)w->id, said.late);
 }
 
 void death_worker(struct broker *b, uint32_t worker, const char *why) {
@@ -79,7 +84,7 @@ void death_worker(struct broker *b, uint32_t worker, const char *why) {
     return;
   if (why != NULL)
     log_warn("broker.worker", "worker %llu: %s", (unsigned long long)w->id, why);
-  death_tell_sockets(b, worker);
+  death_tell(b, worker);
   registry_used_set(&w->used, REG_DYING);
   b->worker[worker].live = 0;
   listen_drop_worker(b, w->id);

@@ -143,17 +143,19 @@ int workers_on_mapped(struct broker *b, struct conn *c, uint32_t seq, uint64_t w
   return 0;
 }
 
-void workers_sockets(const struct broker *b, uint32_t w, uint32_t *on_stack, uint32_t *on_kernel) {
+void workers_words(const struct broker *b, uint32_t w, struct workers_words *out) {
   struct abi_worker_geom g;
   struct abi_worker_app block;
   uint32_t e = vault_by_id(b, b->reg.worker[w].seg_e), a = vault_by_id(b, b->reg.worker[w].seg_a);
-  *on_stack = *on_kernel = 0;
+  *out = (struct workers_words){.on_stack = 0};
   if (e == REGISTRY_NONE || a == REGISTRY_NONE || b->item[e].fd < 0 || b->item[a].fd < 0 ||
       pread(b->item[e].fd, &g, sizeof g, offsetof(struct abi_seg_hdr, geom)) != (ssize_t)sizeof g ||
       pread(b->item[a].fd, &block, sizeof block, (off_t)g.block_off) != (ssize_t)sizeof block)
     return;
-  *on_stack = block.sockets_stack;
-  *on_kernel = block.sockets_kernel;
+  out->on_stack = block.sockets_stack;
+  out->on_kernel = block.sockets_kernel;
+  for (uint32_t i = 0; i < ABI_LANES_MAX; i++)
+    out->late += block.lane[i].from_engine.late_wakeup;
 }
 
 int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text) {

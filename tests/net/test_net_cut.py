@@ -548,6 +548,7 @@ class Hostile(CutCase):
     def test_liars(self):
         """Liars connect to an honest server, and one accepts from an honest client; all honest traffic is whole."""
         port, bad_port = self.next_port(), self.next_port()
+        self.lab.liars = True
         server = self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, port])
         self.lab.wait_listening(port)
         liar, lives = self.liar(port, bad_port), 1

@@ -48,7 +48,7 @@ class Where(netcase.NetCase):
         self.lab.spawn("peer", [programs.PYTHON, "-c", CLIENT, STACK4, PORT], stdin=-1)
         wait_for(lambda: "kept" in app.output(), 20, "two connections")
         rows = self.app_row("where")["worker"]
-        self.assertEqual([(w["sockets_stack"], w["sockets_kernel"]) for w in rows], [(3, 2)])
+        self.assertEqual([(w["sockets_stack"], w["sockets_kernel"], w["late_wakeups"]) for w in rows], [(3, 2, 0)])
         text = self.lab.hsctl("show", "app").stdout.decode()
         self.assertRegex(text, r"app \d+ where, .*sockets so far: 3 on the stack, 2 on the kernel")
         app.kill()

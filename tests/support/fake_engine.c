@@ -107,7 +107,7 @@ static void engine_flush(struct fake *f) {
     if (!w->used || !w->ring_due)
       continue;
     w->ring_due = 0;
-    if (f->proc[w->proc].bell >= 0)
+    if (!f->mute && f->proc[w->proc].bell >= 0)
       (void)bell_ring_app(f->proc[w->proc].bell);
   }
 }

@@ -68,6 +68,7 @@ class Lab:
         self.own_world = world is None
         self.world = world or netns.World()
         self.supervisor, self.services, self.killed = None, {}, []
+        self.liars = False  # programs that push hints and ring no bell
         try:
             self._make(mtu, interfaces or [f"name: {INTERFACE}, kind: kernel, device: {INTERFACE}"], extra)
         except BaseException:
@@ -163,7 +164,7 @@ class Lab:
         trouble = []
         if self.supervisor:
             if self.supervisor.poll() is None:
-                trouble += self.late_wakeups()
+                trouble += self.late_wakeups() + self.late_apps()
                 self.supervisor.terminate()
             try:
                 status = self.supervisor.wait(30)
@@ -190,6 +191,16 @@ class Lab:
         done = self.hsctl("--json", "show", "stats", check=False)
         counters = json.loads(done.stdout)["stats"]["counter"] if done.returncode == 0 else []
         return [f"{c['name']} is {c['value']}" for c in counters if c["name"].endswith("late_wakeup") and c["value"]]
+
+    def late_apps(self):
+        """Programs that slept over work, those that run and those that ended; unless a service was killed between the push
+        of a hint and its bell."""
+        if self.killed or self.liars:
+            return []
+        done = self.hsctl("--json", "show", "app", check=False)
+        apps = json.loads(done.stdout)["apps"]["app"] if done.returncode == 0 else []
+        found = [f"{a['name']} slept over work {w['late_wakeups']} times" for a in apps for w in a["worker"] if w["late_wakeups"]]
+        return found + [line.strip() for line in self.log_text().splitlines() if " broker.late " in line]
 
     def log_text(self):
         try:

@@ -171,6 +171,44 @@ static void test_eintr(void **state) {
   rig_settle(r);
 }
 
+/** The bytes that are held move once the library's worker sleeps. */
+static void *late_mover(void *p) {
+  struct rig *r = p;
+  const uint32_t *armed = &app_state.workers[0]->home->from[0].mine->armed;
+  while (__atomic_load_n(armed, __ATOMIC_ACQUIRE) == 0)
+    (void)poll(NULL, 0, 1);
+  (void)poll(NULL, 0, 10);
+  fake_lock(&r->fake);
+  r->fake.hold = 0;
+  fake_unlock(&r->fake);
+  return NULL;
+}
+
+/* A bell that never comes: the sleep's ceiling finds the bytes, and that is counted. */
+static void test_late(void **state) {
+  struct rig *r = *state;
+  char b;
+  rig_pair(r, 7408, 0);
+  uint32_t *late = &app_state.workers[0]->home->from[0].mine->late_wakeup;
+  for (int i = 0; i < 20 && *late == 0; i++) { /* one that had not slept yet when they moved saw them itself */
+    pthread_t t;
+    fake_lock(&r->fake);
+    r->fake.mute = r->fake.hold = 1;
+    fake_unlock(&r->fake);
+    put(r->client, "x");
+    assert_int_equal(pthread_create(&t, NULL, late_mover, r), 0);
+    assert_int_equal(vppcom_session_read(r->server, &b, 1), 1);
+    assert_int_equal(pthread_join(t, NULL), 0);
+  }
+  assert_int_equal(*late, 1);
+  *late = 0; /* the rig's end wants none */
+  fake_lock(&r->fake);
+  r->fake.mute = 0;
+  fake_unlock(&r->fake);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
 /* Memory: many idle sessions must not hold the arena against the ones that write. */
 static void test_arena_is_shared(void **state) {
   struct rig *r = *state;
@@ -222,7 +260,7 @@ static void test_idle_holds_nothing(void **state) {
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {
-      RIG(test_flags), RIG(test_waitall), RIG(test_lowat),           RIG(test_segments),
-      RIG(test_cork),  RIG(test_eintr),   RIG(test_arena_is_shared), RIG(test_idle_holds_nothing)};
+      RIG(test_flags), RIG(test_waitall), RIG(test_lowat),           RIG(test_segments),          RIG(test_cork),
+      RIG(test_eintr), RIG(test_late),    RIG(test_arena_is_shared), RIG(test_idle_holds_nothing)};
   return cmocka_run_group_tests_name("vcl rw", tests, NULL, NULL);
 }
