@@ -104,15 +104,33 @@ class Vlan(LinkCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertGreater(dropped(), before)
 
-    def test_engine_dies(self):
+    def held_over(self, service):
         self.serve("app", "0.0.0.0")
         idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", "10.42.0.1", self.port, 2], stdin=-1)
         wait_for(lambda: "open" in idle.output() or not idle.alive(), 20, "two connections")
-        self.lab.wait_service("engine", self.lab.kill_service("engine"))
+        self.lab.wait_service(service, self.lab.kill_service(service))
         idle.popen.stdin.write(b"go\n")
         idle.popen.stdin.flush()
-        wait_for(lambda: "alive" in idle.output() or not idle.alive(), 30, "an answer after the engine's death")
+        wait_for(lambda: "alive" in idle.output() or not idle.alive(), 30, f"an answer after the {service}'s death")
         self.assertTrue(idle.alive(), idle.output())
+        self.assertEqual(self.talk("peer", "app", "10.42.0.2", "0.0.0.0"), "10.42.0.1")
+
+    def test_engine_dies(self):
+        self.held_over("engine")
+
+    def test_nicio_dies(self):
+        self.held_over("nicio")
+
+
+class VlanThreeWorkers(Vlan):
+    """nicio looks behind the tag for the worker that has the connection: none comes to another."""
+
+    test_shown = test_untagged_beside = test_foreign_vlan_is_not_heard = test_nicio_dies = None
+    LAB = {"extra": Vlan.LAB["extra"] + "  workers: 3\n"}
+
+    def test_both_ways(self):
+        super().test_both_ways()
+        self.assertEqual({c["name"]: c["value"] for c in self.lab.show("stats")["stats"]["counter"]}["engine.rx.handed_over"], 0)
 
 
 class Learned(LinkCase):

@@ -32,11 +32,24 @@ d.connect(s.getsockname())
 d.send(b"again")
 print(s.recvfrom(100)[0].decode())
 """
+LISTENS = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("up", flush=True)
+print(s.recv(100).decode(), flush=True)
+"""
+SAYS = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b"to-you", (sys.argv[1], int(sys.argv[2])))
+"""
 TO_SELF = """
 import socket, sys
-a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+a = socket.socket(family, socket.SOCK_DGRAM)
 a.bind((sys.argv[1], 0))
-b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+b = socket.socket(family, socket.SOCK_DGRAM)
 for n in (0, 10, 3000, 20000, 65507):
     b.sendto(bytes(n), a.getsockname())
     a.settimeout(3)
@@ -97,12 +110,13 @@ class Udp(netcase.NetCase):
 
     def test_forms(self):
         """Peek, truncation, ancillary data and segmentation as the kernel does them."""
-        port = self.next_port()
-        self.start("app", "echo", "0.0.0.0", port)
-        self.start("peer", "echo", "0.0.0.0", port)
-        kernel, stack = self.tell("peer", "forms", STACK4, port), self.tell("app", "forms", PEER4, port)
-        self.assertEqual(kernel, stack)
-        self.assertEqual(stack["segments"], [100, 100, 50])
+        for own, theirs in zip(ADDRESS["app"], ADDRESS["peer"]):
+            port = self.next_port()
+            self.start("app", "echo", own, port)
+            self.start("peer", "echo", theirs, port)
+            kernel, stack = self.tell("peer", "forms", own, port), self.tell("app", "forms", theirs, port)
+            self.assertEqual(kernel, stack)
+            self.assertEqual(stack["segments"], [100, 100, 50])
 
     def test_shown(self):
         port = self.next_port()
@@ -119,8 +133,9 @@ class Udp(netcase.NetCase):
             self.assertEqual(heard, ["ConnectionRefusedError", "TimeoutError", "TimeoutError"])
 
     def test_to_itself(self):
-        out = self.lab.app(["python3", "-c", TO_SELF, STACK4]).stdout.decode().split()
-        self.assertEqual(out, ["True"] * 5 + ["refused"])
+        for own in ADDRESS["app"]:
+            out = self.lab.app(["python3", "-c", TO_SELF, own]).stdout.decode().split()
+            self.assertEqual(out, ["True"] * 5 + ["refused"])
 
     def test_kernel_addresses(self):
         """Loopback stays with the kernel, also for a socket that was bound to everything before it showed where to."""
@@ -188,6 +203,28 @@ class Udp(netcase.NetCase):
 
     def test_group_outlives_the_engine(self):
         self.group("239.1.2.5", "app", "peer", STACK4, PEER4, kill="engine")
+        self.group("ff05::1:5", "app", "peer", "", "p0", kill="engine")
+
+    def test_group_of_ipv6(self):
+        self.group("ff05::1:3", "app", "peer", "", "p0")
+        self.group("ff05::1:4", "peer", "app", "p0", "")
+
+    def test_group_not_joined(self):
+        """Only who has joined hears a group: what is sent to it and then to the port itself comes once."""
+        for group, own, theirs in (("239.1.2.6", STACK4, PEER4), ("ff05::1:6", STACK6, "p0")):
+            port = self.next_port()
+            ear = self.lab.spawn("app", ["python3", "-c", LISTENS, "::" if ":" in own else "0.0.0.0", port])
+            wait_for(lambda p=ear: "up" in p.output(), 20, "a socket")
+            self.lab.spawn("peer", ["python3", self.tool, "tell", group, port, theirs])
+            before = self.group_nobody()
+            wait_for(lambda b=before: self.group_nobody() > b + 4 or ear.output().count("\n") > 1, 20, "datagrams for nobody")
+            self.lab.peer(["python3", "-c", SAYS, own, port])
+            ear.wait(20)
+            self.assertEqual(ear.output().split(), ["up", "to-you"])
+
+    def group_nobody(self):
+        """Datagrams to groups that nobody here has joined are not for us: IP counts them."""
+        return {c["name"]: c["value"] for c in self.lab.show("stats")["stats"]["counter"]}["ip.rx.not_ours"]
 
     # --- nothing dies with a process ---
 

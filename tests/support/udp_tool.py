@@ -10,8 +10,9 @@ flow ADDRESS PORT SECONDS    sends numbered datagrams and waits for each to come
 refused ADDRESS PORT         what a connected and an unconnected socket hear of a port that nobody has
 refusals ADDRESS PORT COUNT  whether each of COUNT connected sockets hears that nobody has the port
 forms ADDRESS PORT           ancillary data, MSG_PEEK, MSG_TRUNC, recvmsg into many buffers, UDP_SEGMENT
-group GROUP PORT ADDRESS     joins and prints the first datagram and where it was sent to
-tell GROUP PORT ADDRESS      sends to a group from an interface, until it is ended
+group GROUP PORT INTERFACE   joins and prints the first datagram and who sent it; the interface is an address of it (IPv4), or
+                             its name, "" for any (IPv6)
+tell GROUP PORT INTERFACE    sends to a group from an interface, until it is ended
 """
 import json
 import os
@@ -192,7 +193,9 @@ def membership(s, group, address, level_op):
     if family(group) == socket.AF_INET:
         s.setsockopt(socket.IPPROTO_IP, level_op, socket.inet_aton(group) + socket.inet_aton(address))
     else:
-        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, group) + b"\0" * 4)
+        index = socket.if_nametoindex(address) if address else 0
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+                     socket.inet_pton(socket.AF_INET6, group) + struct.pack("I", index))
 
 
 def group(where, port, address):
@@ -208,8 +211,10 @@ def tell(where, port, address):
     s = make(where)
     if family(where) == socket.AF_INET:
         s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
+    elif address:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(address))
     while True:
-        s.sendto(b"to all", (where, int(port)) if "%" not in where else socket.getaddrinfo(where, int(port))[0][4])
+        s.sendto(b"to all", (where, int(port)))
         select.select([], [], [], 0.1)
 
 

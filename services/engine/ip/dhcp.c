@@ -19,6 +19,7 @@
 #define DHCP_PROBE_US  500000ull
 #define DHCP_PAUSE_US  10000000ull /* RFC 2131 3.1.5: after a DECLINE */
 #define DHCP_SOON_US   50000ull    /* no frame was free */
+#define DHCP_NAKS_MAX  10u         /* a minute between two refusals at most */
 #define DHCP_REQUESTS  4u
 #define DHCP_REBOOTS   2u
 #define DHCP_PROBES    2u
@@ -165,7 +166,7 @@ static void dhcp_use(struct ip_stack *s, uint32_t port, usec_t now) {
   }
   stack_count(s, IPC_DHCP_BOUND);
   d->state = DHCP_BOUND;
-  d->tries = 0;
+  d->tries = d->naks = 0;
   if (d->t1 == TIMER_NEVER)
     timer_cancel(&s->wheel, &d->timer);
   else
@@ -264,7 +265,8 @@ static void dhcp_answer(struct ip_stack *s, uint32_t port, const struct dhcp_msg
     stack_count(s, IPC_DHCP_NAK);
     dhcp_let_go(s, port);
     d->state = DHCP_INIT;
-    dhcp_arm(s, port, now + DHCP_SOON_US, now);
+    dhcp_arm(s, port, now + (DHCP_SOON_US << d->naks), now);
+    d->naks = (uint8_t)HS_MIN(d->naks + 1u, DHCP_NAKS_MAX);
   }
 }
 

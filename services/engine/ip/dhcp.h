@@ -22,6 +22,7 @@ struct dhcp_port {
   uint8_t on;
   uint8_t due;   /* to be started by the next ip_timer */
   uint8_t state; /* enum dhcp_state */
+  uint8_t naks;  /* refusals in a row: the server and we do not agree, each costs twice the wait */
   uint8_t tries; /* messages sent in this state */
   uint8_t prefix;
   uint8_t held; /* addr is an address of the port now */

@@ -127,7 +127,7 @@ static int nd_na_in(struct ip_stack *s, const struct pkt *p, const struct nd_msg
   if (ip_addr_is_multicast(&p->ip.dst) && m->flags & ND_NA_SOLICITED) /* RFC 4861 7.1.2 */
     return -EBADMSG;
   struct ip_local *l = addr_on_port(s, p->port, &m->target);
-  if (l != NULL) {
+  if (l != NULL && l->state != LOCAL_DUPLICATE) { /* else it is that station's, and a neighbour like others */
     if (!s->quiet)
       addr_conflict(s, l, now); /* RFC 4862 5.4.4 */
     return 0;

@@ -286,6 +286,33 @@ static void refusals(void **state) {
   assert_int_equal(x.m.requested, LEASED);
 }
 
+/* Who is refused again and again asks less and less often, until a lease comes. */
+static void refused_again_and_again(void **state) {
+  struct ip_rig *r = *state;
+  struct dhcp_msg no = {.present = DHCP_HAS_SERVER, .server = SERVER};
+  struct sent x;
+  usec_t wait = 50000;
+  rig_advance(r, 1000);
+  for (uint32_t n = 0; n < 13; n++) {
+    x = only_sent(r, DHCP_DISCOVER);
+    say(r, DHCP_OFFER, x.m.xid, grant(1000));
+    x = only_sent(r, DHCP_REQUEST);
+    say(r, DHCP_NAK, x.m.xid, no);
+    rig_advance(r, wait - 20000);
+    assert_false(sent_dhcp(r, 0, &x));
+    rig_clear(r);
+    rig_advance(r, 30000);
+    wait = HS_MIN(2 * wait, 51200000u);
+  }
+  x = only_sent(r, DHCP_DISCOVER);
+  say(r, DHCP_OFFER, x.m.xid, grant(1000));
+  x = only_sent(r, DHCP_REQUEST);
+  say(r, DHCP_ACK, x.m.xid, grant(1000));
+  rig_advance(r, 1100000);
+  assert_true(has_address(r));
+  assert_int_equal(r->s->dhcp[1].naks, 0);
+}
+
 /* A refusal while renewing ends the address at once (RFC 2131 4.4.5). */
 static void refused_renewal(void **state) {
   struct ip_rig *r = *state;
@@ -434,6 +461,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(another_server_rebinds, setup, teardown),
       cmocka_unit_test_setup_teardown(refusals, setup, teardown),
       cmocka_unit_test_setup_teardown(refused_renewal, setup, teardown),
+      cmocka_unit_test_setup_teardown(refused_again_and_again, setup, teardown),
       cmocka_unit_test_setup_teardown(somebody_has_it, setup, teardown),
       cmocka_unit_test_setup_teardown(reboots, setup, teardown),
       cmocka_unit_test_setup_teardown(useless_grants, setup, teardown),

@@ -290,6 +290,11 @@ static void duplicate_and_sister(void **state) {
   advertise_prefix(r, 0, 7200, 7200);
   rig_advance(r, 5 * S);
   assert_null(mine(r));
+  assert_int_equal(rig_out(r, ours, IP_PROTO_TCP, 20, 0, NULL), 0); /* it is that station's: found like any other */
+  rig_in(r, f, rig_nd(f, ICMP6_NA, ND_NA_OVERRIDE | ND_NA_SOLICITED, ours, "2001:db8::1", ours, ra_mac));
+  assert_non_null(neigh_find(r->s, 0, &(struct ip_addr[]){rig_addr(ours)}[0]));
+  assert_int_equal(neigh_find(r->s, 0, &(struct ip_addr[]){rig_addr(ours)}[0])->state, NEIGH_REACHABLE);
+  assert_int_equal(r->c[IPC_ADDR_DUPLICATE], 1);
   assert_int_equal(ip_addr_add(r->s, 0, &given, 64), 0);
   rig_advance(r, 7300 * S);
   assert_non_null(route_lookup(&r->s->routes, &on_link));
