@@ -147,7 +147,7 @@ struct tcp_rate {
 
 /** Bytes that a connection borrows from tcp_env_memory when it has many segments out, and when it holds much beyond
  * holes. */
-#define TCP_LOG_SIZE 4096u
+#define TCP_LOG_SIZE 16384u
 
 #define TCP_BUSY_SIZE 592u /* bytes that every connection borrows while it is busy, from tcp_env_busy */
 

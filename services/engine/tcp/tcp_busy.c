@@ -39,7 +39,7 @@ void tcp_busy_wake(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   struct tcp_busy *b = busy_get(e);
   memset(b, 0, sizeof *b);
   c->b = b;
-  b->ecn_until = c->snd_una - 1;
+  b->ecn_until = b->full_end = c->snd_una - 1;
   tcp_cc_round(c);
   if (c->ordered != UINT64_MAX) /* at rest it is the keep-alive's; too early, it finds out */
     b->due[TCP_T_KEEP] = c->ordered;

@@ -143,6 +143,7 @@ struct tcp_busy {
   uint32_t lost;                              /* bytes below snd_nxt that are lost and not sent again */
   uint32_t delivered, delivered_at, first_at; /* bytes that arrived, when the last did, when what it was left */
   uint32_t app_limited;                       /* until so much is delivered the app was the limit; 0 = no */
+  seq32_t full_end;                           /* behind the last byte in the send buffer when it was last full */
   uint32_t rack_at, rack_rtt;                 /* RFC 8985 5.2: of the newest that has arrived, if rack */
   seq32_t rack_end;
   seq32_t reo_round; /* a DSACK before this is acknowledged counts no more, if reo_round_set */
@@ -228,7 +229,7 @@ struct tcp_conn {
   uint8_t reo_seen; /* this path reorders: lateness in time, not in segments, means loss */
   uint8_t reo_round_set;
   uint8_t rack;        /* rack_* are valid */
-  uint8_t n_sent;      /* entries of the list */
+  uint16_t n_sent;     /* entries of the list */
   uint8_t ack_now;     /* an ACK is due: the next tcp_output sends it, alone or with data */
   uint8_t pingpong;    /* request and response: the ACK will ride on the answer */
   uint8_t undo;        /* enum tcp_undo */

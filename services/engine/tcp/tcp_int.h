@@ -100,8 +100,8 @@ seq32_t tcp_sack_skip(const struct tcp_conn *c, seq32_t seq, uint32_t *len);
 int tcp_sack_check(const struct tcp_conn *c);
 
 /* tcp_sent.c: what is in the network */
-#define TCP_SENT_LOG_ENTRIES 95u
-#define TCP_BOARD_LOG        128u
+#define TCP_SENT_LOG_ENTRIES 384u
+#define TCP_BOARD_LOG        510u
 struct tcp_sent_log {
   struct tcp_sent e[TCP_SENT_LOG_ENTRIES];
   struct tcp_sack board[TCP_BOARD_LOG];

@@ -428,11 +428,15 @@ void tcp_output_tail(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
 }
 
 /* The app was the limit (delivery-rate estimation 3.4): what is measured until this is delivered is no more than a
- * lower bound. */
-static void output_app_limited(struct tcp_conn *c, const struct output_plan *p) {
-  uint32_t pipe = tcp_loss_pipe(c);
-  if (c->limited || c->b->due[TCP_T_PACE] != 0 || pipe >= c->cwnd || seq_gt(p->end, c->snd_nxt + p->payload) ||
-      c->b->lost > 0)
+ * lower bound. Not when the send buffer was: the app waits for room, and has written nothing since only because it has
+ * just got some. That is a limit of this path, and STARTUP would never end if its rounds did not count (BBR 4.3.2.2).
+ */
+static void output_app_limited(struct tcp_env *e, struct tcp_conn *c, const struct output_plan *p) {
+  uint32_t pipe = tcp_loss_pipe(c), room = tcp_send_buffer(e, c, 0);
+  if (p->end - c->snd_una >= room - room / 4)
+    c->b->full_end = p->end;
+  if (p->end == c->b->full_end || c->limited || c->b->due[TCP_T_PACE] != 0 || pipe >= c->cwnd ||
+      seq_gt(p->end, c->snd_nxt + p->payload) || c->b->lost > 0)
     return;
   c->b->app_limited = HS_MAX(c->b->delivered + pipe, 1u);
 }
@@ -464,7 +468,7 @@ int tcp_output_run(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
     if (HS_UNLIKELY(c->mtu_at != 0))
       (void)output_probe(e, c, &p);
     if (output_holes(e, c, &p) == 0 && output_new(e, c, &p) == 0)
-      output_app_limited(c, &p);
+      output_app_limited(e, c, &p);
     if (!c->blocked)
       c->force = TCP_FORCE_NONE;
     output_timers(e, c, &p, c->snd_nxt != before);

@@ -92,12 +92,16 @@ static uint32_t rack_by_bytes(struct tcp_env *e, struct tcp_conn *c) {
   uint32_t found = 0;
   if (c->reo_seen || c->b->board.bytes <= (DUP_THRESH - 1) * tcp_mss_payload(c))
     return 0;
+  seq32_t first = c->snd_nxt; /* below it nothing is out that was sent once: those holes need no look */
+  for (uint32_t i = 0; i < c->n_sent; i++)
+    if (!tcp_sent_list(c)[i].rexmit && seq_lt(tcp_sent_list(c)[i].l, first))
+      first = tcp_sent_list(c)[i].l;
   const struct tcp_sack *b = tcp_board_list(c);
   uint32_t above = c->b->board.bytes;
   struct tcp_sack h = {c->snd_una, c->snd_una};
   for (uint32_t k = 0; k < c->b->board.n && above > (DUP_THRESH - 1) * tcp_mss_payload(c); k++) {
     h.r = b[k].l;
-    for (uint32_t i = 0; i < c->n_sent && seq_lt(h.l, h.r); i++) {
+    for (uint32_t i = 0; i < c->n_sent && seq_lt(h.l, h.r) && seq_gt(h.r, first); i++) {
       const struct tcp_sent *s = &tcp_sent_list(c)[i];
       if (s->rexmit || seq_leq(s->r, h.l) || seq_geq(s->l, h.r))
         continue;

@@ -2,7 +2,8 @@
  * Sizes of the buffers. The receive buffer grows with the path: it shall hold what the app reads in two round trips,
  * and more while the sender's rate still doubles, so that the window is never what limits (the idea of Fisk and Feng,
  * "Dynamic right-sizing", 2001; RFC 7323 1.1 on why windows must be large). The send buffer holds two congestion
- * windows: one that is out, one that follows. SO_RCVBUF and SO_SNDBUF fix them. They never get smaller: what was
+ * windows: one that is out, one that follows; with BBR, as on Linux, a third, since its STARTUP goes on in a recovery,
+ * beside what waits for holes to be filled. SO_RCVBUF and SO_SNDBUF fix them. They never get smaller: what was
  * promised stays promised (tcp_wnd.c). Called by tcp_open.c, tcp_recv.c, tcp_wnd.c and the session layer; worker's
  * thread.
  */
@@ -140,6 +141,6 @@ void tcp_rbuf_rtt(struct tcp_conn *c, const struct tcp_seg_in *seg, usec_t now) 
 uint32_t tcp_send_buffer(const struct tcp_env *e, const struct tcp_conn *c, uint32_t now_allowed) {
   if (c->d->opt.sndbuf != 0)
     return HS_MAX(c->d->opt.sndbuf, e->cfg.snd_buf_min);
-  uint64_t want = 2ull * c->cwnd;
+  uint64_t want = (c->cc->own_cwnd ? 3ull : 2ull) * c->cwnd;
   return (uint32_t)HS_MAX(HS_MIN(want, (uint64_t)e->cfg.snd_buf_max), (uint64_t)now_allowed);
 }

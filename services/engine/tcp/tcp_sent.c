@@ -205,7 +205,7 @@ int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t
       list[kept] = *s;
     kept++;
   }
-  c->n_sent = (uint8_t)kept;
+  c->n_sent = (uint16_t)kept;
   if (low == 0)
     return 0;
   return c->recovery == TCP_LOSS ? once > 0 : low > again;
@@ -229,17 +229,35 @@ void tcp_sent_trim(struct tcp_conn *c) {
 struct sent_walk {
   seq32_t at;
   uint32_t i, k; /* next of order, next of the board */
-  uint8_t order[TCP_SENT_LOG_ENTRIES];
+  uint16_t order[TCP_SENT_LOG_ENTRIES];
 };
 
-/* In the order of sending, new data and what is sent again are each nearly sorted: insertion has little to move. */
+static uint32_t sent_insert(const struct tcp_sent *s, uint16_t *order, uint32_t n, uint32_t i) {
+  uint32_t k = n;
+  for (; k > 0 && seq_lt(s[i].l, s[order[k - 1]].l); k--)
+    order[k] = order[k - 1];
+  order[k] = (uint16_t)i;
+  return n + 1;
+}
+
+/* In the order of sending, new data and what is sent again are each nearly sorted: insertion has little to move. Then
+ * the two are merged, from the highest down. */
 static void sent_walk_begin(const struct tcp_conn *c, struct sent_walk *w, seq32_t from) {
   const struct tcp_sent *s = tcp_sent_list(c);
+  uint16_t once[TCP_SENT_LOG_ENTRIES];
+  uint32_t n = 0, again = 0;
   for (uint32_t i = 0; i < c->n_sent; i++) {
-    uint32_t k = i;
-    for (; k > 0 && seq_lt(s[i].l, s[w->order[k - 1]].l); k--)
-      w->order[k] = w->order[k - 1];
-    w->order[k] = (uint8_t)i;
+    if (s[i].rexmit)
+      again = sent_insert(s, w->order, again, i);
+    else
+      n = sent_insert(s, once, n, i);
+  }
+  while (n > 0) {
+    uint32_t k = n + again - 1;
+    if (again > 0 && seq_lt(s[once[n - 1]].l, s[w->order[again - 1]].l))
+      w->order[k] = w->order[--again];
+    else
+      w->order[k] = once[--n];
   }
   w->at = seq_gt(from, c->snd_una) ? from : c->snd_una;
   w->i = w->k = 0;

@@ -203,6 +203,30 @@ static void test_app_limits(void **state) {
   assert_int_equal(c->b->app_limited, 1); /* 0 would mean: not limited */
 }
 
+/* A full send buffer is no limit of the app's: it waits for room, and does not write faster than it can when it gets
+ * some. */
+static void test_buffer_limits(void **state) {
+  struct rig *r = *state;
+  struct tcp_conn *c = conn(r, 0);
+  c->b->app_limited = 0;
+  c->d->opt.sndbuf = 8 * RIG_MSS;
+  rig_write(r, 6 * RIG_MSS); /* three quarters count as full */
+  assert_int_equal(c->b->app_limited, 0);
+  rig_write(r, 2 * RIG_MSS);
+  assert_int_equal(c->b->app_limited, 0);
+  rig_in(r, TCP_ACK, 1, 1 + 4 * RIG_MSS, 0); /* there is room now, and nobody has used it yet */
+  assert_int_equal(c->b->app_limited, 0);
+  rig_in(r, TCP_ACK, 1, 1 + 8 * RIG_MSS, 0);
+  assert_int_equal(c->b->app_limited, 0);
+  rig_write(r, 100); /* this is all that it wanted */
+  assert_int_equal(c->b->app_limited, c->b->delivered + 100);
+  c = conn(r, 0);
+  c->b->app_limited = 0;
+  c->d->opt.sndbuf = 8 * RIG_MSS;
+  rig_write(r, 6 * RIG_MSS - 1);
+  assert_true(c->b->app_limited != 0);
+}
+
 /* RFC 5681 4.1: the initial window again after more than an RTO without sending. */
 static void test_idle_restart(void **state) {
   struct rig *r = *state;
@@ -279,8 +303,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       RIG_TEST(test_acceptable),     RIG_TEST(test_answers_are_rare),  RIG_TEST(test_paws),
       RIG_TEST(test_challenges),     RIG_TEST(test_adopted_deadlines), RIG_TEST(test_adopted_data),
-      RIG_TEST(test_adopted_ranges), RIG_TEST(test_app_limits),        RIG_TEST(test_idle_restart),
-      RIG_TEST(test_send_fails),     RIG_TEST(test_beginning),
+      RIG_TEST(test_adopted_ranges), RIG_TEST(test_app_limits),        RIG_TEST(test_buffer_limits),
+      RIG_TEST(test_idle_restart),   RIG_TEST(test_send_fails),        RIG_TEST(test_beginning),
   };
   return cmocka_run_group_tests_name("tcp_arrive", tests, NULL, NULL);
 }

@@ -283,6 +283,9 @@ static void test_send_buffer(void **state) {
   assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), first);
   r->conn.cwnd = 1000000;
   assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), 2000000);
+  r->conn.cc = &tcp_cc_bbr; /* STARTUP may go on while holes are filled */
+  assert_int_equal(tcp_send_buffer(&r->env, &r->conn, first), 3000000);
+  r->conn.cc = &tcp_cc_newreno;
   r->conn.cwnd = 20000;
   assert_int_equal(tcp_send_buffer(&r->env, &r->conn, 2000000), 2000000); /* never back */
   r->conn.cwnd = 1u << 30;
