@@ -98,6 +98,70 @@ static void test_limit(void **state) {
   rig_close(&r);
 }
 
+/* A client that goes away in the middle of a Fast Open: its engine answers the SYN-ACK by RST. */
+static void ask_and_leave(uint32_t slot) {
+  struct rig_sess c;
+  uint64_t before = tcp_count(1, TCP_C_fastopen_in), out = tcp_count(0, TCP_C_fastopen_out);
+  rig_connect_fast(&r.host[0], &c, slot, 80, "request", 7);
+  for (int i = 0; i < 1000 && tcp_count(0, TCP_C_fastopen_out) == out; i++)
+    rig_step(&r, 10);
+  rig_want(&c, ABI_WANT_CLOSE);
+  run(40);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), before + 1);
+}
+
+/* RFC 7413 5.1: a request that was reset keeps its place for a minute, and no longer; not for another listener. */
+static void test_reset_keeps_place(void **state) {
+  (void)state;
+  struct rig_sess c;
+  open_pair(7, 2);
+  const uint32_t *pending = r.host[1].w.listeners.n_fast;
+  ask_and_leave(1);
+  assert_int_equal(*pending, 1);
+  ask_and_leave(2);
+  assert_int_equal(*pending, 2);
+  assert_int_equal(r.host[1].counters[EC_FAST_HELD], 2);
+  rig_connect_fast(&r.host[0], &c, 3, 80, "request", 7); /* by the usual way */
+  until_state(&c, ABI_SESS_READY);
+  run(20);
+  assert_int_equal(tcp_count(1, TCP_C_fastopen_in), 2);
+  assert_int_equal(*pending, 2);
+  rig_step(&r, 59000000);
+  assert_int_equal(*pending, 2);
+  rig_step(&r, 2000000);
+  assert_int_equal(*pending, 0);
+  ask_and_leave(4);
+  assert_int_equal(*pending, 1);
+  fast_forget(&r.host[1].w, 1);
+  assert_int_equal(*pending, 1);
+  fast_forget(&r.host[1].w, 0);
+  assert_int_equal(*pending, 0);
+  rig_step(&r, 61000000); /* given back once */
+  assert_int_equal(*pending, 0);
+  rig_close(&r);
+}
+
+/* As many as are remembered: the oldest gives way, and each place is given back once. */
+static void test_many_resets(void **state) {
+  (void)state;
+  open_pair(8, 2 * FAST_HELD);
+  const uint32_t *pending = r.host[1].w.listeners.n_fast;
+  struct fast_gate *g = &r.host[1].w.fast;
+  ask_and_leave(1);
+  while (g->n < FAST_HELD) { /* by hand: others like it */
+    g->held[(g->first + g->n) % FAST_HELD] = g->held[g->first];
+    g->n++;
+    r.host[1].w.listeners.n_fast[0]++;
+  }
+  ask_and_leave(2);
+  assert_int_equal(*pending, FAST_HELD);
+  assert_int_equal(g->n, FAST_HELD);
+  rig_step(&r, 61000000);
+  assert_int_equal(*pending, 0);
+  assert_int_equal(g->n, 0);
+  rig_close(&r);
+}
+
 /* TCP_FASTOPEN_KEY of a listener: cookies are its key's, and when another one comes, both for a while. */
 static void test_own_key(void **state) {
   (void)state;
@@ -279,6 +343,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_request_on_the_syn),
       cmocka_unit_test(test_limit),
+      cmocka_unit_test(test_reset_keeps_place),
+      cmocka_unit_test(test_many_resets),
       cmocka_unit_test(test_own_key),
       cmocka_unit_test(test_key_changes),
       cmocka_unit_test(test_no_cookie),

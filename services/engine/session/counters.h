@@ -18,6 +18,7 @@
   X(RX_NO_LISTENER, "engine.rx.no_listener", 0, "segments for no connection and no listener: answered with RST")       \
   X(SYN_BACKLOG, "engine.syn.backlog_full", 1, "SYNs dropped because too many are half-open and cookies are off")      \
   X(SYN_ACCEPT_FULL, "engine.syn.accept_full", 1, "SYNs dropped because the listener's accept queue is full")          \
+  X(FAST_HELD, "engine.syn.fast_held", 1, "Fast Opens reset before their last ACK: their places are kept for 60 s")    \
   X(SYN_RATE, "engine.syn.rate_limited", 1, "SYNs dropped beyond engine.tcp.syn-rate-per-source")                      \
   X(RULE_EGRESS, "engine.rule.egress_denied", 1, "connects and datagrams of apps that a session rule denies")          \
   X(RULE_INGRESS, "engine.rule.ingress_denied", 1, "SYNs and datagrams from outside that a session rule denies")       \

@@ -185,7 +185,7 @@ void session_orphan_end(struct worker *w, struct session *s) {
 static void session_leave(struct worker *w, struct session *s) {
   offer_leave(s);
   offer_half_open(w, s, 0);
-  syn_fast_done(w, s);
+  fast_done(w, s);
   session_orphan_end(w, s);
   session_unqueue(s);
   list_del(&s->figures);

@@ -98,13 +98,6 @@ static void syn_undo(struct worker *w, struct session *s) {
   session_free(w, s);
 }
 
-void syn_fast_done(struct worker *w, struct session *s) {
-  if (s->fast == 0)
-    return;
-  (void)__atomic_sub_fetch(w->listeners.l[s->fast - 1].n_fast, 1, __ATOMIC_RELAXED);
-  s->fast = 0;
-}
-
 /* A listener's half in its app's segment, or NULL if it is not this listener's any more. */
 static const struct abi_sess_app *syn_half(struct worker *w, const struct listener *l) {
   struct app_worker *a = worker_app(w, l->entry.worker_id);
@@ -191,10 +184,8 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
     return -ENOENT;
   }
   tcp_of(s)->defer = syn_defer(w, l);
-  if (d->nego & ABI_TCB_TFO) {
-    s->fast = (uint16_t)(l - w->listeners.l + 1);
-    (void)__atomic_add_fetch(l->n_fast, 1, __ATOMIC_RELAXED);
-  }
+  if (d->nego & ABI_TCB_TFO)
+    fast_begin(w, s, l);
   session_dirty(w, s); /* a SYN-ACK that found no frame */
   return 0;
 }

@@ -23,8 +23,6 @@ struct syn_gate {
 /** A SYN that no connection wants. 0 dealt with; -ENOENT: to be answered by RST. isn_floor as tcp_tw_isn_floor, or 0.
  */
 int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor, usec_t now);
-/** Its handshake is complete, or it is over: it counts as a pending Fast Open no more. */
-void syn_fast_done(struct worker *w, struct session *s);
 /** An ACK that no connection wants. The session that a SYN cookie of ours promised, to be given the segment; NULL with
  * *drop = 1: say nothing; NULL with *drop = 0: answered by RST. */
 struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, int *drop,

@@ -674,11 +674,12 @@ static void reply_closed(struct worker *w, const struct pkt *p, const struct tcp
 }
 
 static void input_session(struct worker *w, struct session *s, const struct tcp_seg_in *seg, usec_t now) {
-  tcp_input(&w->tcp, tcp_of(s), seg, now);
+  if (HS_UNLIKELY(s->fast))
+    fast_input(w, s, seg, now);
+  else
+    tcp_input(&w->tcp, tcp_of(s), seg, now);
   if (s->dead || !s->ops)
     return;
-  if (s->fast && tcp_state(tcp_of(s)) != ABI_TCP_SYN_RECEIVED)
-    syn_fast_done(w, s);
   ip_confirm(w->ip, &s->path, now);
   session_dirty(w, s);
   tcp_settle(w, s);

@@ -491,6 +491,7 @@ uint32_t worker_turn(struct worker *w) {
   pass_learned(w);
   if (w->routes_waiting)
     routes_again(w);
+  fast_expire(w);
   work += offer_due(w);
   work += session_output_due(w);
   for (uint32_t round = 0; round < WORKER_LOOP_ROUNDS && w->loop_head != w->loop_tail; round++) {

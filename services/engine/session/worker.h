@@ -12,6 +12,7 @@
 #include "base/pool.h"
 #include "base/timer.h"
 #include "counters.h"
+#include "fast.h"
 #include "ip/ip.h"
 #include "listen.h"
 #include "mailbox.h"
@@ -90,6 +91,7 @@ struct worker {
   struct rules_view rules;
   struct timewait timewait;
   struct syn_gate syn_gate;
+  struct fast_gate fast;
   uint32_t n_half_open;
   struct tcp_tfo tfo;
   struct timer_wheel wheel;
