@@ -238,6 +238,11 @@ static int opt_error_get(struct session *s, void *buf, uint32_t *len) {
   return opt_give_int(buf, len, session_take_error(s));
 }
 
+static int opt_soft_error_get(struct session *s, void *buf, uint32_t *len) {
+  session_settle(s);
+  return opt_give_int(buf, len, session_take_soft_error(s));
+}
+
 static int opt_peek_error_get(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
   return opt_give_int(buf, len, session_error(s));
@@ -542,6 +547,7 @@ static const struct {
     [VCL_OPT_FASTOPEN_BARE] = {opt_fastopen_bare_get, opt_fastopen_bare_set},
     [VCL_OPT_NOTSENT_LOWAT] = {opt_notsent_lowat_get, opt_notsent_lowat_set},
     [VCL_OPT_PEEK_ERROR] = {opt_peek_error_get, NULL},
+    [VCL_OPT_SOFT_ERROR] = {opt_soft_error_get, NULL},
 };
 
 int vcl_opt_get(uint32_t h, uint32_t opt, void *buf, uint32_t *len) {

@@ -282,6 +282,15 @@ int session_take_error(struct session *s) {
   return err;
 }
 
+int session_take_soft_error(struct session *s) {
+  if (s->kind != SESSION_STREAM || s->broken != 0 || s->cut != NULL)
+    return 0;
+  uint32_t word = session_soft_error(s);
+  int err = word != s->soft_seen ? (int)(word & 0xfffu) : 0;
+  s->soft_seen = word;
+  return err;
+}
+
 int64_t session_tx_room(struct session *s) {
   uint32_t limit = __atomic_load_n(&s->e->tx_limit, __ATOMIC_RELAXED);
   if (s->opt.sndbuf != 0 && limit > s->opt.sndbuf)

@@ -60,7 +60,7 @@ struct session {
   uint8_t fast_asked;   /* the connect under way asked for the cookie: FASTOPEN_* */
   uint8_t fast_off;     /* … and was told that Fast Open is off */
   uint8_t tx_early;     /* the tx fifo was begun before the engine had a record */
-  uint32_t soft_seen;   /* datagrams: the engine's soft_error that was reported */
+  uint32_t soft_seen;   /* the engine's soft_error that was reported */
   int broken;           /* errno of a session that the engine contradicts, or that lost its services */
   uint32_t refs;        /* dup */
   uint32_t pins;        /* threads inside a blocking call */
@@ -152,6 +152,9 @@ uint32_t session_events(struct session *s);
 int session_error(const struct session *s);
 /** The same, taken: reported once as Linux does. */
 int session_take_error(struct session *s);
+/** The same of a stream that goes on: errno of the last ICMP error about something of it that is not acknowledged; 0 if
+ * there is none, or it was told. Moves nobody to wake up. */
+int session_take_soft_error(struct session *s);
 void session_open_fifos(struct session *s);
 /** Around every use of the fifos: nothing, unless the home was forked. Not recursive. */
 void session_lock(struct session *s);

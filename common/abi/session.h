@@ -209,7 +209,7 @@ struct abi_sess_engine {
   uint32_t proto;      /* VCL number of the transport */
   uint32_t req_seen;   /* atomic: the req_seq that was acted on … */
   uint32_t req_error;  /* … and how: positive errno, 0 = done */
-  uint32_t soft_error; /* atomic; datagrams: errors told so far << 16 | errno of the last one */
+  uint32_t soft_error; /* atomic; errors that it outlived (datagrams: all) << 16 | errno of the last one, 0 = over */
   /* line 2 */
   struct abi_tcp_figures figures;
   /* line 3 */

@@ -26,6 +26,7 @@ struct out_frame {
 static struct rig *rig;
 static struct rig_sess sess[PKT_CONNS];
 static uint8_t used[PKT_CONNS], closed[PKT_CONNS];
+static uint32_t told[PKT_CONNS]; /* soft errors that were asked for */
 static struct abi_options opts;
 static int opts_set;
 static struct out_frame queue[DUT_QUEUE];
@@ -150,6 +151,7 @@ static int engine_open(const struct pkt_case *c, const struct pkt_addr *a) {
   cur_addr = a;
   memset(used, 0, sizeof used);
   memset(closed, 0, sizeof closed);
+  memset(told, 0, sizeof told);
   memset(&opts, 0, sizeof opts);
   opts_set = 0;
   rig_open(rig, 1);
@@ -316,7 +318,13 @@ static int engine_read(unsigned conn, uint8_t *p, uint32_t n) {
 }
 
 static int engine_error(unsigned conn) {
-  return (int)sess[conn].e->error;
+  const struct abi_sess_engine *e = sess[conn].e;
+  if (e->error != 0)
+    return (int)e->error;
+  uint32_t word = e->soft_error; /* as the library does: each once */
+  int err = word != told[conn] ? (int)(word & 0xffffu) : 0;
+  told[conn] = word;
+  return err;
 }
 
 static int engine_shutdown(unsigned conn) {

@@ -399,6 +399,8 @@ static int opt_get_error(struct sock *s, int *value) {
   int rc = vcl_opt_get(s->h, VCL_OPT_ERROR, value, &len);
   if (rc == 0 && *value != 0)
     sock_raise(s, SOCK_F_ERR_TOLD);
+  else if (rc == 0)
+    rc = vcl_opt_get(s->h, VCL_OPT_SOFT_ERROR, value, &len);
   return rc < 0 ? rc : 0;
 }
 

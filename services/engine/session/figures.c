@@ -7,6 +7,15 @@
 
 #define FIGURES_EVERY 10000u /* µs */
 
+void figures_soft_error(struct session *s, int fresh) {
+  if (!s->e)
+    return;
+  uint32_t err = tcp_of(s)->soft_error & 0xffffu, word = s->e->soft_error;
+  if (!fresh && err == (word & 0xffffu))
+    return;
+  __atomic_store_n(&s->e->soft_error, ((word >> 16) + 1) << 16 | err, __ATOMIC_RELEASE);
+}
+
 void figures_now(struct worker *w, struct session *s) {
   list_del(&s->figures);
   s->figures_at = w->now;
@@ -14,6 +23,7 @@ void figures_now(struct worker *w, struct session *s) {
     return;
   tcp_figures(&w->tcp, tcp_of(s), &s->e->figures);
   tcp_figures_more(&w->tcp, tcp_of(s), &s->e->more);
+  figures_soft_error(s, 0); /* an ACK has shown that the way is open */
   __atomic_store_n(&s->e->cc, 1u + w->tcbs.tcb[s->tcb].cc, __ATOMIC_RELAXED);
 }
 

@@ -243,6 +243,9 @@ static void op_event(void *ctx, struct tcp_conn *c, enum tcp_event ev) {
       session_set_flag(s, ABI_SE_RESET);
     break;
   }
+  case TCP_EV_SOFT_ERROR:
+    figures_soft_error(s, 1);
+    break;
   case TCP_EV_ROUTE_BAD:
     s->path.gen = 0;
     break;

@@ -165,6 +165,8 @@ void worker_reset_rings(struct worker *w);
 /* figures.c: what is told about sessions in their records */
 /** Written at once. */
 void figures_now(struct worker *w, struct session *s);
+/** The word behind SO_ERROR of a connection that lives on: a `fresh` error is told though it be the same again. */
+void figures_soft_error(struct session *s, int fresh);
 /** Something changed: written at once if the last time is 10 ms ago, otherwise with the next figures_write(). */
 void figures_due(struct worker *w, struct session *s);
 /** Write what is due: every 10 ms, or all at once before the worker sleeps. */

@@ -56,8 +56,9 @@ enum tcp_event {
   TCP_EV_WRITABLE,      /* tx head moved */
   TCP_EV_CLOSING,       /* our FIN is acknowledged: all that was written has arrived */
   TCP_EV_ERROR,         /* d->error holds an errno: reset, refused, timed out, unreachable */
-  TCP_EV_CLOSED,    /* CLOSED or end of TIME_WAIT: the session layer frees both halves when this returns; last event */
-  TCP_EV_ROUTE_BAD, /* too many retransmissions: the path below should be checked (neighbour unreachability) */
+  TCP_EV_CLOSED,     /* CLOSED or end of TIME_WAIT: the session layer frees both halves when this returns; last event */
+  TCP_EV_SOFT_ERROR, /* an ICMP error about something of ours came, and the connection goes on: soft_error */
+  TCP_EV_ROUTE_BAD,  /* too many retransmissions: the path below should be checked (neighbour unreachability) */
 };
 
 struct tcp_env_ops {

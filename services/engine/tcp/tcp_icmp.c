@@ -28,6 +28,7 @@ void tcp_icmp(struct tcp_env *e, struct tcp_conn *c, int kind, int err, uint32_t
     tcp_close_fail(e, c, err);
   } else {
     c->soft_error = (uint32_t)err; /* RFC 5927 5.2: hard errors of synchronized connections are soft */
+    e->ops->event(e->ctx, c, TCP_EV_SOFT_ERROR);
   }
   tcp_done(e, c);
 }
