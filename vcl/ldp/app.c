@@ -6,6 +6,7 @@
 #include "app.h"
 
 #include "fd.h"
+#include "kind.h"
 #include "real.h"
 #include "share.h"
 #include "vcl_wait.h"
@@ -52,6 +53,9 @@ __attribute__((constructor(102))) static void app_constructor(void) {
     int fd = real.fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3L);
     app_err_fd = fd_make_inner(fd);
   }
+  if (app_env.debug > 0 && kind_is_go())
+    app_say(1, "%s is a Go program, whose calls do not pass through libc: all its sockets are the kernel's",
+            program_invocation_short_name);
 }
 
 static void app_write(const char *fmt, va_list ap) {
@@ -63,9 +67,10 @@ static void app_write(const char *fmt, va_list ap) {
     len = sizeof(line) - 2;
   line[len++] = '\n';
   int saved = errno;
-  if (app_err_fd >= 0 && real.write(app_err_fd, line, len) < 0) {
-    /* nowhere to say it */
-  }
+  ssize_t rc = app_err_fd >= 0 ? real.write(app_err_fd, line, len) : 0;
+  if (rc < 0 && errno == EBADF && fd_foreign_process()) /* a vfork child that closed all it does not know */
+    rc = real.write(STDERR_FILENO, line, len);
+  (void)rc; /* nowhere to say it */
   errno = saved;
 }
 

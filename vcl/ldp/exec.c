@@ -14,6 +14,7 @@
 #include "epoll.h"
 #include "export.h"
 #include "fd.h"
+#include "kind.h"
 #include "real.h"
 #include "relay.h"
 #include "sock.h"
@@ -228,8 +229,18 @@ static int exec_call(enum exec_how how, const char *file, int fd, char *const ar
   }
 }
 
+/* A program that can't be accelerated can't say so itself. */
+static void exec_say(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
+  if (app_env.debug < 1)
+    return;
+  const char *why = kind_unpreloaded(file, fd, how == EXEC_SEARCH, env);
+  if (why)
+    app_say(1, "%s: %s: all its sockets are the kernel's", file ? file : argv && argv[0] ? argv[0] : "a program", why);
+}
+
 static int exec_any(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
   struct exec x;
+  exec_say(how, file, fd, argv, env);
   if (!exec_begin(&x))
     return exec_call(how, file, fd, argv, env);
   char **with = malloc(((size_t)exec_count(env) + 2) * sizeof(*with)); /* not in a vfork child: that one has returned */
