@@ -94,5 +94,6 @@ void check_process(void);
 void check_six(void);
 void check_urgent(void);
 void check_waits(void);
+void check_spawns(void);
 
 #endif

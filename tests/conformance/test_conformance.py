@@ -77,6 +77,9 @@ class Conformance(netcase.NetCase):
     def test_waits(self):
         self.group("waits")
 
+    def test_spawns(self):
+        self.group("spawns")
+
 
 if __name__ == "__main__":
     netcase.main()

@@ -58,6 +58,16 @@ while True:
         os.execvp(sys.argv[3], sys.argv[3:])
     conn.close()
 """
+SPAWNING = """
+import socket, subprocess, sys
+s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
+running = []
+while True:
+    conn = s.accept()[0]
+    running.append(subprocess.Popen(["cat"], stdin=conn, stdout=conn))
+    conn.close()
+    running = [r for r in running if r.poll() is None]
+"""
 WHO = """
 import socket, sys
 s = socket.socket(fileno=0)
@@ -199,6 +209,11 @@ class Shim(netcase.NetCase):
             done = self.lab.run(client, [programs.PYTHON, "-c", ASK_WHO, address, port])
             self.assertIn(b"right", done.stdout)
         _, address, port = self.serve("app", "peer", "socat", "TCP4-LISTEN:PORT,bind=ADDRESS,fork,reuseaddr", "EXEC:cat,nofork")
+        self.echo_checked("peer", address, port)
+
+    @row("python3 subprocess, which is vfork", "server", "cat for each of 15 connections, echoed and compared")
+    def test_subprocess(self):
+        _, address, port = self.serve("app", "peer", programs.PYTHON, "-c", SPAWNING, "ADDRESS", "PORT")
         self.echo_checked("peer", address, port)
 
     @row("socat with fork", "both", "a child and a cat for each connection, echoed and compared; as client 5 MB, sha256")

@@ -7,17 +7,17 @@
  * executed, the relay ends without a trace and the numbers are what they were.
  *
  * The relay is made by _Fork, which runs no handlers: it is not a child but the same holder under another process id.
- * A vfork child has no table of its own and executes without all this; so do posix_spawn, system and popen, which libc
- * does not let anybody stand in front of.
+ * spawn.c uses the same for posix_spawn. A vfork child has no table of its own and executes without all this; so do
+ * system and popen, whose spawn libc does not let anybody stand in front of.
  */
+#include "exec.h"
+
 #include "app.h"
 #include "epoll.h"
 #include "export.h"
 #include "fd.h"
 #include "kind.h"
 #include "real.h"
-#include "relay.h"
-#include "sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,24 +27,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EXEC_ENV_ROOM 4096
 #define EXEC_ARGS_MAX 1023 /* of execl and its like; more is E2BIG */
 
-struct exec {
-  int n;
-  int left; /* sockets that can't go along */
-  struct sock *sock[RELAY_MAX];
-  struct relay_end end[RELAY_MAX];
-  int far[RELAY_MAX]; /* the program's end */
-  int go[2];
-  char env[EXEC_ENV_ROOM];
-};
+/* True for a number that the program will have: not close-on-exec, or about to be dup()ed by a spawn's file actions. */
+static bool exec_goes(const struct exec *x, int fd, const struct fd_file *f) {
+  uint32_t flags = fd_flags(fd);
+  return f->kind == FD_SOCK && (!(flags & FD_FLAG_CLOEXEC) || (x->spawns && (flags & FD_FLAG_SPAWN)));
+}
 
-/* One number that is not close-on-exec. */
+/* One number. */
 static int exec_collect(int fd, struct fd_file *f, void *ctx) {
   struct exec *x = ctx;
   struct sock *s = (struct sock *)f;
-  if (f->kind != FD_SOCK || (fd_flags(fd) & FD_FLAG_CLOEXEC))
+  if (!exec_goes(x, fd, f))
     return 0;
   int i = 0;
   while (i < x->n && x->sock[i] != s)
@@ -62,7 +57,7 @@ static int exec_collect(int fd, struct fd_file *f, void *ctx) {
     x->sock[x->n++] = s;
     x->end[i] = (struct relay_end){.fd = fd, .line = -1};
   }
-  x->end[i].eager |= fd <= STDERR_FILENO;
+  x->end[i].eager |= fd <= STDERR_FILENO || (x->spawns && (fd_flags(fd) & FD_FLAG_SPAWN_STD));
   return 0;
 }
 
@@ -120,6 +115,30 @@ static void exec_relay(struct exec *x, bool vcl) {
   relay_run(x->end, x->n, x->go[0]);
 }
 
+/* In the child of a fork that spawn.c made: the relay is a holder of its own. */
+static void exec_child_relay(struct exec *x) {
+  if (_Fork() == 0) {
+    fd_own_process();
+    exec_close(&x->go[1]);
+    for (int i = 0; i < x->n; i++)
+      exec_close(&x->far[i]);
+    relay_run(x->end, x->n, x->go[0]);
+  }
+  for (;;)
+    syscall(SYS_exit_group, 0);
+}
+
+/* The process goes on, so its relay is another holder: one that comes by fork. 0 or -errno. */
+static int exec_fork_apart(struct exec *x) {
+  pid_t pid = fork();
+  if (pid == 0)
+    exec_child_relay(x);
+  int rc = pid < 0 ? -errno : 0;
+  while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    ;
+  return rc;
+}
+
 /* Twice, so that the relay is nobody's child here. 0 or -errno. */
 static int exec_fork(struct exec *x) {
   app_lock();
@@ -148,11 +167,11 @@ static int exec_fork(struct exec *x) {
 
 static int exec_swap_one(int fd, struct fd_file *f, void *ctx) {
   struct exec *x = ctx;
-  if (f->kind != FD_SOCK || (fd_flags(fd) & FD_FLAG_CLOEXEC))
+  if (!exec_goes(x, fd, f))
     return 0;
   for (int i = 0; i < x->n; i++)
     if (x->sock[i] == (struct sock *)f)
-      (void)real.dup3(x->far[i], fd, 0);
+      (void)real.dup3(x->far[i], fd, fd_flags(fd) & FD_FLAG_CLOEXEC ? O_CLOEXEC : 0);
   return 0;
 }
 
@@ -168,9 +187,9 @@ static int exec_restore_one(int fd, struct fd_file *f, void *ctx) {
   return 0;
 }
 
-/* False: nothing goes along. */
-static bool exec_begin(struct exec *x) {
+bool exec_begin(struct exec *x, bool spawns) {
   x->n = x->left = 0;
+  x->spawns = spawns;
   memcpy(x->env, RELAY_ENV "=", sizeof(RELAY_ENV "="));
   if (!app_attached() || fd_foreign_process())
     return false;
@@ -179,7 +198,7 @@ static bool exec_begin(struct exec *x) {
     return false;
   int rc = exec_pairs(x);
   if (rc == 0)
-    rc = exec_fork(x);
+    rc = spawns ? exec_fork_apart(x) : exec_fork(x);
   if (rc < 0) {
     app_say(1, "connections on the stack end with exec: %s", strerror(-rc));
     exec_close_all(x);
@@ -190,30 +209,29 @@ static bool exec_begin(struct exec *x) {
   return true;
 }
 
-/* exec failed. */
-static void exec_undo(struct exec *x) {
+void exec_end(struct exec *x, bool executed) {
   int saved = errno;
-  (void)!real.write(x->go[1], "", 1);
+  if (!executed)
+    (void)!real.write(x->go[1], "", 1);
   fd_each(NULL, exec_restore_one, x);
   exec_close_all(x);
   errno = saved;
 }
 
-/* The environment with our entry in place of an older one. `to` has room for two more. */
-static void exec_env(char **to, char *const *env, char *entry) {
+char **exec_env(char *const *env, char *entry) {
   int n = 0;
+  while (env && env[n])
+    n++;
+  char **to = malloc(((size_t)n + 2) * sizeof(*to)); /* not in a vfork child: that one has returned */
+  n = 0;
+  if (!to)
+    return NULL;
   for (int i = 0; env && env[i]; i++)
     if (strncmp(env[i], RELAY_ENV "=", sizeof(RELAY_ENV)) != 0)
       to[n++] = env[i];
   to[n++] = entry;
   to[n] = NULL;
-}
-
-static int exec_count(char *const *list) {
-  int n = 0;
-  while (list && list[n])
-    n++;
-  return n;
+  return to;
 }
 
 enum exec_how { EXEC_PATH, EXEC_SEARCH, EXEC_FD };
@@ -229,26 +247,23 @@ static int exec_call(enum exec_how how, const char *file, int fd, char *const ar
   }
 }
 
-/* A program that can't be accelerated can't say so itself. */
-static void exec_say(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
+void exec_say(bool search, const char *file, int fd, char *const argv[], char *const env[]) {
   if (app_env.debug < 1)
     return;
-  const char *why = kind_unpreloaded(file, fd, how == EXEC_SEARCH, env);
+  const char *why = kind_unpreloaded(file, fd, search, env);
   if (why)
     app_say(1, "%s: %s: all its sockets are the kernel's", file ? file : argv && argv[0] ? argv[0] : "a program", why);
 }
 
 static int exec_any(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
   struct exec x;
-  exec_say(how, file, fd, argv, env);
-  if (!exec_begin(&x))
+  exec_say(how == EXEC_SEARCH, file, fd, argv, env);
+  if (!exec_begin(&x, false))
     return exec_call(how, file, fd, argv, env);
-  char **with = malloc(((size_t)exec_count(env) + 2) * sizeof(*with)); /* not in a vfork child: that one has returned */
-  if (with)
-    exec_env(with, env, x.env);
+  char **with = exec_env(env, x.env);
   int rc = exec_call(how, file, fd, argv, with ? with : (char **)(uintptr_t)env);
   free(with);
-  exec_undo(&x);
+  exec_end(&x, false);
   return rc;
 }
 

@@ -7,6 +7,7 @@
 #define HS_LDP_EXPORT_H
 
 #include <poll.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -96,6 +97,13 @@ LDP_API(int, fexecve, int fd, char *const argv[], char *const env[]);
 LDP_API(int, execl, const char *path, const char *arg, ...);
 LDP_API(int, execlp, const char *file, const char *arg, ...);
 LDP_API(int, execle, const char *path, const char *arg, ...);
+
+/* spawn.c; vfork, __vfork: in assembly there */
+LDP_API(int, posix_spawn, pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa,
+        const posix_spawnattr_t *attr, char *const argv[], char *const env[]);
+LDP_API(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_actions_t *fa,
+        const posix_spawnattr_t *attr, char *const argv[], char *const env[]);
+LDP_API(int, posix_spawn_file_actions_adddup2, posix_spawn_file_actions_t *fa, int fd, int to);
 
 /* exit.c */
 LDP_API(void, _exit, int status) __attribute__((noreturn));

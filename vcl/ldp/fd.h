@@ -20,7 +20,9 @@ struct fd_file {
   struct fd_file *next; /* free list */
 };
 
-#define FD_FLAG_CLOEXEC 1u /* as the program sees it; in the kernel the seat is always close-on-exec */
+#define FD_FLAG_CLOEXEC   1u /* as the program sees it; in the kernel the seat is always close-on-exec */
+#define FD_FLAG_SPAWN     2u /* a spawn's file actions dup() it */
+#define FD_FLAG_SPAWN_STD 4u /* ... to standard input, output or error */
 
 /** The file behind fd with one more reference, or NULL (also for inner descriptors). Any thread, no lock. */
 struct fd_file *fd_get(int fd);

@@ -10,6 +10,7 @@
 #define HS_LDP_REAL_H
 
 #include <poll.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -67,6 +68,15 @@
   X(int, execve, (const char *p, char *const a[], char *const e[]), (p, a, e))                                         \
   X(int, execvpe, (const char *p, char *const a[], char *const e[]), (p, a, e))                                        \
   X(int, fexecve, (int fd, char *const a[], char *const e[]), (fd, a, e))                                              \
+  X(int, posix_spawn,                                                                                                  \
+    (pid_t * pid, const char *p, const posix_spawn_file_actions_t *f, const posix_spawnattr_t *t, char *const a[],     \
+     char *const e[]),                                                                                                 \
+    (pid, p, f, t, a, e))                                                                                              \
+  X(int, posix_spawnp,                                                                                                 \
+    (pid_t * pid, const char *p, const posix_spawn_file_actions_t *f, const posix_spawnattr_t *t, char *const a[],     \
+     char *const e[]),                                                                                                 \
+    (pid, p, f, t, a, e))                                                                                              \
+  X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * f, int fd, int to), (f, fd, to))              \
   X(int, eventfd, (unsigned n, int f), (n, f))                                                                         \
   X(FILE *, fdopen, (int fd, const char *m), (fd, m))                                                                  \
   X(int, vdprintf, (int fd, const char *m, va_list a), (fd, m, a))                                                     \
