@@ -95,5 +95,6 @@ void check_six(void);
 void check_urgent(void);
 void check_waits(void);
 void check_spawns(void);
+void check_unanswered(void);
 
 #endif

@@ -120,10 +120,13 @@ static const struct {
   const char *name;
   void (*run)(void);
 } main_groups[] = {
-    {"options", check_options}, {"life", check_life},   {"connect", check_connect}, {"data", check_data},
-    {"calls", check_calls},     {"poll", check_poll},   {"epoll", check_epoll},     {"process", check_process},
-    {"six", check_six},         {"dgram", check_dgram}, {"urgent", check_urgent},   {"waits", check_waits},
-    {"spawns", check_spawns},
+    {"options", check_options}, {"life", check_life},
+    {"connect", check_connect}, {"data", check_data},
+    {"calls", check_calls},     {"poll", check_poll},
+    {"epoll", check_epoll},     {"process", check_process},
+    {"six", check_six},         {"dgram", check_dgram},
+    {"urgent", check_urgent},   {"waits", check_waits},
+    {"spawns", check_spawns},   {"unanswered", check_unanswered},
 };
 
 int main(int argc, char **argv) {

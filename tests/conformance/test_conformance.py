@@ -9,6 +9,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
+from netns import run  # noqa: E402
 from stack import KERNEL4, KERNEL_PEER4, PEER4, PEER6, STACK4, STACK6  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -79,6 +80,15 @@ class Conformance(netcase.NetCase):
 
     def test_spawns(self):
         self.group("spawns")
+
+    def test_unanswered(self):
+        """Whatever is sent to 192.0.2.1 the peer's host drops without a word."""
+        on = ["ip", "-n"]
+        run([*on, self.lab.P, "route", "add", "blackhole", "192.0.2.0/24"])
+        self.lab.world.sysctl(self.lab.P, "net.ipv4.ip_forward=1")
+        run([*on, self.lab.K, "route", "add", "192.0.2.0/24", "via", KERNEL_PEER4])
+        self.lab.hsctl("route", "add", "192.0.2.0/24", "via", PEER4)
+        self.group("unanswered")
 
 
 if __name__ == "__main__":

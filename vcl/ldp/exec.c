@@ -112,7 +112,7 @@ static void exec_relay(struct exec *x, bool vcl) {
   exec_close(&x->go[1]);
   for (int i = 0; i < x->n; i++)
     exec_close(&x->far[i]);
-  relay_run(x->end, x->n, x->go[0]);
+  relay_run(x->end, x->n, x->go[0], false);
 }
 
 /* In the child of a fork that spawn.c made: the relay is a holder of its own. */
@@ -122,7 +122,7 @@ static void exec_child_relay(struct exec *x) {
     exec_close(&x->go[1]);
     for (int i = 0; i < x->n; i++)
       exec_close(&x->far[i]);
-    relay_run(x->end, x->n, x->go[0]);
+    relay_run(x->end, x->n, x->go[0], true);
   }
   for (;;)
     syscall(SYS_exit_group, 0);

@@ -20,8 +20,8 @@ struct relay_end {
 };
 
 /** Carries bytes both ways until all are over, then ends the process. `go`: a pipe; its end of file says that the other
- * program runs, a byte that it does not. */
-void relay_run(struct relay_end *ends, int n, int go) __attribute__((noreturn));
+ * program runs, a byte that it does not. apart: a holder of its own, a child of fork, which lets go in either case. */
+void relay_run(struct relay_end *ends, int n, int go, bool apart) __attribute__((noreturn));
 
 /** The address that a number which came over exec stands for (peer: its other side). 0, or -ENOENT: not one of these.
  */
