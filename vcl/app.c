@@ -74,7 +74,11 @@ static int app_create(const vppcom_cfg_t *pub, const char *name) {
   if (!app_state.have_key)
     app_state.have_key = pthread_key_create(&app_state.thread_end, app_thread_ended) == 0;
   (void)family_make(); /* without it each process comes back on its own */
-  rc = worker_new(&w, 0, NULL);
+  rc = worker_new(&w, 0, app_state.have_join ? app_state.join : NULL);
+  if (rc < 0 && app_state.have_join) { /* that application is gone: one of its own */
+    app_state.have_join = 0;
+    rc = worker_new(&w, 0, NULL);
+  }
   if (rc < 0) {
     app_debug(1, "vcl.attach %s: %s", app_state.cfg.socket_path, err_text(rc));
     goto out;

@@ -15,6 +15,8 @@ struct app {
   pthread_key_t thread_end;
   int have_key;
   uint32_t fork_serial; /* grows in each forked child */
+  uint8_t join[16];     /* token of the application to be joined */
+  int have_join;
   struct worker *workers[WORKER_MAX];
 };
 

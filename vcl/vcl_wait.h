@@ -78,6 +78,23 @@ int vcl_fork_child(void);
  * listeners that are now shared, or -errno. */
 int vcl_fork_share(void);
 
+/** What a program that is executed needs to have a share of a listener: told by its predecessor over a private line. */
+struct vcl_heir {
+  uint8_t token[16]; /* of the process that holds it; who knows it is of that process's application */
+  uint8_t ip[16];    /* where it listens */
+  uint32_t listener; /* the broker's id */
+  uint32_t backlog;
+  uint16_t port; /* network order */
+  uint8_t family, domain, v6only, reuse;
+  uint8_t rest[2];
+};
+/** Fills *out for a listener. 0, -EINVAL: it is none, -EBADFD. */
+int vcl_heir_tell(uint32_t h, struct vcl_heir *out);
+/** A later vppcom_app_create attaches as a process of the application that this token is of. */
+void vcl_heir_join(const uint8_t token[16]);
+/** A new session: a share of that listener. Handle or -errno; -ENOENT, -EACCES: the broker knows it no more. */
+int vcl_heir_listen(const struct vcl_heir *in);
+
 /** dup: one more reference. New number of references or -EBADFD. */
 int vcl_session_ref(uint32_t h);
 /** One reference fewer; the last one closes. References left (0 = closed) or -errno. */

@@ -96,5 +96,9 @@ void check_urgent(void);
 void check_waits(void);
 void check_spawns(void);
 void check_unanswered(void);
+void check_heirs(void);
+
+/** What the program that check_heirs executes does: its exit status. */
+int heirs_run(void);
 
 #endif

@@ -12,7 +12,7 @@ import netcase  # noqa: E402
 import programs  # noqa: E402
 from stack import KERNEL4, STACK4  # noqa: E402
 from table import row  # noqa: E402
-from wait import hold  # noqa: E402
+from wait import hold, wait_for  # noqa: E402
 
 SIZE = 5_000_000
 PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
@@ -209,6 +209,44 @@ class Web(netcase.NetCase):
                 self.check_ab(self.lab.run(client, ["ab", "-q", "-n", 500, "-c", 8, url], 60).stdout.decode())
                 self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", url], 60).stdout.decode())
                 programs.fetch(self.lab, "app", client, "big", SIZE, self.sha, port)
+
+    @row("nginx, its program changed while it runs (USR2, QUIT)", "server",
+         "ab with close all the while: no failed request; the listener goes on in the executed program")
+    def test_nginx_upgrade(self):
+        home = os.path.join(self.lab.world.app_dir, "nginx-upgrade")
+        os.mkdir(home)
+        os.chmod(home, 0o777)
+        conf, port = os.path.join(home, "nginx.conf"), self.next_port()
+        with open(conf, "w", encoding="ascii") as f:  # what nginx does not name it takes from its successor's environment
+            f.write("".join(f"env {name};\n" for name in self.lab.app_env()) + programs.NGINX.format(
+                daemon="on", workers=2, dir=home, root=self.root, port=port, options="", address=STACK4))
+        self.lab.app(["/usr/sbin/nginx", "-p", home, "-c", conf, "-e", home + "/error.log"])  # a foreground one refuses USR2
+        programs.wait_listening(self.lab, "app", port)
+        first = self.master(home, None)
+        self.addCleanup(self.quit, first)
+        load = self.lab.spawn("peer", ["ab", "-q", "-t", 5, "-n", 1000000, "-c", 4, f"http://{STACK4}:{port}/hello"])
+        os.kill(first, signal.SIGUSR2)
+        second = self.master(home, first)
+        self.addCleanup(self.quit, second)
+        self.quit(first)
+        load.wait(30)
+        self.check_ab(load.output())
+        done = self.lab.run("peer", ["curl", "-sS", f"http://{STACK4}:{port}/hello"])
+        self.assertEqual(done.stdout, b"hello\n")
+
+    @staticmethod
+    def quit(pid):
+        if os.path.exists(f"/proc/{pid}"):
+            os.kill(pid, signal.SIGQUIT)
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 20, f"the end of nginx {pid}")
+
+    def master(self, home, other):
+        """Pid of the master process, once it is another than `other`."""
+        def read():
+            with open(os.path.join(home, "nginx.pid"), encoding="ascii") as f:
+                pid = int(f.read() or 0)
+            return pid if pid not in (0, other) else None
+        return wait_for(read, 20, "a master process")
 
     def pair(self, server_argv, client_argv):
         for server, client in PAIRS:

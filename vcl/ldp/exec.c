@@ -1,5 +1,6 @@
 /*
- * Interposed exec: connections of the stack that are not close-on-exec go on in the program that is executed.
+ * Interposed exec: connections of the stack that are not close-on-exec go on in the program that is executed, and so do
+ * listeners (heir.h).
  *
  * Called in the thread that executes. The process forks a relay (relay.h), a copy that keeps everything the library
  * has, and puts the ends of kernel socket pairs at the connections' numbers; the new program finds their addresses by
@@ -16,6 +17,7 @@
 #include "epoll.h"
 #include "export.h"
 #include "fd.h"
+#include "heir.h"
 #include "kind.h"
 #include "real.h"
 
@@ -42,20 +44,20 @@ static int exec_collect(int fd, struct fd_file *f, void *ctx) {
   if (!exec_goes(x, fd, f))
     return 0;
   int i = 0;
+  bool listens = (sock_flags(s) & SOCK_F_LISTENING) != 0;
   while (i < x->n && x->sock[i] != s)
     i++;
-  if (i == x->n && (i == RELAY_MAX || sock_is_dgram(s) || !sock_is_connected(s))) {
+  if (i == x->n && (i == RELAY_MAX || sock_is_dgram(s) || !(listens || sock_is_connected(s)))) {
     app_say(1, "fd %d: a %s on the stack ends with exec", fd,
-            sock_is_dgram(s)                   ? "datagram socket"
-            : sock_flags(s) & SOCK_F_LISTENING ? "listener"
-            : sock_is_connected(s)             ? "connection beyond the 16th"
-                                               : "socket without a connection");
+            sock_is_dgram(s) ? "datagram socket"
+            : i == RELAY_MAX ? "socket beyond the 16th"
+                             : "socket without a connection");
     x->left++;
     return 0;
   }
   if (i == x->n) {
     x->sock[x->n++] = s;
-    x->end[i] = (struct relay_end){.fd = fd, .line = -1};
+    x->end[i] = (struct relay_end){.fd = fd, .line = -1, .listens = listens};
   }
   x->end[i].eager |= fd <= STDERR_FILENO || (x->spawns && (fd_flags(fd) & FD_FLAG_SPAWN_STD));
   return 0;
@@ -90,7 +92,9 @@ static int exec_pairs(struct exec *x) {
     x->end[i].line = fd_make_inner(two[0]);
     x->far[i] = fd_make_inner(two[1]);
     (void)real.fcntl(x->far[i], F_SETFL, (long)nonblock);
-    int rc = relay_tell(x->env, sizeof(x->env), x->far[i], x->end[i].fd);
+    int rc = relay_tell(x->env, sizeof(x->env), x->far[i], &x->end[i]);
+    if (rc == 0 && x->end[i].listens)
+      rc = heir_tell(x->sock[i], x->end[i].line);
     if (rc < 0)
       return rc;
   }

@@ -13,6 +13,7 @@
 #include "epoll.h"
 #include "export.h"
 #include "fd.h"
+#include "heir.h"
 #include "io.h"
 #include "number.h"
 #include "poll_any.h"
@@ -125,6 +126,15 @@ static void relay_down(struct relay *r) {
 static void relay_step(struct relay *r, short line_events) {
   if (line_events & POLLHUP)
     r->gone = true;
+  if (r->end.listens) {
+    if (!r->gone)
+      return;
+    sock_put(r->s);
+    (void)number_close(r->end.fd);
+    real.close(r->end.line);
+    r->done = true;
+    return;
+  }
   if (!r->active)
     r->active = r->end.eager || share_alone(r->s);
   relay_up(r);
@@ -151,6 +161,10 @@ static int relay_wait(struct relay *r, struct pollfd *p, int n) {
     if (r->done)
       continue;
     left++;
+    if (r->end.listens) {
+      line->fd = r->end.line; /* POLLHUP */
+      continue;
+    }
     bool reads = r->active && !r->gone && !r->down_over && r->down.n == 0;
     conn->events = (short)((reads ? POLLIN : 0) | (r->up.n != 0 ? POLLOUT : 0));
     conn->fd = conn->events ? r->end.fd : -1;
@@ -235,6 +249,7 @@ void relay_run(struct relay_end *ends, int n, int go, bool apart) {
 
 struct relay_known {
   ino_t ino;
+  uint64_t listens;
   struct sockaddr_in6 name[2]; /* own, peer's; or sockaddr_in */
 };
 
@@ -262,15 +277,16 @@ static const char *relay_unhex(void *to, const char *from, unsigned n) {
   return from;
 }
 
-int relay_tell(char *text, unsigned room, int line, int fd) {
+int relay_tell(char *text, unsigned room, int line, const struct relay_end *e) {
   struct relay_known k;
   struct stat st;
   socklen_t len[2] = {sizeof(k.name[0]), sizeof(k.name[1])};
   memset(&k, 0, sizeof(k));
-  if (fstat(line, &st) < 0 || ldp_getsockname(fd, (struct sockaddr *)&k.name[0], &len[0]) < 0 ||
-      ldp_getpeername(fd, (struct sockaddr *)&k.name[1], &len[1]) < 0)
+  if (fstat(line, &st) < 0 || ldp_getsockname(e->fd, (struct sockaddr *)&k.name[0], &len[0]) < 0 ||
+      (!e->listens && ldp_getpeername(e->fd, (struct sockaddr *)&k.name[1], &len[1]) < 0))
     return -errno;
   k.ino = st.st_ino;
+  k.listens = e->listens;
   unsigned at = (unsigned)strlen(text);
   if (at + 2 * sizeof(k) + 1 > room)
     return -ENOSPC;
@@ -279,12 +295,15 @@ int relay_tell(char *text, unsigned room, int line, int fd) {
   return 0;
 }
 
-__attribute__((constructor(104))) static void relay_constructor(void) {
+__attribute__((constructor(105))) static void relay_constructor(void) {
   const char *text = getenv(RELAY_ENV);
   while (text && relay_n_known < RELAY_MAX && strlen(text) >= 2 * sizeof(struct relay_known)) {
     text = relay_unhex(&relay_known[relay_n_known], text, sizeof(struct relay_known));
     relay_n_known += text != NULL;
   }
+  for (int i = 0; i < relay_n_known; i++)
+    if (relay_known[i].listens)
+      (void)heir_take(relay_known[i].ino);
 }
 
 int relay_name(int fd, bool peer, struct sockaddr *sa, socklen_t *len) {
@@ -292,7 +311,7 @@ int relay_name(int fd, bool peer, struct sockaddr *sa, socklen_t *len) {
   if (relay_n_known == 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
     return -ENOENT;
   for (int i = 0; i < relay_n_known; i++) {
-    if (relay_known[i].ino != st.st_ino)
+    if (relay_known[i].ino != st.st_ino || (peer && relay_known[i].listens))
       continue;
     const struct sockaddr_in6 *name = &relay_known[i].name[peer];
     socklen_t size = name->sin6_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);

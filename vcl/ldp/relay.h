@@ -14,9 +14,10 @@
 #define RELAY_MAX 16
 
 struct relay_end {
-  int fd;     /* of the connection, in the table; the copy's only number of it */
-  int line;   /* the copy's end of the pair */
-  bool eager; /* the program has it as standard input or output: it is meant to use it */
+  int fd;       /* of the connection, in the table; the copy's only number of it */
+  int line;     /* the copy's end of the pair */
+  bool listens; /* a listener: kept until the program has its own share, or has closed it */
+  bool eager;   /* the program has it as standard input or output: it is meant to use it */
 };
 
 /** Carries bytes both ways until all are over, then ends the process. `go`: a pipe; its end of file says that the other
@@ -29,7 +30,7 @@ int relay_name(int fd, bool peer, struct sockaddr *sa, socklen_t *len);
 
 /** What the executed program needs to know about its end, for the environment: one entry behind `text`. 0 or -ENOSPC.
  */
-int relay_tell(char *text, unsigned room, int line, int fd);
+int relay_tell(char *text, unsigned room, int line, const struct relay_end *e);
 #define RELAY_ENV "LDP_EXEC"
 
 #endif

@@ -52,6 +52,16 @@ struct sock *sock_new(int domain, int type, uint32_t flags) {
   return s;
 }
 
+struct sock *sock_new_taken(int domain, uint32_t h, uint32_t flags) {
+  struct sock *s = sock_alloc(domain, SOCK_STREAM, flags);
+  if (!s)
+    return NULL;
+  s->h = h;
+  opt_init(s);
+  app_count(APP_STACK);
+  return s;
+}
+
 struct sock *sock_new_accepted(const struct sock *listener, uint32_t h, uint32_t flags) {
   struct sock *s = sock_alloc(listener->domain, SOCK_STREAM, flags | SOCK_F_CONNECTED);
   if (!s)

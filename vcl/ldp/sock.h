@@ -64,6 +64,8 @@ struct sock {
 struct sock *sock_new(int domain, int type, uint32_t flags);
 /** The same around an accepted session; options come from the listener. */
 struct sock *sock_new_accepted(const struct sock *listener, uint32_t h, uint32_t flags);
+/** The same around a session that is there already, with fresh options; h stays the caller's if it fails. */
+struct sock *sock_new_taken(int domain, uint32_t h, uint32_t flags);
 /** Puts s at a new descriptor; takes over the reference. fd or -errno (s is gone then). */
 int sock_install(struct sock *s, bool cloexec);
 /** The same at a seat that the caller has got from fd_seat. */
