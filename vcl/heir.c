@@ -56,6 +56,7 @@ int vcl_heir_listen(const struct vcl_heir *in) {
   s->backlog = in->backlog;
   s->share_of = in->listener;
   s->share_due = 1;
+  stage_set(s, SESSION_BOUND); /* by its predecessor */
   int rc = listen_share(s);
   s->nonblock = 1; /* as all sessions of the shim */
   worker_leave(s->w);
