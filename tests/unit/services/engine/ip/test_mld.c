@@ -119,11 +119,32 @@ static void refuses_queries(void **state) {
   assert_int_equal(r->n_sent, 0);
 }
 
+/* Two apps in a group: it is heard until the second one leaves, and told to routers once each way. */
+static void groups_are_shared(void **state) {
+  struct ip_rig *r = *state;
+  static const char *const groups[] = {"239.1.2.3", "ff05::1:3"};
+  for (unsigned i = 0; i < ARRAY_LEN(groups); i++) {
+    struct ip_addr g = rig_addr(groups[i]);
+    rig_clear(r);
+    assert_int_equal(ip_group_is(r->s, 0, &g), 0);
+    assert_int_equal(ip_group_join(r->s, &g, 1, NULL), 0);
+    assert_int_equal(ip_group_join(r->s, &g, 1, NULL), 0);
+    assert_int_equal(r->n_sent, 1);
+    ip_group_leave(r->s, &g, 0);
+    assert_int_equal(ip_group_is(r->s, 0, &g), 1);
+    assert_int_equal(r->n_sent, 1);
+    ip_group_leave(r->s, &g, 0);
+    assert_int_equal(ip_group_is(r->s, 0, &g), 0);
+    assert_int_equal(r->n_sent, 2);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(joins, setup, teardown),
       cmocka_unit_test_setup_teardown(answers_queries, setup, teardown),
       cmocka_unit_test_setup_teardown(refuses_queries, setup, teardown),
+      cmocka_unit_test_setup_teardown(groups_are_shared, setup, teardown),
   };
   return cmocka_run_group_tests_name("ip_mld", tests, NULL, NULL);
 }

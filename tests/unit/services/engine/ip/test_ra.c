@@ -158,8 +158,12 @@ static void lifetimes(void **state) {
   advertise_prefix(r, 600, 7200, 300);
   rig_advance(r, 299 * S);
   assert_int_equal(mine(r)->deprecated, 0);
+  assert_int_equal(ip_source(r->s, &on_link, &src), 0); /* of its own net it is the best */
+  assert_true(ip_addr_eq(&src, &mine(r)->addr));
   rig_advance(r, 2 * S);
   assert_int_equal(mine(r)->deprecated, 1);
+  assert_int_equal(ip_source(r->s, &on_link, &src), 0); /* RFC 6724 5 rule 3 */
+  assert_false(ip_addr_eq(&src, &mine(r)->addr));
   assert_int_equal(ip_source(r->s, &other, &src), 0);
   assert_false(ip_addr_eq(&src, &mine(r)->addr));
   assert_non_null(default_route(r));

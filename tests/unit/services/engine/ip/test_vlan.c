@@ -88,6 +88,11 @@ static void whose_frame(void **state) {
   uint32_t n = tag(f, rig_arp(f, everybody, ARP_REQUEST, rig_peer, "10.5.0.2", nobody, "10.5.0.1"), 5);
   rig_in(r, f, tag(f, n, 5)); /* doubly tagged */
   assert_int_equal(r->c[IPC_RX_VLAN], 2);
+  uint32_t other;
+  assert_int_equal(ip_vlan_add(r->s, 1, 7, 0, &other), 0); /* a VLAN of another port is none of this one's */
+  rig_in(r, f, tag(f, rig_build(f, "10.5.0.2", "10.5.0.1", IP_PROTO_TCP, l4, sizeof l4), 7));
+  assert_int_equal(r->c[IPC_RX_VLAN], 3);
+  assert_int_equal(r->n_up, 0);
   rig_in(r, f, tag(f, rig_build(f, "10.5.0.2", "10.5.0.1", IP_PROTO_TCP, l4, sizeof l4), 5));
   assert_int_equal(r->n_up, 1);
   assert_int_equal(r->up[0].port, vlan);
