@@ -21,6 +21,14 @@ GOAL = 1.3
 MEMORY_GOAL = 1024  # bytes of an idle established connection
 
 
+def commit():
+    """What was measured: the commit of the source tree."""
+    def git(*words):
+        return subprocess.run(["git", "-C", os.path.dirname(os.path.abspath(__file__)), *words], stdout=subprocess.PIPE,
+                              check=False).stdout.decode()
+    return git("rev-parse", "HEAD")[:12] + (" with local changes" if git("status", "--porcelain", "-uno") else "")
+
+
 def measure(program, connections, turns, work):
     """{kind: instructions per turn}, idle included; and bytes: durable half, session, its soft half of TCP."""
     out = os.path.join(work, f"callgrind.{connections}")
@@ -59,7 +67,7 @@ def main():
         for n in sizes:
             rows[n], (durable, session, soft) = measure(program, n, args.turns, work)
             print(n, {k: round(v) for k, v in rows[n].items()}, flush=True)
-    lines = ["# Instructions per segment", "",
+    lines = ["# Instructions per segment", "", f"Commit {commit()}.", "",
              "Written by `make cost` (tests/bench/cost.py): callgrind, release build, one connection that carries 1448-byte",
              "segments one at a time among so many in the tables of sessions, flows and timers. A turn of the worker that",
              "does this one thing, less a turn that does nothing (last column).", "",
