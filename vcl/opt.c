@@ -413,37 +413,58 @@ static void opt_tcp_info_more(const struct session *s, uint32_t mss, struct tcp_
   ti->tcpi_min_rtt = m.min_rtt_us;
 }
 
-/** Linux's numbers from the engine's figures; tcpi_last_ack_sent is 0 there too, as are figures that nobody counts. */
+/* What the engine counts, of a record that is this session's. */
+static void opt_tcp_info_figures(const struct session *s, struct tcp_info *ti) {
+  struct abi_tcp_figures f = s->e->figures;
+  uint32_t mss = f.snd_mss != 0 ? f.snd_mss : 536;
+  ti->tcpi_state = f.tcp_state != 0 && f.tcp_state < 12 ? (uint8_t)f.tcp_state : (uint8_t)ABI_TCP_ESTABLISHED;
+  ti->tcpi_rto = f.rto_us;
+  ti->tcpi_snd_mss = f.snd_mss;
+  ti->tcpi_rcv_mss = f.rcv_mss;
+  ti->tcpi_lost = opt_segments(f.lost, mss);
+  ti->tcpi_rtt = f.srtt_us;
+  ti->tcpi_rttvar = f.rttvar_us;
+  ti->tcpi_snd_ssthresh = f.ssthresh == UINT32_MAX ? INT32_MAX : HS_MIN(f.ssthresh / mss, (uint32_t)INT32_MAX);
+  ti->tcpi_snd_cwnd = f.cwnd / mss;
+  ti->tcpi_rcv_ssthresh = f.rcv_wnd;
+  ti->tcpi_reordering = f.reordering;
+  ti->tcpi_total_retrans = f.retrans_total;
+  ti->tcpi_pmtu = f.pmtu;
+  ti->tcpi_snd_wnd = f.snd_wnd;
+  ti->tcpi_pacing_rate = f.pacing_kbps != 0 ? f.pacing_kbps * 125ull : UINT64_MAX; /* bytes/s; not paced: no limit */
+  ti->tcpi_max_pacing_rate = s->opt.max_pacing != 0 ? s->opt.max_pacing : UINT64_MAX;
+  opt_tcp_info_more(s, mss, ti);
+}
+
+/* Whether the engine's words are about the connect, or the listener, of this session. */
+static int opt_is_served(const struct session *s, uint32_t state) {
+  return s->e != NULL && s->cut == NULL && __atomic_load_n(&s->e->gen, __ATOMIC_ACQUIRE) == s->gen &&
+         __atomic_load_n(&s->e->state, __ATOMIC_ACQUIRE) == state;
+}
+
+/** Linux's numbers from the engine's figures; tcpi_last_ack_sent is 0 there too, as are figures that nobody counts
+ * (vcl/ldp/README.md lists them). Of a listener: accept queue and backlog. */
 static int opt_tcp_info_get(struct session *s, void *buf, uint32_t *len) {
   struct tcp_info ti;
   memset(&ti, 0, sizeof ti);
   session_settle(s);
-  ti.tcpi_state = s->life == SESSION_LISTEN                                ? ABI_TCP_LISTEN
-                  : s->life == SESSION_CONNECT || s->life == SESSION_DEFER ? ABI_TCP_SYN_SENT
-                                                                           : ABI_TCP_CLOSED;
   if (s->life == SESSION_OPEN && s->fifos_open) {
-    struct abi_tcp_figures f = s->e->figures;
-    uint32_t mss = f.snd_mss != 0 ? f.snd_mss : 536, tx_tail = s->tx.tail, sent = s->e->tx_sent;
-    ti.tcpi_state = f.tcp_state != 0 && f.tcp_state < 12 ? (uint8_t)f.tcp_state : (uint8_t)ABI_TCP_ESTABLISHED;
-    ti.tcpi_rto = f.rto_us;
-    ti.tcpi_snd_mss = f.snd_mss;
-    ti.tcpi_rcv_mss = f.rcv_mss;
-    ti.tcpi_lost = opt_segments(f.lost, mss);
-    ti.tcpi_rtt = f.srtt_us;
-    ti.tcpi_rttvar = f.rttvar_us;
-    ti.tcpi_snd_ssthresh = f.ssthresh == UINT32_MAX ? INT32_MAX : HS_MIN(f.ssthresh / mss, (uint32_t)INT32_MAX);
-    ti.tcpi_snd_cwnd = f.cwnd / mss;
-    ti.tcpi_rcv_ssthresh = f.rcv_wnd;
-    ti.tcpi_reordering = f.reordering;
-    ti.tcpi_total_retrans = f.retrans_total;
-    ti.tcpi_pmtu = f.pmtu;
-    ti.tcpi_snd_wnd = f.snd_wnd;
-    ti.tcpi_pacing_rate = f.pacing_kbps != 0 ? f.pacing_kbps * 125ull : UINT64_MAX; /* bytes/s; not paced: no limit */
-    ti.tcpi_max_pacing_rate = s->opt.max_pacing != 0 ? s->opt.max_pacing : UINT64_MAX;
+    uint32_t tx_tail = s->tx.tail, sent = s->e->tx_sent;
+    opt_tcp_info_figures(s, &ti);
     ti.tcpi_bytes_acked = s->e->tx_head; /* modulo 2^32 */
     ti.tcpi_bytes_received = s->e->rx.tail;
     ti.tcpi_notsent_bytes = (int32_t)(tx_tail - sent) > 0 ? tx_tail - sent : 0;
-    opt_tcp_info_more(s, mss, &ti);
+  } else if (s->life == SESSION_LISTEN) {
+    ti.tcpi_state = ABI_TCP_LISTEN;
+    ti.tcpi_unacked = opt_is_served(s, ABI_SESS_LISTENING) ? __atomic_load_n(&s->e->more.unacked, __ATOMIC_RELAXED) : 0;
+    ti.tcpi_sacked = s->backlog;
+  } else if (s->life == SESSION_CONNECT || s->life == SESSION_DEFER) {
+    if (opt_is_served(s, ABI_SESS_CONNECTING) && s->e->figures.tcp_state == ABI_TCP_SYN_SENT)
+      opt_tcp_info_figures(s, &ti);
+    ti.tcpi_state = ABI_TCP_SYN_SENT;
+    ti.tcpi_options = ti.tcpi_snd_wscale = ti.tcpi_rcv_wscale = 0; /* offered, not agreed on */
+  } else {
+    ti.tcpi_state = ABI_TCP_CLOSED;
   }
   return opt_give(buf, len, &ti, sizeof ti);
 }

@@ -179,7 +179,7 @@ struct abi_tcp_more {
   uint8_t wscale;      /* shift of the peer's window; of ours << 4 */
   uint16_t advmss;     /* MSS that we announced */
   uint32_t ato_us;     /* longest wait with an ACK */
-  uint32_t unacked, sacked, rexmit; /* bytes out; of them SACKed; of them sent again */
+  uint32_t unacked, sacked, rexmit; /* bytes out (listener: its accept queue); of them SACKed; of them sent again */
   uint32_t rcv_rtt_us, rcv_space;   /* round trip as the receiver sees it; bytes that the app reads in one */
   uint32_t min_rtt_us;
   uint32_t data_sent_at, data_rcvd_at, ack_rcvd_at;

@@ -35,9 +35,12 @@ void figures_due(struct worker *w, struct session *s) {
 }
 
 void figures_write(struct worker *w, int all) {
-  if (list_empty(&w->figures) || (!all && w->now - w->figures_at < FIGURES_EVERY))
+  int news = listen_has_news(&w->listeners);
+  if ((list_empty(&w->figures) && !news) || (!all && w->now - w->figures_at < FIGURES_EVERY))
     return;
   w->figures_at = w->now;
+  if (news)
+    listen_tell(w);
   while (!list_empty(&w->figures)) {
     struct session *s = container_of(w->figures.next, struct session, figures);
     figures_now(w, s);

@@ -15,8 +15,10 @@ static uint32_t listen_bucket(uint16_t port) {
 
 static int listen_alloc(struct listen_table *t) {
   t->l = calloc(t->geom.n_listen, sizeof *t->l);
+  list_init(&t->changed);
   for (uint64_t i = 0; t->l && i < t->geom.n_listen; i++) {
     list_init(&t->l[i].waiting);
+    t->l[i].news = &t->changed;
     t->l[i].total = &t->total[i];
     t->l[i].n_fast = &t->n_fast[i];
   }
@@ -314,6 +316,35 @@ void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t g
       (void)mailbox_post_copy(&w->group->w[i]->mail, mail_listen, &note, sizeof note);
   if (l)
     listen_set_armed(w, l, armed == 1);
+}
+
+/* Several workers may store, each after its own change: who finds another count behind his store, stores again, so that
+ * the last one stays. */
+static void listen_tell_one(struct worker *w, const struct listener *l) {
+  struct app_worker *a = l->live && listen_is_stream(w, &l->entry) ? worker_app(w, l->entry.worker_id) : NULL;
+  if (!a || a->life != APP_LIVE || l->entry.slot >= a->v.ge.n_slots_app)
+    return;
+  struct abi_sess_engine *half = worker_view_engine(&a->v, l->entry.slot);
+  uint32_t n = listen_ready(l);
+  if (!half || __atomic_load_n(&half->gen, __ATOMIC_ACQUIRE) != l->entry.slot_gen ||
+      __atomic_load_n(&half->state, __ATOMIC_ACQUIRE) != ABI_SESS_LISTENING)
+    return;
+  do {
+    __atomic_store_n(&half->more.unacked, n, __ATOMIC_SEQ_CST);
+    uint32_t again = listen_ready(l);
+    if (again == n)
+      return;
+    n = again;
+  } while (1);
+}
+
+void listen_tell(struct worker *w) {
+  struct list *changed = &w->listeners.changed;
+  while (!list_empty(changed)) {
+    struct listener *l = container_of(changed->next, struct listener, changed);
+    list_del(&l->changed);
+    listen_tell_one(w, l);
+  }
 }
 
 int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port) {

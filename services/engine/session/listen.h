@@ -27,6 +27,8 @@ struct listener {
   uint64_t *total;               /* the same of all workers: pending << 32 | half; atomic */
   uint32_t *n_fast;              /* Fast Opens whose last ACK has not come, of all workers; atomic */
   struct list waiting;           /* those sessions */
+  struct list changed;           /* in the table's while its record is to be told of its accept queue */
+  struct list *news;             /* the table's */
   uint32_t next;                 /* chain of one port; index + 1 */
 };
 
@@ -36,6 +38,8 @@ static inline void listen_count(struct listener *l, int pending, int half) {
   l->pending += (uint32_t)pending;
   l->half += (uint32_t)half;
   (void)__atomic_add_fetch(l->total, ((uint64_t)(int64_t)pending << 32) + (uint64_t)(int64_t)half, __ATOMIC_RELAXED);
+  if (!list_linked(&l->changed))
+    list_add_tail(l->news, &l->changed);
 }
 /** Half-open connections, of all workers. */
 static inline uint32_t listen_half(const struct listener *l) {
@@ -55,6 +59,7 @@ struct listen_table {
   struct listener *l;              /* n_listen */
   uint64_t *total;                 /* n_listen, shared by the workers of an engine */
   uint32_t *n_fast;                /* as many, shared too */
+  struct list changed;             /* listeners whose counts are others than their records say */
   int borrowed;                    /* another worker's mapping and totals */
   uint32_t bucket[LISTEN_BUCKETS]; /* by port: index + 1 */
   uint32_t high;
@@ -88,6 +93,11 @@ void listen_gone(struct worker *w, uint64_t worker_id);
 /** The app half of a listener's slot was hinted: armed may have changed. Every worker is told. */
 void listen_look(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen, uint32_t armed);
 struct listener *listen_by_slot(struct worker *w, uint64_t worker_id, uint32_t slot, uint32_t gen);
+static inline int listen_has_news(const struct listen_table *t) {
+  return t->l != NULL && !list_empty(&t->changed);
+}
+/** Accept queues of listeners that changed, to their records (TCP_INFO). With the figures of sessions. */
+void listen_tell(struct worker *w);
 /** 1 if some listener uses this port (ephemeral ports avoid it). */
 int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port);
 
