@@ -97,6 +97,39 @@ class FastOpen(netcase.NetCase):
         wait_for(lambda: self.ask() == SYN_DATA, 20, "data on the SYN again")  # the kernel may pause for a SYN that was lost
         self.assertEqual(self.counter("fastopen_bad"), 0)
 
+    def serve(self, *options):
+        """A program under the shim that answers as SERVER does; `options` are set on its listener."""
+        p = Puppet(self.lab)
+        p("def serve(): c = l.accept()[0]; c.sendall(b'answer to ' + c.recv(1000)); c.close(); serve()")
+        p("l = socket.socket(); l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); l.setsockopt(6, 23, 16)")
+        for name, value in options:
+            self.assertEqual(p(f"l.setsockopt(6, {name}, {value!r})"), None)
+        p(f"l.bind(({STACK4!r}, {PORT})); l.listen(16)")
+        p("threading.Thread(target=serve, daemon=True).start()")
+        return p
+
+    def test_keys_of_a_listener(self):
+        """TCP_FASTOPEN_KEY of a program: cookies are its own, and outlive a change that names the former key."""
+        one, two, other = b"1" * 16, b"2" * 16, b"3" * 16
+        p = self.serve((33, one))
+        self.assertEqual([self.ask(), self.ask()], [0, SYN_DATA])
+        bad = self.counter("fastopen_bad")
+        for keys in (two + one, two):
+            self.assertEqual(p(f"l.setsockopt(6, 33, {keys!r})"), None)
+            self.assertEqual(self.ask(), SYN_DATA)
+        self.assertEqual(self.counter("fastopen_bad"), bad)
+        p(f"l.setsockopt(6, 33, {other!r})")
+        self.assertEqual([self.ask(), self.ask()], [0, SYN_DATA])
+        self.assertEqual(self.counter("fastopen_bad"), bad + 1)
+
+    def test_no_cookie(self):
+        """TCP_FASTOPEN_NO_COOKIE: the first SYN of a client that shows none brings its data."""
+        self.lab.world.sysctl(self.lab.P, "net.ipv4.tcp_fastopen=5")
+        self.addCleanup(self.lab.world.sysctl, self.lab.P, "net.ipv4.tcp_fastopen=1")
+        taken = self.counter("fastopen_in")
+        self.serve((34, 1))
+        self.assertEqual([self.ask(), self.counter("fastopen_in")], [SYN_DATA, taken + 1])
+
     def start_client(self):
         """A program under the shim, and the kernel's servers: with Fast Open, without, and one that counts."""
         self.lab.world.sysctl(self.lab.P, "net.ipv4.tcp_fastopen=3")
