@@ -97,6 +97,7 @@ void check_waits(void);
 void check_spawns(void);
 void check_unanswered(void);
 void check_heirs(void);
+void check_corks(void);
 
 /** What the program that check_heirs executes does: its exit status. */
 int heirs_run(void);

@@ -127,7 +127,7 @@ static const struct {
     {"six", check_six},         {"dgram", check_dgram},
     {"urgent", check_urgent},   {"waits", check_waits},
     {"spawns", check_spawns},   {"unanswered", check_unanswered},
-    {"heirs", check_heirs},
+    {"heirs", check_heirs},     {"corks", check_corks},
 };
 
 int main(int argc, char **argv) {

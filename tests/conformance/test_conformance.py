@@ -81,6 +81,9 @@ class Conformance(netcase.NetCase):
     def test_spawns(self):
         self.group("spawns")
 
+    def test_corks(self):
+        self.group("corks")
+
     def test_heirs(self):
         self.group("heirs")
 

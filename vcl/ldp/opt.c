@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/time.h>
@@ -95,6 +96,7 @@ static const struct opt_row opt_table[] = {
     {IPPROTO_IP, IP_RECVTOS, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
     {IPPROTO_IP, IP_MULTICAST_TTL, OPT_HERE, 0, OPT_DGRAM, -1, 255, 1, EINVAL},
     {IPPROTO_IP, IP_MULTICAST_LOOP, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 1, 0},
+    {IPPROTO_UDP, UDP_CORK, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
     {IPPROTO_UDP, UDP_SEGMENT, OPT_HERE, 0, OPT_DGRAM, 0, 65535, 0, EINVAL},
     {IPPROTO_IP, IP_TRANSPARENT, OPT_REFUSE, 0, 0, 0, 0, 0, EPERM},
     {IPPROTO_IPV6, IPV6_V6ONLY, OPT_ATTR, VPPCOM_ATTR_SET_V6ONLY, OPT_BOOL | OPT_UNBOUND, 0, 1, 0, 0},
@@ -198,6 +200,13 @@ static int opt_int_arg(int level, const void *val, socklen_t len, int *out) {
   return 0;
 }
 
+/* Datagrams may also be sent as if no path MTU had been learned (DONT, INTERFACE, OMIT), or never be cut (PROBE). */
+static bool opt_is_any_discover(const struct sock *s, const struct opt_row *row, int value) {
+  bool discover = (row->level == IPPROTO_IP && row->name == IP_MTU_DISCOVER) ||
+                  (row->level == IPPROTO_IPV6 && row->name == IPV6_MTU_DISCOVER);
+  return discover && sock_is_dgram(s) && value >= IP_PMTUDISC_DONT && value <= IP_PMTUDISC_OMIT;
+}
+
 static int opt_set_row(struct sock *s, const struct opt_row *row, const void *val, socklen_t len) {
   int value;
   if (row->via == OPT_REFUSE)
@@ -214,7 +223,9 @@ static int opt_set_row(struct sock *s, const struct opt_row *row, const void *va
   bool unset = (row->set == VCL_OPT_TTL && row->via == OPT_VCL && value == -1) ||
                (row->level == IPPROTO_IPV6 && row->name == IPV6_TCLASS && value == -1) ||
                (row->level == IPPROTO_TCP && row->name == TCP_MAXSEG && value == 0);
-  if (!unset && (value < row->min || value > row->max)) {
+  if (opt_is_any_discover(s, row, value))
+    unset = false;
+  else if (!unset && (value < row->min || value > row->max)) {
     if (!(row->flags & OPT_CLAMP))
       return -row->error;
     value = value < row->min ? row->min : row->max;

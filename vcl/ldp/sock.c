@@ -4,6 +4,7 @@
 #include "sock.h"
 
 #include "app.h"
+#include "cork.h"
 #include "epoll.h"
 #include "fork.h"
 #include "real.h"
@@ -95,6 +96,7 @@ void sock_end(struct sock *s) {
   if (sock_flags(s) & SOCK_F_LISTENING)
     fork_count_listener(-1);
   epoll_forget_sock(s);
+  cork_drop(s);
   if (s->h != INVALID_SESSION_ID)
     share_close(s);
   s->h = INVALID_SESSION_ID;

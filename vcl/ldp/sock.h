@@ -33,6 +33,8 @@ struct epoll_member;
 #define SOCK_F_HELD       (SOCK_F_CONNECTED | SOCK_F_CONNECTING | SOCK_F_OPEN) /* others may hold it after a fork */
 #define SOCK_F_ENDED      0x200u /* ... and the program was told otherwise than by connect(): reads give 0 */
 
+struct cork;
+
 /* What a socket of datagrams has beside. */
 struct sock_dgram {
   struct sockaddr_storage bound; /* as bind() was called */
@@ -42,6 +44,8 @@ struct sock_dgram {
   uint8_t mc_ttl, mc_no_loop;
   uint8_t uncut;
   uint8_t mc_if[16];
+  uint8_t corked;    /* atomic: UDP_CORK */
+  struct cork *held; /* atomic: parts of a datagram (cork.h) */
 };
 
 struct sock {

@@ -9,6 +9,7 @@
 
 #include "addr.h"
 #include "app.h"
+#include "cork.h"
 #include "real.h"
 #include "vcl_dgram.h"
 
@@ -347,6 +348,10 @@ static bool udp_is_kernels(const struct addr_ep *e) {
 }
 
 ssize_t udp_sendmsg(struct sock *s, int fd, const struct msghdr *m, int flags) {
+  return cork_takes(s, flags) ? cork_sendmsg(s, fd, m, flags) : udp_sendmsg_whole(s, fd, m, flags);
+}
+
+ssize_t udp_sendmsg_whole(struct sock *s, int fd, const struct msghdr *m, int flags) {
   struct vcl_dgram d = {.family = 0};
   struct addr_ep to;
   if (m->msg_iovlen > IOV_MAX)
@@ -456,6 +461,8 @@ static void udp_want(struct sock *s, uint32_t bit, int value) {
 void udp_option(struct sock *s, int level, int name, int value) {
   if (level == IPPROTO_UDP && name == UDP_SEGMENT)
     s->dgram.segment = (uint16_t)value;
+  if (level == IPPROTO_UDP && name == UDP_CORK)
+    cork_set(s, value != 0);
   if (level == IPPROTO_IP) {
     if (name == IP_PKTINFO)
       udp_want(s, WANT_PKTINFO, value);
@@ -468,7 +475,7 @@ void udp_option(struct sock *s, int level, int name, int value) {
     else if (name == IP_MULTICAST_LOOP)
       s->dgram.mc_no_loop = !value;
     else if (name == IP_MTU_DISCOVER)
-      s->dgram.uncut = value == IP_PMTUDISC_DO;
+      s->dgram.uncut = value == IP_PMTUDISC_DO || value == IP_PMTUDISC_PROBE;
   } else if (level == IPPROTO_IPV6) {
     if (name == IPV6_RECVPKTINFO)
       udp_want(s, WANT_PKTINFO, value);
@@ -481,6 +488,6 @@ void udp_option(struct sock *s, int level, int name, int value) {
     else if (name == IPV6_MULTICAST_LOOP)
       s->dgram.mc_no_loop = !value;
     else if (name == IPV6_MTU_DISCOVER)
-      s->dgram.uncut = value == IPV6_PMTUDISC_DO;
+      s->dgram.uncut = value == IPV6_PMTUDISC_DO || value == IPV6_PMTUDISC_PROBE;
   }
 }

@@ -14,6 +14,8 @@ ssize_t udp_recvmsg(struct sock *s, struct msghdr *m, int flags);
 /** One datagram. A socket that has not spoken to the stack yet, and whose destination is the kernel's, moves there
  * with it; fd is then a kernel descriptor (-1: it may not move). Bytes or -errno. */
 ssize_t udp_sendmsg(struct sock *s, int fd, const struct msghdr *m, int flags);
+/** The same for a datagram that is whole: no MSG_MORE, no UDP_CORK. */
+ssize_t udp_sendmsg_whole(struct sock *s, int fd, const struct msghdr *m, int flags);
 ssize_t udp_recv(struct sock *s, const struct iovec *iov, size_t n, int flags);
 ssize_t udp_send(struct sock *s, const struct iovec *iov, size_t n, int flags);
 /** bind: also to addresses that only the kernel has. */
