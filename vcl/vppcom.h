@@ -226,7 +226,8 @@ int vppcom_worker_register(void);
 void vppcom_worker_unregister(void);
 /** Index of the calling thread's worker, -1 if it is none. */
 int vppcom_worker_index(void);
-/** Lets the calling thread act as another worker, which must be idle. */
+/** Lets the calling thread act as another worker, which must be idle: the way to serve a session that this one
+ * accepted. Sessions stay with their worker; no call moves one. Nothing happens if there is no such worker. */
 void vppcom_worker_index_set(int index);
 /** Both: one kernel descriptor per worker that becomes readable when work appears; wait on it edge-triggered, never
  * read it. Valid at once after create or register, the same across a restart of any service. -EINVAL without a worker.

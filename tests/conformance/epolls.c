@@ -248,6 +248,28 @@ static void epolls_threads(void) {
   peer_do(PEER_CLOSE, 0);
 }
 
+/* Two threads wait in an empty set; a socket joins it whose bytes came before, and nothing more comes. */
+static void epolls_joined(void) {
+  int fd = subject_connected(), ep = epoll_create1(0), seen = 0;
+  pthread_t threads[2];
+  struct epolls_waiter waiters[2] = {{.ep = ep}, {.ep = ep}};
+  need(peer_do(PEER_SEND, 4) == 4, "peer sends");
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  need(poll(&p, 1, 5000) == 1, "they come");
+  for (int i = 0; i < 2; i++)
+    pthread_create(&threads[i], NULL, epolls_thread, &waiters[i]);
+  (void)poll(NULL, 0, 30); /* so that they sleep as a rule: what they are told is the same if they do not */
+  epolls_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN, 1);
+  for (int i = 0; i < 2; i++) {
+    pthread_join(threads[i], NULL);
+    seen += waiters[i].events == EPOLLIN;
+  }
+  say_num("both that wait in an empty set hear of what joins it", seen);
+  close(ep);
+  close(fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
 void check_epoll(void) {
   epolls_control();
   epolls_levels();
@@ -255,4 +277,5 @@ void check_epoll(void) {
   epolls_uses();
   epolls_nested();
   epolls_threads();
+  epolls_joined();
 }

@@ -47,7 +47,7 @@ static int epoll_register(int fd) {
     return -ENOMEM;
   ep->vep = INVALID_SESSION_ID;
   ep->kernel_fd = -1;
-  ep->nudge_fd = -1;
+  ep->nudge_fd = ep->join_fd = -1;
   if (fd_set_file(fd, &ep->file, 0) < 0)
     fd_put(&ep->file); /* past 2^20: the set stays a plain kernel set */
   return 0;
@@ -125,6 +125,42 @@ static void epoll_nest(int fd) {
   fd_put(&inner->file);
 }
 
+static void epoll_join_done(struct epoll *ep) {
+  int fd = __atomic_exchange_n(&ep->join_fd, -1, __ATOMIC_SEQ_CST);
+  if (fd < 0)
+    return;
+  (void)real.epoll_ctl(ep->kernel_fd, EPOLL_CTL_DEL, fd, NULL);
+  fd_clear_inner(fd);
+  real.close(fd);
+}
+
+/* The set has a vppcom half by now, and threads may sleep on the kernel's alone, where no waiter's kick reaches them:
+ * they come out, all of them (raw_n and vep are each written before the other is read). */
+static void epoll_join_call(struct epoll *ep) {
+  struct epoll_event mark = {.events = EPOLLIN, .data.u64 = epoll_mark(ep)};
+  if (__atomic_load_n(&ep->raw_n, __ATOMIC_SEQ_CST) == 0)
+    return;
+  int fd = fd_make_inner(real.eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (fd < 0 || real.epoll_ctl(ep->kernel_fd, EPOLL_CTL_ADD, fd, &mark) < 0)
+    app_say(1, "a thread that waits in an epoll set may be late: errno %d", errno);
+  __atomic_store_n(&ep->join_fd, fd, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&ep->raw_n, __ATOMIC_SEQ_CST) == 0)
+    epoll_join_done(ep);
+}
+
+int epoll_raw_enter(struct epoll *ep) {
+  (void)__atomic_add_fetch(&ep->raw_n, 1, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&ep->vep, __ATOMIC_SEQ_CST) == INVALID_SESSION_ID)
+    return 1;
+  epoll_raw_leave(ep);
+  return 0;
+}
+
+void epoll_raw_leave(struct epoll *ep) {
+  if (__atomic_sub_fetch(&ep->raw_n, 1, __ATOMIC_SEQ_CST) == 0 && epoll_vep(ep) != INVALID_SESSION_ID)
+    epoll_join_done(ep);
+}
+
 /* The vppcom half of a set, made when the first stack session joins. Under the lock. */
 static int epoll_make_vep(struct epoll *ep, int epfd) {
   int fds[2];
@@ -152,7 +188,8 @@ static int epoll_make_vep(struct epoll *ep, int epfd) {
     }
   }
   ep->nudge_fd = ep->nested ? epoll_make_nudge(ep) : -1;
-  __atomic_store_n(&ep->vep, (uint32_t)vep, __ATOMIC_RELEASE);
+  __atomic_store_n(&ep->vep, (uint32_t)vep, __ATOMIC_SEQ_CST);
+  epoll_join_call(ep);
   return 0;
 out_fd:
   fd_clear_inner(ep->kernel_fd);
@@ -304,6 +341,7 @@ void epoll_end(struct epoll *ep) {
   epoll_unlock();
   if (ep->vep == INVALID_SESSION_ID)
     return;
+  epoll_join_done(ep);
   vcl_waiter_fini(&ep->w);
   (void)vppcom_session_close(ep->vep);
   fd_clear_inner(ep->kernel_fd);

@@ -32,6 +32,8 @@ struct epoll {
   int kernel_fd;       /* the library's own dup of the set */
   struct vcl_waiter w; /* of the set; used by the thread that owns `busy` */
   uint32_t busy;       /* atomic */
+  uint32_t raw_n;      /* atomic: threads in the kernel's set as if it were all there is (epoll_wait.c) */
+  int join_fd;         /* atomic: readable in the kernel set until they have left; -1 */
   uint32_t kernel_n;   /* atomic: kernel members, at least (closing removes without a word) */
   uint32_t kernel_hot; /* the kernel side had something last time */
   uint32_t turn;       /* alternates when there is room for one event only */
@@ -66,6 +68,9 @@ void epoll_fork_child(void);
 
 /** A nested set is left either readable in the kernel or armed, so that the outer set is woken. */
 void epoll_settle(struct epoll *ep);
+/** A thread enters a wait on the kernel's set alone: 1, or 0 when there is a vppcom set by now. */
+int epoll_raw_enter(struct epoll *ep);
+void epoll_raw_leave(struct epoll *ep);
 /** Before our own look: takes back what epoll_settle did. The caller owns `busy`. */
 void epoll_unsettle(struct epoll *ep);
 

@@ -34,6 +34,7 @@ struct epoll_call {
   int max;
   int64_t deadline_ns; /* INT64_MAX = none */
   const sigset_t *mask;
+  bool fine; /* epoll_pwait2: the deadline is kept to the nanosecond as long as only the kernel is concerned */
   struct vcl_waiter *w; /* the set's, or one of the call's own */
   bool marked;          /* the kernel side showed our own mark: the bell wants to be drained */
 };
@@ -168,6 +169,18 @@ static int epoll_mixed(struct epoll_call *c) {
   return rc;
 }
 
+/* One sleep on the kernel's set alone. Number of events, marks among them, or -errno. */
+static int epoll_sleep_raw(struct epoll_call *c) {
+  struct timespec left;
+  if (!epoll_raw_enter(c->ep))
+    return 0;
+  int n = c->fine ? real.epoll_pwait2(c->epfd, c->evs, c->max, sleep_left(c->deadline_ns, &left), c->mask)
+                  : real.epoll_pwait(c->epfd, c->evs, c->max, epoll_left_ms(c->deadline_ns), c->mask);
+  int rc = n < 0 ? -errno : n;
+  epoll_raw_leave(c->ep);
+  return rc;
+}
+
 static int epoll_wait_for(struct epoll_call *c) {
   if (c->max <= 0 || c->max > (int)(INT_MAX / sizeof(struct epoll_event)))
     return -EINVAL;
@@ -181,9 +194,9 @@ static int epoll_wait_for(struct epoll_call *c) {
       }
       return epoll_mixed(c);
     }
-    int n = real.epoll_pwait(c->epfd, c->evs, c->max, epoll_left_ms(c->deadline_ns), c->mask);
+    int n = epoll_sleep_raw(c);
     if (n < 0)
-      return -errno;
+      return n;
     int kept = epoll_unmark(c, c->evs, n); /* a stack session joined while we slept, or is just about to */
     if (kept == n && epoll_vep(c->ep) == INVALID_SESSION_ID)
       return n;
@@ -199,8 +212,9 @@ static int64_t epoll_deadline_ms(int timeout_ms) {
 }
 
 static int epoll_enter(struct epoll *ep, int epfd, struct epoll_event *evs, int max, int64_t deadline_ns,
-                       const sigset_t *mask) {
+                       const sigset_t *mask, bool fine) {
   struct epoll_call c = {.ep = ep, .epfd = epfd, .evs = evs, .max = max, .deadline_ns = deadline_ns, .mask = mask};
+  c.fine = fine;
   int rc = epoll_wait_for(&c);
   fd_put(&ep->file);
   return ldp_result(rc);
@@ -210,28 +224,25 @@ int ldp_epoll_wait(int epfd, struct epoll_event *evs, int max, int timeout_ms) {
   struct epoll *ep = (struct epoll *)fd_get_kind(epfd, FD_EPOLL);
   if (!ep)
     return real.epoll_wait(epfd, evs, max, timeout_ms);
-  return epoll_enter(ep, epfd, evs, max, epoll_deadline_ms(timeout_ms), NULL);
+  return epoll_enter(ep, epfd, evs, max, epoll_deadline_ms(timeout_ms), NULL, false);
 }
 
 int ldp_epoll_pwait(int epfd, struct epoll_event *evs, int max, int timeout_ms, const sigset_t *mask) {
   struct epoll *ep = (struct epoll *)fd_get_kind(epfd, FD_EPOLL);
   if (!ep)
     return real.epoll_pwait(epfd, evs, max, timeout_ms, mask);
-  return epoll_enter(ep, epfd, evs, max, epoll_deadline_ms(timeout_ms), mask);
+  return epoll_enter(ep, epfd, evs, max, epoll_deadline_ms(timeout_ms), mask, false);
 }
 
 int ldp_epoll_pwait2(int epfd, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask) {
   struct epoll *ep = (struct epoll *)fd_get_kind(epfd, FD_EPOLL);
-  if (!ep || epoll_vep(ep) == INVALID_SESSION_ID) {
-    if (ep)
-      fd_put(&ep->file);
+  if (!ep)
     return real.epoll_pwait2(epfd, evs, max, timeout, mask);
-  }
   int64_t deadline;
   int rc = sleep_deadline(timeout, &deadline);
   if (rc < 0) {
     fd_put(&ep->file);
     return ldp_result(rc);
   }
-  return epoll_enter(ep, epfd, evs, max, deadline, mask);
+  return epoll_enter(ep, epfd, evs, max, deadline, mask, true);
 }
