@@ -271,7 +271,7 @@ static int attr_set_mss(struct session *s, void *buf, uint32_t *len) {
 }
 
 static int attr_get_vrf(struct session *s, void *buf, uint32_t *len) {
-  return attr_give(buf, len, s->opt.vrf);
+  return attr_give(buf, len, s->w->broker.vrf);
 }
 static int attr_set_vrf(struct session *s, void *buf, uint32_t *len) {
   uint32_t v;
@@ -280,7 +280,7 @@ static int attr_set_vrf(struct session *s, void *buf, uint32_t *len) {
   int rc = attr_take(buf, len, &v);
   if (rc < 0)
     return rc;
-  return v == 0 ? 0 : -ENODEV; /* there is VRF 0 alone */
+  return v == s->w->broker.vrf ? 0 : -ENODEV; /* a namespace is in one, and so are its sessions */
 }
 
 static int attr_domain(struct session *s, void *buf, uint32_t *len) {

@@ -150,6 +150,7 @@ static int broker_welcome(struct broker *b, const broker_reply *r, int *fds, int
   b->app_id = h->app_id;
   b->proc_id = h->proc_id;
   b->app_timeout_ms = h->app_timeout_ms;
+  b->vrf = h->vrf;
   if (b->have_token)
     return 0;
   if (*n_fds != 2 || h->token.len != BROKER_TOKEN)

@@ -261,8 +261,8 @@ static int cut_dest_near(const struct session *s, const struct abi_endpoint *rem
 
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
   struct worker *w = s->w;
-  if (s->proto != VPPCOM_PROTO_TCP || !cut_dest_near(s, remote) || s->opt.vrf != 0 || s->home != w->home ||
-      w->home->detached || be16_get(remote->port) == 0 || cut_ready(w) < 0)
+  if (s->proto != VPPCOM_PROTO_TCP || !cut_dest_near(s, remote) || s->home != w->home || w->home->detached ||
+      be16_get(remote->port) == 0 || cut_ready(w) < 0)
     return -EOPNOTSUPP;
   if (s->bound && cut_dest_taken(w, s->local.port, remote))
     return -EADDRNOTAVAIL; /* as Linux says, whichever way the other one goes */

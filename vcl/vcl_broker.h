@@ -25,6 +25,7 @@ struct broker {
   int doorbell; /* eventfd of the engine */
   uint32_t seq;
   uint32_t app_timeout_ms;
+  uint32_t vrf; /* of our namespace */
   uint8_t token[BROKER_TOKEN];
   uint8_t parent[BROKER_TOKEN];
   int have_token, have_parent;

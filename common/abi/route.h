@@ -4,7 +4,8 @@
  *
  * Writer: the engine's control thread; a new engine's workers read it before they adopt. A record is filled while its
  * life is FREE, then `life` is stored with release order: until then it does not exist. A changed route is a second
- * record of the same prefix with a higher `seq`, after which the older one is freed: of two the higher one counts.
+ * record of the same prefix and VRF with a higher `seq`, after which the older one is freed: of two the higher one
+ * counts.
  */
 #ifndef HS_ABI_ROUTE_H
 #define HS_ABI_ROUTE_H
@@ -24,7 +25,7 @@ struct abi_route {
   uint8_t family; /* 4 or 6 */
   uint8_t prefix; /* bits, of the family */
   uint8_t has_via;
-  uint8_t pad;
+  uint8_t vrf; /* whose table */
   uint64_t seq;
   uint8_t dst[16]; /* IPv4 mapped */
   uint8_t via[16];

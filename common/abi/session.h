@@ -61,7 +61,7 @@ struct abi_request {
   uint8_t kind;   /* enum abi_req_kind */
   struct abi_endpoint local;
   struct abi_endpoint remote;
-  uint32_t vrf;
+  uint32_t vrf;     /* 0 or its namespace's, in which it is; another: ENODEV */
   uint32_t ifindex; /* JOIN, LEAVE: 1 + interface number, 0 = by `local` or route */
 };
 #define ABI_REQ_LOCAL 0x10u /* in `reuse`: app-scope-global is off, it stays within its namespace */

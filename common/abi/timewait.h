@@ -30,6 +30,8 @@ struct abi_tw {
 };
 _Static_assert(sizeof(struct abi_tw) == 64, "TIME_WAIT record");
 
+/** VRFs are numbered 0 … ABI_VRFS - 1, here and wherever a record names one: four bits are enough. */
+#define ABI_VRFS         16u
 #define ABI_TW_VRF_SHIFT 4u
 static inline uint32_t abi_tw_vrf(const struct abi_tw *t) {
   return (uint32_t)t->nego >> ABI_TW_VRF_SHIFT;

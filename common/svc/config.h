@@ -22,6 +22,7 @@
 #define CONFIG_NS_MAX     16
 #define CONFIG_NETS_MAX   16
 #define CONFIG_RULES_MAX  64
+#define CONFIG_VRFS_MAX   16 /* ABI_VRFS */
 
 struct config_impair {
   double loss_percent, reorder_percent, duplicate_percent, corrupt_percent;
@@ -39,6 +40,7 @@ struct config_port {
   uint8_t mac[6];   /* all zero = the interface's own */
   uint32_t mtu;     /* 576 … 9216, 0 = the interface's own */
   uint32_t queues;
+  uint32_t vrf; /* 0 … CONFIG_VRFS_MAX - 1, of untagged frames */
   struct config_impair rx, tx;
   char pcap[256]; /* capture file, empty = none */
 };
@@ -59,6 +61,7 @@ struct config_vlan {
   char name[32];
   uint32_t id;  /* 1 … 4094 */
   uint32_t mtu; /* 0 = the port's */
+  uint32_t vrf; /* whatever its port's is */
 };
 struct config_route {
   uint8_t dst[16];
@@ -67,6 +70,7 @@ struct config_route {
   uint8_t via[16];
   int has_via;
   char port[32]; /* empty = found through via */
+  uint32_t vrf;  /* the interface's, if there is one */
 };
 struct config_limit { /* 0 = none */
   uint32_t sessions;  /* slots of all workers */
@@ -85,6 +89,7 @@ struct config_ns {
   char attach[108]; /* own attach socket path, empty = the common one */
   struct config_net net[CONFIG_NETS_MAX];
   uint32_t n_nets; /* 0 = it may use all addresses */
+  uint32_t vrf;    /* of all that its programs do */
 };
 struct config_rule { /* words, as svc/rule_text.h takes them */
   char table[8], proto[8], action[12];
@@ -92,6 +97,7 @@ struct config_rule { /* words, as svc/rule_text.h takes them */
   char remote[52], local[52], ports[12];
   char app[64];
   uint32_t to_port;
+  uint32_t vrf; /* ingress: where it arrives */
 };
 
 struct config {
@@ -152,6 +158,15 @@ static inline int config_net_has(const struct config_net *n, const uint8_t ip[16
 static inline const struct config_ns *config_ns_get(const struct config *c, uint32_t ns) {
   return ns != 0 && ns <= c->n_ns ? &c->ns[ns - 1] : NULL;
 }
+/** The VRF that programs of namespace number `ns` are in. */
+static inline uint32_t config_ns_vrf(const struct config *c, uint32_t ns) {
+  const struct config_ns *n = config_ns_get(c, ns);
+  return n == NULL ? 0 : n->vrf;
+}
+/** The VRF of an interface or VLAN by name, 0 if there is none. */
+uint32_t config_interface_vrf(const struct config *c, const char *name);
+/** Whether some interface or VLAN is in a VRF; in VRF 0, the default one, always. */
+int config_has_vrf(const struct config *c, uint32_t vrf);
 /** Whether programs of namespace number `ns` may use a local address. */
 static inline int config_ns_has(const struct config *c, uint32_t ns, const uint8_t ip[16]) {
   const struct config_ns *n = config_ns_get(c, ns);

@@ -156,6 +156,7 @@ static void check_addrs(struct config_ctx *cx) {
                    "the address of a host: not 0.0.0.0, loopback, multicast, network or broadcast");
     for (uint32_t j = 0; j < i; j++) {
       const struct config_addr *b = &c->addr[j];
+      int apart = config_interface_vrf(c, a->port) != config_interface_vrf(c, b->port);
       if (b->family != a->family || b->how != a->how)
         continue;
       if (a->how != CONFIG_ADDR_GIVEN) {
@@ -164,8 +165,10 @@ static void check_addrs(struct config_ctx *cx) {
                        "auto and dhcp once per interface each");
         continue;
       }
+      if (apart)
+        continue;
       if (memcmp(a->ip, b->ip, 16) == 0)
-        config_error(cx, line, "engine.addresses[].address", ip, "each address once");
+        config_error(cx, line, "engine.addresses[].address", ip, "each address once per VRF");
       else if (strcmp(a->port, b->port) != 0 && !(a->family == 6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80) &&
                check_same_net(a->ip, b->ip, a->family, HS_MIN(a->prefix, b->prefix)))
         config_error(cx, line, "engine.addresses[].address", ip, "networks of two interfaces that do not overlap");
@@ -179,7 +182,7 @@ static int check_reaches(const struct config *c, const struct config_route *r) {
     return r->port[0] != '\0'; /* link-local: any link, but it must be named */
   for (uint32_t i = 0; i < c->n_addrs; i++) {
     const struct config_addr *a = &c->addr[i];
-    if (a->how == CONFIG_ADDR_GIVEN && a->family == r->family &&
+    if (a->how == CONFIG_ADDR_GIVEN && a->family == r->family && config_interface_vrf(c, a->port) == r->vrf &&
         (r->port[0] == '\0' || strcmp(r->port, a->port) == 0) && check_same_net(a->ip, r->via, a->family, a->prefix) &&
         memcmp(a->ip, r->via, 16) != 0)
       return 1;
@@ -210,15 +213,15 @@ static void check_routes(struct config_ctx *cx) {
       config_error(cx, via, "engine.routes[].via", check_ip_text(r->via, r->family, ip, sizeof ip),
                    "a gateway in the network of one of engine.addresses");
     for (uint32_t j = 0; j < i; j++)
-      if (c->route[j].family == r->family && c->route[j].prefix == r->prefix &&
+      if (c->route[j].family == r->family && c->route[j].prefix == r->prefix && c->route[j].vrf == r->vrf &&
           memcmp(c->route[j].dst, r->dst, 16) == 0)
         config_error(cx, to, "engine.routes[].to", check_ip_text(r->dst, r->family, ip, sizeof ip),
-                     "each destination once");
+                     "each destination once per VRF");
   }
 }
 
-/** Whether some address of the stack may lie in the net: one that is configured, or one to be learned. */
-static int check_net_used(const struct config *c, const struct config_net *net) {
+/** Whether some address of a VRF may lie in the net: one that is configured, or one to be learned. */
+static int check_net_used(const struct config *c, uint32_t vrf, const struct config_net *net) {
   static const uint8_t linklocal[2] = {0xfe, 0x80};
   static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
   int four = net->bits >= 96 && memcmp(net->ip, mapped, sizeof mapped) == 0;
@@ -226,6 +229,8 @@ static int check_net_used(const struct config *c, const struct config_net *net) 
     return 1;
   for (uint32_t i = 0; i < c->n_addrs; i++) {
     const struct config_addr *a = &c->addr[i];
+    if (config_interface_vrf(c, a->port) != vrf)
+      continue;
     if (a->how == CONFIG_ADDR_GIVEN ? config_net_has(net, a->ip) : (a->family == 4) == four)
       return 1;
   }
@@ -237,7 +242,7 @@ static void check_ns_nets(struct config_ctx *cx, uint32_t i) {
   char text[INET6_ADDRSTRLEN];
   for (uint32_t k = 0; k < n->n_nets; k++) {
     int family = n->net[k].bits >= 96 && n->net[k].ip[10] == 0xff ? 4 : 6;
-    if (!check_net_used(cx->cfg, &n->net[k]))
+    if (!check_net_used(cx->cfg, n->vrf, &n->net[k]))
       config_error(cx, config_line(cx, "broker.namespaces[].addresses", i), "broker.namespaces[].addresses",
                    check_ip_text(n->net[k].ip, family, text, sizeof text), "what holds one of engine.addresses");
   }
@@ -245,6 +250,8 @@ static void check_ns_nets(struct config_ctx *cx, uint32_t i) {
 
 int config_ns_share(const struct config *c, uint32_t a, uint32_t b) {
   const struct config_ns *x = config_ns_get(c, a), *y = config_ns_get(c, b);
+  if (config_ns_vrf(c, a) != config_ns_vrf(c, b))
+    return 0;
   if (x == NULL || y == NULL || x->n_nets == 0 || y->n_nets == 0)
     return 1;
   for (uint32_t i = 0; i < x->n_nets; i++)
@@ -282,7 +289,8 @@ struct rule_text config_rule_text(const struct config_rule *c) {
                             .ports = c->ports,
                             .action = c->action,
                             .app = c->app,
-                            .to_port = c->to_port};
+                            .to_port = c->to_port,
+                            .vrf = c->vrf};
 }
 
 static void check_rules(struct config_ctx *cx) {
@@ -353,6 +361,7 @@ static void check_ranges(struct config_ctx *cx) {
 void config_check(struct config_ctx *cx) {
   check_ports(cx);
   check_vlans(cx);
+  config_vrf_check(cx);
   check_addrs(cx);
   check_routes(cx);
   check_namespaces(cx);

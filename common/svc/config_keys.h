@@ -85,6 +85,8 @@ const char *config_choice_text(const struct config_key *k, int n, char *buf, siz
 /** What is allowed, for messages and docs. */
 const char *config_value_allowed(const struct config_key *k, char *buf, size_t len);
 
+/** What is said of VRFs; routes get that of their interface. Before config_check's other checks. */
+void config_vrf_check(struct config_ctx *cx);
 /** Checks that need more than one key. Errors go to cx. */
 void config_check(struct config_ctx *cx);
 

@@ -119,7 +119,10 @@ const char *rule_text_parse(const struct rule_text *t, struct abi_rule *r, char 
     return text_wrong(why, len, "app", t->app, "at most 63 bytes");
   if (t->to_port > 65535 || (t->to_port != 0 && action != ABI_RULE_REDIRECT))
     return text_wrong(why, len, "to-port", "a number", "0 to 65535, and only to redirect");
+  if (t->vrf >= 16 || (t->vrf != 0 && table != ABI_RULE_INGRESS))
+    return text_wrong(why, len, "vrf", "a number", "0 to 15, and only of ingress");
   r->table = (uint8_t)table;
+  r->scope = t->vrf;
   r->action = (uint8_t)action;
   r->proto = action == ABI_RULE_REDIRECT ? 0 : (uint8_t)proto;
   r->family = (uint8_t)(remote != 0 ? remote : local);

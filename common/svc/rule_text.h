@@ -17,9 +17,11 @@ struct rule_text {
   const char *action;         /* allow, deny, redirect */
   const char *app;
   uint32_t to_port;
+  uint32_t vrf; /* ingress; becomes its scope */
 };
 
-/** What the words mean, but for scope (0) and id. NULL, or what is wrong: "KEY: found X, allowed Y" in `why`. */
+/** What the words mean, but for id and the scope of egress (0). NULL, or what is wrong: "KEY: found X, allowed Y" in
+ * `why`. */
 const char *rule_text_parse(const struct rule_text *t, struct abi_rule *r, char *why, size_t why_len);
 /** A prefix as text; a whole address without a length. Returns buf, of at least 52 bytes. */
 const char *rule_text_prefix(const uint8_t ip[16], uint8_t bits, uint8_t family, char *buf, size_t len);

@@ -218,6 +218,8 @@ static void merge_interfaces(Hoststack__Control__Interfaces *all, Hoststack__Con
       from->n_address = 0;
     }
     if (to)
+      to->vrf = from->vrf;
+    if (to)
       more->interface[left++] = from;
     else
       rows[all->n_interface++] = from;

@@ -65,6 +65,7 @@ static void ctl_listener(const struct broker *b, uint32_t i, Hoststack__Control_
   l->proto = (char *)(uintptr_t)(r->proto == 0 ? "tcp" : "udp");
   l->local = text;
   l->backlog = b->entry[b->bind[i].policy].backlog;
+  l->vrf = b->reg.bind[i].vrf;
   l->worker_id = r->worker_id;
   l->pid = proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0;
 }
@@ -168,6 +169,7 @@ static int ctl_show_namespace(const struct broker *b, uint8_t **reply, size_t *r
     struct limit_use u;
     limit_use(b, 0, i, &u);
     hoststack__control__namespace__init(&ns[i]);
+    ns[i].vrf = config_ns_vrf(&b->svc.cfg, i);
     ns[i].namespace_id = (char *)(uintptr_t)ns_name(b, i);
     ns[i].attach = (char *)(uintptr_t)(c != NULL && c->attach[0] != '\0' ? c->attach : b->svc.cfg.attach);
     ns[i].secret = c != NULL && c->secret != 0;

@@ -22,6 +22,7 @@ static int hello_answer(struct broker *b, struct conn *c, uint32_t seq, const in
   hr.token.data = p->token;
   hr.token.len = sizeof p->token;
   hr.app_timeout_ms = b->svc.cfg.app_timeout_ms;
+  hr.vrf = config_ns_vrf(&b->svc.cfg, ns_of_app(b, p->app_id));
   r.seq = seq;
   r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_HELLO;
   r.hello = &hr;

@@ -69,6 +69,7 @@ static int listen_want(const struct broker *b, const struct conn *c, const Hosts
   want->family = (uint8_t)ep->family;
   want->port = (uint16_t)ep->port;
   want->scope = ep->scope;
+  want->vrf = config_ns_vrf(&b->svc.cfg, ns_of_worker(b, m->worker_id));
   want->flags = (m->reuseaddr ? ABI_BIND_REUSEADDR : 0u) | (m->reuseport ? ABI_BIND_REUSEPORT : 0u) |
                 (m->v6only ? ABI_BIND_V6ONLY : 0u) | (m->app_share && m->proto == 0 ? ABI_BIND_APP_SHARE : 0u);
   if (ep->ip.len == 16)

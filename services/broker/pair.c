@@ -178,14 +178,13 @@ static uint64_t pair_app(const struct broker *b, uint64_t worker_id, uint32_t *n
 static int pair_allowed(const struct broker *b, const struct abi_reg_bind *r, uint64_t app, uint32_t ns) {
   uint32_t its_ns;
   uint64_t its_app = pair_app(b, r->worker_id, &its_ns);
-  return its_app != 0 && its_app != app && its_ns == ns && (r->flags & ABI_BIND_NO_CUT) == 0 && r->vrf == 0 &&
-         pair_armed(b, r);
+  return its_app != 0 && its_app != app && its_ns == ns && (r->flags & ABI_BIND_NO_CUT) == 0 && pair_armed(b, r);
 }
 
-/** How well a listener meets an endpoint: also the namespace must have the address. */
-static int pair_meets(const struct broker *b, uint32_t idx, const uint8_t ip[16]) {
+/** How well a listener meets an endpoint of a VRF: also the namespace must have the address. */
+static int pair_meets(const struct broker *b, uint32_t idx, uint32_t vrf, const uint8_t ip[16]) {
   const struct abi_reg_bind *r = &b->reg.bind[idx];
-  int fit = b->bind[idx].policy != REGISTRY_NONE ? pair_fit(r, ip) : 0;
+  int fit = b->bind[idx].policy != REGISTRY_NONE && r->vrf == vrf ? pair_fit(r, ip) : 0;
   return fit != 0 && config_ns_has(&b->svc.cfg, ns_of_worker(b, r->worker_id), ip) ? fit : 0;
 }
 
@@ -193,16 +192,17 @@ static int pair_meets(const struct broker *b, uint32_t idx, const uint8_t ip[16]
 static uint32_t pair_listener(struct broker *b, uint64_t app, uint32_t ns, const uint8_t ip[16], uint16_t port,
                               uint32_t *shares) {
   int best = 0;
+  uint32_t vrf = config_ns_vrf(&b->svc.cfg, ns);
   *shares = 0;
   for (uint32_t i = b->port_head[0][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
-    int fit = pair_meets(b, i, ip);
+    int fit = pair_meets(b, i, vrf, ip);
     best = fit > best ? fit : best;
   }
   for (int round = 0; round < 2 && best > 0; round++) {
     uint32_t k = 0, want = *shares != 0 ? b->pair_turn % *shares : 0;
     for (uint32_t i = b->port_head[0][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
       const struct abi_reg_bind *r = &b->reg.bind[i];
-      if (pair_meets(b, i, ip) != best || !pair_allowed(b, r, app, ns))
+      if (pair_meets(b, i, vrf, ip) != best || !pair_allowed(b, r, app, ns))
         continue;
       if (round == 1 && k == want)
         return i;
@@ -215,10 +215,13 @@ static uint32_t pair_listener(struct broker *b, uint64_t app, uint32_t ns, const
   return REGISTRY_NONE;
 }
 
-/** Whether the address is one that the configuration gave to this stack. Learned ones are known to the engine alone. */
-static int pair_is_own(const struct broker *b, const uint8_t ip[16]) {
-  for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++)
-    if (b->svc.cfg.addr[i].how == CONFIG_ADDR_GIVEN && memcmp(b->svc.cfg.addr[i].ip, ip, 16) == 0)
+/** Whether the address is one that the configuration gave to a namespace's VRF. Learned ones are known to the engine
+ * alone. */
+static int pair_is_own(const struct broker *b, uint32_t ns, const uint8_t ip[16]) {
+  const struct config *c = &b->svc.cfg;
+  for (uint32_t i = 0; i < c->n_addrs; i++)
+    if (c->addr[i].how == CONFIG_ADDR_GIVEN && memcmp(c->addr[i].ip, ip, 16) == 0 &&
+        config_interface_vrf(c, c->addr[i].port) == config_ns_vrf(c, ns))
       return 1;
   return 0;
 }
@@ -272,8 +275,8 @@ int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
     *text = "pair: an address of 16 bytes, a port, at most 64 pairs at hand";
     return -EINVAL;
   }
-  pr.own_address = pair_is_own(b, ep->ip.data);
   uint64_t app = pair_app(b, m->worker_id, &ns);
+  pr.own_address = pair_is_own(b, ns, ep->ip.data);
   int may = pr.own_address && rule_cut_ok(b, ns, ep->ip.data, (uint16_t)ep->port);
   uint32_t at = may ? pair_listener(b, app, ns, ep->ip.data, (uint16_t)ep->port, &pr.shares) : REGISTRY_NONE;
   if (at == REGISTRY_NONE)

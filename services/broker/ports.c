@@ -134,12 +134,15 @@ int ports_address_ok(const struct broker *b, uint32_t ns, uint8_t proto, const u
     return 0;
   if (!config_ns_has(&b->svc.cfg, ns, ip))
     return -EADDRNOTAVAIL;
-  for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++)
-    if (memcmp(b->svc.cfg.addr[i].ip, ip, 16) == 0)
+  for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++) {
+    const struct config_addr *a = &b->svc.cfg.addr[i];
+    if (config_interface_vrf(&b->svc.cfg, a->port) != config_ns_vrf(&b->svc.cfg, ns))
+      continue;
+    if (memcmp(a->ip, ip, 16) == 0)
       return 0;
-  for (uint32_t i = 0; i < b->svc.cfg.n_addrs; i++) /* learned ones are known to the engine alone */
-    if (b->svc.cfg.addr[i].how != CONFIG_ADDR_GIVEN && (b->svc.cfg.addr[i].family == 4) == ports_is_v4(ip))
-      return 0;
+    if (a->how != CONFIG_ADDR_GIVEN && (a->family == 4) == ports_is_v4(ip))
+      return 0; /* learned ones are known to the engine alone */
+  }
   return -EADDRNOTAVAIL;
 }
 

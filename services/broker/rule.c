@@ -25,7 +25,8 @@ static void rule_configured(struct broker *b) {
     char why[160];
     int ns = ns_find(b, c->ns);
     int64_t rc = rule_text_parse(&t, &r, why, sizeof why) != NULL || ns < 0 ? -EINVAL : 0;
-    r.scope = r.table == ABI_RULE_EGRESS ? (uint32_t)ns : 0;
+    if (r.table == ABI_RULE_EGRESS)
+      r.scope = (uint32_t)ns;
     if (rc == 0)
       rc = rules_add(&b->rules, &r);
     if (rc < 0 && rc != -EEXIST) /* EEXIST: added by the broker that died before it said so */
@@ -103,6 +104,6 @@ int rule_cut_ok(const struct broker *b, uint32_t ns, const uint8_t ip[16], uint1
   if (!rule_allows(b, &k))
     return 0;
   k.table = ABI_RULE_INGRESS;
-  k.scope = 0;
+  k.scope = config_ns_vrf(&b->svc.cfg, ns);
   return rule_allows(b, &k);
 }

@@ -45,7 +45,8 @@ static const char *rule_parse(const struct broker *b, const Hoststack__Control__
                         .ports = m->ports,
                         .action = m->action,
                         .app = m->app,
-                        .to_port = m->to_port};
+                        .to_port = m->to_port,
+                        .vrf = m->vrf};
   if (rule_text_parse(&t, r, why, len) != NULL)
     return why;
   int ns = ns_find(b, m->namespace_id);
@@ -57,7 +58,12 @@ static const char *rule_parse(const struct broker *b, const Hoststack__Control__
     snprintf(why, len, "namespace: found %s, allowed one of broker.namespaces", m->namespace_id);
     return why;
   }
-  r->scope = r->table == ABI_RULE_EGRESS ? (uint32_t)ns : 0;
+  if (r->table == ABI_RULE_EGRESS)
+    r->scope = (uint32_t)ns;
+  else if (!config_has_vrf(&b->svc.cfg, r->scope)) {
+    snprintf(why, len, "vrf: found %u, allowed one of an interface", r->scope);
+    return why;
+  }
   return NULL;
 }
 
@@ -73,6 +79,7 @@ static void rule_fill(const struct broker *b, const struct abi_rule *r, struct r
   row->pb.action = (char *)(uintptr_t)rule_text_action(r->action);
   row->pb.app = (char *)(uintptr_t)r->app;
   row->pb.to_port = r->to_port;
+  row->pb.vrf = r->table == ABI_RULE_EGRESS ? config_ns_vrf(&b->svc.cfg, r->scope) : r->scope;
 }
 
 /** The page [offset, offset + limit) of the rules, in the order of their records. */

@@ -28,7 +28,7 @@ static const struct command commands[] = {
     {"show", "session verbose | tcp statistics|config | drops all", "all figures, all counters, all tunables",
      cmd_show},
     {"set", "tcp NAME VALUE | tcp NAME default", "change one of TCP's tunables, also for engines to come", cmd_set},
-    {"route", "show | add|replace PREFIX via ADDRESS | del PREFIX",
+    {"route", "show | add|replace PREFIX via ADDRESS [vrf N] | del PREFIX",
      "routes, also for engines to come; hsctl route tells more", cmd_route},
     {"rule", "show | del ID…|all | add egress|ingress KEY=VALUE…", "session rules; hsctl rule tells more", cmd_rule},
     {"capture", "INTERFACE FILE | INTERFACE --stop", "write the frames of an interface to a pcapng file", cmd_capture},

@@ -8,8 +8,8 @@
 
 static int route_usage(void) {
   fprintf(stderr, "usage: hsctl route show\n"
-                  "       hsctl route add|replace PREFIX [via ADDRESS] [interface NAME]\n"
-                  "       hsctl route del PREFIX\n");
+                  "       hsctl route add|replace PREFIX [via ADDRESS] [interface NAME] [vrf NUMBER]\n"
+                  "       hsctl route del PREFIX [vrf NUMBER]\n");
   return 2;
 }
 
@@ -54,13 +54,24 @@ int route_show(const struct hsctl *h) {
     json_print(stdout, &out.base);
     putchar('\n');
   } else if (n >= 0) {
-    table_row(&t, 4, "TO", "VIA", "INTERFACE", "BY");
-    for (size_t i = 0; i < all->n_route; i++)
-      table_row(&t, 4, all->route[i]->to, all->route[i]->via, all->route[i]->interface, all->route[i]->by);
+    table_row(&t, 5, "TO", "VIA", "INTERFACE", "BY", "VRF");
+    for (size_t i = 0; i < all->n_route; i++) {
+      const Hoststack__Control__Route *r = all->route[i];
+      char vrf[16];
+      snprintf(vrf, sizeof vrf, "%u", r->vrf);
+      table_row(&t, 5, r->to, r->via, r->interface, r->by, vrf);
+    }
     table_print(&t, stdout);
   }
   hoststack__control__routes__free_unpacked(all, NULL);
   return n < 0;
+}
+
+/* 0 … 15, or -1. */
+static int route_vrf(const char *text) {
+  char *end;
+  long v = strtol(text, &end, 10);
+  return end != text && *end == '\0' && v >= 0 && v < 16 ? (int)v : -1;
 }
 
 int cmd_route(const struct hsctl *h, int argc, char **argv) {
@@ -73,13 +84,15 @@ int cmd_route(const struct hsctl *h, int argc, char **argv) {
   m.to = argv[2];
   m.replace = strcmp(argv[1], "replace") == 0;
   m.del = strcmp(argv[1], "del") == 0;
-  if ((!m.replace && !m.del && strcmp(argv[1], "add")) || (m.del && argc > 3))
+  if (!m.replace && !m.del && strcmp(argv[1], "add"))
     return route_usage();
   for (int i = 3; i < argc; i += 2) {
-    if (i + 1 < argc && strcmp(argv[i], "via") == 0)
+    if (i + 1 < argc && !m.del && strcmp(argv[i], "via") == 0)
       m.via = argv[i + 1];
-    else if (i + 1 < argc && strcmp(argv[i], "interface") == 0)
+    else if (i + 1 < argc && !m.del && strcmp(argv[i], "interface") == 0)
       m.interface = argv[i + 1];
+    else if (i + 1 < argc && strcmp(argv[i], "vrf") == 0 && route_vrf(argv[i + 1]) >= 0)
+      m.vrf = (uint32_t)route_vrf(argv[i + 1]);
     else
       return route_usage();
   }

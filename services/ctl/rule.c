@@ -20,7 +20,7 @@ static int rule_usage(void) {
                   "       hsctl rule add egress|ingress [KEY=VALUE…] action=allow|deny|redirect\n"
                   "       hsctl rule add -          one such line after the other from standard input\n"
                   "keys: namespace=ID (egress) proto=tcp|udp|any remote=PREFIX local=PREFIX ports=PORT|LOW-HIGH\n"
-                  "      app=NAME to-port=PORT (redirect)\n");
+                  "      app=NAME to-port=PORT (redirect) vrf=NUMBER (ingress)\n");
   return 2;
 }
 
@@ -57,9 +57,16 @@ static int rule_word(Hoststack__Control__Rule *m, char *word) {
       return 0;
     }
   }
+  if (eq && len == 3 && strncmp(word, "vrf", 3) == 0) {
+    unsigned long vrf = strtoul(eq + 1, &end, 10);
+    if (end != eq + 1 && *end == '\0' && vrf < 16) {
+      m->vrf = (uint32_t)vrf;
+      return 0;
+    }
+  }
   fprintf(stderr,
           "hsctl rule: found %s, allowed KEY=VALUE with KEY of: namespace proto remote local ports action app "
-          "to-port (0 … 65535)\n",
+          "to-port (0 … 65535) vrf (0 … 15)\n",
           word);
   return 2;
 }
@@ -207,10 +214,11 @@ static int rule_del(const struct hsctl *h, int n, char **word) {
 static void rule_rows(struct table *t, const Hoststack__Control__Rules *m) {
   for (size_t i = 0; i < m->n_rule; i++) {
     const Hoststack__Control__Rule *r = m->rule[i];
-    char id[16], to[96];
+    char id[16], to[96], vrf[16];
+    snprintf(vrf, sizeof vrf, "%u", r->vrf);
     snprintf(id, sizeof id, "%u", r->id);
     snprintf(to, sizeof to, r->to_port ? "%s:%u" : "%s", r->app, r->to_port);
-    table_row(t, 9, id, r->table, r->namespace_id, r->proto, r->remote, r->local, r->ports, r->action, to);
+    table_row(t, 10, id, r->table, r->namespace_id, r->proto, r->remote, r->local, r->ports, r->action, to, vrf);
   }
 }
 
@@ -257,7 +265,7 @@ static int rule_show(const struct hsctl *h) {
     json_print(stdout, &out.base);
     putchar('\n');
   } else if (n >= 0) {
-    table_row(&t, 9, "ID", "TABLE", "NAMESPACE", "PROTO", "REMOTE", "LOCAL", "PORTS", "ACTION", "TO");
+    table_row(&t, 10, "ID", "TABLE", "NAMESPACE", "PROTO", "REMOTE", "LOCAL", "PORTS", "ACTION", "TO", "VRF");
     rule_rows(&t, all);
     table_print(&t, stdout);
     if (!all->in_force)

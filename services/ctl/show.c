@@ -17,8 +17,8 @@ static const char *num(char *buf, uint64_t v) {
 static void print_interfaces(const Hoststack__Control__Interfaces *m) {
   for (size_t i = 0; i < m->n_interface; i++) {
     const Hoststack__Control__Interface *p = m->interface[i];
-    printf("%s: %s %s, %s, MAC %s, MTU %u, %u Mbit/s, %s\n", p->name, p->kind, p->device, p->up ? "up" : "down", p->mac,
-           p->mtu, p->speed_mbps, p->caps && *p->caps ? p->caps : "no offloads");
+    printf("%s: %s %s, %s, MAC %s, MTU %u, %u Mbit/s, vrf %u, %s\n", p->name, p->kind, p->device, p->up ? "up" : "down",
+           p->mac, p->mtu, p->speed_mbps, p->vrf, p->caps && *p->caps ? p->caps : "no offloads");
     for (size_t a = 0; a < p->n_address; a++)
       printf("  address %s\n", p->address[a]);
     for (size_t c = 0; c < p->n_counter; c++)
@@ -29,7 +29,7 @@ static void print_interfaces(const Hoststack__Control__Interfaces *m) {
 
 static void print_session_verbose(const Hoststack__Control__Session *s) {
   char app[96];
-  printf("%s %s -> %s  %s  (number %u)\n", s->proto, s->local, s->remote, s->state, s->index);
+  printf("%s %s -> %s  %s  (number %u, vrf %u)\n", s->proto, s->local, s->remote, s->state, s->index, s->vrf);
   printf("  app %s pid %" PRIu64 ", worker %" PRIu64 " slot %u, engine worker %u, %s%s, age %.3f s\n",
          table_plain(app, sizeof app, s->app), s->proc_pid, s->worker_id, s->slot, s->engine_worker, s->accept,
          s->orphan ? ", orphan" : "", (double)s->age_ms / 1000);
@@ -54,16 +54,16 @@ static void print_session_verbose(const Hoststack__Control__Session *s) {
 
 static void print_sessions(const Hoststack__Control__Sessions *m) {
   struct table t = {0};
-  char a[24], b[24], c[24], d[24], e[24], g[24];
+  char a[24], b[24], c[24], d[24], e[24], g[24], v[24];
   for (size_t i = 0; show_all && i < m->n_session; i++)
     print_session_verbose(m->session[i]);
   if (!show_all)
-    table_row(&t, 12, "PROTO", "LOCAL", "REMOTE", "STATE", "APP", "PID", "RXQ", "TXQ", "CWND", "SRTT-US", "REXMIT",
-              "CC");
+    table_row(&t, 13, "PROTO", "LOCAL", "REMOTE", "STATE", "APP", "PID", "RXQ", "TXQ", "CWND", "SRTT-US", "REXMIT",
+              "CC", "VRF");
   for (size_t i = 0; !show_all && i < m->n_session; i++) {
     const Hoststack__Control__Session *s = m->session[i];
-    table_row(&t, 12, s->proto, s->local, s->remote, s->state, s->app, num(a, s->proc_pid), num(b, s->rx_queue),
-              num(c, s->tx_queue), num(d, s->cwnd), num(e, s->srtt_us), num(g, s->retransmits), s->cc);
+    table_row(&t, 13, s->proto, s->local, s->remote, s->state, s->app, num(a, s->proc_pid), num(b, s->rx_queue),
+              num(c, s->tx_queue), num(d, s->cwnd), num(e, s->srtt_us), num(g, s->retransmits), s->cc, num(v, s->vrf));
   }
   table_print(&t, stdout);
   printf("%zu of %u sessions\n", m->n_session, m->total);
@@ -99,11 +99,11 @@ static void print_tcp_config(const Hoststack__Control__TcpConfig *m) {
 
 static void print_neighbors(const Hoststack__Control__Neighbors *m) {
   struct table t = {0};
-  char ms[24];
-  table_row(&t, 5, "ADDRESS", "MAC", "INTERFACE", "STATE", "CONFIRMED-MS-AGO");
+  char ms[24], v[24];
+  table_row(&t, 6, "ADDRESS", "MAC", "INTERFACE", "STATE", "CONFIRMED-MS-AGO", "VRF");
   for (size_t i = 0; i < m->n_neighbor; i++) {
     const Hoststack__Control__Neighbor *k = m->neighbor[i];
-    table_row(&t, 5, k->address, k->mac, k->interface, k->state, num(ms, k->confirmed_ms_ago));
+    table_row(&t, 6, k->address, k->mac, k->interface, k->state, num(ms, k->confirmed_ms_ago), num(v, k->vrf));
   }
   table_print(&t, stdout);
 }
@@ -137,8 +137,8 @@ static void print_apps(const Hoststack__Control__Apps *m) {
       table_print(&t, stdout);
     for (size_t l = 0; l < app->n_listener; l++) {
       const Hoststack__Control__Listener *s = app->listener[l];
-      printf("  listener %s: %s %s, backlog %s, pid %s\n", num(a, s->listener_id), s->proto, s->local,
-             num(b, s->backlog), num(e, s->pid));
+      printf("  listener %s: %s %s, backlog %s, pid %s, vrf %s\n", num(a, s->listener_id), s->proto, s->local,
+             num(b, s->backlog), num(e, s->pid), num(f, s->vrf));
     }
   }
 }
@@ -156,8 +156,9 @@ static const char *of_limit(char *buf, size_t len, const Hoststack__Control__Lim
 
 static void print_namespaces(const Hoststack__Control__Namespaces *m) {
   struct table t = {0};
-  char a[24], b[24], c[48], d[48], e[48];
-  table_row(&t, 9, "NAMESPACE", "APPS", "WORKERS", "SESSIONS", "LISTENERS", "MEMORY", "SECRET", "ATTACH", "ADDRESSES");
+  char a[24], b[24], c[48], d[48], e[48], v[24];
+  table_row(&t, 10, "NAMESPACE", "APPS", "WORKERS", "SESSIONS", "LISTENERS", "MEMORY", "SECRET", "ATTACH", "ADDRESSES",
+            "VRF");
   for (size_t i = 0; i < m->n_namespace_; i++) {
     const Hoststack__Control__Namespace *k = m->namespace_[i];
     char list[256] = "";
@@ -165,9 +166,9 @@ static void print_namespaces(const Hoststack__Control__Namespaces *m) {
       size_t used = strlen(list);
       snprintf(list + used, sizeof list - used, "%s%s", j ? "," : "", k->address[j]);
     }
-    table_row(&t, 9, k->namespace_id, num(a, k->apps), num(b, k->workers), of_limit(c, sizeof c, k->sessions),
+    table_row(&t, 10, k->namespace_id, num(a, k->apps), num(b, k->workers), of_limit(c, sizeof c, k->sessions),
               of_limit(d, sizeof d, k->listeners), of_limit(e, sizeof e, k->memory_bytes), k->secret ? "yes" : "no",
-              k->attach, k->n_address ? list : "all");
+              k->attach, k->n_address ? list : "all", num(v, k->vrf));
   }
   table_print(&t, stdout);
 }

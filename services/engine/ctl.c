@@ -197,6 +197,7 @@ static Hoststack__Control__Session *session_row(const struct engine *e, uint32_t
   row->worker_id = d->worker_id;
   row->slot = d->slot;
   row->engine_worker = session_worker(e, d);
+  row->vrf = d->vrf;
   row->snd_wnd = d->snd_wnd;
   row->mss = d->mss;
   if (verbose)
@@ -227,7 +228,7 @@ static int show_timewait(const struct engine *e, Hoststack__Control__Sessions *s
   int rc = 0;
   for (uint32_t i = 0; i < high && i < t->n && rc == 0; i++) {
     struct abi_tw w = t->tw[i];
-    struct abi_tcb d = {.state = ABI_TCP_TIME_WAIT, .nego = w.nego};
+    struct abi_tcb d = {.state = ABI_TCP_TIME_WAIT, .nego = w.nego, .vrf = abi_tw_vrf(&w)};
     if (w.life != ABI_TW_USED)
       continue;
     memcpy(d.local.ip, w.local, sizeof d.local.ip);
@@ -262,6 +263,7 @@ static int show_app_datagrams(const struct engine *e, const struct app_worker *a
     row->state = strdup(eng->remote.family ? "CONNECTED" : "OPEN");
     row->cc = strdup("-");
     row->engine_worker = __atomic_load_n(&eng->lane, __ATOMIC_RELAXED);
+    row->vrf = a->sh->vrf;
     row->lost = eng->figures.lost;
   }
   return rc;

@@ -21,10 +21,12 @@ struct link_note {
 
 static void mail_link(struct worker *w, void *arg) {
   struct link_note *n = arg;
-  n->n_addr = ip_addr_list(w->ip, n->addr, LINK_ADDRS);
+  for (uint32_t v = 0; v < w->n_vrfs; v++)
+    if (worker_ip(w, v))
+      n->n_addr += ip_addr_list(worker_ip(w, v), n->addr + n->n_addr, LINK_ADDRS - n->n_addr);
   for (uint32_t i = 0; i < w->cfg->n_vlans; i++) {
     n->vlan_port[i] = w->vlan_port[i];
-    ip_port_get(w->ip, w->vlan_port[i], &n->vlan[i]);
+    ip_port_get(worker_ip(w, w->cfg->vlan[i].vrf), w->vlan_port[i], &n->vlan[i]);
   }
 }
 
@@ -80,12 +82,16 @@ static int link_fill(const struct config *cfg, const struct link_note *n, Hostst
   for (uint32_t i = 0; i < cfg->n_ports && rc == 0; i++) {
     Hoststack__Control__Interface *row = link_row(list, cfg->port[i].name);
     rc = row ? link_addresses(n, i, row) : -ENOMEM;
+    if (rc == 0)
+      row->vrf = cfg->port[i].vrf;
   }
   for (uint32_t i = 0; i < cfg->n_vlans && rc == 0; i++) {
     Hoststack__Control__Interface *row = link_row(list, cfg->vlan[i].name);
     rc = row ? link_vlan(row, &cfg->vlan[i], &n->vlan[i]) : -ENOMEM;
     if (rc == 0)
       rc = link_addresses(n, n->vlan_port[i], row);
+    if (rc == 0)
+      row->vrf = cfg->vlan[i].vrf;
   }
   return rc;
 }

@@ -59,23 +59,34 @@ static char *prefix_text(const uint8_t ip[16], uint32_t bits) {
 struct route_note {
   uint32_t skip, n, total;
   struct ip_route_row row[ROUTE_ROWS];
+  uint8_t vrf[ROUTE_ROWS];
 };
 
 static void mail_route_list(struct worker *w, void *arg) {
   struct route_note *n = arg;
-  n->n = ip_route_list(w->ip, n->row, ROUTE_ROWS, n->skip, &n->total);
+  uint32_t skip = n->skip;
+  for (uint32_t v = 0; v < w->n_vrfs; v++) {
+    uint32_t total;
+    if (!worker_ip(w, v))
+      continue;
+    uint32_t had = n->n;
+    n->n += ip_route_list(worker_ip(w, v), n->row + n->n, ROUTE_ROWS - n->n, skip, &total);
+    memset(n->vrf + had, (int)v, n->n - had);
+    skip -= skip < total ? skip : total;
+    n->total += total;
+  }
 }
 
 /* Who the user's route is of: the file, or hsctl. */
-static const char *route_by(const struct engine *e, const struct ip_route_row *row) {
+static const char *route_by(const struct engine *e, uint32_t vrf, const struct ip_route_row *row) {
   static const char *const by[] = {"configured", "connected", "learned"};
-  struct config_route key = {.prefix = row->bits, .family = ip_addr_is4(&row->prefix) ? 4 : 6};
+  struct config_route key = {.prefix = row->bits, .family = ip_addr_is4(&row->prefix) ? 4 : 6, .vrf = vrf};
   memcpy(key.dst, row->prefix.b, sizeof key.dst);
   const struct tcb_table *t = &e->worker.tcbs;
   return row->by == 0 && routes_find(t->route, t->geom.n_route, &key) ? "set" : by[row->by % 3];
 }
 
-static Hoststack__Control__Route *route_row(const struct engine *e, const struct ip_route_row *row) {
+static Hoststack__Control__Route *route_row(const struct engine *e, uint32_t vrf, const struct ip_route_row *row) {
   char via[IP_ADDR_TEXT_MAX];
   Hoststack__Control__Route *m = malloc(sizeof *m);
   if (!m)
@@ -84,7 +95,8 @@ static Hoststack__Control__Route *route_row(const struct engine *e, const struct
   m->to = prefix_text(row->prefix.b, row->bits);
   m->via = strdup(row->has_via ? ip_addr_format(&row->via, via, sizeof via) : "");
   m->interface = strdup(interface_name(e, row->port));
-  m->by = strdup(route_by(e, row));
+  m->by = strdup(route_by(e, vrf, row));
+  m->vrf = vrf;
   return m;
 }
 
@@ -105,7 +117,7 @@ int ctl_show_route(struct engine *e, const Hoststack__Control__ShowRoute *q, Hos
   r->routes = m;
   m->total = n->total;
   m->route = calloc(n->n + 1, sizeof(Hoststack__Control__Route *));
-  for (uint32_t i = 0; m->route && i < n->n && (m->route[i] = route_row(e, &n->row[i])) != NULL; i++)
+  for (uint32_t i = 0; m->route && i < n->n && (m->route[i] = route_row(e, n->vrf[i], &n->row[i])) != NULL; i++)
     m->n_route++;
   rc = m->n_route == n->n ? 0 : -ENOMEM;
   m = NULL;
@@ -119,15 +131,23 @@ struct neigh_note {
   uint32_t n;
   usec_t now;
   struct ip_neigh_row row[NEIGH_ROWS];
+  uint8_t vrf[NEIGH_ROWS];
 };
 
 static void mail_neigh_list(struct worker *w, void *arg) {
   struct neigh_note *n = arg;
-  n->n = ip_neigh_list(w->ip, n->row, NEIGH_ROWS);
+  for (uint32_t v = 0; v < w->n_vrfs; v++) {
+    uint32_t had = n->n;
+    if (!worker_ip(w, v))
+      continue;
+    n->n += ip_neigh_list(worker_ip(w, v), n->row + n->n, NEIGH_ROWS - n->n);
+    memset(n->vrf + had, (int)v, n->n - had);
+  }
   n->now = w->now;
 }
 
-static Hoststack__Control__Neighbor *neigh_row(const struct engine *e, const struct ip_neigh_row *row, usec_t now) {
+static Hoststack__Control__Neighbor *neigh_row(const struct engine *e, uint32_t vrf, const struct ip_neigh_row *row,
+                                               usec_t now) {
   char text[IP_ADDR_TEXT_MAX];
   Hoststack__Control__Neighbor *m = malloc(sizeof *m);
   if (!m)
@@ -139,6 +159,7 @@ static Hoststack__Control__Neighbor *neigh_row(const struct engine *e, const str
   m->mac = strdup(text);
   m->interface = strdup(interface_name(e, row->port));
   m->state = strdup(row->state);
+  m->vrf = vrf;
   m->confirmed_ms_ago = row->confirmed && now > row->confirmed ? (now - row->confirmed) / 1000 : 0;
   return m;
 }
@@ -155,7 +176,8 @@ int ctl_show_neighbor(struct engine *e, Hoststack__Control__Reply *r) {
   r->body_case = HOSTSTACK__CONTROL__REPLY__BODY_NEIGHBORS;
   r->neighbors = m;
   m->neighbor = calloc(n->n + 1, sizeof(Hoststack__Control__Neighbor *));
-  for (uint32_t i = 0; m->neighbor && i < n->n && (m->neighbor[i] = neigh_row(e, &n->row[i], n->now)) != NULL; i++)
+  for (uint32_t i = 0;
+       m->neighbor && i < n->n && (m->neighbor[i] = neigh_row(e, n->vrf[i], &n->row[i], n->now)) != NULL; i++)
     m->n_neighbor++;
   rc = m->n_neighbor == n->n ? 0 : -ENOMEM;
   m = NULL;
@@ -181,12 +203,18 @@ static int route_words(const struct config *cfg, const Hoststack__Control__SetRo
   memcpy(c->dst, dst.b, sizeof c->dst);
   c->prefix = bits;
   c->family = ip_addr_is4(&dst) ? 4 : 6;
+  c->vrf = q->vrf;
+  if (!config_has_vrf(cfg, q->vrf))
+    return refuse(r, -ENODEV, "vrf: found %u, allowed one of an interface", q->vrf), -1;
   if (q->del)
     return 0;
   if (*q->via && (ip_addr_parse(q->via, &via) < 0 || ip_addr_is4(&via) != ip_addr_is4(&dst)))
     return refuse(r, -EINVAL, "via: found %.64s, allowed an address of the same family", q->via), -1;
   if (*q->interface && !is_interface(cfg, q->interface))
     return refuse(r, -ENODEV, "interface: found %.31s, allowed one that hsctl show interface tells", q->interface), -1;
+  if (*q->interface && config_interface_vrf(cfg, q->interface) != q->vrf)
+    return refuse(r, -ENODEV, "interface: %.31s is in vrf %u", q->interface, config_interface_vrf(cfg, q->interface)),
+           -1;
   if (!*q->interface && (!*q->via || (ip_addr_is_linklocal(&via) && !ip_addr_is4(&via))))
     return refuse(r, -EINVAL, "%s needs an interface", *q->via ? q->via : "a route without a gateway"), -1;
   memcpy(c->via, via.b, sizeof c->via);
@@ -207,7 +235,7 @@ static void mail_try(struct worker *w, void *arg) {
   struct ip_route_row row;
   struct ip_addr dst;
   memcpy(dst.b, n->change.route.dst, sizeof dst.b);
-  n->present = ip_route_get(w->ip, &dst, n->change.route.prefix, &row) == 0 && row.by == 0;
+  n->present = ip_route_get(worker_ip(w, n->change.route.vrf), &dst, n->change.route.prefix, &row) == 0 && row.by == 0;
   if (n->present != n->replace)
     return;
   n->rc = routes_put(w, &n->change);
@@ -272,11 +300,11 @@ int ctl_set_route(struct engine *e, const Hoststack__Control__SetRoute *q, Hosts
   else if (rc == 0 && (rc = route_keep(e, &c, q->del)) == 0)
     rc = engine_post_copy(e, mail_put, &n->change, sizeof n->change);
   if (rc == 0 && r->rc == 0)
-    log_info("engine.route", "%s %s%s%s%s%s",
+    log_info("engine.route", "%s %s%s%s%s%s vrf %u",
              q->del       ? "deleted"
              : q->replace ? "replaced"
                           : "added",
-             q->to, *q->via ? " via " : "", q->via, *q->interface ? " interface " : "", q->interface);
+             q->to, *q->via ? " via " : "", q->via, *q->interface ? " interface " : "", q->interface, q->vrf);
   ask_free(n);
   return rc;
 }

@@ -163,6 +163,7 @@ static int make_app(struct engine *e, uint64_t worker_id, struct app_worker **la
   if (rc == 0) {
     const struct abi_reg_app *app = engine_reg_app(e, reg->app_id);
     lane[0]->sh->ns = app ? app->ns : 0;
+    lane[0]->sh->vrf = config_ns_vrf(&e->svc.cfg, lane[0]->sh->ns);
     memory_add(e, lane[0]->sh);
     rc = app_lanes(lane, e->group.n);
     if (rc == 0)

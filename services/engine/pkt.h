@@ -25,6 +25,7 @@ struct pkt {
   uint16_t gso_size;
   uint8_t port;
   uint8_t to_us; /* unicast to one of our addresses, decided by ip */
+  uint8_t vrf;   /* whose stack has it; what transports read there, vrf.c has set */
   uint16_t l3_off, l4_off;
   uint32_t l4_len; /* bytes from l4_off to the end of the IP datagram */
   uint16_t ethertype;

@@ -30,6 +30,7 @@ struct txf {
   uint16_t csum_start; /* offset from data; moved as headers are prepended */
   uint8_t csum_off;
   uint8_t port;
+  uint8_t vrf; /* of one that is looped back; vrf.c sets it */
 };
 
 /** Make room for n bytes in front. Returns the new data pointer. */

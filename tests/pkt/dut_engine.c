@@ -434,7 +434,7 @@ static int engine_state(uint16_t dut_port, uint16_t peer_port) {
       return d->state;
   }
   endpoints(&local, &remote); /* TIME_WAIT without an app has a table of its own */
-  return timewait_find(w, &local, dut_port, &remote, peer_port) == TIMEWAIT_NONE ? 0 : ABI_TCP_TIME_WAIT;
+  return timewait_find(w, 0, &local, dut_port, &remote, peer_port) == TIMEWAIT_NONE ? 0 : ABI_TCP_TIME_WAIT;
 }
 
 /* tcp_conn_check of every connection. */
@@ -443,7 +443,8 @@ static int engine_check(void) {
   for (uint32_t i = 0; i < PKT_CONNS; i++) {
     struct ip_addr local, remote;
     endpoints(&local, &remote);
-    struct session *s = flow_find(w, transport_tcp.proto, &local, cur->port, &remote, (uint16_t)(cur->peer_port + i));
+    struct session *s =
+        flow_find(w, 0, transport_tcp.proto, &local, cur->port, &remote, (uint16_t)(cur->peer_port + i));
     int line = s && s->ops && !s->dead ? tcp_conn_check(&w->tcp, (struct tcp_conn *)(void *)s->priv) : 0;
     if (line)
       return line;

@@ -172,8 +172,8 @@ static void test_six_hundred_thousand(void **state) {
   assert_int_equal(t->used, MANY);
   for (uint32_t i = 0; i < MANY; i += 61) {
     many_tuple(i, &remote, &port);
-    assert_int_equal(timewait_find(w, &local, 80, &remote, port), i);
-    assert_int_equal(timewait_find(w, &local, 81, &remote, port), TIMEWAIT_NONE);
+    assert_int_equal(timewait_find(w, 0, &local, 80, &remote, port), i);
+    assert_int_equal(timewait_find(w, 0, &local, 81, &remote, port), TIMEWAIT_NONE);
   }
   assert_null(t->index.old.slots);
   assert_true(index_detour(&t->index) < 2);
@@ -189,7 +189,7 @@ static void test_six_hundred_thousand(void **state) {
     assert_true(turns < 5000);
     left = t->used;
   }
-  assert_int_equal(timewait_find(w, &local, 80, &remote, port), TIMEWAIT_NONE);
+  assert_int_equal(timewait_find(w, 0, &local, 80, &remote, port), TIMEWAIT_NONE);
   rig_close(&r);
 }
 

@@ -46,7 +46,7 @@ static void adopt_listener(struct worker *w, struct session *s, const struct abi
     return;
   struct listener *l = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
   if (!l) /* it went while no engine ran: whoever listens there now */
-    l = listen_find(w, transport_tcp.proto, &s->local, s->lport, 0);
+    l = listen_find(w, s->vrf, transport_tcp.proto, &s->local, s->lport, 0);
   offer_half_open(w, s, d->state == ABI_TCP_SYN_RECEIVED && d->accept == ABI_ACCEPT_NONE);
   if (l)
     offer_wait(w, s, l);
@@ -135,7 +135,7 @@ static int adopt_is_record(struct worker *w, struct abi_tcb *d) {
   struct ip_addr local = addr_of(&d->local), remote = addr_of(&d->remote);
   struct app_worker *a = NULL;
   if (d->state != ABI_TCP_TIME_WAIT ||
-      timewait_find(w, &local, be16_get(d->local.port), &remote, be16_get(d->remote.port)) == TIMEWAIT_NONE)
+      timewait_find(w, d->vrf, &local, be16_get(d->local.port), &remote, be16_get(d->remote.port)) == TIMEWAIT_NONE)
     return 0;
   if (record_belongs(w, d, &a))
     life_set(worker_view_engine(&a->v, d->slot), ABI_SESS_CLOSED);
@@ -157,7 +157,9 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   struct session *s = session_new(w);
   if (!s)
     return -ENOBUFS;
+  int there = d->vrf < ABI_VRFS && worker_ip(w, d->vrf) != NULL; /* else the configuration has it no more */
   s->tcb = n;
+  s->vrf = there ? (uint8_t)d->vrf : 0;
   s->local = addr_of(&d->local);
   s->remote = addr_of(&d->remote);
   s->lport = be16_get(d->local.port);
@@ -166,15 +168,16 @@ static int adopt_one(struct worker *w, uint32_t n, usec_t now) {
   adopt_listener(w, s, d);
   uint32_t tx_head, rx_tail;
   adopt_cursors(s, d, &tx_head, &rx_tail);
-  int mtu = ip_path_mtu(w->ip, &s->remote, w->now);
+  int mtu = there ? ip_path_mtu(worker_ip(w, s->vrf), &s->remote, w->now) : -ENODEV;
   BUG_ON(session_transport(w, s, &transport_tcp) != 0); /* its room is in the session */
-  if (flow_add(w, s))
+  if (there && flow_add(w, s))
     rc = -EEXIST;
-  int bad = tcp_adopt(&w->tcp, tcp_of(s), d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
+  int bad = !there ? -ENODEV : tcp_adopt(&w->tcp, tcp_of(s), d, tx_head, rx_tail, mtu > 0 ? (uint32_t)mtu : 1500, now);
   if (bad && d->state == ABI_TCP_CLOSED)
     return adopt_ended(w, s, d);
   if (bad) {
-    log_warn("engine.adopt.record", "TCB %u state %u contradicts itself: freed", n, d->state);
+    log_warn("engine.adopt.record", "TCB %u state %u vrf %u %s: freed", n, d->state, d->vrf,
+             there ? "contradicts itself" : "is in a VRF without an interface");
     s->ops = NULL;
     s->tcb = ABI_SEG_NONE;
     tcp_tcb_free(d);
@@ -252,6 +255,7 @@ static int adopt_open(struct worker *first, struct app_worker *of, uint32_t slot
     rc = session_transport(w, s, ops);
   }
   if (rc == 0) {
+    s->vrf = (uint8_t)a->sh->vrf;
     s->local = addr_of(&e->local);
     s->remote = addr_of(&e->remote);
     s->lport = be16_get(e->local.port);

@@ -31,6 +31,7 @@ struct app_shared {
   uint32_t refs;      /* atomic: struct app_workers that are left */
   uint32_t n_workers; /* engine workers that serve it */
   uint32_t ns;        /* namespace of its app */
+  uint32_t vrf;       /* which that is in */
   uint32_t lost;      /* atomic: bit n: hints to worker n could not be passed on, it rescans */
   struct worker_view v;
   struct arena *arena; /* shared by all, and by the control thread */

@@ -3,6 +3,8 @@
  */
 #include "worker.h"
 
+#include "base/bits.h"
+
 int frame_io_get(struct worker *w, struct txf *t) {
   if (!w->link.up) {
     worker_count(w, EC_TX_LINK_DOWN, 1);
@@ -94,6 +96,7 @@ static int frame_io_loop_pkt(const struct worker *w, const struct txf *t, struct
   p->flags = ABI_FR_CSUM_OK;
   p->gso_size = t->gso_size;
   p->port = t->port;
+  p->vrf = t->vrf;
   for (uint32_t i = 0; i < t->n_fifo; i++) {
     const uint8_t *at = frame_io_fifo(w, t->fifo[i].region, t->fifo[i].off, t->fifo[i].len);
     if (at == NULL || p->n_pieces == PKT_PIECES_MAX)
@@ -109,7 +112,7 @@ uint32_t frame_io_loop(struct worker *w) {
     struct txf t = w->loop[w->loop_head++ % WORKER_LOOP_MAX];
     struct pkt p;
     if (frame_io_loop_pkt(w, &t, &p) == 0)
-      ip_loop_input(w->ip, &p, w->now);
+      ip_loop_input(worker_ip(w, p.vrf), &p, w->now);
     frame_io_drop(w, &t);
   }
   if (n > 0 && !list_empty(&w->starved))
@@ -162,9 +165,10 @@ static void frame_io_frame(struct worker *w, const struct abi_frame_desc *d, uin
   }
   worker_count(w, EC_RX_FRAMES, 1);
   worker_count(w, EC_RX_BYTES, p.len);
+  p.vrf = HS_LIKELY(w->n_vrfs == 1) ? 0 : vrf_of_frame(w, &p);
   if (w->group->n > 1 && w->index == 0)
     pass_neighbour(w, &p);
-  ip_input(w->ip, &p, w->now);
+  ip_input(worker_ip(w, p.vrf), &p, w->now);
 }
 
 uint32_t frame_io_rx(struct worker *w) {
@@ -184,7 +188,7 @@ uint32_t frame_io_rx(struct worker *w) {
 
 void frame_io_reclaim(struct worker *w) {
   w->loop_head = w->loop_tail;
-  ip_drop_queued(w->ip); /* or it would later send slots that are somebody else's by then */
+  vrf_drop_queued(w); /* or it would later send slots that are somebody else's by then */
   w->n_tx_free = 0;
   for (uint32_t i = w->n_tx; i > 0; i--) {
     w->tx_home[i - 1] = 1;

@@ -26,13 +26,13 @@ int gate_source(struct worker *w, const struct app_worker *a, const struct ip_ad
                 struct ip_addr *src) {
   const struct config_ns *n = config_ns_get(w->cfg, a->sh->ns);
   struct ip_among among = {.may = gate_among, .ctx = n};
-  return ip_source_among(w->ip, dst, ifindex, n && n->n_nets ? &among : NULL, src);
+  return ip_source_among(worker_ip(w, a->sh->vrf), dst, ifindex, n && n->n_nets ? &among : NULL, src);
 }
 
 int gate_hears(const struct worker *w, uint32_t ns, uint32_t port) {
   const struct config_ns *n = config_ns_get(w->cfg, ns);
   struct ip_among among = {.may = gate_among, .ctx = n};
-  return !n || !n->n_nets || ip_port_among(w->ip, port, &among);
+  return !n || !n->n_nets || ip_port_among(worker_ip(w, config_ns_vrf(w->cfg, ns)), port, &among);
 }
 
 /* The rule that speaks of it, if any. */
@@ -44,10 +44,10 @@ static int gate_rule(const struct worker *w, uint8_t table, uint32_t scope, uint
 }
 
 /* To the app's listener: its own address, or ours that is nearest to where the connect was to go. */
-static int gate_redirect(struct worker *w, const struct abi_rule_verdict *v, const struct ip_addr *source,
+static int gate_redirect(struct worker *w, uint32_t vrf, const struct abi_rule_verdict *v, const struct ip_addr *source,
                          struct abi_request *req) {
   uint16_t port = v->to_port ? v->to_port : be16_get(req->remote.port);
-  struct listener *l = listen_find_app(w, req->proto, v->app_tag, source, port, 0);
+  struct listener *l = listen_find_app(w, vrf, req->proto, v->app_tag, source, port, 0);
   if (!l) {
     worker_count(w, EC_RULE_NO_APP, 1);
     return -ECONNREFUSED;
@@ -62,10 +62,12 @@ static int gate_redirect(struct worker *w, const struct abi_rule_verdict *v, con
   return 0;
 }
 
-/* Whether an app of namespace `ns` may reach what has this port of ours. */
-static int gate_same_ns(struct worker *w, uint32_t ns, uint8_t proto, const struct ip_addr *dst, uint16_t port) {
-  const struct listener *l = listen_find(w, proto, dst, port, 0);
-  const struct session *s = !l && proto == transport_udp.proto ? udp_auto(w, dst, port) : NULL;
+/* Whether an app may reach what has this port of ours in its VRF. */
+static int gate_same_ns(struct worker *w, const struct app_worker *a, uint8_t proto, const struct ip_addr *dst,
+                        uint16_t port) {
+  uint32_t ns = a->sh->ns, vrf = a->sh->vrf;
+  const struct listener *l = listen_find(w, vrf, proto, dst, port, 0);
+  const struct session *s = !l && proto == transport_udp.proto ? udp_auto(w, vrf, dst, port) : NULL;
   if (l ? l->entry.ns == ns : !s || !s->app || s->app->sh->ns == ns)
     return 1;
   worker_count(w, EC_NS_REFUSED, 1);
@@ -77,8 +79,8 @@ static int gate_wall(struct worker *w, const struct app_worker *a, uint8_t proto
                      const struct ip_addr *dst, uint16_t port) {
   if (HS_LIKELY(w->cfg->n_ns == 0 && !confined))
     return 0;
-  if (ip_is_local(w->ip, dst))
-    return gate_same_ns(w, a->sh->ns, proto, dst, port) ? 0 : -ECONNREFUSED;
+  if (ip_is_local(worker_ip(w, a->sh->vrf), dst))
+    return gate_same_ns(w, a, proto, dst, port) ? 0 : -ECONNREFUSED;
   return confined ? -ENETUNREACH : 0;
 }
 
@@ -94,7 +96,7 @@ int gate_connect(struct worker *w, const struct app_worker *a, struct abi_reques
       return 0; /* the transport says why */
     if (gate_rule(w, ABI_RULE_EGRESS, a->sh->ns, req->proto, &remote, &source, port, &v)) {
       if (v.action == ABI_RULE_REDIRECT)
-        return gate_redirect(w, &v, &source, req); /* whoever made the rule may lead into another namespace */
+        return gate_redirect(w, a->sh->vrf, &v, &source, req); /* also into another namespace of the VRF */
       if (v.action == ABI_RULE_DENY) {
         worker_count(w, EC_RULE_EGRESS, 1);
         return -ECONNREFUSED;
@@ -117,10 +119,10 @@ int gate_send(struct worker *w, const struct session *s, const struct ip_addr *s
 }
 
 /* Ingress rules: 1 = drop. */
-static int gate_ingress(struct worker *w, uint8_t proto, const struct ip_addr *src, const struct ip_addr *dst,
-                        uint16_t dport, struct abi_rule_verdict *v) {
+static int gate_ingress(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *src,
+                        const struct ip_addr *dst, uint16_t dport, struct abi_rule_verdict *v) {
   v->action = ABI_RULE_ALLOW;
-  if (!gate_rule(w, ABI_RULE_INGRESS, 0, proto, src, dst, dport, v) || v->action != ABI_RULE_DENY)
+  if (!gate_rule(w, ABI_RULE_INGRESS, vrf, proto, src, dst, dport, v) || v->action != ABI_RULE_DENY)
     return 0;
   worker_count(w, EC_RULE_INGRESS, 1);
   return 1;
@@ -129,30 +131,30 @@ static int gate_ingress(struct worker *w, uint8_t proto, const struct ip_addr *s
 /* A listener for its own namespace alone is not there for others. Those of our own stack were looked at as they
  * connected. */
 static int gate_hidden(const struct worker *w, const struct listener *l, const struct ip_addr *src) {
-  return (l->entry.flags & ABI_LISTEN_LOCAL) && !ip_is_local(w->ip, src);
+  return (l->entry.flags & ABI_LISTEN_LOCAL) && !ip_is_local(worker_ip(w, l->entry.vrf), src);
 }
 
-int gate_syn(struct worker *w, const struct ip_addr *src, const struct ip_addr *dst, uint16_t dport, uint32_t hash,
-             struct listener **l) {
+int gate_syn(struct worker *w, uint32_t vrf, const struct ip_addr *src, const struct ip_addr *dst, uint16_t dport,
+             uint32_t hash, struct listener **l) {
   struct abi_rule_verdict v;
   *l = NULL;
-  if (gate_ingress(w, transport_tcp.proto, src, dst, dport, &v))
+  if (gate_ingress(w, vrf, transport_tcp.proto, src, dst, dport, &v))
     return 1;
   if (v.action != ABI_RULE_REDIRECT) {
-    *l = listen_find(w, transport_tcp.proto, dst, dport, hash);
+    *l = listen_find(w, vrf, transport_tcp.proto, dst, dport, hash);
     if (*l && gate_hidden(w, *l, src))
       *l = NULL;
     return 0;
   }
-  *l = listen_find_app(w, transport_tcp.proto, v.app_tag, dst, v.to_port ? v.to_port : dport, hash);
+  *l = listen_find_app(w, vrf, transport_tcp.proto, v.app_tag, dst, v.to_port ? v.to_port : dport, hash);
   worker_count(w, *l ? EC_RULE_REDIRECTED : EC_RULE_NO_APP, 1);
   return 0;
 }
 
-int gate_datagram(struct worker *w, const struct session *s, const struct ip_addr *src, const struct ip_addr *dst,
-                  uint16_t dport) {
+int gate_datagram(struct worker *w, uint32_t vrf, const struct session *s, const struct ip_addr *src,
+                  const struct ip_addr *dst, uint16_t dport) {
   struct abi_rule_verdict v;
-  if (gate_ingress(w, transport_udp.proto, src, dst, dport, &v))
+  if (gate_ingress(w, vrf, transport_udp.proto, src, dst, dport, &v))
     return 1;
-  return s && s->a && (s->a->req.reuse & ABI_REQ_LOCAL) && !ip_is_local(w->ip, src);
+  return s && s->a && (s->a->req.reuse & ABI_REQ_LOCAL) && !ip_is_local(worker_ip(w, vrf), src);
 }

@@ -182,15 +182,15 @@ static int listen_fit_app(const struct abi_listen_entry *e, const struct ip_addr
 }
 
 /* tag != 0: listeners of the app of that name alone. */
-static struct listener *listen_best(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
-                                    uint32_t hash, int armed_only, uint64_t tag) {
+static struct listener *listen_best(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
+                                    uint16_t port, uint32_t hash, int armed_only, uint64_t tag) {
   struct listen_table *t = &w->listeners;
   struct listener *best = NULL;
   int best_fit = 0;
   uint32_t equals = 0;
   for (uint32_t at = t->bucket[listen_bucket(port)]; at; at = t->l[at - 1].next) {
     struct listener *l = &t->l[at - 1];
-    if (l->entry.proto != proto || be16_get(l->entry.addr.port) != port)
+    if (l->entry.proto != proto || be16_get(l->entry.addr.port) != port || l->entry.vrf != vrf)
       continue;
     if (tag ? l->entry.app_tag != tag : !gate_may_use(w, l->entry.ns, dst))
       continue; /* a rule may lead anywhere */
@@ -206,26 +206,28 @@ static struct listener *listen_best(struct worker *w, uint8_t proto, const struc
   return best;
 }
 
-struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash) {
-  return listen_best(w, proto, dst, port, hash, 0, 0);
+struct listener *listen_find(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                             uint32_t hash) {
+  return listen_best(w, vrf, proto, dst, port, hash, 0, 0);
 }
 
-struct listener *listen_find_app(struct worker *w, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
+struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
                                  uint16_t port, uint32_t hash) {
-  return listen_best(w, proto, dst, port, hash, 0, tag);
+  return listen_best(w, vrf, proto, dst, port, hash, 0, tag);
 }
 
-struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
-                                   uint32_t hash) {
-  return listen_best(w, proto, dst, port, hash, 1, 0);
+struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
+                                   uint16_t port, uint32_t hash) {
+  return listen_best(w, vrf, proto, dst, port, hash, 1, 0);
 }
 
-struct listener *listen_next(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+struct listener *listen_next(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
                              const struct listener *after) {
   struct listen_table *t = &w->listeners;
   for (uint32_t at = after ? after->next : t->bucket[listen_bucket(port)]; at; at = t->l[at - 1].next) {
     struct listener *l = &t->l[at - 1];
-    if (l->entry.proto == proto && be16_get(l->entry.addr.port) == port && listen_fit(&l->entry, dst) > 0)
+    if (l->entry.proto == proto && be16_get(l->entry.addr.port) == port && l->entry.vrf == vrf &&
+        listen_fit(&l->entry, dst) > 0)
       return l;
   }
   return NULL;
@@ -241,7 +243,7 @@ struct listener *listen_share(struct worker *w, struct listener *l, uint32_t has
   uint32_t equals = 0;
   for (uint32_t at = t->bucket[listen_bucket(be16_get(l->entry.addr.port))]; at; at = t->l[at - 1].next) {
     struct listener *o = &t->l[at - 1];
-    int same_group = o->entry.proto == l->entry.proto && o->entry.ns == l->entry.ns &&
+    int same_group = o->entry.proto == l->entry.proto && o->entry.ns == l->entry.ns && o->entry.vrf == l->entry.vrf &&
                      o->entry.addr.port.raw == l->entry.addr.port.raw &&
                      memcmp(o->entry.addr.ip, l->entry.addr.ip, 16) == 0;
     if (!same_group || !o->armed || !o->live)
@@ -258,7 +260,7 @@ struct listener *listen_heir(struct worker *w, const struct abi_listen_entry *of
   struct listener *best = NULL;
   for (uint32_t at = t->bucket[listen_bucket(be16_get(of->addr.port))]; at; at = t->l[at - 1].next) {
     struct listener *o = &t->l[at - 1];
-    if (!o->live || o->entry.proto != of->proto || o->entry.ns != of->ns ||
+    if (!o->live || o->entry.proto != of->proto || o->entry.ns != of->ns || o->entry.vrf != of->vrf ||
         o->entry.addr.port.raw != of->addr.port.raw || memcmp(o->entry.addr.ip, of->addr.ip, 16) != 0 ||
         (best && !o->armed))
       continue;
@@ -347,10 +349,11 @@ void listen_tell(struct worker *w) {
   }
 }
 
-int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port) {
+int listen_has_port(const struct worker *w, uint32_t vrf, uint8_t proto, uint16_t port) {
   const struct listen_table *t = &w->listeners;
   for (uint32_t at = t->bucket[listen_bucket(port)]; at; at = t->l[at - 1].next)
-    if (t->l[at - 1].entry.proto == proto && be16_get(t->l[at - 1].entry.addr.port) == port)
+    if (t->l[at - 1].entry.proto == proto && be16_get(t->l[at - 1].entry.addr.port) == port &&
+        t->l[at - 1].entry.vrf == vrf)
       return 1;
   return 0;
 }

@@ -72,16 +72,18 @@ int listen_borrow(struct listen_table *t, const struct listen_table *of);
 void listen_close(struct listen_table *t);
 /** Read what changed. Returns the policy generation now served. */
 uint32_t listen_refresh(struct worker *w);
-/** Best entry for a destination, or NULL. Specific address before wildcard; a REUSEPORT group spreads by `hash`. */
-struct listener *listen_find(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port, uint32_t hash);
+/** Best entry for a destination in a VRF, or NULL. Specific address before wildcard; a REUSEPORT group spreads by
+ * `hash`. */
+struct listener *listen_find(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                             uint32_t hash);
 /** The same among listeners of the app with that tag (abi_listen_entry), on any address of the family of `dst`. */
-struct listener *listen_find_app(struct worker *w, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
+struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
                                  uint16_t port, uint32_t hash);
 /** The same among the armed ones alone: datagrams for whom no session is connected. */
-struct listener *listen_find_armed(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
-                                   uint32_t hash);
+struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
+                                   uint16_t port, uint32_t hash);
 /** Entries of a port that take `dst`, one after the other: NULL begins, and ends. */
-struct listener *listen_next(struct worker *w, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+struct listener *listen_next(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
                              const struct listener *after);
 /** An armed share, of its namespace, that may be offered a connection which came for `l`; NULL = park it. */
 struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash);
@@ -98,7 +100,7 @@ static inline int listen_has_news(const struct listen_table *t) {
 }
 /** Accept queues of listeners that changed, to their records (TCP_INFO). With the figures of sessions. */
 void listen_tell(struct worker *w);
-/** 1 if some listener uses this port (ephemeral ports avoid it). */
-int listen_has_port(const struct worker *w, uint8_t proto, uint16_t port);
+/** 1 if some listener of the VRF uses this port (ephemeral ports avoid it). */
+int listen_has_port(const struct worker *w, uint32_t vrf, uint8_t proto, uint16_t port);
 
 #endif

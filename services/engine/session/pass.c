@@ -17,15 +17,17 @@
 struct pass_packet {
   uint32_t len;
   uint16_t flags, gso_size;
-  uint8_t port;
+  uint8_t port, vrf;
   uint8_t frame; /* from the Ethernet header on; else from the IP header on */
   uint8_t bytes[PASS_BYTES];
 };
 
 void pass_fini(struct pass *p) {
   free(p->room);
-  free(p->told);
-  free(p->learned);
+  for (uint32_t v = 0; v < ABI_VRFS; v++) {
+    free(p->vrf[v].told);
+    free(p->vrf[v].learned);
+  }
 }
 
 /* --- packets --- */
@@ -37,13 +39,14 @@ static void mail_packet(struct worker *w, void *arg) {
                   .len = in->len,
                   .flags = in->flags,
                   .gso_size = in->gso_size,
-                  .port = in->port};
+                  .port = in->port,
+                  .vrf = in->vrf};
   if (!w->adopted)
     return;
   if (in->frame)
-    ip_input(w->ip, &p, w->now);
+    ip_input(worker_ip(w, p.vrf), &p, w->now);
   else
-    ip_loop_input(w->ip, &p, w->now);
+    ip_loop_input(worker_ip(w, p.vrf), &p, w->now);
 }
 
 /* Copies [off, off + len) of p. NULL without memory, or if it is too long. */
@@ -59,6 +62,7 @@ static struct pass_packet *pass_copy(struct worker *w, const struct pkt *p, uint
   out->flags = p->flags;
   out->gso_size = p->gso_size;
   out->port = p->port;
+  out->vrf = p->vrf;
   return out;
 }
 
@@ -121,17 +125,18 @@ void pass_neighbour(struct worker *w, const struct pkt *p) {
 
 struct pass_mtu {
   struct ip_addr dst;
+  uint32_t vrf;
   uint32_t mtu;
   usec_t until;
 };
 
 static void mail_path_mtu(struct worker *w, void *arg) {
   const struct pass_mtu *m = arg;
-  (void)ip_path_mtu_told(w->ip, &m->dst, m->mtu, m->until, w->now);
+  (void)ip_path_mtu_told(worker_ip(w, m->vrf), &m->dst, m->mtu, m->until, w->now);
 }
 
-void pass_path_mtu(struct worker *w, const struct ip_addr *dst, uint32_t mtu, usec_t until) {
-  const struct pass_mtu m = {.dst = *dst, .mtu = mtu, .until = until};
+void pass_path_mtu(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint32_t mtu, usec_t until) {
+  const struct pass_mtu m = {.dst = *dst, .vrf = vrf, .mtu = mtu, .until = until};
   for (uint32_t k = 0; k < w->group->n; k++)
     if (k != w->index)
       (void)pass_mail(w, k, mail_path_mtu, &m, sizeof m);
@@ -139,45 +144,61 @@ void pass_path_mtu(struct worker *w, const struct ip_addr *dst, uint32_t mtu, us
 
 struct pass_group {
   struct ip_addr group;
-  uint32_t port;
+  uint32_t vrf, port;
   int join;
 };
 
 static void mail_group(struct worker *w, void *arg) {
   const struct pass_group *m = arg;
-  ip_group_told(w->ip, &m->group, m->port, m->join);
+  ip_group_told(worker_ip(w, m->vrf), &m->group, m->port, m->join);
 }
 
-void pass_group(struct worker *w, const struct ip_addr *group, uint32_t port, int join) {
-  const struct pass_group m = {.group = *group, .port = port, .join = join};
+void pass_group(struct worker *w, uint32_t vrf, const struct ip_addr *group, uint32_t port, int join) {
+  const struct pass_group m = {.group = *group, .vrf = vrf, .port = port, .join = join};
   for (uint32_t k = 0; k < w->group->n; k++)
     if (k != w->index)
       (void)mailbox_post_copy(&w->group->w[k]->mail, mail_group, &m, sizeof m);
 }
 
+struct pass_learned {
+  uint32_t vrf, pad;
+  struct ip_learned all;
+};
+
 static void mail_learned(struct worker *w, void *arg) {
-  ip_learn(w->ip, arg, w->now);
+  const struct pass_learned *m = arg;
+  ip_learn(worker_ip(w, m->vrf), &m->all, w->now);
+}
+
+/* One VRF's stack. */
+static void pass_learned_vrf(struct worker *w, uint32_t v) {
+  struct ip_stack *ip = worker_ip(w, v);
+  struct pass *p = &w->pass;
+  if (HS_LIKELY(ip == NULL || ip_gen(ip) == p->vrf[v].gen || w->now - p->vrf[v].at < PASS_EVERY_US))
+    return;
+  if (!p->vrf[v].told)
+    p->vrf[v].told = calloc(1, sizeof *p->vrf[v].told);
+  if (!p->vrf[v].learned)
+    p->vrf[v].learned = calloc(1, sizeof *p->vrf[v].learned);
+  struct pass_learned *told = p->vrf[v].told, *learned = p->vrf[v].learned;
+  if (!told || !learned)
+    return; /* again in the next turn */
+  p->vrf[v].at = w->now;
+  p->vrf[v].gen = ip_gen(ip);
+  ip_learned(ip, &learned->all);
+  if (memcmp(&learned->all, &told->all, sizeof told->all) == 0)
+    return;
+  learned->vrf = v;
+  p->vrf[v].told = learned;
+  p->vrf[v].learned = told;
+  for (uint32_t k = 1; k < w->group->n; k++)
+    if (mailbox_post_copy(&w->group->w[k]->mail, mail_learned, learned, sizeof *learned))
+      p->vrf[v].gen--; /* no memory: told again */
 }
 
 void pass_learned(struct worker *w) {
-  struct pass *p = &w->pass;
-  if (HS_LIKELY(w->group->n == 1 || w->index != 0 || ip_gen(w->ip) == p->gen || w->now - p->at < PASS_EVERY_US))
+  if (HS_LIKELY(w->group->n == 1 || w->index != 0))
     return;
-  if (!p->told)
-    p->told = calloc(1, sizeof *p->told);
-  if (!p->learned)
-    p->learned = calloc(1, sizeof *p->learned);
-  if (!p->told || !p->learned)
-    return; /* again in the next turn */
-  p->at = w->now;
-  p->gen = ip_gen(w->ip);
-  ip_learned(w->ip, p->learned);
-  if (memcmp(p->learned, p->told, sizeof *p->told) == 0)
-    return;
-  struct ip_learned *swap = p->told;
-  p->told = p->learned;
-  p->learned = swap;
-  for (uint32_t k = 1; k < w->group->n; k++)
-    if (mailbox_post_copy(&w->group->w[k]->mail, mail_learned, p->told, sizeof *p->told))
-      p->gen--; /* no memory: told again */
+  for (uint32_t v = 0; v < w->n_vrfs; v++)
+    pass_learned_vrf(w, v);
 }

@@ -9,26 +9,30 @@
 #ifndef HS_ENGINE_PASS_H
 #define HS_ENGINE_PASS_H
 
+#include "abi/timewait.h"
 #include "ip/ip.h"
 
 #define PASS_MAX 512u /* mails */
 
 struct worker;
 struct pass_packet;
+struct pass_learned;
 
 struct pass {
-  struct pass_packet *room;   /* a packet being copied; made when the first one comes */
-  struct ip_learned *told;    /* worker 0: what the others know */
-  struct ip_learned *learned; /* and what is being looked at */
-  uint32_t gen;               /* of the stack when that was */
-  usec_t at;
+  struct pass_packet *room; /* a packet being copied; made when the first one comes */
+  struct {
+    struct pass_learned *told;    /* worker 0: what the others know */
+    struct pass_learned *learned; /* and what is being looked at */
+    uint32_t gen;                 /* of the stack when that was */
+    usec_t at;
+  } vrf[ABI_VRFS];
 };
 
 /** An ICMP error about a connection of ours: as ip_ops.error. */
 struct pass_error {
   struct ip_addr local, remote;
   uint16_t lport, rport;
-  uint8_t proto;
+  uint8_t proto, vrf;
   uint32_t seq, mtu;
   int kind, err;
 };
@@ -40,11 +44,11 @@ void pass_error(struct worker *w, uint32_t to, const struct pass_error *e);
 /** Worker 0: a frame came; if it is ARP or ND, the other stacks hear it too. */
 void pass_neighbour(struct worker *w, const struct pkt *p);
 /** A transport of ours found out what the path to dst takes: the other stacks hear of it. */
-void pass_path_mtu(struct worker *w, const struct ip_addr *dst, uint32_t mtu, usec_t until);
+void pass_path_mtu(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint32_t mtu, usec_t until);
 /** A session of ours has joined a group on a port, or left it: the other stacks listen, too (worker 0's answers
  * queries; an app of any of them may send to it). */
-void pass_group(struct worker *w, const struct ip_addr *group, uint32_t port, int join);
-/** Worker 0, every turn: if its stack has learned addresses, routes or values, the others are told. */
+void pass_group(struct worker *w, uint32_t vrf, const struct ip_addr *group, uint32_t port, int join);
+/** Worker 0, every turn: if a stack of it has learned addresses, routes or values, the others are told. */
 void pass_learned(struct worker *w);
 
 #endif

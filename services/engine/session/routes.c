@@ -13,7 +13,8 @@
 /* --- records --- */
 
 static int routes_same(const struct abi_route *a, const struct config_route *r) {
-  return a->family == r->family && a->prefix == r->prefix && memcmp(a->dst, r->dst, sizeof a->dst) == 0;
+  return a->family == r->family && a->prefix == r->prefix && a->vrf == r->vrf &&
+         memcmp(a->dst, r->dst, sizeof a->dst) == 0;
 }
 
 const struct abi_route *routes_find(const struct abi_route *t, uint64_t n, const struct config_route *key) {
@@ -45,6 +46,7 @@ int routes_keep(struct abi_route *t, uint64_t n, const struct config_route *r, u
   free_one->family = (uint8_t)r->family;
   free_one->prefix = (uint8_t)r->prefix;
   free_one->has_via = r->has_via != 0;
+  free_one->vrf = (uint8_t)r->vrf;
   free_one->seq = old ? old->seq + 1 : 1;
   memcpy(free_one->dst, r->dst, sizeof free_one->dst);
   memcpy(free_one->via, r->via, sizeof free_one->via);
@@ -58,7 +60,8 @@ int routes_keep(struct abi_route *t, uint64_t n, const struct config_route *r, u
 }
 
 static void routes_read(const struct abi_route *a, struct config_route *r) {
-  *r = (struct config_route){.prefix = a->prefix, .family = a->family, .has_via = a->has_via ? a->family : 0};
+  *r = (struct config_route){
+      .prefix = a->prefix, .family = a->family, .has_via = a->has_via ? a->family : 0, .vrf = a->vrf};
   memcpy(r->dst, a->dst, sizeof r->dst);
   memcpy(r->via, a->via, sizeof r->via);
   memcpy(r->port, a->interface, sizeof r->port);
@@ -79,7 +82,8 @@ void routes_settle(struct abi_route *t, uint64_t n) {
 const struct config_route *routes_configured(const struct config *cfg, const struct config_route *key) {
   for (uint32_t i = 0; i < cfg->n_routes; i++) {
     const struct config_route *r = &cfg->route[i];
-    if (r->family == key->family && r->prefix == key->prefix && memcmp(r->dst, key->dst, sizeof r->dst) == 0)
+    if (r->family == key->family && r->prefix == key->prefix && r->vrf == key->vrf &&
+        memcmp(r->dst, key->dst, sizeof r->dst) == 0)
       return r;
   }
   return NULL;
@@ -87,29 +91,32 @@ const struct config_route *routes_configured(const struct config *cfg, const str
 
 /* --- a worker's stack --- */
 
-static int routes_add(struct worker *w, const struct config_route *r) {
+static int routes_add(struct worker *w, struct ip_stack *ip, const struct config_route *r) {
   struct ip_addr dst, via;
   memcpy(dst.b, r->dst, sizeof dst.b);
   memcpy(via.b, r->via, sizeof via.b);
   uint32_t port = r->port[0] != '\0' ? worker_port(w, r->port) : 0; /* else via tells */
-  int rc = ip_route_add(w->ip, &dst, r->prefix, r->has_via ? &via : NULL, port);
+  int rc = ip_route_add(ip, &dst, r->prefix, r->has_via ? &via : NULL, port);
   struct ip_route_row row;
-  if (rc || r->port[0] == '\0' || ip_route_get(w->ip, &dst, r->prefix, &row) || row.port == port)
+  if (rc || r->port[0] == '\0' || ip_route_get(ip, &dst, r->prefix, &row) || row.port == port)
     return rc;
-  (void)ip_route_del(w->ip, &dst, r->prefix);
+  (void)ip_route_del(ip, &dst, r->prefix);
   return -ENETUNREACH; /* the gateway is on another interface's net */
 }
 
 int routes_put(struct worker *w, const struct routes_change *c) {
   struct ip_route_row old;
   struct ip_addr dst;
+  struct ip_stack *ip = c->route.vrf < ABI_VRFS ? worker_ip(w, c->route.vrf) : NULL;
+  if (!ip)
+    return -ENODEV;
   memcpy(dst.b, c->route.dst, sizeof dst.b);
-  int had = ip_route_get(w->ip, &dst, c->route.prefix, &old) == 0 && old.by == 0;
+  int had = ip_route_get(ip, &dst, c->route.prefix, &old) == 0 && old.by == 0;
   if (had)
-    (void)ip_route_del(w->ip, &dst, c->route.prefix);
-  int rc = c->none ? 0 : routes_add(w, &c->route);
+    (void)ip_route_del(ip, &dst, c->route.prefix);
+  int rc = c->none ? 0 : routes_add(w, ip, &c->route);
   if (rc && had) /* what is taken back fits where it was */
-    (void)ip_route_add(w->ip, &dst, old.bits, old.has_via ? &old.via : NULL, old.port);
+    (void)ip_route_add(ip, &dst, old.bits, old.has_via ? &old.via : NULL, old.port);
   return rc;
 }
 
@@ -133,10 +140,10 @@ static uint32_t routes_put_all(struct worker *w) {
 
 void routes_start(struct worker *w) {
   w->routes_waiting = routes_put_all(w);
-  w->routes_gen = ip_gen(w->ip);
+  w->routes_gen = vrf_gen(w);
 }
 
 void routes_again(struct worker *w) {
-  if (ip_gen(w->ip) != w->routes_gen)
+  if (vrf_gen(w) != w->routes_gen)
     routes_start(w);
 }

@@ -12,7 +12,7 @@ struct worker;
 
 /** What counts for a prefix from now on. */
 struct routes_change {
-  struct config_route route; /* dst, prefix and family say which one */
+  struct config_route route; /* dst, prefix, family and vrf say which one */
   uint32_t none;             /* 1 = no route of the user's */
 };
 
@@ -24,7 +24,7 @@ void routes_start(struct worker *w);
 /** Each turn while a route waits: tries again when addresses or routes have changed. */
 void routes_again(struct worker *w);
 /** One prefix is changed in this worker's stack. 0, -ENETUNREACH (the gateway is on no net of ours), -EINVAL (no such
- * interface), -EEXIST (an address's own net), -ENOSPC; then nothing has changed. */
+ * interface of the VRF), -ENODEV (no such VRF), -EEXIST (an address's own net), -ENOSPC; then nothing has changed. */
 int routes_put(struct worker *w, const struct routes_change *c);
 
 /* --- control thread, the records' one writer --- */

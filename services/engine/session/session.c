@@ -384,7 +384,7 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   if (__atomic_load_n(&half->gen, __ATOMIC_RELAXED) != gen)
     return; /* `op` and `req` are those of the slot's next life, which ends with a hint of its own */
   int connects = req.remote.family && (req.kind == ABI_REQ_CONNECT || req.kind == ABI_REQ_FAST);
-  int rc = req.vrf != 0 ? -ENODEV : connects ? gate_connect(w, a, &req) : 0; /* there is VRF 0 alone */
+  int rc = req.vrf != 0 && req.vrf != a->sh->vrf ? -ENODEV : connects ? gate_connect(w, a, &req) : 0;
   if (rc) {
     session_refuse(a, slot, gen, -rc, 0);
     return;
@@ -442,8 +442,8 @@ void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32
   if (!session_endpoints_ok(op, req))
     goto refuse;
   if (op == ABI_OP_CONNECT && req->kind == ABI_REQ_FAST && ops->early) {
-    rc = ops->early(w, &req->remote, __atomic_load_n(&worker_view_app(&a->v, slot)->opt.flags, __ATOMIC_RELAXED),
-                    w->now);
+    rc = ops->early(w, a->sh->vrf, &req->remote,
+                    __atomic_load_n(&worker_view_app(&a->v, slot)->opt.flags, __ATOMIC_RELAXED), w->now);
     if (rc > 0) {
       session_refuse(a, slot, gen, ENODATA, (uint32_t)rc);
       return;
@@ -455,6 +455,7 @@ void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32
   s = session_new(w);
   if (!s)
     goto refuse;
+  s->vrf = (uint8_t)a->sh->vrf;
   memcpy(&s->remote, req->remote.ip, sizeof s->remote);
   s->rport = be16_get(req->remote.port);
   if (req->local.family)

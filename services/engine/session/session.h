@@ -36,6 +36,7 @@ struct session {
   uint16_t lport, rport;
   uint32_t flow_hash;
   uint8_t proto; /* ops->proto, also when ops is gone */
+  uint8_t vrf;   /* set before it has a flow, for good */
   uint8_t in_flows;
   uint8_t queued;     /* 0 in no list, 1 dirty, 2 starved */
   uint8_t app_closed; /* the app wants no more of it */
@@ -94,12 +95,12 @@ int session_close_unread(struct session *s);
 /** Give the dead back to the pool. End of a turn. */
 void session_bury(struct worker *w);
 
-/* flow table: transport and 4-tuple → session */
+/* flow table: VRF, transport and 4-tuple → session */
 int flow_add(struct worker *w, struct session *s);
 void flow_del(struct worker *w, struct session *s);
-struct session *flow_find(struct worker *w, uint8_t proto, const struct ip_addr *local, uint16_t lport,
+struct session *flow_find(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *local, uint16_t lport,
                           const struct ip_addr *remote, uint16_t rport);
-uint32_t flow_hash(const struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
-                   uint16_t rport);
+uint32_t flow_hash(const struct worker *w, uint32_t vrf, const struct ip_addr *local, uint16_t lport,
+                   const struct ip_addr *remote, uint16_t rport);
 
 #endif

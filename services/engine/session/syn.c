@@ -14,14 +14,14 @@
 #define SYN_BURST_US 1000000ull /* a source may send a second's worth at once */
 
 /* 1 = within the rate. One word per bucket: generic cell rate algorithm. */
-static int syn_rate_ok(struct worker *w, const struct ip_addr *src, usec_t now) {
+static int syn_rate_ok(struct worker *w, uint32_t vrf, const struct ip_addr *src, usec_t now) {
   uint32_t rate = w->tcp.cfg.syn_rate;
   if (rate == 0)
     return 1;
   struct ip_addr net = *src, none = {{0}};
   if (!ip_addr_is4(src))
     memset(net.b + 8, 0, 8); /* a /64 is one subscriber */
-  usec_t *next = &w->syn_gate.next[flow_hash(w, &none, 0, &net, 0) % SYN_SOURCES];
+  usec_t *next = &w->syn_gate.next[flow_hash(w, vrf, &none, 0, &net, 0) % SYN_SOURCES];
   usec_t at = *next > now ? *next : now;
   if (at - now > SYN_BURST_US) {
     worker_count(w, EC_SYN_RATE, 1);
@@ -40,13 +40,14 @@ static struct abi_endpoint syn_endpoint(const struct ip_addr *a, uint16_t port) 
 static void syn_endpoints(const struct pkt *p, const struct tcp_seg_in *seg, struct abi_tcb *d) {
   d->local = syn_endpoint(&p->ip.dst, seg->hdr.dport);
   d->remote = syn_endpoint(&p->ip.src, seg->hdr.sport);
+  d->vrf = p->vrf;
 }
 
 /* The answer that remembers nothing. */
 static int syn_cookie_send(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, usec_t now) {
   struct abi_tcb scratch;
   struct tcp_seg_out out;
-  int mtu = ip_path_mtu(w->ip, &p->ip.src, w->now);
+  int mtu = ip_path_mtu(worker_ip(w, p->vrf), &p->ip.src, w->now);
   if (mtu < 0 || tcb_cookie_key(&w->tcbs, now))
     return 0;
   memset(&scratch, 0, sizeof scratch);
@@ -68,6 +69,7 @@ static struct session *syn_session(struct worker *w, struct listener *l, const s
   if (!d)
     goto no_room;
   s->proto = transport_tcp.proto;
+  s->vrf = p->vrf;
   s->local = p->ip.dst;
   s->remote = p->ip.src;
   s->lport = seg->hdr.dport;
@@ -149,14 +151,14 @@ static unsigned syn_fast(struct worker *w, struct listener *l, uint32_t hash, co
 }
 
 int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t isn_floor, usec_t now) {
-  uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
+  uint32_t hash = flow_hash(w, p->vrf, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   struct listener *l;
   const struct tcp_config *cfg = &w->tcp.cfg;
-  if (gate_syn(w, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l))
+  if (gate_syn(w, p->vrf, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l))
     return 0;
   if (!l)
     return -ENOENT;
-  if (!syn_rate_ok(w, &p->ip.src, now))
+  if (!syn_rate_ok(w, p->vrf, &p->ip.src, now))
     return 0;
   if (listen_ready(l) > l->entry.backlog) { /* as Linux: backlog + 1 */
     worker_count(w, EC_SYN_ACCEPT_FULL, 1);
@@ -169,7 +171,7 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
   }
   if (full || cfg->syncookies == 2)
     return syn_cookie_send(w, p, seg, now);
-  int mtu = ip_path_mtu(w->ip, &p->ip.src, w->now);
+  int mtu = ip_path_mtu(worker_ip(w, p->vrf), &p->ip.src, w->now);
   struct session *s = mtu > 0 ? syn_session(w, l, p, seg) : NULL;
   if (!s)
     return 0;
@@ -202,9 +204,9 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
   *drop = 0;
   if ((seg->hdr.flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK || !syn_cookie_recent(w, now))
     return NULL;
-  uint32_t hash = flow_hash(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
+  uint32_t hash = flow_hash(w, p->vrf, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   struct listener *l;
-  *drop = gate_syn(w, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l);
+  *drop = gate_syn(w, p->vrf, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l);
   if (*drop || !l)
     return NULL;
   memset(&key, 0, sizeof key);
@@ -220,7 +222,7 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
     *drop = !w->tcp.cfg.abort_on_overflow;
     return NULL;
   }
-  int mtu = ip_path_mtu(w->ip, &p->ip.src, w->now);
+  int mtu = ip_path_mtu(worker_ip(w, p->vrf), &p->ip.src, w->now);
   struct session *s = mtu > 0 ? syn_session(w, l, p, seg) : NULL;
   *drop = 1;
   if (s && tcp_cookie_open(&w->tcp, tcp_of(s), &w->tcbs.tcb[s->tcb], seg, (uint32_t)mtu, now)) {

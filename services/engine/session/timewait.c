@@ -28,6 +28,7 @@ struct timewait_key {
   const struct timewait *t;
   const struct ip_addr *local, *remote;
   uint16_t lport, rport;
+  uint32_t vrf;
 };
 
 int timewait_open(struct worker *w) {
@@ -96,23 +97,23 @@ static uint32_t timewait_hash(const struct worker *w, const struct abi_tw *tw) {
   struct ip_addr local, remote;
   memcpy(&local, tw->local, sizeof local);
   memcpy(&remote, tw->remote, sizeof remote);
-  return flow_hash(w, &local, tw->lport, &remote, tw->rport);
+  return flow_hash(w, abi_tw_vrf(tw), &local, tw->lport, &remote, tw->rport);
 }
 
 static int timewait_equal(uint32_t value, const void *ctx) {
   const struct timewait_key *k = ctx;
   const struct abi_tw *tw = &k->t->tw[value];
-  return tw->lport == k->lport && tw->rport == k->rport && memcmp(tw->remote, k->remote, 16) == 0 &&
-         memcmp(tw->local, k->local, 16) == 0;
+  return tw->lport == k->lport && tw->rport == k->rport && abi_tw_vrf(tw) == k->vrf &&
+         memcmp(tw->remote, k->remote, 16) == 0 && memcmp(tw->local, k->local, 16) == 0;
 }
 
-uint32_t timewait_find(struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
-                       uint16_t rport) {
+uint32_t timewait_find(struct worker *w, uint32_t vrf, const struct ip_addr *local, uint16_t lport,
+                       const struct ip_addr *remote, uint16_t rport) {
   struct timewait *t = &w->timewait;
   if (t->used == 0)
     return TIMEWAIT_NONE;
-  struct timewait_key k = {.t = t, .local = local, .remote = remote, .lport = lport, .rport = rport};
-  return hash_tab_find(&t->index, flow_hash(w, local, lport, remote, rport), timewait_equal, &k);
+  struct timewait_key k = {.t = t, .local = local, .remote = remote, .lport = lport, .rport = rport, .vrf = vrf};
+  return hash_tab_find(&t->index, flow_hash(w, vrf, local, lport, remote, rport), timewait_equal, &k);
 }
 
 /* The soft half of a record that is in use. 0 or -ENOMEM. */
@@ -172,7 +173,7 @@ static uint32_t timewait_get(struct worker *w) {
 int timewait_take(struct worker *w, struct session *s) {
   struct timewait *t = &w->timewait;
   struct abi_tcb *d = &w->tcbs.tcb[s->tcb];
-  if (!t->tw || d->vrf != 0)
+  if (!t->tw)
     return 0;
   uint32_t i = timewait_get(w);
   if (i == TIMEWAIT_NONE)
@@ -203,7 +204,7 @@ int timewait_take(struct worker *w, struct session *s) {
 int timewait_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, seq32_t *isn_floor,
                    usec_t now) {
   struct timewait *t = &w->timewait;
-  uint32_t i = timewait_find(w, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
+  uint32_t i = timewait_find(w, p->vrf, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   if (i == TIMEWAIT_NONE)
     return 0;
   struct tcp_seg_out out;

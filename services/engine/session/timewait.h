@@ -47,9 +47,9 @@ void timewait_close(struct timewait *t);
 uint32_t timewait_adopt(struct worker *w);
 /** `s` is in TIME_WAIT and nobody owns it: leave a record. 1 = done, `s` and its TCB are gone; 0 = no table. */
 int timewait_take(struct worker *w, struct session *s);
-/** Record of a 4-tuple, or TIMEWAIT_NONE. */
-uint32_t timewait_find(struct worker *w, const struct ip_addr *local, uint16_t lport, const struct ip_addr *remote,
-                       uint16_t rport);
+/** Record of a VRF and 4-tuple, or TIMEWAIT_NONE. */
+uint32_t timewait_find(struct worker *w, uint32_t vrf, const struct ip_addr *local, uint16_t lport,
+                       const struct ip_addr *remote, uint16_t rport);
 /** End it now. */
 void timewait_end(struct worker *w, uint32_t i);
 /** A segment that no session wants. 1 = dealt with; 0 = not for a record, or a SYN that may begin anew: then the record

@@ -35,7 +35,8 @@ struct transport_ops {
   /** Active open of `s`, whose record names the endpoints. 0 or -errno (told to the app). */
   int (*connect)(struct worker *w, struct session *s, usec_t now);
   /** Bytes that may ride on a connect to `remote`; 0 none, -EOPNOTSUPP switched off. NULL: never any. */
-  int (*early)(struct worker *w, const struct abi_endpoint *remote, uint32_t flags, usec_t now); /* ABI_OPT_* */
+  int (*early)(struct worker *w, uint32_t vrf, const struct abi_endpoint *remote, uint32_t flags,
+               usec_t now); /* ABI_OPT_* */
   /** Datagrams: `s` begins to send and receive, as `req` says. 0 or -errno, then there is no session. */
   int (*open)(struct worker *w, struct session *s, const struct abi_request *req, usec_t now);
   /** Datagrams: a further request of an open session, possibly for the second time. 0 or -errno, told to the app. */

@@ -205,7 +205,7 @@ static int op_send(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out)
   }
   if (s->e && out->len)
     send_note(s, c, s->e->tx_head + out->off + out->len);
-  rc = ip_output(w->ip, &t, &s->local, &s->remote, 6, out->tos, c->d->opt.ttl, &s->path, w->now);
+  rc = ip_output(worker_ip(w, s->vrf), &t, &s->local, &s->remote, 6, out->tos, c->d->opt.ttl, &s->path, w->now);
   return rc == -EAGAIN ? 0 : rc; /* neighbour being asked: retransmission follows */
 }
 
@@ -274,9 +274,9 @@ static uint32_t op_path_mtu(void *ctx, struct tcp_conn *c, uint32_t found) {
   struct worker *w = ctx;
   const struct session *s = conn_session(c);
   usec_t until = w->now + w->tcp.cfg.pmtu_life;
-  if (found != 0 && ip_path_mtu_learn(w->ip, &s->remote, found, until, w->now))
-    pass_path_mtu(w, &s->remote, found, until);
-  int mtu = ip_mtu(w->ip, &s->remote);
+  if (found != 0 && ip_path_mtu_learn(worker_ip(w, s->vrf), &s->remote, found, until, w->now))
+    pass_path_mtu(w, s->vrf, &s->remote, found, until);
+  int mtu = ip_mtu(worker_ip(w, s->vrf), &s->remote);
   return mtu > 0 ? (uint32_t)mtu : c->d->pmtu;
 }
 
@@ -420,8 +420,8 @@ static uint32_t port_gcd(uint32_t a, uint32_t b) {
  * *floor: as tcp_tw_isn_floor. */
 static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
   uint32_t lo = w->cfg->port_lo, n = w->cfg->port_hi - lo + 1, waiting = TIMEWAIT_NONE;
-  uint32_t start = flow_hash(w, &s->local, 0, &s->remote, s->rport);
-  uint32_t other = flow_hash(w, &s->local, 1, &s->remote, s->rport), stride = n > 1 ? 1 + other % (n - 1) : 1;
+  uint32_t start = flow_hash(w, s->vrf, &s->local, 0, &s->remote, s->rport);
+  uint32_t other = flow_hash(w, s->vrf, &s->local, 1, &s->remote, s->rport), stride = n > 1 ? 1 + other % (n - 1) : 1;
   uint16_t *moves = &w->port_moves[(other >> 16) % WORKER_PORT_MOVES];
   while (port_gcd(stride, n) != 1)
     stride++;
@@ -429,10 +429,10 @@ static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
     uint16_t port = (uint16_t)(lo + (start + (uint64_t)(*moves + i) * stride) % n);
     if (flow_worker(&s->local, port, &s->remote, s->rport, w->group->n) != w->index)
       continue; /* its answers would come to another worker */
-    if (flow_find(w, transport_tcp.proto, &s->local, port, &s->remote, s->rport) ||
-        listen_has_port(w, transport_tcp.proto, port))
+    if (flow_find(w, s->vrf, transport_tcp.proto, &s->local, port, &s->remote, s->rport) ||
+        listen_has_port(w, s->vrf, transport_tcp.proto, port))
       continue;
-    uint32_t tw = timewait_find(w, &s->local, port, &s->remote, s->rport);
+    uint32_t tw = timewait_find(w, s->vrf, &s->local, port, &s->remote, s->rport);
     if (tw != TIMEWAIT_NONE) {
       if (waiting == TIMEWAIT_NONE && tcp_tw_may_connect(&w->tcp, &w->timewait.tw[tw], w->now))
         waiting = tw;
@@ -451,8 +451,8 @@ static int port_choose(struct worker *w, struct session *s, seq32_t *floor) {
 
 /* A port that the app has bound: free, or in a TIME_WAIT that may be taken over. */
 static int port_given(struct worker *w, struct session *s, seq32_t *floor) {
-  uint32_t tw = timewait_find(w, &s->local, s->lport, &s->remote, s->rport);
-  if (flow_find(w, transport_tcp.proto, &s->local, s->lport, &s->remote, s->rport))
+  uint32_t tw = timewait_find(w, s->vrf, &s->local, s->lport, &s->remote, s->rport);
+  if (flow_find(w, s->vrf, transport_tcp.proto, &s->local, s->lport, &s->remote, s->rport))
     return -EADDRNOTAVAIL; /* as Linux */
   if (tw == TIMEWAIT_NONE)
     return 0;
@@ -479,7 +479,7 @@ static int connect_endpoints(struct worker *w, struct session *s, seq32_t *floor
     s->local = source;
   else if (ip_addr_is4(&s->local) != ip_addr_is4(&s->remote))
     return -EINVAL;
-  else if (!ip_is_local(w->ip, &s->local) || !gate_may_use(w, s->app->sh->ns, &s->local))
+  else if (!ip_is_local(worker_ip(w, s->vrf), &s->local) || !gate_may_use(w, s->app->sh->ns, &s->local))
     return -EADDRNOTAVAIL;
   if (s->lport == 0)
     return port_choose(w, s, floor);
@@ -493,7 +493,7 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   int rc = connect_endpoints(w, s, &floor);
   if (rc)
     return rc;
-  int mtu = ip_path_mtu(w->ip, &s->remote, w->now);
+  int mtu = ip_path_mtu(worker_ip(w, s->vrf), &s->remote, w->now);
   if (mtu < 0)
     return mtu;
   struct abi_tcb *d = tcb_get(&w->tcbs, &s->tcb);
@@ -506,6 +506,7 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   }
   d->local = s->e->local = endpoint_of(&s->local, s->lport);
   d->remote = s->e->remote = endpoint_of(&s->remote, s->rport);
+  d->vrf = s->vrf;
   d->worker_id = s->app->id;
   d->slot = s->slot;
   d->slot_gen = s->gen;
@@ -526,13 +527,14 @@ static int tcp_transport_connect(struct worker *w, struct session *s, usec_t now
   return 0;
 }
 
-static int tcp_transport_early(struct worker *w, const struct abi_endpoint *remote, uint32_t flags, usec_t now) {
+static int tcp_transport_early(struct worker *w, uint32_t vrf, const struct abi_endpoint *remote, uint32_t flags,
+                               usec_t now) {
   struct ip_addr to;
   memcpy(&to, remote->ip, sizeof to);
-  int mtu = ip_path_mtu(w->ip, &to, w->now);
+  int mtu = ip_path_mtu(worker_ip(w, vrf), &to, w->now);
   if (mtu <= 0)
     return 0;
-  return (flags & ABI_OPT_TFO_BARE ? tcp_tfo_room_bare : tcp_tfo_room)(&w->tcp, remote, 0, (uint32_t)mtu, now);
+  return (flags & ABI_OPT_TFO_BARE ? tcp_tfo_room_bare : tcp_tfo_room)(&w->tcp, remote, vrf, (uint32_t)mtu, now);
 }
 
 static int tcp_transport_output(struct worker *w, struct session *s, usec_t now) {
@@ -663,7 +665,7 @@ void transport_tcp_reply(struct worker *w, const struct pkt *p, const struct tcp
     frame_io_drop(w, &t);
     return;
   }
-  (void)ip_output(w->ip, &t, &p->ip.dst, &p->ip.src, 6, out->tos, 0, NULL, w->now);
+  (void)ip_output(worker_ip(w, p->vrf), &t, &p->ip.dst, &p->ip.src, 6, out->tos, 0, NULL, w->now);
 }
 
 /* RFC 9293 3.10.7.1: a segment for no connection. */
@@ -683,7 +685,7 @@ static void input_session(struct worker *w, struct session *s, const struct tcp_
     tcp_input(&w->tcp, tcp_of(s), seg, now);
   if (s->dead || !s->ops)
     return;
-  ip_confirm(w->ip, &s->path, now);
+  ip_confirm(worker_ip(w, s->vrf), &s->path, now);
   session_dirty(w, s);
   tcp_settle(w, s);
 }
@@ -700,7 +702,7 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
     return 0;
   }
   seq32_t isn_floor = 0;
-  struct session *s = flow_find(w, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
+  struct session *s = flow_find(w, p->vrf, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, &p->ip.src, seg.hdr.sport);
   if (s && tcp_time_wait_reuse(tcp_of(s), &seg)) { /* RFC 6191, RFC 1122 4.2.2.13 */
     isn_floor = tcp_of(s)->d->snd_max + 65538u;
     tcp_abort(&w->tcp, tcp_of(s), 0, now); /* no RST in TIME_WAIT */
@@ -723,7 +725,8 @@ static int tcp_transport_input(struct worker *w, struct pkt *p, usec_t now) {
       reply_closed(w, p, &seg);
     return 0;
   }
-  if (!(seg.hdr.flags & (TCP_ACK | TCP_RST)) && listen_find(w, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, 0))
+  if (!(seg.hdr.flags & (TCP_ACK | TCP_RST)) &&
+      listen_find(w, p->vrf, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, 0))
     return 0; /* RFC 9293 3.10.7.2 fourth: LISTEN drops what has neither SYN nor ACK */
   int drop;
   s = syn_cookie_ack(w, p, &seg, &drop, now);

@@ -75,16 +75,16 @@ static int udp_enlist(struct worker *w, struct session *s) {
   if (!c->connected) {
     s->remote = udp_any6;
     s->rport = 0;
-  } else if (flow_find(w, s->proto, &s->local, s->lport, &s->remote, s->rport)) {
+  } else if (flow_find(w, s->vrf, s->proto, &s->local, s->lport, &s->remote, s->rport)) {
     return -EADDRINUSE;
   }
   return s->lport ? flow_add(w, s) : 0;
 }
 
-static int udp_port_taken(struct worker *w, uint16_t port) {
-  return listen_has_port(w, transport_udp.proto, port) ||
-         flow_find(w, transport_udp.proto, &udp_any4, port, &udp_any6, 0) ||
-         flow_find(w, transport_udp.proto, &udp_any6, port, &udp_any6, 0);
+static int udp_port_taken(struct worker *w, uint32_t vrf, uint16_t port) {
+  return listen_has_port(w, vrf, transport_udp.proto, port) ||
+         flow_find(w, vrf, transport_udp.proto, &udp_any4, port, &udp_any6, 0) ||
+         flow_find(w, vrf, transport_udp.proto, &udp_any6, port, &udp_any6, 0);
 }
 
 /* RFC 6056 3.3.1: random start, then the next one that is free. */
@@ -95,7 +95,7 @@ int udp_port_choose(struct worker *w, struct session *s) {
     uint16_t port = (uint16_t)(lo + (start + i) % n);
     if (flow_udp(port, w->group->n) != w->index)
       continue; /* what is sent there would come to another worker */
-    if (udp_port_taken(w, port) || flow_find(w, s->proto, &s->local, port, &udp_any6, 0))
+    if (udp_port_taken(w, s->vrf, port) || flow_find(w, s->vrf, s->proto, &s->local, port, &udp_any6, 0))
       continue;
     s->lport = port;
     udp_of(s)->auto_port = 1;
@@ -116,7 +116,7 @@ static int udp_connect(struct worker *w, struct session *s, const struct abi_end
   int rc = gate_source(w, s->app, &remote, 0, &source);
   if (rc)
     return rc;
-  if (ip_is_broadcast(w->ip, &remote) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST))
+  if (ip_is_broadcast(worker_ip(w, s->vrf), &remote) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST))
     return -EACCES;
   struct listener *l = udp_listener(w, s);
   struct ip_addr own = l ? addr_of(&l->entry.addr) : udp_any6;
@@ -173,8 +173,9 @@ static void udp_options(struct worker *w, struct session *s, const struct abi_op
 }
 
 static int udp_mss(struct worker *w, const struct session *s) {
-  int mtu = udp_of((struct session *)(uintptr_t)s)->connected ? ip_mtu_from(w->ip, &s->local, &s->remote) : 1500;
-  return mtu > 0 ? (int)udp_pmtu_min(&w->udp, &s->remote, (uint32_t)mtu, w->now) : 1500;
+  int mtu = udp_of((struct session *)(uintptr_t)s)->connected ? ip_mtu_from(worker_ip(w, s->vrf), &s->local, &s->remote)
+                                                              : 1500;
+  return mtu > 0 ? (int)udp_pmtu_min(&w->udp, s->vrf, &s->remote, (uint32_t)mtu, w->now) : 1500;
 }
 
 static void udp_limits(struct worker *w, struct session *s) {
@@ -186,7 +187,7 @@ static void udp_limits(struct worker *w, struct session *s) {
 static int udp_claim(struct worker *w, struct session *s) {
   struct udp_conn *c = udp_of(s);
   struct listener *l = listen_by_slot(w, s->app->id, s->slot, s->gen);
-  if (!l || l->entry.proto != transport_udp.proto)
+  if (!l || l->entry.proto != transport_udp.proto || l->entry.vrf != s->vrf)
     return -ENOENT;
   c->listener = (uint32_t)(l - w->listeners.l) + 1;
   c->auto_port = 0;
@@ -215,7 +216,7 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
   } else {
     if (ip_addr_is_any(&s->local))
       s->local = four ? udp_any4 : udp_any6;
-    else if (!ip_is_local(w->ip, &s->local) || !gate_may_use(w, s->app->sh->ns, &s->local))
+    else if (!ip_is_local(worker_ip(w, s->vrf), &s->local) || !gate_may_use(w, s->app->sh->ns, &s->local))
       return -EADDRNOTAVAIL;
     rc = udp_port_choose(w, s);
     if (rc)
@@ -253,39 +254,41 @@ static int udp_join(struct worker *w, struct session *s, const struct abi_reques
       room = &c->group[i];
   if (!room)
     return -ENOBUFS;
-  int port = ip_group_join(w->ip, &group, req->ifindex, &local);
+  int port = ip_group_join(worker_ip(w, s->vrf), &group, req->ifindex, &local);
   if (port < 0)
     return port;
   if (!gate_hears(w, s->app->sh->ns, (uint32_t)port)) {
-    ip_group_leave(w->ip, &group, (uint32_t)port);
+    ip_group_leave(worker_ip(w, s->vrf), &group, (uint32_t)port);
     return -ENODEV;
   }
   for (uint32_t i = 0; i < UDP_GROUPS; i++) {
     if (!c->group[i].used || c->group[i].port != port || !ip_addr_eq(&c->group[i].addr, &group))
       continue;
-    ip_group_leave(w->ip, &group, (uint32_t)port);
+    ip_group_leave(worker_ip(w, s->vrf), &group, (uint32_t)port);
     return -EADDRINUSE;
   }
-  pass_group(w, &group, (uint32_t)port, 1);
+  pass_group(w, s->vrf, &group, (uint32_t)port, 1);
   *room = (struct udp_group){.addr = group, .port = (uint8_t)port, .used = 1};
   return 0;
 }
 
-static void udp_leave_group(struct worker *w, const struct udp_group *g) {
-  ip_group_leave(w->ip, &g->addr, g->port);
-  pass_group(w, &g->addr, g->port, 0);
+static void udp_leave_group(struct worker *w, const struct session *s, const struct udp_group *g) {
+  ip_group_leave(worker_ip(w, s->vrf), &g->addr, g->port);
+  pass_group(w, s->vrf, &g->addr, g->port, 0);
 }
 
 static int udp_leave(struct worker *w, struct session *s, const struct abi_request *req) {
   struct udp_conn *c = udp_of(s);
   struct ip_addr group = addr_of(&req->remote), local = addr_of(&req->local);
-  uint32_t ifindex = req->ifindex ? req->ifindex : ip_is_local(w->ip, &local) ? 1u + ip_port_of(w->ip, &local) : 0;
+  uint32_t ifindex = req->ifindex                                ? req->ifindex
+                     : ip_is_local(worker_ip(w, s->vrf), &local) ? 1u + ip_port_of(worker_ip(w, s->vrf), &local)
+                                                                 : 0;
   for (uint32_t i = 0; i < UDP_GROUPS; i++) {
     struct udp_group *g = &c->group[i];
     if (!g->used || !ip_addr_eq(&g->addr, &group) || (ifindex && g->port + 1u != ifindex))
       continue;
     g->used = 0;
-    udp_leave_group(w, g);
+    udp_leave_group(w, s, g);
     return 0;
   }
   return -EADDRNOTAVAIL;
@@ -295,7 +298,7 @@ static void udp_leave_all(struct worker *w, struct session *s) {
   struct udp_conn *c = udp_of(s);
   for (uint32_t i = 0; i < UDP_GROUPS; i++) {
     if (c->group[i].used)
-      udp_leave_group(w, &c->group[i]);
+      udp_leave_group(w, s, &c->group[i]);
     c->group[i].used = 0;
   }
 }
@@ -317,7 +320,9 @@ static int udp_request(struct worker *w, struct session *s, const struct abi_req
   case ABI_REQ_PROBE:
     rc = gate_source(w, s->app, &to, 0, &source);
     rc = rc ? rc : gate_send(w, s, &source, &to, be16_get(req->remote.port));
-    return rc == 0 && ip_is_broadcast(w->ip, &to) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST) ? -EACCES : rc;
+    return rc == 0 && ip_is_broadcast(worker_ip(w, s->vrf), &to) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST)
+               ? -EACCES
+               : rc;
   case ABI_REQ_JOIN:
     return udp_join(w, s, req);
   case ABI_REQ_LEAVE:
@@ -359,7 +364,7 @@ static void udp_timer(struct worker *w, struct session *s, usec_t now) {
 static void udp_icmp(struct worker *w, struct session *s, int kind, int err, uint32_t mtu, uint32_t seq, usec_t now) {
   (void)seq;
   if (kind == 2) {
-    udp_pmtu_note(&w->udp, &s->remote, mtu, now);
+    udp_pmtu_note(&w->udp, s->vrf, &s->remote, mtu, now);
     if (s->e)
       udp_limits(w, s);
   }
@@ -439,7 +444,7 @@ static void udp_put(struct worker *w, struct session *s, const struct pkt *p, co
   } while (off < in->len);
   app_hint(s->app, s->slot);
   if (p->to_us)
-    ip_confirm(w->ip, &s->path, w->now);
+    ip_confirm(worker_ip(w, s->vrf), &s->path, w->now);
 }
 
 /* The session behind a policy entry, opened on the spot if its app asked for that and we have not looked yet. */
@@ -455,45 +460,45 @@ static struct session *udp_behind(struct worker *w, struct listener *l) {
 }
 
 /* An entry that nobody has opened yet hides no other, but its app may just have said so. */
-static void udp_look_unopened(struct worker *w, const struct ip_addr *dst, uint16_t port) {
-  for (struct listener *l = listen_next(w, transport_udp.proto, dst, port, NULL); l;
-       l = listen_next(w, transport_udp.proto, dst, port, l))
+static void udp_look_unopened(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port) {
+  for (struct listener *l = listen_next(w, vrf, transport_udp.proto, dst, port, NULL); l;
+       l = listen_next(w, vrf, transport_udp.proto, dst, port, l))
     if (l->session == 0)
       (void)udp_behind(w, l);
 }
 
-struct session *udp_auto(struct worker *w, const struct ip_addr *dst, uint16_t port) {
-  struct session *s = flow_find(w, transport_udp.proto, dst, port, &udp_any6, 0);
+struct session *udp_auto(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port) {
+  struct session *s = flow_find(w, vrf, transport_udp.proto, dst, port, &udp_any6, 0);
   if (!s && ip_addr_is4(dst))
-    s = flow_find(w, transport_udp.proto, &udp_any4, port, &udp_any6, 0);
+    s = flow_find(w, vrf, transport_udp.proto, &udp_any4, port, &udp_any6, 0);
   if (!s)
-    s = flow_find(w, transport_udp.proto, &udp_any6, port, &udp_any6, 0);
+    s = flow_find(w, vrf, transport_udp.proto, &udp_any6, port, &udp_any6, 0);
   if (s && ip_addr_is4(dst) && ip_addr_is_any(&s->local) && !ip_addr_is4(&s->local) && udp_of(s)->v6only)
     return NULL;
-  return s && s->app && ip_is_local(w->ip, dst) && !gate_may_use(w, s->app->sh->ns, dst) ? NULL : s;
+  return s && s->app && ip_is_local(worker_ip(w, vrf), dst) && !gate_may_use(w, s->app->sh->ns, dst) ? NULL : s;
 }
 
 static struct session *udp_find(struct worker *w, const struct pkt *p, const struct udp_in *in) {
   const struct ip_addr *dst = &p->ip.dst, *src = &p->ip.src;
-  struct session *s = flow_find(w, transport_udp.proto, dst, in->hdr.dport, src, in->hdr.sport);
+  struct session *s = flow_find(w, p->vrf, transport_udp.proto, dst, in->hdr.dport, src, in->hdr.sport);
   if (s)
     return s;
-  uint32_t hash = flow_hash(w, dst, in->hdr.dport, src, in->hdr.sport);
-  struct listener *l = listen_find_armed(w, transport_udp.proto, dst, in->hdr.dport, hash);
+  uint32_t hash = flow_hash(w, p->vrf, dst, in->hdr.dport, src, in->hdr.sport);
+  struct listener *l = listen_find_armed(w, p->vrf, transport_udp.proto, dst, in->hdr.dport, hash);
   if (!l) {
-    udp_look_unopened(w, dst, in->hdr.dport);
-    l = listen_find_armed(w, transport_udp.proto, dst, in->hdr.dport, hash);
+    udp_look_unopened(w, p->vrf, dst, in->hdr.dport);
+    l = listen_find_armed(w, p->vrf, transport_udp.proto, dst, in->hdr.dport, hash);
   }
-  return l ? udp_behind(w, l) : udp_auto(w, dst, in->hdr.dport);
+  return l ? udp_behind(w, l) : udp_auto(w, p->vrf, dst, in->hdr.dport);
 }
 
 /* To a group or a broadcast address: everybody who has the port. */
 static void udp_put_all(struct worker *w, const struct pkt *p, const struct udp_in *in) {
   const struct ip_addr *dst = &p->ip.dst;
   uint32_t n = 0;
-  udp_look_unopened(w, dst, in->hdr.dport);
-  for (struct listener *l = listen_next(w, transport_udp.proto, dst, in->hdr.dport, NULL); l;
-       l = listen_next(w, transport_udp.proto, dst, in->hdr.dport, l)) {
+  udp_look_unopened(w, p->vrf, dst, in->hdr.dport);
+  for (struct listener *l = listen_next(w, p->vrf, transport_udp.proto, dst, in->hdr.dport, NULL); l;
+       l = listen_next(w, p->vrf, transport_udp.proto, dst, in->hdr.dport, l)) {
     struct session *s = l->session ? pool_ref(&w->sessions, l->session - 1) : NULL;
     if (!s || !gate_hears(w, l->entry.ns, p->port) ||
         (udp_of(s)->connected && !(s->rport == in->hdr.sport && ip_addr_eq(&s->remote, &p->ip.src))))
@@ -501,7 +506,7 @@ static void udp_put_all(struct worker *w, const struct pkt *p, const struct udp_
     udp_put(w, s, p, in);
     n++;
   }
-  struct session *s = udp_auto(w, dst, in->hdr.dport);
+  struct session *s = udp_auto(w, p->vrf, dst, in->hdr.dport);
   if (s && s->app && gate_hears(w, s->app->sh->ns, p->port)) {
     udp_put(w, s, p, in);
     n++;
@@ -526,8 +531,8 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     pass_packet(w, p, to);
     return 0;
   }
-  if (ip_addr_is_multicast(&p->ip.dst) || ip_is_broadcast(w->ip, &p->ip.dst)) {
-    if (!gate_datagram(w, NULL, &p->ip.src, &p->ip.dst, in.hdr.dport))
+  if (ip_addr_is_multicast(&p->ip.dst) || ip_is_broadcast(worker_ip(w, p->vrf), &p->ip.dst)) {
+    if (!gate_datagram(w, p->vrf, NULL, &p->ip.src, &p->ip.dst, in.hdr.dport))
       udp_put_all(w, p, &in);
     return 0; /* RFC 1122 3.2.2: no ICMP about these */
   }
@@ -536,7 +541,7 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     UDP_COUNT(&w->udp, rx_no_port);
     return -ENOENT;
   }
-  if (udp_of(s)->connected || !gate_datagram(w, s, &p->ip.src, &p->ip.dst, in.hdr.dport))
+  if (udp_of(s)->connected || !gate_datagram(w, p->vrf, s, &p->ip.src, &p->ip.dst, in.hdr.dport))
     udp_put(w, s, p, &in);
   return 0;
 }

@@ -14,8 +14,8 @@ static inline struct udp_conn *udp_of(struct session *s) {
 
 /** Tells the app of an error, once more even if it is the same as the last one. */
 void udp_tell(struct session *s, int err);
-/** The session that chose the port itself and takes what comes to dst from anybody, or NULL. */
-struct session *udp_auto(struct worker *w, const struct ip_addr *dst, uint16_t port);
+/** The session that chose the port itself and takes what comes to dst in the VRF from anybody, or NULL. */
+struct session *udp_auto(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port);
 /** A free port for a session that has none; it can receive from then on. 0 or -EADDRNOTAVAIL. */
 int udp_port_choose(struct worker *w, struct session *s);
 /** Everything was sent, and the app is gone. */

@@ -43,7 +43,7 @@ int udp_scratch_init(struct worker *w) {
 static int udp_source(struct worker *w, struct session *s, struct udp_send *o) {
   memcpy(&o->src, o->d.local, sizeof o->src);
   if (!ip_addr_is_any(&o->src)) {
-    if (!ip_is_local(w->ip, &o->src) || !gate_may_use(w, s->app->sh->ns, &o->src)) {
+    if (!ip_is_local(worker_ip(w, s->vrf), &o->src) || !gate_may_use(w, s->app->sh->ns, &o->src)) {
       UDP_COUNT(&w->udp, tx_not_ours);
       return -EINVAL;
     }
@@ -54,7 +54,7 @@ static int udp_source(struct worker *w, struct session *s, struct udp_send *o) {
     return 0;
   }
   const struct ip_addr *heard = udp_reply_find(udp_of(s), &o->dst, o->dport);
-  if (heard && ip_is_local(w->ip, heard) && gate_may_use(w, s->app->sh->ns, heard)) {
+  if (heard && ip_is_local(worker_ip(w, s->vrf), heard) && gate_may_use(w, s->app->sh->ns, heard)) {
     o->src = *heard;
     return 0;
   }
@@ -86,17 +86,17 @@ static int udp_aim(struct worker *w, struct session *s, struct udp_send *o) {
     UDP_COUNT(&w->udp, tx_gate);
     return rc;
   }
-  if (ip_is_broadcast(w->ip, &o->dst) && !(o->d.flags & ABI_DGRAM_BROADCAST)) {
+  if (ip_is_broadcast(worker_ip(w, s->vrf), &o->dst) && !(o->d.flags & ABI_DGRAM_BROADCAST)) {
     UDP_COUNT(&w->udp, tx_broadcast);
     return -EACCES;
   }
-  int mtu = ip_mtu_from(w->ip, &o->src, &o->dst);
+  int mtu = ip_mtu_from(worker_ip(w, s->vrf), &o->src, &o->dst);
   if (mtu < (int)UDP_FRAG_LEAST) {
     UDP_COUNT(&w->udp, tx_no_route);
     return mtu < 0 ? mtu : -EMSGSIZE;
   }
   uint32_t head = UDP_HLEN + (four ? IP4_HLEN : IP6_HLEN);
-  o->mtu = udp_pmtu_min(&w->udp, &o->dst, (uint32_t)mtu, w->now);
+  o->mtu = udp_pmtu_min(&w->udp, s->vrf, &o->dst, (uint32_t)mtu, w->now);
   o->most = o->mtu - head;
   o->tos = o->d.tos ? o->d.tos : udp_of(s)->opt.tos;
   o->ttl = o->d.ttl ? o->d.ttl : ip_addr_is_multicast(&o->dst) ? 1 : udp_of(s)->opt.ttl;
@@ -156,8 +156,8 @@ static int udp_frame(struct worker *w, struct session *s, const struct udp_send 
   t.csum_start = 0;
   t.csum_off = UDP_OFF_CKSUM;
   t.flags = ABI_FR_CSUM_PART;
-  t.port = (uint8_t)ip_port_of(w->ip, &o->src);
-  rc = ip_output(w->ip, &t, &o->src, &o->dst, IP_PROTO_UDP, o->tos, o->ttl, udp_path(s, o), w->now);
+  t.port = (uint8_t)ip_port_of(worker_ip(w, s->vrf), &o->src);
+  rc = ip_output(worker_ip(w, s->vrf), &t, &o->src, &o->dst, IP_PROTO_UDP, o->tos, o->ttl, udp_path(s, o), w->now);
   if (rc) {
     UDP_COUNT(&w->udp, tx_failed);
     return 0; /* it is gone, and nobody sends it again */
@@ -197,8 +197,9 @@ static void udp_receive(struct worker *w, struct session *s, const struct udp_se
   p.n_pieces = 1;
   p.len = p.l4_len = UDP_HLEN + len;
   p.flags = ABI_FR_CSUM_OK;
-  p.port = (uint8_t)ip_port_of(w->ip, &o->src);
-  p.to_us = (uint8_t)ip_is_local(w->ip, &o->dst);
+  p.port = (uint8_t)ip_port_of(worker_ip(w, s->vrf), &o->src);
+  p.vrf = s->vrf;
+  p.to_us = (uint8_t)ip_is_local(worker_ip(w, s->vrf), &o->dst);
   p.ip = (struct ip_hdr){.version = ip_addr_is4(&o->dst) ? 4 : 6,
                          .tos = o->tos,
                          .ttl = o->ttl ? o->ttl : 64,
@@ -216,7 +217,7 @@ static void udp_receive(struct worker *w, struct session *s, const struct udp_se
 static int udp_long(struct worker *w, struct session *s, const struct udp_send *o) {
   struct txf t;
   uint8_t *h;
-  if (ip_is_local(w->ip, &o->dst)) {
+  if (ip_is_local(worker_ip(w, s->vrf), &o->dst)) {
     h = udp_gather(w, s, o);
     if (!h)
       return -EPROTO;
@@ -234,8 +235,8 @@ static int udp_long(struct worker *w, struct session *s, const struct udp_send *
     t.data = h;
     t.len = UDP_HLEN + o->d.len;
     t.frag_mtu = (uint16_t)HS_MIN(o->mtu, UDP_SLOT_MAX);
-    t.port = (uint8_t)ip_port_of(w->ip, &o->src);
-    rc = ip_output(w->ip, &t, &o->src, &o->dst, IP_PROTO_UDP, o->tos, o->ttl, NULL, w->now);
+    t.port = (uint8_t)ip_port_of(worker_ip(w, s->vrf), &o->src);
+    rc = ip_output(worker_ip(w, s->vrf), &t, &o->src, &o->dst, IP_PROTO_UDP, o->tos, o->ttl, NULL, w->now);
     if (rc) {
       UDP_COUNT(&w->udp, tx_failed);
       return 0;
@@ -260,9 +261,10 @@ static int udp_cut(struct worker *w, struct session *s, const struct udp_send *o
 /* Groups and broadcasts are for our own apps, too (RFC 1112 6.1). Before the fifo's head moves. */
 static void udp_loop_group(struct worker *w, struct session *s, const struct udp_send *o) {
   int group = ip_addr_is_multicast(&o->dst);
-  if (!group && !ip_is_broadcast(w->ip, &o->dst))
+  if (!group && !ip_is_broadcast(worker_ip(w, s->vrf), &o->dst))
     return;
-  if (group && ((o->d.flags & ABI_DGRAM_NO_LOOP) || !ip_group_is(w->ip, ip_port_of(w->ip, &o->src), &o->dst)))
+  if (group && ((o->d.flags & ABI_DGRAM_NO_LOOP) ||
+                !ip_group_is(worker_ip(w, s->vrf), ip_port_of(worker_ip(w, s->vrf), &o->src), &o->dst)))
     return;
   uint8_t *h = w->udp.scratch + TXF_HEADROOM;
   if (fifo_cons_peek(&s->tx, sizeof o->d, h + UDP_HLEN, o->d.len) == (int64_t)o->d.len)
@@ -279,7 +281,7 @@ static int udp_wait(struct worker *w, struct session *s, const struct udp_send *
   struct udp_conn *c = udp_of(s);
   if (udp_frames(o) == 1)
     return 0;
-  int rc = ip_ready(w->ip, &o->src, &o->dst, w->now);
+  int rc = ip_ready(worker_ip(w, s->vrf), &o->src, &o->dst, w->now);
   if (rc == 0 && c->waits++ < UDP_WAITS) {
     timer_set(&w->wheel, &s->timer, w->now + UDP_WAIT_US);
     return 1;
@@ -313,7 +315,7 @@ static int udp_one(struct worker *w, struct session *s, uint32_t used) {
     udp_drop(s, &o, -rc);
     return 0;
   }
-  if (!w->link.up && !ip_is_local(w->ip, &o.dst)) /* nor could the neighbour be asked */
+  if (!w->link.up && !ip_is_local(worker_ip(w, s->vrf), &o.dst)) /* nor could the neighbour be asked */
     return 1;
   rc = udp_wait(w, s, &o);
   if (rc)

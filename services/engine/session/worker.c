@@ -36,61 +36,6 @@ struct app_worker *worker_app(struct worker *w, uint64_t id) {
   return NULL;
 }
 
-/* --- ip ops --- */
-
-static int ip_frame_get(void *ctx, struct txf *t) {
-  return frame_io_get(ctx, t);
-}
-static void ip_frame_drop(void *ctx, struct txf *t) {
-  frame_io_drop(ctx, t);
-}
-static void ip_frame_send(void *ctx, struct txf *t) {
-  frame_io_send(ctx, t);
-}
-
-static int ip_frame_loop(void *ctx, struct txf *t) {
-  return frame_io_loop_put(ctx, t);
-}
-
-static int ip_deliver(void *ctx, struct pkt *p, usec_t now) {
-  struct worker *w = ctx;
-  const struct transport_ops *ops = transport_of_ip(w, p->ip.proto);
-  return ops ? ops->input(w, p, now) : -ENOENT;
-}
-
-static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint16_t lport,
-                     const struct ip_addr *remote, uint16_t rport, uint32_t seq, int kind, int err, uint32_t mtu,
-                     usec_t now) {
-  struct worker *w = ctx;
-  const struct transport_ops *ops = transport_of_ip(w, proto);
-  uint32_t to = proto == transport_tcp.ip_proto   ? flow_worker(local, lport, remote, rport, w->group->n)
-                : proto == transport_udp.ip_proto ? flow_udp(lport, w->group->n)
-                                                  : 0;
-  if (to != w->index) {
-    struct pass_error e = {.local = *local, .remote = *remote, .lport = lport, .rport = rport, .proto = proto};
-    e.seq = seq;
-    e.mtu = mtu;
-    e.kind = kind;
-    e.err = err;
-    pass_error(w, to, &e);
-    return;
-  }
-  struct session *s = ops ? flow_find(w, ops->proto, local, lport, remote, rport) : NULL;
-  if (s && s->ops && s->ops->icmp)
-    s->ops->icmp(w, s, kind, err, mtu, seq, now);
-}
-
-void worker_icmp(struct worker *w, const struct pass_error *e) {
-  ip_error(w, e->proto, &e->local, e->lport, &e->remote, e->rport, e->seq, e->kind, e->err, e->mtu, w->now);
-}
-
-static const struct ip_ops worker_ip_ops = {.frame_get = ip_frame_get,
-                                            .frame_drop = ip_frame_drop,
-                                            .frame_send = ip_frame_send,
-                                            .frame_loop = ip_frame_loop,
-                                            .deliver = ip_deliver,
-                                            .error = ip_error};
-
 /* --- set-up --- */
 
 uint32_t worker_port(const struct worker *w, const char *name) {
@@ -102,48 +47,6 @@ uint32_t worker_port(const struct worker *w, const char *name) {
     if (strcmp(cfg->vlan[v].name, name) == 0)
       return w->vlan_port[v];
   return UINT32_MAX;
-}
-
-static int worker_config_addr(struct worker *w, uint32_t port, const struct config_addr *c) {
-  struct ip_addr a;
-  memcpy(a.b, c->ip, 16);
-  if (w->index != 0 && c->how != CONFIG_ADDR_GIVEN)
-    return 0; /* worker 0 learns it, and tells us */
-  switch ((enum config_addr_how)c->how) {
-  case CONFIG_ADDR_AUTO:
-    return ip_auto6(w->ip, port, 1);
-  case CONFIG_ADDR_DHCP:
-    return ip_dhcp4(w->ip, port, NULL);
-  case CONFIG_ADDR_GIVEN:
-    break;
-  }
-  return ip_addr_add(w->ip, port, &a, c->prefix);
-}
-
-static int worker_config_ip(struct worker *w) {
-  const struct config *cfg = w->cfg;
-  for (uint32_t i = 0; i < cfg->n_vlans; i++) {
-    const struct config_vlan *v = &cfg->vlan[i];
-    int rc = ip_vlan_add(w->ip, worker_port(w, v->port), v->id, v->mtu, &w->vlan_port[i]);
-    if (rc)
-      return rc;
-  }
-  for (uint32_t i = 0; i < cfg->n_addrs; i++) {
-    int rc = worker_config_addr(w, worker_port(w, cfg->addr[i].port), &cfg->addr[i]);
-    if (rc)
-      return rc;
-  }
-  for (uint32_t i = 0; i < cfg->n_routes; i++) {
-    const struct config_route *r = &cfg->route[i];
-    struct ip_addr dst, via;
-    memcpy(dst.b, r->dst, 16);
-    memcpy(via.b, r->via, 16);
-    uint32_t port = r->port[0] != '\0' ? worker_port(w, r->port) : 0; /* else via tells */
-    int rc = ip_route_add(w->ip, &dst, r->prefix, r->has_via ? &via : NULL, port);
-    if (rc)
-      return rc;
-  }
-  return 0;
 }
 
 int worker_init(struct worker *w, const struct config *cfg, uint32_t index, uint64_t *counters, void *control,
@@ -187,14 +90,8 @@ int worker_init(struct worker *w, const struct config *cfg, uint32_t index, uint
   if (rc == 0)
     rc = hash_tab_init(&w->flows, 1024);
   if (rc == 0)
-    rc = ip_new(&w->ip, &worker_ip_ops, w, counters + EC_N + TCP_N_COUNTERS);
-  if (rc == 0 && index != 0)
-    ip_quiet(w->ip);
-  for (uint32_t p = 0; rc == 0 && p < cfg->n_ports; p++) {
-    static const uint8_t no_mac[6];
-    rc = ip_port_set(w->ip, p, no_mac, cfg->port[p].mtu ? cfg->port[p].mtu : 1500, 0);
-  }
-  return rc ? rc : worker_config_ip(w);
+    rc = vrf_init(w, counters + EC_N + TCP_N_COUNTERS);
+  return rc;
 }
 
 void worker_fini(struct worker *w) {
@@ -210,7 +107,7 @@ void worker_fini(struct worker *w) {
   if (w->index == 0)
     seg_detach(&w->packet_seg);
   pass_fini(&w->pass);
-  ip_free(w->ip);
+  vrf_fini(w);
   mailbox_fini(&w->mail);
   free(w->tx_free);
   free(w->tx_home);
@@ -326,17 +223,19 @@ int worker_add_app(struct worker *w, struct app_worker *a) {
  * by DISCOVER. With several such ports the server refuses what is not of its net, and the port begins anew. */
 static void worker_hint_dhcp(struct worker *w) {
   struct ip_addr had;
-  uint32_t found = 0;
+  uint32_t found = 0, vrf = 0;
   for (uint32_t k = 0; k < w->group->n && !found; k++) {
     const struct worker *o = w->group->w[k];
     for (uint32_t i = pool_next(&o->sessions, 0); i != POOL_NONE && !found; i = pool_next(&o->sessions, i + 1)) {
-      had = ((const struct session *)pool_ref(&o->sessions, i))->local;
-      found = ip_addr_is4(&had) && !ip_addr_is_any(&had) && !ip_is_local(w->ip, &had);
+      const struct session *s = pool_ref(&o->sessions, i);
+      had = s->local;
+      found = ip_addr_is4(&had) && !ip_addr_is_any(&had) && !ip_is_local(worker_ip(w, s->vrf), &had);
+      vrf = s->vrf;
     }
   }
   for (uint32_t i = 0; found && i < w->cfg->n_addrs; i++)
-    if (w->cfg->addr[i].how == CONFIG_ADDR_DHCP)
-      (void)ip_dhcp4(w->ip, worker_port(w, w->cfg->addr[i].port), &had);
+    if (w->cfg->addr[i].how == CONFIG_ADDR_DHCP && config_interface_vrf(w->cfg, w->cfg->addr[i].port) == vrf)
+      (void)ip_dhcp4(worker_ip(w, vrf), worker_port(w, w->cfg->addr[i].port), &had);
 }
 
 int worker_adopt(struct worker *w) {
@@ -414,12 +313,9 @@ static void worker_look_ports(struct worker *w) {
     if (__atomic_load_n(&shared->gen, __ATOMIC_RELAXED) != gen)
       continue;
     w->port_gen[p] = gen;
-    (void)ip_port_set(w->ip, p, mac, mtu, (int)up);
-    if (!up)
-      continue;
-    if (w->index == 0)
-      ip_announce(w->ip, p, w->now);
-    worker_path_back(w);
+    vrf_port_set(w, p, mac, mtu, (int)up);
+    if (up)
+      worker_path_back(w);
   }
 }
 
@@ -434,7 +330,7 @@ static uint32_t worker_timers(struct worker *w) {
   uint32_t n = timer_advance(&w->wheel, w->now, worker_fire, w, WORKER_TIMERS);
   n += timewait_expire(w);
   if (w->now >= w->ip_next)
-    w->ip_next = ip_timer(w->ip, w->now);
+    w->ip_next = vrf_timer(w);
   return n;
 }
 

@@ -1,5 +1,5 @@
 /*
- * The engine worker: one thread that owns its connections, its IP stack, its side of one frame link and one lane of
+ * The engine worker: one thread that owns its connections, its IP stacks, its side of one frame link and one lane of
  * every app worker. Nothing here is shared with another thread but the mailbox, and the free lists of durable records
  * and session slots. Worker 0 alone answers ARP, ND and pings and learns addresses; the others are told (pass.h).
  */
@@ -46,6 +46,13 @@ struct worker_group {
   struct worker *w[ABI_LINKS_MAX];
 };
 
+/** A VRF as a worker has it: addresses, routes and neighbours of its own. The context of its stack's ops (vrf.c). */
+struct worker_vrf {
+  struct worker *w;
+  struct ip_stack *ip; /* NULL: no interface is in it */
+  uint8_t n;           /* its number */
+};
+
 struct worker {
   const struct config *cfg;
   uint32_t index;
@@ -68,9 +75,11 @@ struct worker {
   uint32_t port_gen[ABI_PORTS_MAX];
   uint32_t vlan_port[CONFIG_VLANS_MAX]; /* IP's number of cfg->vlan[i] */
   usec_t ports_seen_at;
-  uint32_t routes_waiting; /* set at run time, and their gateway is on no net of ours yet */
-  uint32_t routes_gen;     /* IP's generation when they were tried */
-  struct ip_stack *ip;
+  uint32_t routes_waiting;         /* set at run time, and their gateway is on no net of ours yet */
+  uint32_t routes_gen;             /* IP's generation when they were tried */
+  struct worker_vrf vrf[ABI_VRFS]; /* those that the configuration names, and number 0 */
+  uint32_t n_vrfs;                 /* the highest one's number + 1 */
+  uint8_t vlan_parent[CONFIG_VLANS_MAX];
   struct txf *loop; /* frames to our own addresses, WORKER_LOOP_MAX; they hold their TX slots */
   uint32_t loop_head, loop_tail;
   /* sessions */
@@ -119,7 +128,12 @@ struct worker {
   void *control; /* struct engine: told of drained and lying workers */
 };
 
-/** IP's number of an interface or VLAN by name, UINT32_MAX if there is none. */
+/** The stack of a VRF; NULL if no interface is in it. */
+static inline struct ip_stack *worker_ip(const struct worker *w, uint32_t vrf) {
+  return w->vrf[vrf].ip;
+}
+
+/** IP's number of an interface or VLAN by name, in all VRFs the same, UINT32_MAX if there is none. */
 uint32_t worker_port(const struct worker *w, const char *name);
 
 /** What the worker thread tells the control thread; called on the worker's thread, must not block. */
@@ -171,6 +185,21 @@ void figures_soft_error(struct session *s, int fresh);
 void figures_due(struct worker *w, struct session *s);
 /** Write what is due: every 10 ms, or all at once before the worker sleeps. */
 void figures_write(struct worker *w, int all);
+
+/* vrf.c: the IP stacks of a worker */
+/** Makes them, with the interfaces, addresses and routes of the configuration. 0 or -errno. */
+int vrf_init(struct worker *w, uint64_t *counters);
+void vrf_fini(struct worker *w);
+/** nicio says what a port is: every stack may have a VLAN of it. */
+void vrf_port_set(struct worker *w, uint32_t port, const uint8_t mac[6], uint32_t mtu, int up);
+/** The clock of all of them; the next time that one wants to be called. */
+usec_t vrf_timer(struct worker *w);
+/** Changes whenever routes or addresses of one do. */
+uint32_t vrf_gen(const struct worker *w);
+/** ip_drop_queued of all. */
+void vrf_drop_queued(struct worker *w);
+/** Which one a frame from the link belongs to: its port's, or its VLAN's. */
+uint8_t vrf_of_frame(const struct worker *w, const struct pkt *p);
 
 /* frame_io.c: frames in and out */
 int frame_io_get(struct worker *w, struct txf *t);

@@ -22,6 +22,7 @@
 /** Path MTU to one destination, as ICMP told. */
 struct udp_pmtu {
   struct ip_addr dst;
+  uint32_t vrf;
   uint32_t mtu;
   usec_t until; /* 0: free */
 };
@@ -102,9 +103,9 @@ int udp_icmp_errno(int kind, int err);
 void udp_reply_note(struct udp_conn *c, const struct ip_addr *peer, uint16_t port, const struct ip_addr *local);
 /** Where it was heard last, NULL when that is forgotten. */
 const struct ip_addr *udp_reply_find(const struct udp_conn *c, const struct ip_addr *peer, uint16_t port);
-/** ICMP: packets to dst may be `mtu` bytes long at most (RFC 1191 6.3, RFC 8201 4). */
-void udp_pmtu_note(struct udp_env *e, const struct ip_addr *dst, uint32_t mtu, usec_t now);
+/** ICMP: packets to dst in a VRF may be `mtu` bytes long at most (RFC 1191 6.3, RFC 8201 4). */
+void udp_pmtu_note(struct udp_env *e, uint32_t vrf, const struct ip_addr *dst, uint32_t mtu, usec_t now);
 /** The smaller of `mtu` and what ICMP told. */
-uint32_t udp_pmtu_min(const struct udp_env *e, const struct ip_addr *dst, uint32_t mtu, usec_t now);
+uint32_t udp_pmtu_min(const struct udp_env *e, uint32_t vrf, const struct ip_addr *dst, uint32_t mtu, usec_t now);
 
 #endif

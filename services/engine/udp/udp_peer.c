@@ -28,16 +28,16 @@ const struct ip_addr *udp_reply_find(const struct udp_conn *c, const struct ip_a
   return r->used && r->port == port && ip_addr_eq(&r->peer, peer) ? &r->local : NULL;
 }
 
-void udp_pmtu_note(struct udp_env *e, const struct ip_addr *dst, uint32_t mtu, usec_t now) {
-  struct udp_pmtu *m = &e->pmtu[udp_mix(dst, 0) % UDP_PMTU_ENTRIES];
+void udp_pmtu_note(struct udp_env *e, uint32_t vrf, const struct ip_addr *dst, uint32_t mtu, usec_t now) {
+  struct udp_pmtu *m = &e->pmtu[udp_mix(dst, vrf) % UDP_PMTU_ENTRIES];
   mtu = HS_MAX(mtu, ip_addr_is4(dst) ? UDP_PMTU_MIN4 : UDP_PMTU_MIN6);
-  if (m->until > now && ip_addr_eq(&m->dst, dst) && m->mtu <= mtu)
+  if (m->until > now && m->vrf == vrf && ip_addr_eq(&m->dst, dst) && m->mtu <= mtu)
     return;
-  *m = (struct udp_pmtu){.dst = *dst, .mtu = mtu, .until = now + UDP_PMTU_LIFE};
+  *m = (struct udp_pmtu){.dst = *dst, .vrf = vrf, .mtu = mtu, .until = now + UDP_PMTU_LIFE};
   UDP_COUNT(e, pmtu_lowered);
 }
 
-uint32_t udp_pmtu_min(const struct udp_env *e, const struct ip_addr *dst, uint32_t mtu, usec_t now) {
-  const struct udp_pmtu *m = &e->pmtu[udp_mix(dst, 0) % UDP_PMTU_ENTRIES];
-  return m->until > now && ip_addr_eq(&m->dst, dst) ? HS_MIN(mtu, m->mtu) : mtu;
+uint32_t udp_pmtu_min(const struct udp_env *e, uint32_t vrf, const struct ip_addr *dst, uint32_t mtu, usec_t now) {
+  const struct udp_pmtu *m = &e->pmtu[udp_mix(dst, vrf) % UDP_PMTU_ENTRIES];
+  return m->until > now && m->vrf == vrf && ip_addr_eq(&m->dst, dst) ? HS_MIN(mtu, m->mtu) : mtu;
 }

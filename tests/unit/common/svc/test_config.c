@@ -243,6 +243,23 @@ static const struct {
     {"  routes: [{to: 10.9.0.0/16, interface: z}]\n", "engine.routes[].interface: found z"},
     {"  routes: [{to: '::/0', via: 'fe80::1'}]\n", "found fe80::1, allowed a gateway"},
     {"  routes: [{to: 1.0.0.0/8, interface: a}, {to: 1.0.0.0/8, interface: b}]\n", "found 1.0.0.0, allowed each"},
+    {"  vlans:\n    - {interface: a, id: 7, name: v, vrf: 16}\n", "F:6: engine.vlans[].vrf: found 16, allowed 0 to 15"},
+    {"    - {interface: v, address: 10.0.0.1/24}\n    - {interface: v, address: 10.0.0.1/24}\n"
+     "  vlans:\n    - {interface: a, id: 7, name: v, vrf: 2}\n",
+     "F:6: engine.addresses[].address: found 10.0.0.1, allowed each address once per VRF"},
+    {"  routes: [{to: 1.0.0.0/8, via: 10.0.0.2, vrf: 2}]\n",
+     "F:5: engine.routes[].vrf: found 2, allowed the vrf of one of nicio.interfaces or engine.vlans"},
+    {"  routes: [{to: 1.0.0.0/8, interface: a, vrf: 2}]\n",
+     "F:5: engine.routes[].vrf: found 2 with interface a, allowed the interface's own vrf, or none"},
+    {"  routes: [{to: 1.0.0.0/8, via: 10.0.0.2, vrf: 2}]\n  vlans:\n    - {interface: a, id: 7, name: v, vrf: 2}\n",
+     "F:5: engine.routes[].via: found 10.0.0.2, allowed a gateway"},
+    {"broker:\n  namespaces:\n    - {id: x, vrf: 2}\n",
+     "F:7: broker.namespaces[].vrf: found 2, allowed the vrf of one of nicio.interfaces or engine.vlans"},
+    {"broker:\n  namespaces:\n    - {id: x, vrf: 2, addresses: 10.0.0.1}\n",
+     "F:7: broker.namespaces[].addresses: found"},
+    {"broker:\n  rules:\n    - {table: ingress, action: deny, vrf: 2}\n",
+     "F:7: broker.rules[].vrf: found 2, allowed the"},
+    {"broker:\n  rules:\n    - {table: egress, action: deny, vrf: 2}\n", "found a vrf of an egress rule, allowed for"},
 };
 static const struct {
   const char *text, *want;
@@ -252,6 +269,7 @@ static const struct {
     {"{name: a, kind: kernel, device: this-is-too-long}", "found this-is-too-long, allowed the name of a kernel"},
     {"{name: a, kind: ethdev, device: net_null0, tap: true}", "found true with kind ethdev"},
     {"{name: a, kind: kernel}", "device: found nothing"},
+    {"{name: a, kind: kernel, device: d, vrf: 16}", "F:1: nicio.interfaces[].vrf: found 16, allowed 0 to 15"},
     {"{name: a, kind: kernel, device: d, mtu: 100}", "mtu: found 100, allowed 0, 576 to 9216"},
     {"{name: a, kind: kernel, device: d, mac: '01:00:00:00:00:00'}", "mac: found 01:00"},
     {"{name: a, kind: kernel, device: d, mac: '02-00-00-00-00-00'}", "mac: found 02-00"},
@@ -370,10 +388,38 @@ static void test_documents(void **state) {
   free(yaml);
 }
 
+/** The same addresses, networks and routes in several VRFs; a route is its interface's. */
+static void test_vrfs(void **state) {
+  static struct config c;
+  (void)state;
+  int rc = load(&c, "nicio:\n  interfaces:\n    - {name: a, kind: kernel, device: d0}\n"
+                    "    - {name: b, kind: kernel, device: d1, vrf: 15}\n"
+                    "engine:\n  vlans: [{interface: a, id: 7, name: v, vrf: 2}]\n"
+                    "  addresses:\n    - {interface: a, address: 10.0.0.1/24}\n"
+                    "    - {interface: b, address: 10.0.0.1/24}\n    - {interface: v, address: 10.0.0.2/16}\n"
+                    "  routes:\n    - {to: 0.0.0.0/0, via: 10.0.0.9}\n    - {to: 0.0.0.0/0, via: 10.0.0.9, vrf: 15}\n"
+                    "    - {to: 0.0.0.0/0, interface: v}\n"
+                    "broker:\n  namespaces: [{id: x}, {id: y, vrf: 2, addresses: 10.0.0.2}]\n"
+                    "  rules: [{table: ingress, action: deny, vrf: 15}]\n");
+  if (rc != 0)
+    fail_msg("%s", err);
+  assert_int_equal(config_interface_vrf(&c, "a"), 0);
+  assert_int_equal(config_interface_vrf(&c, "b"), 15);
+  assert_int_equal(config_interface_vrf(&c, "v"), 2);
+  assert_int_equal(config_has_vrf(&c, 2) && config_has_vrf(&c, 15) && !config_has_vrf(&c, 1), 1);
+  assert_int_equal(c.route[0].vrf, 0);
+  assert_int_equal(c.route[1].vrf, 15);
+  assert_int_equal(c.route[2].vrf, 2);
+  assert_int_equal(config_ns_vrf(&c, 1), 0);
+  assert_int_equal(config_ns_vrf(&c, 2), 2);
+  assert_int_equal(config_ns_share(&c, 1, 2), 0);
+  assert_int_equal(config_ns_share(&c, 0, 1), 1);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),          cmocka_unit_test(test_values),
-                                     cmocka_unit_test(test_learned_addresses), cmocka_unit_test(test_refusals),
-                                     cmocka_unit_test(test_fastopen_keys),     cmocka_unit_test(test_many_errors),
-                                     cmocka_unit_test(test_documents)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),        cmocka_unit_test(test_learned_addresses),
+      cmocka_unit_test(test_refusals), cmocka_unit_test(test_fastopen_keys), cmocka_unit_test(test_many_errors),
+      cmocka_unit_test(test_vrfs),     cmocka_unit_test(test_documents)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

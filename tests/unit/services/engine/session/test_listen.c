@@ -65,7 +65,7 @@ static void put(struct fixture *f, uint32_t i, const char *addr, int family, uin
 static int find(struct fixture *f, const char *dst, uint16_t port, uint32_t hash) {
   struct ip_addr a;
   assert_int_equal(ip_addr_parse(dst, &a), 0);
-  struct listener *l = listen_find(&f->w, 0, &a, port, hash);
+  struct listener *l = listen_find(&f->w, 0, 0, &a, port, hash);
   return l ? (int)l->entry.slot : -1;
 }
 
@@ -110,7 +110,7 @@ static void test_removal_and_rewrite(void **state) {
   put(f, 0, "0.0.0.0", 4, 80, 0);
   (void)listen_refresh(&f->w);
   assert_int_equal(find(f, "10.0.0.1", 80, 1), 0);
-  assert_int_equal(listen_has_port(&f->w, 0, 80), 1);
+  assert_int_equal(listen_has_port(&f->w, 0, 0, 80), 1);
   entry_of(f, 0)->gen++; /* odd: being written, the old copy still serves */
   entry_of(f, 0)->live = 0;
   (void)listen_refresh(&f->w);
@@ -121,7 +121,7 @@ static void test_removal_and_rewrite(void **state) {
   put(f, 0, "0.0.0.0", 4, 8080, 0);
   (void)listen_refresh(&f->w);
   assert_int_equal(find(f, "10.0.0.1", 8080, 1), 0);
-  assert_int_equal(listen_has_port(&f->w, 0, 80), 0);
+  assert_int_equal(listen_has_port(&f->w, 0, 0, 80), 0);
 }
 
 static void test_armed_share_is_offered(void **state) {
@@ -190,11 +190,38 @@ static void test_addresses_of_namespaces(void **state) {
   assert_int_equal(find(f, "10.0.2.1", 81, 1), -1);
   struct ip_addr a;
   assert_int_equal(ip_addr_parse("10.0.2.1", &a), 0);
-  assert_ptr_equal(listen_find_app(&f->w, 0, 99, &a, 81, 1), &f->w.listeners.l[2]);
+  assert_ptr_equal(listen_find_app(&f->w, 0, 0, 99, &a, 81, 1), &f->w.listeners.l[2]);
   put(f, 3, "0.0.0.0", 4, 80, 0); /* the default namespace has them all */
   (void)listen_refresh(&f->w);
   assert_int_equal(find(f, "10.0.2.2", 80, 1), 3);
   f->w.cfg = NULL;
+}
+
+/* The same address and port in each VRF; redirects and port choosing stay within one, too. */
+static void test_vrfs(void **state) {
+  struct fixture *f = *state;
+  struct ip_addr a;
+  put(f, 0, "10.0.0.1", 4, 80, 0);
+  put(f, 1, "10.0.0.1", 4, 80, 0);
+  put(f, 2, "0.0.0.0", 4, 80, 0);
+  put(f, 3, "0.0.0.0", 4, 81, 0);
+  entry_of(f, 1)->vrf = entry_of(f, 2)->vrf = 1;
+  entry_of(f, 3)->vrf = 15;
+  entry_of(f, 1)->app_tag = 99;
+  (void)listen_refresh(&f->w);
+  assert_int_equal(ip_addr_parse("10.0.0.1", &a), 0);
+  assert_int_equal(find(f, "10.0.0.1", 80, 1), 0);
+  assert_ptr_equal(listen_find(&f->w, 1, 0, &a, 80, 1), &f->w.listeners.l[1]);
+  assert_null(listen_find(&f->w, 2, 0, &a, 80, 1));
+  assert_null(listen_find_app(&f->w, 0, 0, 99, &a, 80, 1));
+  assert_ptr_equal(listen_find_app(&f->w, 1, 0, 99, &a, 80, 1), &f->w.listeners.l[1]);
+  assert_ptr_equal(listen_next(&f->w, 0, 0, &a, 80, NULL), &f->w.listeners.l[0]);
+  assert_null(listen_next(&f->w, 0, 0, &a, 80, &f->w.listeners.l[0]));
+  assert_int_equal(find(f, "10.0.0.2", 80, 1), -1);
+  assert_int_equal(listen_has_port(&f->w, 0, 0, 81), 0);
+  assert_int_equal(listen_has_port(&f->w, 15, 0, 81), 1);
+  f->w.listeners.l[1].armed = 1;
+  assert_null(listen_share(&f->w, &f->w.listeners.l[0], 5)); /* not the other VRF's */
 }
 
 int main(void) {
@@ -206,6 +233,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_armed_share_is_offered, setup, teardown),
       cmocka_unit_test_setup_teardown(test_share_of_own_namespace, setup, teardown),
       cmocka_unit_test_setup_teardown(test_addresses_of_namespaces, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_vrfs, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

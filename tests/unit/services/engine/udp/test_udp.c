@@ -150,16 +150,16 @@ static void test_pmtu(void **state) {
   static struct udp_env e = {.counters = counters};
   struct ip_addr a = addr("10.0.0.9"), b = addr("fd00::9");
   (void)state;
-  assert_int_equal(udp_pmtu_min(&e, &a, 1500, 10), 1500);
-  udp_pmtu_note(&e, &a, 1400, 10);
-  assert_int_equal(udp_pmtu_min(&e, &a, 1500, 11), 1400);
-  udp_pmtu_note(&e, &a, 1450, 12); /* not raised by ICMP (RFC 1191 6.3) */
-  assert_int_equal(udp_pmtu_min(&e, &a, 1500, 13), 1400);
-  udp_pmtu_note(&e, &a, 68, 14); /* an attack */
-  assert_int_equal(udp_pmtu_min(&e, &a, 1500, 15), 552);
-  udp_pmtu_note(&e, &b, 600, 16);
-  assert_int_equal(udp_pmtu_min(&e, &b, 1500, 17), 1280);
-  assert_int_equal(udp_pmtu_min(&e, &a, 1500, 700000000ull), 1500); /* forgotten after ten minutes */
+  assert_int_equal(udp_pmtu_min(&e, 0, &a, 1500, 10), 1500);
+  udp_pmtu_note(&e, 0, &a, 1400, 10);
+  assert_int_equal(udp_pmtu_min(&e, 0, &a, 1500, 11), 1400);
+  udp_pmtu_note(&e, 0, &a, 1450, 12); /* not raised by ICMP (RFC 1191 6.3) */
+  assert_int_equal(udp_pmtu_min(&e, 0, &a, 1500, 13), 1400);
+  udp_pmtu_note(&e, 0, &a, 68, 14); /* an attack */
+  assert_int_equal(udp_pmtu_min(&e, 0, &a, 1500, 15), 552);
+  udp_pmtu_note(&e, 0, &b, 600, 16);
+  assert_int_equal(udp_pmtu_min(&e, 0, &b, 1500, 17), 1280);
+  assert_int_equal(udp_pmtu_min(&e, 0, &a, 1500, 700000000ull), 1500); /* forgotten after ten minutes */
   assert_int_equal(udp_icmp_errno(1, ECONNREFUSED), ECONNREFUSED);
   assert_int_equal(udp_icmp_errno(0, EHOSTUNREACH), 0);
 }
