@@ -17,8 +17,9 @@
 
 #define OFFER_BURST 256u
 
+/* NULL: its transport keeps none. */
 static struct abi_tcb *offer_tcb(struct worker *w, const struct session *s) {
-  return &w->tcbs.tcb[s->tcb];
+  return s->tcb != ABI_SEG_NONE ? &w->tcbs.tcb[s->tcb] : NULL;
 }
 
 void offer_leave(struct session *s) {
@@ -57,6 +58,8 @@ void offer_wait(struct worker *w, struct session *s, struct listener *l) {
   list_add_tail(&l->waiting, &s->waiting);
   listen_count(l, 1, s->half_open);
   s->listener = l;
+  if (!d)
+    return;
   d->listener_slot = l->entry.slot;
   d->listener_gen = l->entry.slot_gen;
   FAULT_POINT("session.listener"); /* names no listener: adoption asks who listens at the address */
@@ -133,11 +136,12 @@ static void offer_words(struct worker *w, struct session *s, const struct listen
   }
 }
 
-/* To a slot of the process of `l`. 0; or -errno, and nothing has changed. */
+/* To a slot of the process of `l`. 0; or -errno, and nothing has changed: so without a TCB, which the move is recorded
+ * in. */
 static int offer_move(struct worker *w, struct session *s, struct listener *l) {
   struct app_worker *to = worker_app(w, l->entry.worker_id), *from = s->app;
   struct abi_tcb *d = offer_tcb(w, s);
-  uint32_t slot = to && to->life == APP_LIVE ? app_slot_get(to) : APP_NO_SLOT;
+  uint32_t slot = d && to && to->life == APP_LIVE ? app_slot_get(to) : APP_NO_SLOT;
   if (slot == APP_NO_SLOT)
     return -ENOBUFS;
   struct session was = *s;

@@ -7,6 +7,8 @@
  * address of up to TRANSPORT_OUTER bytes of it (struct udp_conn).
  * How its fifos grow is a transport's own affair, at any call: fifo_prod_size_set(&s->rx, …) is what it takes from its
  * peer, s->e->tx_limit (a release store) what it lets the app write; an app's wishes come with `options`.
+ * Toys that the session layer serves as it is: tests/sim/sim_udp.c (datagrams), sim_toy.c (streams: connect, accept,
+ * backlog). What only TCP's table has room for: an offer that nobody took moves to another process, else it is reset.
  * All calls come from the engine worker's thread. An op that a transport has no use for is NULL, except output and
  * abort.
  */
