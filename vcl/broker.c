@@ -519,8 +519,8 @@ static int broker_pair_call(struct broker *b, broker_request *rq, usec_t deadlin
   return rc;
 }
 
-int broker_pair(struct broker *b, uint64_t worker_id, const struct abi_endpoint *to, uint64_t *have, uint32_t n_have,
-                usec_t deadline, struct broker_pair *out) {
+int broker_pair(struct broker *b, uint64_t worker_id, uint8_t proto, const struct abi_endpoint *to, uint64_t *have,
+                uint32_t n_have, usec_t deadline, struct broker_pair *out) {
   Hoststack__Attach__Endpoint remote = HOSTSTACK__ATTACH__ENDPOINT__INIT;
   Hoststack__Attach__Pair pair = HOSTSTACK__ATTACH__PAIR__INIT;
   broker_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
@@ -528,6 +528,7 @@ int broker_pair(struct broker *b, uint64_t worker_id, const struct abi_endpoint 
   remote.port = be16_get(to->port);
   remote.family = to->family;
   pair.worker_id = worker_id;
+  pair.proto = proto;
   pair.remote = &remote;
   pair.n_have = n_have;
   pair.have = have;

@@ -21,15 +21,16 @@
 #define CUT_DEST_NONE_US  (50 * CLOCK_US_PER_MS)  /* our address, but nobody to connect to */
 #define CUT_DEST_AWAY_US  (100 * CLOCK_US_PER_MS) /* the broker is away */
 
-static struct cut_dest *cut_dest_of(struct cut_state *c, const struct abi_endpoint *to) {
+static struct cut_dest *cut_dest_of(struct cut_state *c, uint8_t proto, const struct abi_endpoint *to) {
   uint64_t a, b;
   memcpy(&a, to->ip, 8);
   memcpy(&b, to->ip + 8, 8);
-  uint64_t h = (a * 31 + b + be16_get(to->port)) * 0x9e3779b97f4a7c15ull;
+  uint64_t h = (a * 31 + b + be16_get(to->port) + ((uint64_t)proto << 16)) * 0x9e3779b97f4a7c15ull;
   struct cut_dest *d = &c->dest[h >> 58];
-  if (memcmp(d->to.ip, to->ip, 16) != 0 || be16_get(d->to.port) != be16_get(to->port)) {
+  if (memcmp(d->to.ip, to->ip, 16) != 0 || be16_get(d->to.port) != be16_get(to->port) || d->proto != proto) {
     memset(d, 0, sizeof *d);
     d->to = *to;
+    d->proto = proto;
   }
   return d;
 }
@@ -130,7 +131,7 @@ static void cut_dest_ask(struct session *s, struct cut_dest *d) {
     if (p->client && n < ARRAY_LEN(have))
       have[n++] = p->id;
   }
-  int rc = broker_pair(&w->broker, w->home->worker_id, &d->to, have, n, now + CUT_DEST_WAIT_US, &bp);
+  int rc = broker_pair(&w->broker, w->home->worker_id, d->proto, &d->to, have, n, now + CUT_DEST_WAIT_US, &bp);
   pthread_mutex_unlock(&w->broker.lock);
   if (rc == 0)
     cut_dest_learn(w, d, &bp);
@@ -259,6 +260,10 @@ static int cut_dest_near(const struct session *s, const struct abi_endpoint *rem
          memcmp(s->local.ip, remote->ip, 16) == 0;
 }
 
+struct cut_grant *cut_dest_grant_for(struct session *s, const struct abi_endpoint *remote) {
+  return cut_dest_choose(s, cut_dest_of(s->w->cut, s->proto, remote));
+}
+
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
   struct worker *w = s->w;
   if (s->proto != VPPCOM_PROTO_TCP || !cut_dest_near(s, remote) || s->home != w->home || w->home->detached ||
@@ -266,7 +271,7 @@ int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
     return -EOPNOTSUPP;
   if (s->bound && cut_dest_taken(w, s->local.port, remote))
     return -EADDRNOTAVAIL; /* as Linux says, whichever way the other one goes */
-  struct cut_dest *d = cut_dest_of(w->cut, remote);
+  struct cut_dest *d = cut_dest_of(w->cut, VPPCOM_PROTO_TCP, remote);
   struct cut_grant *g = cut_dest_choose(s, d);
   if (g == NULL)
     return -ENOENT;

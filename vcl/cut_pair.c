@@ -5,7 +5,7 @@
  * hostile: its ring is taken with checked bounds, its words are loaded once; a lie ends the pair and is counted by the
  * broker (PairGone). The other app's death is the end of its socket, whatever else is up or down.
  */
-#include "vcl_cut.h"
+#include "vcl_branch.h"
 
 #include "base/clock.h"
 #include "vcl_app.h"
@@ -91,6 +91,11 @@ void cut_pair_free(struct cut_pair *p) {
   struct worker *w = p->w;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind == SESSION_BRANCH && s->home == &p->home) {
+      s->home = NULL;
+      branch_free(s);
+      continue;
+    }
     if (s->kind != SESSION_STREAM || s->home != &p->home)
       continue;
     if (s->life == SESSION_OFFER) {
@@ -146,6 +151,10 @@ void cut_pair_dead(struct cut_pair *p, int lied) {
   app_debug(lied ? 1 : 2, "vcl.pair %llu: the other side %s", (unsigned long long)p->id, lied ? "lied" : "is gone");
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
+    if (s->kind == SESSION_BRANCH && s->home == h) {
+      branch_dead(s, lied);
+      continue;
+    }
     if (s->kind != SESSION_STREAM || s->home != h)
       continue;
     if (lied && s->broken == 0)
@@ -168,7 +177,9 @@ static void cut_pair_hint(struct cut_pair *p, uint32_t slot) {
     return;
   if (h->owner[slot] != HOME_NO_OWNER) {
     struct session *s = pool_ref(&w->sessions, h->owner[slot] - 1);
-    if (cut_sess_refused(s) && s->life != SESSION_ZOMBIE) {
+    if (s->kind == SESSION_BRANCH) {
+      branch_touch(s);
+    } else if (cut_sess_refused(s) && s->life != SESSION_ZOMBIE) {
       cut_dest_forget(w->cut, s->cut->grant);
       cut_sess_return(s);
     } else if (s->life != SESSION_OFFER) {
@@ -199,6 +210,7 @@ int cut_pair_pump(struct cut_pair *p) {
 
 void cut_pair_fork_prepare(struct worker *w) {
   struct list *pos;
+  branch_fork_prepare(w);
   if (w->cut == NULL)
     return;
   list_for_each(pos, &w->cut->pairs) {
@@ -206,7 +218,7 @@ void cut_pair_fork_prepare(struct worker *w) {
     for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !p->home.forked;
          i = pool_next(&w->sessions, i + 1)) {
       struct session *s = pool_ref(&w->sessions, i);
-      if (s->kind == SESSION_STREAM && s->home == &p->home)
+      if (s->kind != SESSION_SET && s->home == &p->home)
         session_seed(s);
     }
     if (p->home.n_sessions != 0)
@@ -228,6 +240,7 @@ void cut_pair_fork_child(struct worker *w) {
     p->home.inherited = 1;
     list_add_tail(&c->inherited, link);
   }
+  branch_fork_child(w);
 }
 
 void cut_pair_fork_sorted(struct worker *w) {

@@ -8,7 +8,7 @@
  * SHUT_WR or CLOSE, a RST its ABORT, or CLOSE (or death) with bytes unread. The slot is free when both have CLOSE;
  * the connecting side then raises gen.
  */
-#include "vcl_cut.h"
+#include "vcl_branch.h"
 
 #include "base/fault.h"
 #include "shm/fence.h"
@@ -238,7 +238,8 @@ void cut_sess_offered(struct cut_pair *p, uint32_t slot) {
       __atomic_load_n(&peer->accepted, __ATOMIC_RELAXED) != gen)
     return; /* an old hint, or the slot is being written */
   struct abi_request rq = peer->req;
-  struct session *l = cut_sess_listener(w, &rq);
+  int dgram = rq.proto == VPPCOM_PROTO_UDP;
+  struct session *l = dgram ? branch_goal(w, &rq) : cut_sess_listener(w, &rq);
   struct session *s = l != NULL ? session_new_offer(w, &p->home, slot, gen) : NULL;
   if (s != NULL && cut_sess_attach(s, p, &rq.remote, &rq.local) < 0) {
     session_free(s);
@@ -246,6 +247,10 @@ void cut_sess_offered(struct cut_pair *p, uint32_t slot) {
   }
   if (s == NULL) {
     cut_sess_answer_no(p, slot, gen);
+    return;
+  }
+  if (dgram) {
+    branch_take(l, s);
     return;
   }
   s->listener = l->index;

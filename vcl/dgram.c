@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "vcl_app.h"
-#include "vcl_session.h"
+#include "vcl_branch.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -152,8 +152,12 @@ static int dgram_request(struct session *s, uint8_t kind, const struct vcl_dgram
 
 int dgram_connect(struct session *s, const struct vcl_dgram *peer) {
   session_settle(s);
-  if (s->life == SESSION_NEW)
-    return peer->family != 0 ? dgram_open(s, ABI_REQ_CONNECT, peer) : 0;
+  if (s->life == SESSION_NEW) {
+    int made = peer->family != 0 ? dgram_open(s, ABI_REQ_CONNECT, peer) : 0;
+    if (made == 0 && peer->family != 0)
+      branch_connected(s);
+    return made;
+  }
   if (s->life != SESSION_OPEN)
     return -EINVAL;
   int rc = dgram_request(s, ABI_REQ_CONNECT, peer);
@@ -161,6 +165,8 @@ int dgram_connect(struct session *s, const struct vcl_dgram *peer) {
     s->connected = peer->family != 0;
   if (rc == 0 && session_error(s) != 0)
     (void)session_take_error(s); /* of the former peer */
+  if (rc == 0)
+    branch_connected(s);
   return rc;
 }
 
@@ -188,9 +194,11 @@ int dgram_nread(struct session *s) {
   session_settle(s);
   if (s->life != SESSION_OPEN || !s->fifos_open)
     return 0;
-  session_lock(s);
-  int rc = dgram_head(s, &d);
-  session_unlock(s);
+  struct session *from = branch_source(s);
+  session_lock(from);
+  int rc = dgram_head(from, &d);
+  session_unlock(from);
+  branch_turn(s, from, 0);
   return rc > 0 ? (int)d.len : 0;
 }
 
@@ -214,16 +222,21 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   int err = session_take_error(s);
   if (err != 0)
     return -err;
-  session_lock(s);
-  int rc = dgram_head(s, &d);
-  int got = rc > 0 ? dgram_copy(s, &d, iov, n) : rc;
+  branch_arm(s);
+  struct session *from = branch_source(s);
+  session_lock(from);
+  int rc = dgram_head(from, &d);
+  int got = rc > 0 ? dgram_copy(from, &d, iov, n) : rc;
   if (got >= 0 && rc > 0 && (flags & MSG_PEEK) == 0)
-    fifo_cons_consume(&s->rx, (uint32_t)sizeof d + d.len);
-  session_unlock(s);
+    fifo_cons_consume(&from->rx, (uint32_t)sizeof d + d.len);
+  session_unlock(from);
   if (got < 0)
-    return dgram_lied(s);
+    return from == s ? dgram_lied(s) : branch_lied(from);
   if (rc == 0)
     return s->shut_rd ? 0 : -EAGAIN;
+  branch_turn(s, from, (flags & MSG_PEEK) == 0);
+  if (from != s)
+    branch_names(from, &d);
   if (out != NULL) {
     memset(out, 0, sizeof *out);
     memcpy(out->ip, d.ip, sizeof out->ip);
@@ -244,6 +257,8 @@ int dgram_recv(struct session *s, const struct iovec *iov, int n, int flags, str
     return -EOPNOTSUPP;
   for (;;) {
     int rc = dgram_recv_once(s, iov, n, flags, out);
+    if (rc == -EAGAIN && cut_pump(s->w) > 0)
+      rc = dgram_recv_once(s, iov, n, flags, out);
     if (rc != -EAGAIN || !block)
       return rc;
     home_flush(s->home);
@@ -321,6 +336,9 @@ static int dgram_send_once(struct session *s, uint32_t len, const struct iovec *
   rc = dgram_header(s, len, to, &d);
   if (rc < 0)
     return rc;
+  rc = branch_send(s, &d, iov, n);
+  if (rc != -ENOENT)
+    return rc;
   if (session_tx_room(s) < 0)
     return dgram_lied(s);
   session_lock(s);
@@ -335,6 +353,16 @@ static int dgram_send_once(struct session *s, uint32_t len, const struct iovec *
   if (rc >= 0)
     session_hint(s);
   return rc;
+}
+
+void dgram_again(struct session *s, const struct abi_dgram *d, const struct iovec *iov) {
+  if (s->life != SESSION_OPEN || s->broken != 0 || session_tx_room(s) < 0)
+    return;
+  session_lock(s);
+  int rc = dgram_put(s, d, iov, 1);
+  session_unlock(s);
+  if (rc >= 0)
+    session_hint(s);
 }
 
 /** Room in the fifo, or a moment if it is memory that is short. */

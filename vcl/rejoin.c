@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "vcl_app.h"
+#include "vcl_branch.h"
 #include "vcl_family.h"
 
 #include <fcntl.h>
@@ -137,6 +138,8 @@ static void rejoin_end_session(struct session *s) {
   } else if (s->broken == 0 && (s->life == SESSION_OPEN || s->life == SESSION_CONNECT)) {
     s->broken = ECONNRESET;
   }
+  if (session_is_dgram(s))
+    branch_drop_all(s);
   s->share_due = s->armed_offer = s->bound = 0;
   session_touch(s);
 }

@@ -4,7 +4,7 @@
  * Called by every public function about a session and by worker.c for hints; under the worker's mutex. A fact of the
  * engine is believed only while its gen equals ours; words of the app half have one writer, which is us.
  */
-#include "vcl_cut.h"
+#include "vcl_branch.h"
 
 #include "abi/dgram.h"
 #include "base/bits.h"
@@ -23,7 +23,7 @@ struct session *session_find(struct worker *w, uint32_t handle) {
   if (handle >> WORKER_INDEX_BITS != w->index)
     return NULL;
   struct session *s = pool_at(&w->sessions, handle & WORKER_INDEX_MASK);
-  return s == NULL || s->life == SESSION_ZOMBIE || s->life == SESSION_OFFER ? NULL : s;
+  return s == NULL || s->life == SESSION_ZOMBIE || s->life == SESSION_OFFER || s->kind == SESSION_BRANCH ? NULL : s;
 }
 
 struct session *session_enter(uint32_t handle) {
@@ -48,6 +48,7 @@ struct session *session_new(struct worker *w, uint32_t kind) {
   list_init(&s->items);
   list_init(&s->watchers);
   list_init(&s->offers);
+  list_init(&s->branches);
   return s;
 }
 
@@ -369,7 +370,9 @@ static uint32_t session_open_events(struct session *s) {
   session_unlock(s);
   if (used < 0 && s->broken == 0)
     s->broken = ECONNRESET;
-  if (used < 0 || rd_shut || used >= (int64_t)least)
+  if (session_is_dgram(s))
+    branch_arm(s);
+  if (used < 0 || rd_shut || used >= (int64_t)least || branch_pending(s))
     ev |= EPOLLIN | EPOLLRDNORM;
   if (rd_shut)
     ev |= EPOLLRDHUP;
@@ -591,6 +594,10 @@ void session_close(struct session *s, int abortive) {
     return;
   }
   session_settle(s);
+  if (session_is_dgram(s))
+    branch_drop_all(s);
+  if (session_is_dgram(s) && s->bound)
+    cut_revoke(s->w);
   session_unbind(s);
   struct session *l = s->listener != UINT32_MAX ? pool_at(&s->w->sessions, s->listener) : NULL;
   if (l != NULL && l->serial == s->listener_serial && l->n_accepted != 0)

@@ -17,7 +17,7 @@ const struct stage_row stage_table[] = {
     ROW(NEW, BOUND, "bind: the broker keeps the address"),
     ROW(BOUND, LISTEN, "listen: the broker has it as a listener"),
     ROW(NEW, OFFER, "the engine has a connection for a listener of ours"),
-    ROW(OFFER, OPEN, "accept"),
+    ROW(OFFER, OPEN, "accept; a branch of datagrams"),
     ROW(NEW, CONNECT, "connect; datagrams: the first connect or send"),
     ROW(BOUND, CONNECT, "the same, from an address of its own; datagrams: bind opens them"),
     ROW(CONNECT, OPEN, "answered: connected, or failed; or its stack is gone"),

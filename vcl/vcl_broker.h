@@ -83,9 +83,10 @@ struct broker_pair {
   int fds[3]; /* own segment, the other's, socket */
   int n_fds;
 };
-/** May a connect to `to` go over a pair? `have`: those that we hold. -EAGAIN, -ETIMEDOUT: the broker is away. */
-int broker_pair(struct broker *b, uint64_t worker_id, const struct abi_endpoint *to, uint64_t *have, uint32_t n_have,
-                usec_t deadline, struct broker_pair *out);
+/** May a connect to `to` go over a pair? proto: 0 TCP, 1 UDP. `have`: those that we hold. -EAGAIN, -ETIMEDOUT: the
+ * broker is away. */
+int broker_pair(struct broker *b, uint64_t worker_id, uint8_t proto, const struct abi_endpoint *to, uint64_t *have,
+                uint32_t n_have, usec_t deadline, struct broker_pair *out);
 int broker_pair_gone(struct broker *b, uint64_t worker_id, uint64_t pair_id, int lied);
 
 #endif

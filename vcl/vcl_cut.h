@@ -44,6 +44,7 @@ struct cut_pair {
 /** What is known of an endpoint that was connected to. */
 struct cut_dest {
   struct abi_endpoint to;
+  uint8_t proto;
   usec_t until; /* ask the broker again after this */
   uint32_t n, turn, shares;
   uint32_t asked; /* times, for the sake of further shares, since `until` was set anew */
@@ -139,6 +140,8 @@ void cut_pair_fork_sorted(struct worker *w);
  * TCP.
  */
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote);
+/** The grant for datagrams to `remote`, or NULL: through the engine. */
+struct cut_grant *cut_dest_grant_for(struct session *s, const struct abi_endpoint *remote);
 /** The grant is no good any more (its listener or its pair is gone). */
 void cut_dest_forget(struct cut_state *c, const struct cut_grant *g);
 

@@ -11,7 +11,7 @@
 #include "vcl_stage.h"
 #include "vcl_worker.h"
 
-enum session_kind { SESSION_STREAM = 0, SESSION_SET = 1 /* epoll */ };
+enum session_kind { SESSION_STREAM = 0, SESSION_SET = 1 /* epoll */, SESSION_BRANCH = 2 /* vcl_branch.h */ };
 
 enum session_life {
   SESSION_NEW = 0,
@@ -48,6 +48,8 @@ struct session {
   uint8_t connected;         /* datagrams: it has a peer */
   uint8_t pktinfo;           /* datagrams: recvfrom tells where they were sent to */
   uint8_t asking;            /* datagrams: a thread waits for the answer to a request */
+  uint8_t own_next;          /* datagrams: the own fifo's turn, not a branch's */
+  uint8_t shared;            /* datagrams: with another process, after a fork */
   uint8_t n_groups, regroup; /* groups joined; of them, those that a new engine is still to be told */
   struct vcl_dgram *groups;
   uint8_t listen_shut;
@@ -82,7 +84,9 @@ struct session {
   uint32_t held_tail;   /* … and its tail at the last look */
   struct list items;    /* vep_item of the sets it is in */
   struct list watchers; /* struct watch */
-  struct list offers;   /* listener: sessions in SESSION_OFFER; such a session: its link */
+  struct list offers;   /* listener: sessions in SESSION_OFFER; datagrams: branches to read; such a session: its link */
+  struct list branches; /* datagrams: all branches; a branch: its link */
+  struct session *lead; /* branch: whose it is, NULL once it has ended */
   uint8_t *fast_key;    /* TCP_FASTOPEN_KEY as last set, 32 bytes; NULL: never */
   uint32_t n_offers;
   uint32_t n_accepted;
@@ -212,12 +216,15 @@ int fastopen_write(struct session *s, const struct iovec *iov, int n_iov, size_t
 
 /* dgram.c */
 struct vcl_dgram;
+struct abi_dgram;
 /** After bind: it receives from now on. */
 int dgram_bound(struct session *s);
 int dgram_connect(struct session *s, const struct vcl_dgram *peer);
 int dgram_recv(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out);
 int dgram_send(struct session *s, const struct iovec *iov, int n, int flags, const struct vcl_dgram *to);
 int dgram_group(struct session *s, const struct vcl_dgram *d, int join);
+/** A datagram that was sent before goes through the engine, or is lost. */
+void dgram_again(struct session *s, const struct abi_dgram *d, const struct iovec *iov);
 /** A new engine: the groups are joined again, one after the other. */
 void dgram_regroup(struct session *s);
 /** Bytes of the next datagram. */

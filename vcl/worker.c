@@ -176,7 +176,7 @@ void worker_free(struct worker *w) {
   struct list *link;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
-    if (s->life != SESSION_ZOMBIE && s->life != SESSION_OFFER)
+    if (s->life != SESSION_ZOMBIE && s->life != SESSION_OFFER && s->kind != SESSION_BRANCH)
       session_close(s, 0);
   }
   if (w->home != NULL)

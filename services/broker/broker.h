@@ -318,7 +318,7 @@ void rule_tick(struct broker *b);
 /** Whether all workers of the engine go by the rules as they are. */
 int rule_in_force(const struct broker *b);
 /** Whether an app of a namespace may connect to one of our own addresses without the engine's looking at it. */
-int rule_cut_ok(const struct broker *b, uint32_t ns, const uint8_t ip[16], uint16_t port);
+int rule_cut_ok(const struct broker *b, uint32_t ns, uint8_t proto, const uint8_t ip[16], uint16_t port);
 
 /* rule_ctl.c: control requests; 0 or -errno of packing */
 int rule_ctl_add(struct broker *b, const Hoststack__Control__AddRule *m, uint8_t **reply, size_t *reply_len);

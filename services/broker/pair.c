@@ -189,18 +189,18 @@ static int pair_meets(const struct broker *b, uint32_t idx, uint32_t vrf, const 
 }
 
 /** The next share for this endpoint; *shares = how many there are. Index of the bound record or REGISTRY_NONE. */
-static uint32_t pair_listener(struct broker *b, uint64_t app, uint32_t ns, const uint8_t ip[16], uint16_t port,
-                              uint32_t *shares) {
+static uint32_t pair_listener(struct broker *b, uint64_t app, uint32_t ns, uint8_t proto, const uint8_t ip[16],
+                              uint16_t port, uint32_t *shares) {
   int best = 0;
   uint32_t vrf = config_ns_vrf(&b->svc.cfg, ns);
   *shares = 0;
-  for (uint32_t i = b->port_head[0][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
+  for (uint32_t i = b->port_head[proto][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
     int fit = pair_meets(b, i, vrf, ip);
     best = fit > best ? fit : best;
   }
   for (int round = 0; round < 2 && best > 0; round++) {
     uint32_t k = 0, want = *shares != 0 ? b->pair_turn % *shares : 0;
-    for (uint32_t i = b->port_head[0][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
+    for (uint32_t i = b->port_head[proto][port]; i != REGISTRY_NONE; i = b->bind[i].next) {
       const struct abi_reg_bind *r = &b->reg.bind[i];
       if (pair_meets(b, i, vrf, ip) != best || !pair_allowed(b, r, app, ns))
         continue;
@@ -271,14 +271,16 @@ int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
     *text = "pair: no such worker of this process";
     return -ENOENT;
   }
-  if (ep == NULL || ep->ip.len != 16 || ep->port == 0 || ep->port > 65535 || m->n_have > PAIR_HAVE_MAX) {
-    *text = "pair: an address of 16 bytes, a port, at most 64 pairs at hand";
+  if (ep == NULL || ep->ip.len != 16 || ep->port == 0 || ep->port > 65535 || m->n_have > PAIR_HAVE_MAX ||
+      m->proto > 1) {
+    *text = "pair: an address of 16 bytes, a port, TCP or UDP, at most 64 pairs at hand";
     return -EINVAL;
   }
+  uint8_t proto = (uint8_t)m->proto;
   uint64_t app = pair_app(b, m->worker_id, &ns);
   pr.own_address = pair_is_own(b, ns, ep->ip.data);
-  int may = pr.own_address && rule_cut_ok(b, ns, ep->ip.data, (uint16_t)ep->port);
-  uint32_t at = may ? pair_listener(b, app, ns, ep->ip.data, (uint16_t)ep->port, &pr.shares) : REGISTRY_NONE;
+  int may = pr.own_address && rule_cut_ok(b, ns, proto, ep->ip.data, (uint16_t)ep->port);
+  uint32_t at = may ? pair_listener(b, app, ns, proto, ep->ip.data, (uint16_t)ep->port, &pr.shares) : REGISTRY_NONE;
   if (at == REGISTRY_NONE)
     goto plain;
   b->pair_turn++;

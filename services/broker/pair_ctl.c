@@ -2,7 +2,8 @@
  * ShowSession's part that the engine does not know: connections by cut-through, read from the pairs' segments.
  *
  * Handler of ctl.c, main thread. Two rows per connection, one for each end, proto "cut"; the figures are what the apps
- * wrote into their own segments, so they are shown and never used.
+ * wrote into their own segments, so they are shown and never used. Proto "cut-udp": datagrams of two sessions that the
+ * engine lists, too.
  */
 #include "broker.h"
 
@@ -34,13 +35,15 @@ static void pair_text(char *to, size_t len, const struct abi_endpoint *ep) {
 }
 
 /** The state that TCP would be in. */
-static const char *pair_state(uint32_t mine, uint32_t theirs) {
+static const char *pair_state(int udp, uint32_t mine, uint32_t theirs) {
   int fin = (mine & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) != 0;
   int got = (theirs & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) != 0;
+  if (udp)
+    return fin || got ? "CLOSING" : "CONNECTED";
   return fin ? (got ? "CLOSED" : "FIN_WAIT_2") : got ? "CLOSE_WAIT" : "ESTABLISHED";
 }
 
-static void pair_row_add(struct pair_rows *t, uint64_t worker_id, const struct abi_endpoint *local,
+static void pair_row_add(struct pair_rows *t, uint64_t worker_id, int udp, const struct abi_endpoint *local,
                          const struct abi_endpoint *remote, const struct abi_sess_app *mine,
                          const struct abi_sess_app *theirs) {
   uint32_t at = t->total++;
@@ -55,13 +58,14 @@ static void pair_row_add(struct pair_rows *t, uint64_t worker_id, const struct a
   uint32_t proc = w != REGISTRY_NONE ? registry_proc_find(&b->reg, b->reg.worker[w].proc_id) : REGISTRY_NONE;
   pair_text(row->local, sizeof row->local, local);
   pair_text(row->remote, sizeof row->remote, remote);
-  s->proto = (char *)(uintptr_t) "cut";
+  s->proto = (char *)(uintptr_t)(udp ? "cut-udp" : "cut");
   s->local = row->local;
   s->remote = row->remote;
-  s->state = (char *)(uintptr_t)pair_state(mine->want, theirs->want);
+  s->state = (char *)(uintptr_t)pair_state(udp, mine->want, theirs->want);
   s->app = app != REGISTRY_NONE ? (char *)(uintptr_t)b->reg.app[app].name : (char *)(uintptr_t) "?";
   s->proc_pid = proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0;
   s->worker_id = worker_id;
+  s->lost = udp ? theirs->tx_urg : 0; /* as with the engine's: what found no room here */
   s->rx_queue = HS_MIN(theirs->tx.tail - mine->rx_head, ABI_FIFO_MAX);
   s->tx_queue = HS_MIN(mine->tx.tail - theirs->rx_head, ABI_FIFO_MAX);
 }
@@ -69,15 +73,16 @@ static void pair_row_add(struct pair_rows *t, uint64_t worker_id, const struct a
 static void pair_rows_of(void *ctx, uint64_t client_worker, uint64_t server_worker, const struct abi_sess_app *client,
                          const struct abi_sess_app *server) {
   static const struct abi_sess_app nothing;
+  int udp = client->req.proto == 1;
   int accepted = server->gen == client->gen && server->accepted == server->gen;
   const struct abi_sess_app *other = accepted ? server : &nothing;
   const struct abi_endpoint *from = &client->req.local, *to = &client->req.remote;
   if ((client->want & other->want & ABI_WANT_CLOSE) != 0)
     return;
   if ((client->want & ABI_WANT_CLOSE) == 0)
-    pair_row_add(ctx, client_worker, from, to, client, other);
+    pair_row_add(ctx, client_worker, udp, from, to, client, other);
   if (accepted && (server->want & ABI_WANT_CLOSE) == 0)
-    pair_row_add(ctx, server_worker, to, from, server, client);
+    pair_row_add(ctx, server_worker, udp, to, from, server, client);
 }
 
 int pair_ctl_sessions(const struct broker *b, uint32_t offset, uint32_t limit, uint8_t **reply, size_t *reply_len) {

@@ -99,8 +99,8 @@ static int rule_allows(const struct broker *b, const struct rules_key *k) {
   return !rules_any(&b->rules.view, k->table) || !rules_find(&b->rules.view, k, &v) || v.action == ABI_RULE_ALLOW;
 }
 
-int rule_cut_ok(const struct broker *b, uint32_t ns, const uint8_t ip[16], uint16_t port) {
-  struct rules_key k = {.table = ABI_RULE_EGRESS, .proto = 0, .port = port, .scope = ns, .remote = ip, .local = ip};
+int rule_cut_ok(const struct broker *b, uint32_t ns, uint8_t proto, const uint8_t ip[16], uint16_t port) {
+  struct rules_key k = {.table = ABI_RULE_EGRESS, .proto = proto, .port = port, .scope = ns, .remote = ip, .local = ip};
   if (!rule_allows(b, &k))
     return 0;
   k.table = ABI_RULE_INGRESS;

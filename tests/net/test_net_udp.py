@@ -236,7 +236,7 @@ class Udp(netcase.NetCase):
             for what in SERVICES:
                 with self.subTest(what, server=server):
                     flow = self.lab.spawn(client, ["python3", self.tool, "flow", ADDRESS[server][0], port, 3])
-                    wait_for(lambda: flow.popen.poll() is None, 5, "the flow")
+                    wait_for(lambda: "up" in flow.output(), 20, "the flow")
                     self.lab.wait_service(what, self.lab.kill_service(what))
                     flow.wait(30)
                     told = json.loads(flow.output().splitlines()[-1])

@@ -167,6 +167,8 @@ static void broker_bind(struct fake *f, struct fake_proc *p, const request *rq) 
   if (l != NULL) {
     l->port = port;
     l->reuse = b->reuseport != 0;
+    l->proto = b->proto;
+    l->listening = b->proto == 1;
     l->app_share = b->app_share != 0;
     l->id = (uint32_t)f->next_id++;
     r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_BIND;
@@ -274,6 +276,11 @@ static int broker_pair_new(struct fake *f, uint64_t client, const struct fake_wo
   return rc;
 }
 
+/** Of datagrams: whether anybody waits for them there. */
+static int broker_waits(const struct fake_listener *l) {
+  return l->proto == 0 || __atomic_load_n(&worker_view_app(&l->w->v, l->slot)->listen_armed, __ATOMIC_ACQUIRE) == 1;
+}
+
 static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) {
   reply r = HOSTSTACK__ATTACH__REPLY__INIT;
   Hoststack__Attach__PairReply pr = HOSTSTACK__ATTACH__PAIR_REPLY__INIT;
@@ -285,6 +292,7 @@ static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) 
   pr.own_address = 1;
   for (int i = 0; i < FAKE_LISTENERS && f->cut; i++)
     if (f->listener[i].used && f->listener[i].listening && f->listener[i].port == rq->pair->remote->port &&
+        f->listener[i].proto == rq->pair->proto && broker_waits(&f->listener[i]) &&
         f->listener[i].w->id != rq->pair->worker_id)
       l = &f->listener[i];
   for (uint32_t i = 0; i < f->n_pairs && l != NULL; i++)

@@ -278,6 +278,17 @@ static void session_connect(struct fake *f, struct fake_worker *w, uint32_t slot
   s->peer = srv;
 }
 
+static void session_open(struct fake *f, struct fake_worker *w, uint32_t slot, uint32_t gen) {
+  struct fake_session *s = session_make(f);
+  if (s == NULL)
+    return;
+  session_bind(f, s, w, slot, gen);
+  s->dgram = 1;
+  STORE(&s->e->gen, gen);
+  session_believe(s);
+  fake_dgram_request(f, s);
+}
+
 static void session_look(struct fake *f, struct fake_worker *w, uint32_t slot) {
   if (slot >= w->v.ga.n_slots)
     return;
@@ -298,6 +309,8 @@ static void session_look(struct fake *f, struct fake_worker *w, uint32_t slot) {
     }
     return;
   }
+  if (LOAD(&a->op) == ABI_OP_OPEN && gen != 0 && (e->gen != gen || LOAD(&e->state) == ABI_SESS_FREE))
+    session_open(f, w, slot, gen);
   if (LOAD(&a->op) == ABI_OP_CONNECT && gen != 0 && (e->gen != gen || LOAD(&e->state) == ABI_SESS_FREE))
     session_connect(f, w, slot, gen);
 }
@@ -360,6 +373,13 @@ static void session_closing(struct fake_session *s) {
 
 /** Acts on the app's words and moves bytes. Returns whether anything changed. */
 static int session_step(struct fake *f, struct fake_session *s) {
+  if (s->dgram) {
+    int busy = fake_dgram_step(f, s);
+    if ((LOAD(&s->a->want) & ABI_WANT_CLOSE) == 0 && !s->w->dying)
+      return busy;
+    session_unbind(s);
+    return 1;
+  }
   if (s->e == NULL) { /* parked */
     session_offer(f, s);
     return s->e != NULL;

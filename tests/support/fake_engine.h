@@ -58,6 +58,7 @@ struct fake_listener {
   uint32_t slot, gen, id, backlog;
   uint16_t port;
   uint8_t reuse, app_share;
+  uint32_t proto;
   uint32_t turn;
 };
 
@@ -72,6 +73,7 @@ struct fake_session {
   struct fake_session *peer;              /* NULL once it is gone */
   int believed, fin_sent, fin_seen, gone; /* gone: transport over, state CLOSED */
   int silent;
+  int dgram; /* of datagrams: fake_dgram.c */
 };
 
 /** Two workers that were paired for cut-through. */
@@ -101,6 +103,7 @@ struct fake {
   int refuse;        /* errno for the next request, then 0 */
   int cut;           /* Pair is granted, between any two workers */
   int n_pair_asked, n_pair_gone, n_pair_lied;
+  int n_dgrams; /* that went through the engine */
   uint32_t n_pairs;
   struct fake_pair pair[FAKE_PROCS];
   struct fake_proc proc[FAKE_PROCS];
@@ -140,6 +143,11 @@ void fake_broker_message(struct fake *f, struct fake_proc *p);
 void fake_broker_accept(struct fake *f);
 /** Descriptors that are still kept of pairs; also what a broker's death does. */
 void fake_broker_drop_pairs(struct fake *f);
+/* fake_dgram.c */
+/** Acts on the last request, if it has not yet. */
+void fake_dgram_request(struct fake *f, struct fake_session *s);
+/** The same, and what it sent goes where it is to. 1 if something did. */
+int fake_dgram_step(struct fake *f, struct fake_session *s);
 /* fake_engine.c */
 struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]);
 void fake_worker_free(struct fake *f, struct fake_worker *w);

@@ -6,7 +6,7 @@ echoes ADDRESS PORT COUNT    the same on COUNT ports from PORT on, a socket for 
 ask ADDRESS PORT SIZE...     sends random datagrams, connected and not, and says which came back as they went
 asks ADDRESS PORT COUNT SIZE...  the same for COUNT ports, a line for each
 count ADDRESS PORT           numbered datagrams: how many came, until "end" (three times in vain is the end, too)
-flow ADDRESS PORT SECONDS    sends numbered datagrams and waits for each to come back; gaps and their longest
+flow ADDRESS PORT SECONDS    says "up" once it is connected, sends numbered datagrams and waits for each to come back; gaps and their longest
 refused ADDRESS PORT         what a connected and an unconnected socket hear of a port that nobody has
 refusals ADDRESS PORT COUNT  whether each of COUNT connected sockets hears that nobody has the port
 forms ADDRESS PORT           ancillary data, MSG_PEEK, MSG_TRUNC, recvmsg into many buffers, UDP_SEGMENT
@@ -88,6 +88,7 @@ def asks(address, port, count, *sizes):
 def flow(address, port, seconds):
     s = make(address)
     s.connect((address, int(port)))
+    print("up", flush=True)
     s.settimeout(0.05)
     end, sent, back, longest, last = time.monotonic() + float(seconds), 0, 0, 0.0, time.monotonic()
     seen, twice = set(), 0

@@ -1,0 +1,91 @@
+/*
+ * The fake engine's sessions of datagrams: opened, connected, and what is sent goes to whoever is bound to the port.
+ *
+ * Called by fake_engine.c on its thread, under the fake's lock. No namespaces, no groups, one address; a datagram to a
+ * port that nobody has is an error of its sender, as ICMP makes it.
+ */
+#include "fake_engine.h"
+
+#include "abi/dgram.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define LOAD(p)     __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+
+static void fake_dgram_hint(struct fake_session *s) {
+  int ring = 0;
+  (void)hint_push(&s->w->to_app, s->slot, &s->e->hint_pos, &ring);
+  s->w->ring_due |= ring;
+}
+
+void fake_dgram_request(struct fake *f, struct fake_session *s) {
+  static const struct abi_endpoint here = {.ip = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .family = 4};
+  uint32_t seq = LOAD(&s->a->req_seq);
+  struct abi_request rq = s->a->req;
+  if (seq == s->e->req_seen)
+    return;
+  if (s->e->local.family == 0) {
+    s->e->local = here;
+    s->e->local.port = rq.local.port.raw != 0 ? rq.local.port : be16_from(f->next_port++);
+  }
+  if (rq.kind == ABI_REQ_CONNECT)
+    s->e->remote = rq.remote;
+  s->e->req_error = 0;
+  STORE(&s->e->req_seen, seq);
+  STORE(&s->e->state, (uint32_t)ABI_SESS_READY);
+  fake_dgram_hint(s);
+}
+
+/** Whoever gets what `from` sends to a port: the one that is connected to it, else one that is connected to nobody. */
+static struct fake_session *fake_dgram_goal(struct fake *f, const struct fake_session *from, be16_t port) {
+  struct fake_session *best = NULL;
+  for (int i = 0; i < FAKE_SESSIONS; i++) {
+    struct fake_session *s = &f->session[i];
+    if (!s->used || !s->dgram || s->gone || s->e->local.port.raw != port.raw)
+      continue;
+    if (s->e->remote.family != 0 && s->e->remote.port.raw != from->e->local.port.raw)
+      continue;
+    if (best == NULL || s->e->remote.family != 0)
+      best = s;
+  }
+  return best;
+}
+
+static void fake_dgram_deliver(struct fake *f, struct fake_session *s, struct abi_dgram *d, const uint8_t *bytes) {
+  be16_t port = d->family != 0 ? d->port : s->e->remote.port;
+  struct fake_session *to = fake_dgram_goal(f, s, port);
+  f->n_dgrams++;
+  if (to == NULL) {
+    uint32_t told = s->e->soft_error >> 16;
+    if (s->e->remote.family != 0)
+      STORE(&s->e->soft_error, (told + 1) << 16 | ECONNREFUSED);
+    fake_dgram_hint(s);
+    return;
+  }
+  memcpy(d->ip, s->e->local.ip, sizeof d->ip);
+  memcpy(d->local, to->e->local.ip, sizeof d->local);
+  d->port = s->e->local.port;
+  d->family = 4;
+  uint32_t need = (uint32_t)sizeof *d + d->len;
+  if (fifo_prod_room(&to->rx) < (int64_t)need || fifo_prod_place(&to->rx, 0, d, sizeof *d) != (int64_t)sizeof *d ||
+      fifo_prod_place(&to->rx, sizeof *d, bytes, d->len) != (int64_t)d->len)
+    return;
+  fifo_prod_publish(&to->rx, need);
+  fake_dgram_hint(to);
+}
+
+int fake_dgram_step(struct fake *f, struct fake_session *s) {
+  static uint8_t bytes[ABI_DGRAM_MAX];
+  struct abi_dgram d;
+  int moved = 0;
+  fake_dgram_request(f, s);
+  while (!f->hold && fifo_cons_used(&s->tx) >= (int64_t)sizeof d &&
+         fifo_cons_read(&s->tx, &d, sizeof d) == (int64_t)sizeof d && d.len <= sizeof bytes &&
+         fifo_cons_read(&s->tx, bytes, d.len) == (int64_t)d.len) {
+    fake_dgram_deliver(f, s, &d, bytes);
+    moved = 1;
+  }
+  return moved;
+}
