@@ -92,8 +92,7 @@ void branch_drop_all(struct session *s) {
 /* --- made and taken --- */
 
 void branch_arm_slow(struct session *s) {
-  if (!session_is_dgram(s) || s->life != SESSION_OPEN || s->shared || s->home != s->w->home || s->opt.vrf != 0 ||
-      cut_ready(s->w) < 0)
+  if (!session_is_dgram(s) || s->life != SESSION_OPEN || s->shared || s->home != s->w->home || cut_ready(s->w) < 0)
     return;
   s->armed_offer = 1;
   __atomic_store_n(&s->a->listen_armed, 1u, __ATOMIC_RELEASE);
@@ -222,8 +221,8 @@ void branch_connected(struct session *s) {
   if (s->life != SESSION_OPEN || s->broken != 0 || branch_sift(s, &remote) || !s->connected)
     return;
   branch_take_over(s);
-  if (s->home != w->home || s->home->detached || s->shared || s->opt.vrf != 0 || local.port.raw == 0 ||
-      remote.port.raw == 0 || memcmp(local.ip, remote.ip, sizeof local.ip) != 0 || cut_ready(w) < 0)
+  if (s->home != w->home || s->home->detached || s->shared || local.port.raw == 0 || remote.port.raw == 0 ||
+      memcmp(local.ip, remote.ip, sizeof local.ip) != 0 || cut_ready(w) < 0)
     return; /* sender and receiver have one address, or they are not on one stack */
   struct cut_grant *g = cut_dest_grant_for(s, &remote);
   if (g != NULL)

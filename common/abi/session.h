@@ -128,8 +128,7 @@ struct abi_sess_app {
   uint32_t waiter;         /* worker id whose ring gets the hints of this session; 0 = the owning worker */
   uint32_t listen_armed;   /* listener: 1 = this process wants offers (accept() or epoll was called) */
   uint32_t rx_lowat;       /* hint only when at least this much can be read; 0 or 1 = at once */
-  uint32_t tx_urg;         /* tx position behind the last urgent byte; valid if want has URGENT. In a pair, of
-                              datagrams: how many found no room at the other side, which shows them as lost */
+  uint32_t tx_urg;         /* tx position behind the last urgent byte, if want has URGENT; pairs, datagrams: drops */
   uint32_t tx_wake;        /* with tx_armed: hint only once tx_head has reached this position (modulo 2^32) */
   uint32_t req_seq;        /* datagrams: requests made so far; the last one is `req` */
   /* line 1 */
