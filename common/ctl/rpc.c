@@ -1,9 +1,11 @@
 /*
  * Request and reply over NNG: rep0 behind a pollable descriptor for services, req0 for clients.
  *
- * The server side runs on the main loop of a service: no call in it waits. The client side (api, hsctl, tests) blocks
- * for at most the time it is given; NNG repeats a request by itself when the server was restarted in the middle, so
- * control requests are idempotent. One thread per server or client.
+ * The server side runs on the main loop of a service: no call in it waits. A reply may: the last one to the same client
+ * is on its way until a thread of NNG has said otherwise, and that can be after the client has read it and asked the
+ * next question. So each answer is sent by one of a few contexts, which keeps it until then. The client side (api,
+ * hsctl, tests) blocks for at most the time it is given; NNG repeats a request by itself when the server was restarted
+ * in the middle, so control requests are idempotent. One thread per server or client.
  */
 #include "ctl/rpc.h"
 
@@ -21,9 +23,20 @@
 #define RPC_REQ_MAX   (1u << 20) /* bytes of a request */
 #define RPC_REPLY_MAX (64u << 20)
 #define RPC_BURST     16 /* requests handled per turn of the loop */
+#define RPC_CONTEXTS  16 /* replies that may wait for their clients */
+
+struct rpc_context {
+  nng_ctx ctx;
+  nng_aio *send;
+  int open;
+  int waits; /* atomic: a reply is with `send`; cleared on a thread of NNG */
+};
 
 struct rpc_server {
   nng_socket sock;
+  nng_aio *recv;
+  struct rpc_context context[RPC_CONTEXTS];
+  unsigned next; /* context: the one whose reply is the oldest */
   rpc_handler handler;
   void *ctx;
   int fd;
@@ -35,6 +48,51 @@ struct rpc_client {
   int open;
   int pipes; /* atomic: connections to a server; counted on a thread of NNG */
 };
+
+/** A reply is with its client's pipe, or is given up. */
+static void rpc_context_sent(void *arg) {
+  struct rpc_context *x = arg;
+  if (nng_aio_result(x->send) != 0) {
+    nng_msg_free(nng_aio_get_msg(x->send));
+    nng_aio_set_msg(x->send, NULL);
+  }
+  __atomic_store_n(&x->waits, 0, __ATOMIC_RELEASE);
+}
+
+static int rpc_context_open(struct rpc_context *x, nng_socket sock) {
+  int rc = nngerr_errno(nng_ctx_open(&x->ctx, sock));
+  if (rc < 0)
+    return rc;
+  x->open = 1;
+  rc = nngerr_errno(nng_aio_alloc(&x->send, rpc_context_sent, x));
+  if (rc == 0)
+    nng_aio_set_timeout(x->send, NNG_DURATION_INFINITE);
+  return rc;
+}
+
+static void rpc_context_close(struct rpc_context *x) {
+  if (x->open)
+    nng_ctx_close(x->ctx); /* a reply that waits is given up */
+  if (x->send != NULL)
+    nng_aio_free(x->send); /* its callback is over when it returns */
+}
+
+/** The context for the next request. When all replies wait, the oldest one goes: its client does not read. */
+static struct rpc_context *rpc_context_next(struct rpc_server *s) {
+  struct rpc_context *x = NULL;
+  for (unsigned i = 0; i < RPC_CONTEXTS; i++) {
+    x = &s->context[(s->next + i) % RPC_CONTEXTS];
+    if (!__atomic_load_n(&x->waits, __ATOMIC_ACQUIRE)) {
+      s->next = (s->next + i + 1) % RPC_CONTEXTS;
+      return x;
+    }
+  }
+  x = &s->context[s->next];
+  s->next = (s->next + 1) % RPC_CONTEXTS;
+  nng_aio_cancel(x->send);
+  nng_aio_wait(x->send);
+  return x;
+}
 
 int rpc_server_new(struct rpc_server **out, rpc_handler handler, void *ctx) {
   struct rpc_server *s = calloc(1, sizeof *s);
@@ -50,6 +108,12 @@ int rpc_server_new(struct rpc_server **out, rpc_handler handler, void *ctx) {
   rc = nngerr_errno(nng_socket_set_size(s->sock, NNG_OPT_RECVMAXSZ, RPC_REQ_MAX));
   if (rc == 0)
     rc = nngerr_errno(nng_socket_get_int(s->sock, NNG_OPT_RECVFD, &s->fd));
+  if (rc == 0)
+    rc = nngerr_errno(nng_aio_alloc(&s->recv, NULL, NULL));
+  if (rc == 0)
+    nng_aio_set_timeout(s->recv, NNG_DURATION_ZERO);
+  for (int i = 0; rc == 0 && i < RPC_CONTEXTS; i++)
+    rc = rpc_context_open(&s->context[i], s->sock);
   if (rc < 0) {
     rpc_server_free(s);
     return rc;
@@ -81,21 +145,30 @@ int rpc_server_fd(const struct rpc_server *s) {
   return s->fd;
 }
 
-/** Answers one request. 0, or -EAGAIN when none waits. */
+/** Answers one request. 0, or -errno when none waits. */
 static int rpc_server_one(struct rpc_server *s) {
-  nng_msg *m;
-  int rc = nngerr_errno(nng_recvmsg(s->sock, &m, NNG_FLAG_NONBLOCK));
+  struct rpc_context *x = rpc_context_next(s);
+  nng_ctx_recv(x->ctx, s->recv);
+  nng_aio_wait(s->recv); /* its time is zero */
+  int rc = nngerr_errno(nng_aio_result(s->recv));
   if (rc < 0)
     return rc;
+  nng_msg *m = nng_aio_get_msg(s->recv);
   uint8_t *reply = NULL;
   size_t reply_len = 0;
+  nng_aio_set_msg(s->recv, NULL);
   rc = s->handler(s->ctx, nng_msg_body(m), nng_msg_len(m), &reply, &reply_len);
   nng_msg_clear(m);
   if (rc == 0)
     rc = nngerr_errno(nng_msg_append(m, reply, reply_len));
   free(reply);
-  if (rc < 0 || nng_sendmsg(s->sock, m, NNG_FLAG_NONBLOCK) != 0) /* a client that does not read loses its answer */
+  if (rc < 0) {
     nng_msg_free(m);
+    return 0;
+  }
+  __atomic_store_n(&x->waits, 1, __ATOMIC_RELAXED);
+  nng_aio_set_msg(x->send, m);
+  nng_ctx_send(x->ctx, x->send);
   return 0;
 }
 
@@ -108,6 +181,10 @@ void rpc_server_run(struct rpc_server *s) {
 void rpc_server_free(struct rpc_server *s) {
   if (s == NULL)
     return;
+  for (int i = 0; i < RPC_CONTEXTS; i++)
+    rpc_context_close(&s->context[i]);
+  if (s->recv != NULL)
+    nng_aio_free(s->recv);
   nng_close(s->sock);
   free(s);
 }

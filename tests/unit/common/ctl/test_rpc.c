@@ -1,5 +1,6 @@
 /*
- * Request and reply, and publish and subscribe, over NNG: on a loop, across a server's restart, with nobody there.
+ * Request and reply, and publish and subscribe, over NNG: on a loop, across a server's restart, with nobody there,
+ * with clients that ask again before they have read.
  */
 #include "base/clock.h"
 #include "base/err.h"
@@ -14,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char dir[64], url[100];
@@ -138,6 +142,99 @@ static void test_server_comes_later(void **state) {
   rpc_server_free(s);
 }
 
+/** A client of the wire itself (SP over IPC: a length of 8 bytes before each message), which asks before it has read.
+ */
+static int raw_connect(void) {
+  struct sockaddr_un sa = {.sun_family = AF_UNIX};
+  static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+  uint8_t his[8];
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  memcpy(sa.sun_path, url + 6, strlen(url + 6));
+  assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = 60}, sizeof(struct timeval)), 0);
+  assert_int_equal(write(fd, hello, sizeof hello), sizeof hello);
+  assert_int_equal(recv(fd, his, sizeof his, MSG_WAITALL), sizeof his);
+  return fd;
+}
+
+/** n requests of three letters in one write; the ids are 0x80000000 and up. */
+static void raw_ask(int fd, const char *req, unsigned n) {
+  uint8_t m[16 * 64];
+  assert_true(n <= 64);
+  for (unsigned i = 0; i < n; i++) {
+    const uint8_t head[13] = {1, 0, 0, 0, 0, 0, 0, 0, 7, 0x80, 0, 0, (uint8_t)i};
+    memcpy(m + 16 * i, head, sizeof head);
+    memcpy(m + 16 * i + sizeof head, req, 3);
+  }
+  assert_int_equal(write(fd, m, 16 * n), 16 * n);
+}
+
+static void serve(struct rpc_server *s, const unsigned *n, unsigned until) {
+  struct pollfd p = {.fd = rpc_server_fd(s), .events = POLLIN};
+  while (*n < until) {
+    assert_int_equal(poll(&p, 1, 60000), 1);
+    rpc_server_run(s);
+  }
+}
+
+/** The answer before is still on its way when the next one is ready: both arrive. */
+static void test_asked_at_once(void **state) {
+  struct rpc_server *s;
+  unsigned n = 0;
+  uint8_t m[16];
+  (void)state;
+  assert_int_equal(rpc_server_new(&s, reverse, &n), 0);
+  assert_int_equal(rpc_server_listen(s, url), 0);
+  int fd = raw_connect();
+  for (unsigned round = 1; round <= 20; round++) {
+    raw_ask(fd, "was", 12);
+    serve(s, &n, round * 12);
+    for (unsigned i = 0; i < 12; i++) {
+      assert_int_equal(recv(fd, m, sizeof m, MSG_WAITALL), sizeof m);
+      assert_int_equal(m[12], i);
+      assert_memory_equal(m + 13, "saw", 3);
+    }
+  }
+  close(fd);
+  rpc_server_free(s);
+}
+
+/** A quarter of a megabyte for "big", else turned round. */
+static int big(void *ctx, const uint8_t *req, size_t len, uint8_t **reply, size_t *reply_len) {
+  if (len != 3 || memcmp(req, "big", 3) != 0)
+    return reverse(ctx, req, len, reply, reply_len);
+  ++*(unsigned *)ctx;
+  *reply = calloc(1, 1u << 18);
+  *reply_len = 1u << 18;
+  return 0;
+}
+
+/** Who asks and does not read loses answers; everybody else has theirs, and either side can go first. */
+static void test_deaf_client(void **state) {
+  struct rpc_server *s;
+  unsigned n = 0;
+  pthread_t th;
+  (void)state;
+  assert_int_equal(rpc_server_new(&s, big, &n), 0);
+  assert_int_equal(rpc_server_listen(s, url), 0);
+  int fd[2] = {raw_connect(), raw_connect()};
+  for (unsigned i = 0; i < 2; i++) {
+    struct call c = {.req = "live", .timeout_ms = 60000};
+    raw_ask(fd[i], "big", 50);
+    serve(s, &n, 51 * i + 50);
+    assert_int_equal(pthread_create(&th, NULL, caller, &c), 0);
+    serve(s, &n, 51 * i + 51);
+    assert_int_equal(pthread_join(th, NULL), 0);
+    assert_int_equal(c.rc, 0);
+    assert_memory_equal(c.reply, "evil", 4);
+    free(c.reply);
+    if (i == 0)
+      close(fd[i]);
+  }
+  rpc_server_free(s);
+  close(fd[1]);
+}
+
 static void test_pubsub(void **state) {
   struct pub *p;
   struct sub *s;
@@ -171,7 +268,11 @@ static void test_pubsub(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_call), cmocka_unit_test(test_nobody),
-                                     cmocka_unit_test(test_server_comes_later), cmocka_unit_test(test_pubsub)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_call),
+                                     cmocka_unit_test(test_nobody),
+                                     cmocka_unit_test(test_server_comes_later),
+                                     cmocka_unit_test(test_asked_at_once),
+                                     cmocka_unit_test(test_deaf_client),
+                                     cmocka_unit_test(test_pubsub)};
   return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
