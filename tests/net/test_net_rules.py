@@ -207,18 +207,23 @@ class Rules(netcase.NetCase):
         self.assertEqual(self.tries(BLUE, f"tcp {PEER4} 7140"), ["ok"])
 
     def test_many(self):
-        """Four thousand by one command, and away again."""
-        lines = "".join(f"egress namespace=red remote=10.77.0.{77 + i % 2} ports={1000 + i} action=deny\n" for i in range(4000))
+        """Twenty thousand by one command, and away again, while connections come and go."""
+        self.peer_echo(PEER4, 7160)
+        churn = self.lab.spawn("app", [programs.PYTHON, ECHO, "churn", PEER4, 7160, 0], env=RED, stdin=-1)
+        wait_for(lambda: "begun" in churn.output() or not churn.alive(), 20, "connections")
+        lines = "".join(f"egress namespace=red remote=10.77.0.{77 + i % 2} ports={1000 + i} action=deny\n" for i in range(20000))
         path = self.lab.write_config("rules", lines)
         had = self.rules()["total"]
         with open(path) as f:
             netns.run([self.lab.hsctl_path, "-r", self.lab.run_dir, "rule", "add", "-"], stdin=f)
-        self.assertEqual(self.rules()["total"], had + 4000)
-        self.assertEqual(self.tries(RED, "tcp 10.77.0.77 4000"), ["ECONNREFUSED"])
+        self.assertEqual(self.rules()["total"], had + 20000)
+        self.assertEqual(self.tries(RED, "tcp 10.77.0.77 20000"), ["ECONNREFUSED"])
         ids = [r["id"] for r in self.rules()["rule"]]
-        self.assertEqual(len(ids), had + 4000)
+        self.assertEqual(len(ids), had + 20000)
         self.drop(*ids[had:])
         self.assertEqual(self.rules()["total"], had)
+        churn.popen.stdin.close()
+        self.assertEqual(churn.wait(60), 0, churn.output())
 
     def test_refused(self):
         first = self.add("ingress", "ports=1-2", "action=allow")
