@@ -110,6 +110,31 @@ static int attr_get_peer(struct session *s, void *buf, uint32_t *len) {
   return attr_endpoint(buf, len, &ep);
 }
 
+/** Where the client meant to connect to, whatever an egress or ingress rule made of that. */
+static int attr_original(struct session *s, void *buf, uint32_t *len) {
+  session_settle(s);
+  if (session_is_dgram(s))
+    return -EOPNOTSUPP; /* rules redirect streams alone */
+  if (s->life != SESSION_OPEN || s->failed || !s->fifos_open)
+    return VPPCOM_ENOTCONN;
+  int accepted = s->listener != UINT32_MAX; /* what an ingress rule redirects keeps its address */
+  struct abi_endpoint ep = accepted ? s->e->local : s->e->remote;
+  const struct abi_endpoint *meant = NULL;
+  if (s->cut == NULL && (session_facts(s).flags & ABI_SE_REDIRECTED))
+    meant = worker_view_meant(&s->home->view, s->slot);
+  if (meant != NULL)
+    ep = *meant;
+  return attr_endpoint(buf, len, &ep);
+}
+
+/** As the peer sees it: nothing between here and the network translates addresses. */
+static int attr_external(struct session *s, void *buf, uint32_t *len) {
+  session_settle(s);
+  if (s->life != SESSION_OPEN || s->failed || !s->fifos_open || (session_is_dgram(s) && !s->connected))
+    return VPPCOM_ENOTCONN;
+  return attr_get_local(s, buf, len);
+}
+
 static int attr_unsupported(struct session *s, void *buf, uint32_t *len) {
   (void)s;
   (void)buf;
@@ -367,9 +392,9 @@ static attr_fn *const attr_table[] = {
     [VPPCOM_ATTR_SET_DSCP] = attr_set_dscp,
     [VPPCOM_ATTR_SET_IP_PKTINFO] = attr_set_pktinfo,
     [VPPCOM_ATTR_GET_IP_PKTINFO] = attr_get_pktinfo,
-    [VPPCOM_ATTR_GET_ORIGINAL_DST] = attr_unsupported, /* no address translation here */
+    [VPPCOM_ATTR_GET_ORIGINAL_DST] = attr_original,
     [VPPCOM_ATTR_GET_NWRITEQ] = attr_nwriteq,
-    [VPPCOM_ATTR_GET_EXT_ENDPT] = attr_unsupported,
+    [VPPCOM_ATTR_GET_EXT_ENDPT] = attr_external,
     [VPPCOM_ATTR_GET_COOKIE] = attr_get_cookie,
     [VPPCOM_ATTR_SET_COOKIE] = attr_set_cookie,
     [VPPCOM_ATTR_GET_STREAM_FLAGS] = attr_unsupported, /* QUIC */

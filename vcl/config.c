@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 #define CONFIG_FILE_MAX (64 * 1024)
+#define CONFIG_NO_PROXY "no effect, as nothing comes to a proxy by itself (session rules redirect: hsctl rule)"
 
-enum config_type { CONFIG_FLAG, CONFIG_U32, CONFIG_U64, CONFIG_SECONDS, CONFIG_TEXT, CONFIG_IGNORED };
+enum config_type { CONFIG_FLAG, CONFIG_U32, CONFIG_U64, CONFIG_SECONDS, CONFIG_TEXT, CONFIG_IGNORED, CONFIG_VAIN };
 
 struct config_key {
   const char *name;
@@ -42,8 +43,8 @@ static const struct config_key config_keys[] = {
     {"listen-queue-size", CONFIG_IGNORED, 0, 0},
     {"app-timeout", CONFIG_SECONDS, FIELD(app_timeout_s)},
     {"session-timeout", CONFIG_SECONDS, FIELD(session_timeout_s)},
-    {"app-proxy-transport-tcp", CONFIG_IGNORED, 0, 0},
-    {"app-proxy-transport-udp", CONFIG_IGNORED, 0, 0},
+    {"app-proxy-transport-tcp", CONFIG_VAIN, 0, 0},
+    {"app-proxy-transport-udp", CONFIG_VAIN, 0, 0},
     {"app-scope-local", CONFIG_FLAG, FIELD(scope_local)},
     {"app-scope-global", CONFIG_FLAG, FIELD(scope_global)},
     {"huge_page", CONFIG_IGNORED, 0, 0},
@@ -90,7 +91,7 @@ static uint32_t config_is_on(const char *value) {
 static int config_set(struct vcl_config *cfg, const struct config_key *k, const char *value) {
   void *at = (uint8_t *)cfg + k->off;
   char *end = NULL;
-  if (k->type == CONFIG_IGNORED)
+  if (k->type == CONFIG_IGNORED || k->type == CONFIG_VAIN)
     return 0;
   if (k->type == CONFIG_FLAG) {
     uint32_t on = config_is_on(value);
@@ -142,6 +143,8 @@ static void config_line(struct vcl_config *cfg, char *text, const char *name, un
       continue;
     if (config_set(cfg, &config_keys[i], value) < 0)
       config_warn(cfg, name, line, "bad value for key", key);
+    else if (config_keys[i].type == CONFIG_VAIN && config_is_on(value))
+      config_warn(cfg, name, line, CONFIG_NO_PROXY, key);
     return;
   }
   config_warn(cfg, name, line, "unknown key", key);
@@ -205,6 +208,8 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   cfg->namespace_secret = pub->namespace_secret;
   cfg->scope_local = pub->app_scope_local != 0;
   cfg->scope_global = pub->app_scope_global != 0 || pub->app_scope_local == 0; /* local alone says: no further */
+  if (pub->app_proxy_transport_tcp || pub->app_proxy_transport_udp)
+    config_warn(cfg, "vppcom_cfg_t", 0, CONFIG_NO_PROXY, "app_proxy_transport");
   if (pub->namespace_id != NULL)
     snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", (const char *)pub->namespace_id);
   if (pub->vpp_app_socket_api != NULL)
@@ -227,4 +232,8 @@ void config_env(struct vcl_config *cfg) {
   v = getenv(VPPCOM_ENV_APP_SCOPE_GLOBAL);
   if (v != NULL)
     cfg->scope_global = config_is_on(v);
+  static const char *const vain[] = {VPPCOM_ENV_APP_PROXY_TRANSPORT_TCP, VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP};
+  for (size_t i = 0; i < sizeof vain / sizeof vain[0]; i++)
+    if ((v = getenv(vain[i])) != NULL && config_is_on(v))
+      config_warn(cfg, "environment", 0, CONFIG_NO_PROXY, vain[i]);
 }

@@ -145,9 +145,9 @@ typedef enum {
   VPPCOM_ATTR_SET_DSCP,
   VPPCOM_ATTR_SET_IP_PKTINFO,
   VPPCOM_ATTR_GET_IP_PKTINFO,
-  VPPCOM_ATTR_GET_ORIGINAL_DST,
+  VPPCOM_ATTR_GET_ORIGINAL_DST, /* streams: where the client meant to connect to, before a session rule redirected it */
   VPPCOM_ATTR_GET_NWRITEQ,
-  VPPCOM_ATTR_GET_EXT_ENDPT,
+  VPPCOM_ATTR_GET_EXT_ENDPT, /* the local address as the peer sees it: nothing translates it */
   VPPCOM_ATTR_GET_COOKIE,
   VPPCOM_ATTR_SET_COOKIE,
   VPPCOM_ATTR_GET_STREAM_FLAGS,
@@ -193,7 +193,7 @@ typedef struct vppcom_cfg_t_ {
   uint32_t tx_fifo_size;
   uint32_t event_queue_size; /* sessions of one worker */
   uint32_t listen_queue_size;
-  uint8_t app_proxy_transport_tcp;
+  uint8_t app_proxy_transport_tcp; /* no effect (VCL_DEBUG says so): rules redirect, by hsctl */
   uint8_t app_proxy_transport_udp;
   uint8_t app_scope_local;
   uint8_t app_scope_global;
@@ -208,7 +208,7 @@ typedef struct vppcom_cfg_t_ {
   uint32_t tls_engine;
   uint8_t mt_wrk_supported; /* multi-thread-workers */
   uint8_t huge_page;
-  uint8_t app_original_dst;
+  uint8_t app_original_dst; /* GET_ORIGINAL_DST always tells */
 } vppcom_cfg_t;
 
 /* --- application and workers --- */

@@ -12,7 +12,7 @@
 
 #define ABI_MAGIC 0x4b43545354534f48ull /* "HOSTSTCK" in memory order */
 #define ABI_MAJOR 2                     /* layouts differ: attach is refused */
-#define ABI_MINOR 4                     /* fields were added in reserved room */
+#define ABI_MINOR 5                     /* fields were added in reserved room */
 
 #define ABI_CACHE_LINE 64u
 #define ABI_SEG_NONE   0xffffffffu

@@ -159,6 +159,7 @@ enum abi_sess_state { /* abi_sess_engine.state */
 #define ABI_SE_CUTTHROUGH 0x4u
 #define ABI_SE_FIN_ACKED  0x8u  /* all that was written, and our FIN, is acknowledged */
 #define ABI_SE_URGENT     0x10u /* an urgent byte came, or was announced: urg_pos, stored before this */
+#define ABI_SE_REDIRECTED 0x20u /* an egress rule redirected it; where it was meant to go: geom.meant_off */
 
 /** Figures behind TCP_INFO, refreshed by the engine at its leisure; not facts of the protocol. */
 struct abi_tcp_figures {

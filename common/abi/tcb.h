@@ -107,7 +107,8 @@ struct abi_tcb {
   usec_t user_timeout_at;
   usec_t created_at;
   uint32_t ts_recent_valid;
-  uint32_t reserved3[7];
+  uint32_t reserved3;
+  struct abi_endpoint meant; /* passive: where its connect was meant to go; family 0 = no egress rule redirected it */
   /* line 4: out-of-order ranges; forgetting one is SACK reneging (RFC 2018 8) */
   struct abi_seq_range ooo[ABI_TCB_OOO];
   /* line 5: options that were applied */

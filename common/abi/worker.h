@@ -35,7 +35,8 @@ struct abi_worker_geom {
   uint64_t arena_keep; /* bytes of chunk memory that stay once touched (segment-size); only E's is looked at, … */
   uint64_t
       arena_step; /* … in steps of which the engine keeps more while it is needed (add-segment-size); 0 = no more */
-  uint64_t reserved;
+  uint64_t meant_off; /* E only: n_slots × struct abi_endpoint, where connects of ABI_SE_REDIRECTED were meant to go:
+                       * both ends' slots, stored before the flag; 0 = a broker without them */
 };
 _Static_assert(sizeof(struct abi_worker_geom) == 128, "worker geometry fills hdr.geom");
 

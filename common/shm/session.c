@@ -31,6 +31,10 @@ uint64_t worker_geom_make(struct abi_worker_geom *g, uint32_t kind, uint64_t wor
   off += n_lanes * g->ring_cap * sizeof(uint32_t);
   g->slots_off = off = bits_align_up(off, 4096);
   off += (uint64_t)n_slots * WORKER_SLOT;
+  if (kind == ABI_SEG_ENGINE) {
+    g->meant_off = off;
+    off += (uint64_t)n_slots * sizeof(struct abi_endpoint);
+  }
   g->arena_size = bits_align_up(arena_size, ABI_CHUNK_MAX);
   if (kind == ABI_SEG_APP) {
     g->locks_off = off = bits_align_up(off, 4096);
@@ -62,6 +66,9 @@ static const char *worker_geom_wrong(const struct seg *s, const struct abi_worke
     return "rings_off";
   if (!worker_area_ok(s, g->slots_off, g->n_slots * WORKER_SLOT, ABI_CACHE_LINE))
     return "slots_off";
+  if (s->kind == ABI_SEG_ENGINE && g->meant_off != 0 &&
+      !worker_area_ok(s, g->meant_off, g->n_slots * sizeof(struct abi_endpoint), ABI_CACHE_LINE))
+    return "meant_off";
   if (s->kind != ABI_SEG_ENGINE && !worker_area_ok(s, g->locks_off, g->locks_size, ABI_CACHE_LINE))
     return "locks_off";
   if (g->arena_size == 0 || g->arena_size % ABI_CHUNK_MAX != 0)

@@ -42,6 +42,12 @@ static inline struct abi_sess_engine *worker_view_engine(const struct worker_vie
     return (struct abi_sess_engine *)0;
   return (struct abi_sess_engine *)(void *)(v->seg_e.base + v->ge.slots_off) + slot;
 }
+/** Where the connect of a slot was meant to go, if it has ABI_SE_REDIRECTED; NULL: this broker has no room for it. */
+static inline struct abi_endpoint *worker_view_meant(const struct worker_view *v, uint32_t slot) {
+  if (v->engine == (void *)0 || v->ge.meant_off == 0 || slot >= v->ge.n_slots)
+    return (struct abi_endpoint *)0;
+  return (struct abi_endpoint *)(void *)(v->seg_e.base + v->ge.meant_off) + slot;
+}
 /** The other app's half of a pair's slot. */
 static inline const struct abi_sess_app *worker_view_partner(const struct worker_view *v, uint32_t slot) {
   if (slot >= v->ge.n_slots)

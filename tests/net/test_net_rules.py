@@ -75,6 +75,33 @@ s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
 s.sendall(b"who?")
 print(s.recv(100).decode(), flush=True)
 """
+# says where each client meant to go: SO_ORIGINAL_DST; and once more for each byte that it gets
+MEANT = """
+import socket, struct, sys, threading
+def meant(c, six):
+    if six:
+        port, _, ip = struct.unpack("!2xHI16s", c.getsockopt(socket.IPPROTO_IPV6, 80, 28)[:24])
+        return f"{socket.inet_ntop(socket.AF_INET6, ip)} {port} "
+    port, ip = struct.unpack("!2xH4s", c.getsockopt(socket.IPPROTO_IP, 80, 16)[:8])
+    return f"{socket.inet_ntoa(ip)} {port} "
+def serve(c, six):
+    while c.recv(1):
+        c.sendall(meant(c, six).encode())
+if __name__ == "__main__":
+    six = ":" in sys.argv[1]
+    s = socket.create_server((sys.argv[1], int(sys.argv[2])), family=socket.AF_INET6 if six else socket.AF_INET)
+    while True:
+        threading.Thread(target=serve, args=(s.accept()[0], six), daemon=True).start()
+"""
+# what the server says, what the client's own socket says; a second time when a line comes in
+ASK_MEANT = MEANT.split("if __name__")[0] + """
+c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+for turn in range(2):
+    c.sendall(b"?")
+    print(c.recv(100).decode() + meant(c, ":" in sys.argv[1]), flush=True)
+    if turn == 0 and len(sys.argv) > 3:
+        sys.stdin.readline()
+"""
 
 
 class Rules(netcase.NetCase):
@@ -167,6 +194,28 @@ class Rules(netcase.NetCase):
         self.assertEqual(self.tries(None, f"tcp {STACK4} 7127"), ["ECONNREFUSED"])
         self.drop(*ids)
         self.assertEqual(self.tries(None, f"tcp {STACK4} 7125"), ["ECONNREFUSED"])
+
+    def test_original_dst(self):
+        """Both ends of a connection tell where the client meant to go, redirected or not, over the engine's death, too."""
+        for port, address in ((7140, "0.0.0.0"), (7141, "::")):
+            self.lab.spawn("app", [programs.PYTHON, "-c", MEANT, address, port], env={"LDP_APP_NAME": f"meant{port}"})
+            self.lab.wait_listening(port)
+        ids = [self.add("egress", "namespace=blue", "proto=tcp", f"remote={r}", "ports=81", "action=redirect",
+                        f"app=meant{p}", f"to-port={p}") for r, p in (("10.77.0.0/24", 7140), ("fd00:77::/64", 7141))]
+        ids.append(self.add("ingress", "proto=tcp", "ports=7145", "action=redirect", "app=meant7140", "to-port=7140"))
+        ask = [programs.PYTHON, "-c", ASK_MEANT]
+        self.assertEqual(self.lab.app([*ask, PEER6, 81], env=BLUE).stdout.decode().split(), [PEER6, "81"] * 4)
+        self.assertEqual(self.lab.app([*ask, STACK4, 7140]).stdout.decode().split(), [STACK4, "7140"] * 4)
+        held = self.lab.spawn("app", [*ask, PEER4, 81, "held"], env=BLUE, stdin=-1)
+        wait_for(lambda: "\n" in held.output(), 20, "the first answer")
+        self.lab.wait_service("engine", self.lab.kill_service("engine"))
+        held.popen.stdin.write(b"\n")
+        held.popen.stdin.close()
+        self.assertEqual(held.wait(30), 0, held.output())
+        self.assertEqual(held.output().split(), [PEER4, "81"] * 4)
+        done = self.lab.peer([programs.PYTHON, "-c", ASK.replace("who?", "w"), STACK4, 7145])
+        self.assertEqual(done.stdout.decode().split(), [STACK4, "7145"])
+        self.drop(*ids)
 
     def test_cut_through(self):
         """Rules count for programs of one stack, too, within a second for who has connected before: who is denied is

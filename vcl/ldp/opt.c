@@ -5,6 +5,7 @@
  */
 #include "opt.h"
 
+#include "addr.h"
 #include "app.h"
 #include "real.h"
 #include "sock.h"
@@ -22,6 +23,8 @@
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
+
+#define OPT_ORIGINAL_DST 80 /* SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST: their headers do not go with netinet/in.h */
 
 #ifndef SO_RCVTIMEO_NEW
 #define SO_RCVTIMEO_NEW 66
@@ -452,6 +455,20 @@ static int opt_get_ip_mtu(struct sock *s, int *value) {
   return rc;
 }
 
+/* Where the client meant to connect to, before a session rule redirected it. IPv6 sockets ask at their own level. */
+static int opt_original(struct sock *s, int level, void *val, socklen_t *len) {
+  struct addr_ep e;
+  addr_ep_init(&e);
+  uint32_t n = sizeof(e.ep);
+  int domain = level == IPPROTO_IP ? AF_INET : AF_INET6;
+  if (*len < (domain == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)))
+    return -EINVAL;
+  int rc = vppcom_session_attr(s->h, VPPCOM_ATTR_GET_ORIGINAL_DST, &e.ep, &n);
+  if (rc == 0 && (domain == AF_INET) != (e.ep.is_ip4 == VPPCOM_IS_IP4))
+    rc = -ENOENT;
+  return rc < 0 ? rc : addr_to_sockaddr(&e, domain, val, len);
+}
+
 /* Options whose value is no int. -ENOENT: it is none of these. */
 static int opt_get_struct(struct sock *s, int level, int name, void *val, socklen_t *len) {
   if (level == SOL_SOCKET && name == SO_LINGER) {
@@ -466,6 +483,9 @@ static int opt_get_struct(struct sock *s, int level, int name, void *val, sockle
   if (level == SOL_SOCKET && name == SO_BINDTODEVICE) {
     *len = 0;
     return 0;
+  }
+  if ((level == IPPROTO_IP || level == IPPROTO_IPV6) && name == OPT_ORIGINAL_DST && !sock_is_dgram(s)) {
+    return opt_original(s, level, val, len);
   }
   if (level == IPPROTO_TCP && name == TCP_INFO && !sock_is_dgram(s)) {
     struct tcp_info info;

@@ -65,6 +65,19 @@ static void session_clear_words(struct abi_sess_engine *e, uint32_t tx_limit) {
   *e = fresh;
 }
 
+/* Where a redirected connect was meant to go; told to both ends. Before `gen`, so that it is there with the record. */
+static void session_meant(struct session *s, const uint8_t *ip, be16_t port) {
+  struct abi_endpoint *at = worker_view_meant(&s->app->v, s->slot);
+  struct ip_addr to;
+  memcpy(&to, ip, sizeof to);
+  if (!at)
+    return;
+  *at = (struct abi_endpoint){.port = port, .family = ip_addr_is4(&to) ? 4 : 6};
+  memcpy(at->ip, &to, sizeof at->ip);
+  FAULT_POINT("session.meant"); /* without the flag nobody reads it */
+  __atomic_store_n(&s->e->flags, s->e->flags | ABI_SE_REDIRECTED, __ATOMIC_RELEASE);
+}
+
 int session_bind_record(struct worker *w, struct session *s, struct app_worker *a, uint32_t slot, uint32_t gen,
                         int resume) {
   struct abi_sess_engine *e = worker_view_engine(&a->v, slot);
@@ -78,6 +91,8 @@ int session_bind_record(struct worker *w, struct session *s, struct app_worker *
   s->gen = gen;
   if (!resume)
     session_clear_words(e, w->cfg->tx_fifo_max);
+  if (!resume && s->tcb != ABI_SEG_NONE && w->tcbs.tcb[s->tcb].meant.family)
+    session_meant(s, w->tcbs.tcb[s->tcb].meant.ip, w->tcbs.tcb[s->tcb].meant.port);
   app_give(a, slot, w->index); /* ours already, but for adoption */
   __atomic_store_n(&e->lane, w->index, __ATOMIC_RELEASE);
   const uint32_t *head = &session_zero_word;
@@ -383,6 +398,7 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
   if (__atomic_load_n(&half->gen, __ATOMIC_RELAXED) != gen)
     return; /* `op` and `req` are those of the slot's next life, which ends with a hint of its own */
+  struct abi_endpoint meant = req.remote;
   int connects = req.remote.family && (req.kind == ABI_REQ_CONNECT || req.kind == ABI_REQ_FAST);
   int rc = req.vrf != 0 && req.vrf != a->sh->vrf ? -ENODEV : connects ? gate_connect(w, a, &req) : 0;
   if (rc) {
@@ -391,7 +407,7 @@ static void session_look_idle(struct worker *w, struct app_worker *a, uint32_t s
   }
   uint32_t to = session_home(w, a, &req);
   if (to == w->index) {
-    session_begin(w, a, slot, gen, op, &req);
+    session_begin(w, a, slot, gen, op, &req, &meant);
     return;
   }
   app_give(a, slot, to);
@@ -432,7 +448,7 @@ static int session_endpoints_ok(uint32_t op, const struct abi_request *req) {
 }
 
 void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen, uint32_t op,
-                   const struct abi_request *req) {
+                   const struct abi_request *req, const struct abi_endpoint *meant) {
   int rc = -EPROTONOSUPPORT;
   struct session *s = NULL;
   const struct transport_ops *ops = transport_of(w, req->proto);
@@ -471,6 +487,9 @@ void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32
     goto refuse;
   s->e->proto = ops->proto;
   s->e->req_seen = __atomic_load_n(&s->a->req_seq, __ATOMIC_RELAXED); /* `op` is the first one */
+  if (op == ABI_OP_CONNECT &&
+      (memcmp(meant->ip, req->remote.ip, sizeof meant->ip) != 0 || meant->port.raw != req->remote.port.raw))
+    session_meant(s, meant->ip, meant->port);
   rc = op == ABI_OP_CONNECT ? ops->connect(w, s, w->now) : ops->open(w, s, req, w->now);
   if (rc == 0)
     return;

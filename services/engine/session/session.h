@@ -70,9 +70,10 @@ void session_unbind_record(struct worker *w, struct session *s, int error);
 void session_free(struct worker *w, struct session *s);
 /** The app half changed (hint or rescan): act on every fact in it. */
 void session_look(struct worker *w, struct app_worker *a, uint32_t slot);
-/** Begin a session for a slot as `op` (CONNECT, OPEN) and `req` say; a failure is written to its record. */
+/** Begin a session for a slot as `op` (CONNECT, OPEN) and `req` say; a failure is written to its record. meant: what
+ * req->remote was before a rule redirected it. */
 void session_begin(struct worker *w, struct app_worker *a, uint32_t slot, uint32_t gen, uint32_t op,
-                   const struct abi_request *req);
+                   const struct abi_request *req, const struct abi_endpoint *meant);
 /** Queue for output at the end of the turn. */
 void session_dirty(struct worker *w, struct session *s);
 /** Output of everything that is due. Returns sessions served. */

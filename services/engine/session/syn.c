@@ -61,6 +61,19 @@ static int syn_cookie_send(struct worker *w, const struct pkt *p, const struct t
   return 0;
 }
 
+/* A connect of an app of ours that an egress rule led here: its slot says where it was meant to go. Both ends are of
+ * one flow, so of one worker. */
+static void syn_meant(struct worker *w, const struct pkt *p, const struct tcp_seg_in *seg, struct abi_tcb *d) {
+  if (!ip_is_local(worker_ip(w, p->vrf), &p->ip.src))
+    return;
+  const struct session *c =
+      flow_find(w, p->vrf, transport_tcp.proto, &p->ip.src, seg->hdr.sport, &p->ip.dst, seg->hdr.dport);
+  const struct abi_endpoint *meant =
+      c && c->e && (c->e->flags & ABI_SE_REDIRECTED) ? worker_view_meant(&c->app->v, c->slot) : NULL;
+  if (meant)
+    d->meant = *meant;
+}
+
 /* A session that waits at `l`, its TCB not yet in use. NULL: no room. */
 static struct session *syn_session(struct worker *w, struct listener *l, const struct pkt *p,
                                    const struct tcp_seg_in *seg) {
@@ -75,6 +88,7 @@ static struct session *syn_session(struct worker *w, struct listener *l, const s
   s->lport = seg->hdr.dport;
   s->rport = seg->hdr.sport;
   syn_endpoints(p, seg, d);
+  syn_meant(w, p, seg, d);
   offer_half_open(w, s, 1);
   offer_wait(w, s, l);
   if (flow_add(w, s))

@@ -43,10 +43,13 @@ static void geometry_is_sound(void **state) {
       assert_true(g.slots_off >= g.rings_off + ABI_LANES_MAX * g.ring_cap * 4);
       uint64_t end = g.slots_off + n * 512ull;
       if (kind == ABI_SEG_APP) {
+        assert_int_equal(g.meant_off, 0);
         assert_true(g.locks_off >= end && g.locks_size >= 65536 + arena_meta_size(g.arena_size));
         end = g.locks_off + g.locks_size;
       } else {
         assert_int_equal(g.locks_size, 0);
+        assert_true(g.meant_off >= end && g.meant_off % ABI_CACHE_LINE == 0);
+        end = g.meant_off + n * sizeof(struct abi_endpoint);
       }
       assert_true(g.arena_off >= end && g.arena_off % ABI_CHUNK_MAX == 0);
       assert_int_equal(g.arena_size, ABI_CHUNK_MAX);
@@ -67,6 +70,8 @@ static void opens_and_checks_numbers(void **state) {
   assert_null(worker_view_engine(&v, SLOTS));
   assert_null(worker_view_engine(&v, UINT32_MAX));
   assert_non_null(worker_view_engine(&v, SLOTS - 1));
+  assert_null(worker_view_meant(&v, SLOTS));
+  assert_ptr_equal(worker_view_meant(&v, SLOTS - 1) - (SLOTS - 1), v.seg_e.base + v.ge.meant_off);
   assert_int_equal(worker_view_ring_app(&v, 1) - worker_view_ring_app(&v, 0), v.ga.ring_cap);
   assert_int_equal(worker_view_ring_engine(&v, 1) - worker_view_ring_engine(&v, 0), v.ge.ring_cap);
   assert_null(worker_view_ring_app(&v, LANES));
@@ -74,6 +79,9 @@ static void opens_and_checks_numbers(void **state) {
   /* the last bytes of everything are there */
   memset(worker_view_app(&v, SLOTS - 1), 1, 512);
   memset(worker_view_engine(&v, SLOTS - 1), 1, 512);
+  memset(worker_view_meant(&v, SLOTS - 1), 1, sizeof(struct abi_endpoint));
+  assert_int_equal(*((uint8_t *)worker_view_meant(&v, 0) - 1), 1); /* side by side with the slots … */
+  assert_int_equal(v.seg_e.base[v.ge.arena_off], 0);               /* … and short of the arena */
   memset(v.seg_a.base + v.ga.arena_off + v.ga.arena_size - 64, 1, 64);
   memset(v.seg_a.base + v.ga.locks_off + v.ga.locks_size - 64, 1, 64);
   worker_view_close(&v);
@@ -153,6 +161,9 @@ static void damage(struct abi_worker_geom *g, uint32_t how) {
     g->ring_cap *= 2;
     g->n_lanes /= 2;
     break;
+  case 23: /* E only; 0 is an older broker's */
+    g->meant_off = g->arena_off + g->arena_size - 64;
+    break;
   default:
     g->locks_off = UINT64_MAX - 4095; /* A only */
     break;
@@ -161,14 +172,14 @@ static void damage(struct abi_worker_geom *g, uint32_t how) {
 
 static void refuses_damage(void **state) {
   (void)state;
-  for (uint32_t how = 0; how <= 23; how++)
+  for (uint32_t how = 0; how <= 24; how++)
     for (int side = 0; side < 2; side++) {
       struct worker_view v;
       const char *why = NULL;
       int a = make(ABI_SEG_APP, side == 0 ? damage : NULL, how);
       int e = make(ABI_SEG_ENGINE, side == 1 ? damage : NULL, how);
       int rc = worker_view_open(&v, a, SEG_RDONLY, e, SEG_RDWR, &why);
-      if (how == 23 && side == 1) {
+      if (how >= 23 && side == (how == 24)) {
         assert_int_equal(rc, 0);
         worker_view_close(&v);
         continue;

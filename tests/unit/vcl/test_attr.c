@@ -99,12 +99,73 @@ static void test_others(void **state) {
   assert_int_equal(vcl_opt_get(r->client, VCL_OPT_TOS, &tos, &len), 0);
   assert_int_equal(tos, 46 << 2);
   static const uint32_t refused[] = {
-      VPPCOM_ATTR_GET_UNUSED,       VPPCOM_ATTR_SET_UNUSED,        VPPCOM_ATTR_SET_CONNECTED,
-      VPPCOM_ATTR_SET_CKPAIR,       VPPCOM_ATTR_SET_ENDPT_EXT_CFG, VPPCOM_ATTR_SET_IP_PKTINFO,
-      VPPCOM_ATTR_GET_IP_PKTINFO,   VPPCOM_ATTR_GET_ORIGINAL_DST,  VPPCOM_ATTR_GET_EXT_ENDPT,
-      VPPCOM_ATTR_GET_STREAM_FLAGS, VPPCOM_ATTR_SET_STREAM_FLAGS};
+      VPPCOM_ATTR_GET_UNUSED,     VPPCOM_ATTR_SET_UNUSED,        VPPCOM_ATTR_SET_CONNECTED,
+      VPPCOM_ATTR_SET_CKPAIR,     VPPCOM_ATTR_SET_ENDPT_EXT_CFG, VPPCOM_ATTR_SET_IP_PKTINFO,
+      VPPCOM_ATTR_GET_IP_PKTINFO, VPPCOM_ATTR_GET_STREAM_FLAGS,  VPPCOM_ATTR_SET_STREAM_FLAGS};
   for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
     assert_int_equal(set(r->client, refused[i], 1), -EOPNOTSUPP);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+/** One address attribute as "a.b.c.d" packed, its port in *port. */
+static uint32_t address(uint32_t h, uint32_t op, uint16_t *port) {
+  uint8_t ip[16] = {0};
+  vppcom_endpt_t ep = {.ip = ip};
+  uint32_t len = sizeof ep;
+  assert_int_equal(vppcom_session_attr(h, op, &ep, &len), 0);
+  assert_int_equal(len, sizeof ep);
+  assert_int_equal(ep.is_ip4, 1);
+  *port = ntohs(ep.port);
+  return (uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3];
+}
+
+/** What an engine says of both ends of a connect that an egress rule redirected. */
+static void redirected(struct fake *f, uint8_t last, uint16_t port) {
+  fake_lock(f);
+  for (int i = 0; i < FAKE_SESSIONS; i++) {
+    struct fake_session *s = &f->session[i];
+    if (!s->used || s->e == NULL)
+      continue;
+    struct abi_endpoint *meant = worker_view_meant(&s->w->v, s->slot);
+    assert_non_null(meant);
+    *meant = (struct abi_endpoint){.ip = {[10] = 0xff, [11] = 0xff, [12] = 10, [13] = 9, [14] = 9, [15] = last},
+                                   .port = be16_from(port),
+                                   .family = 4};
+    __atomic_or_fetch(&s->e->flags, ABI_SE_REDIRECTED, __ATOMIC_RELEASE);
+  }
+  fake_unlock(f);
+}
+
+/* Where the client meant to go, and under which address a session is seen from outside. */
+static void test_original(void **state) {
+  struct rig *r = *state;
+  uint16_t port, local;
+  uint8_t ip[16];
+  vppcom_endpt_t ep = {.ip = ip};
+  uint32_t len = sizeof ep, short_len = 1, fresh = rig_session(1);
+  rig_pair(r, 7804, 0);
+  assert_int_equal(address(r->client, VPPCOM_ATTR_GET_ORIGINAL_DST, &port), 0x0a000001); /* nobody redirected it */
+  assert_int_equal(port, 7804);
+  assert_int_equal(address(r->server, VPPCOM_ATTR_GET_ORIGINAL_DST, &port), 0x0a000001);
+  assert_int_equal(port, 7804);
+  assert_int_equal(address(r->client, VPPCOM_ATTR_GET_EXT_ENDPT, &port), 0x0a000002);
+  (void)address(r->client, VPPCOM_ATTR_GET_LCL_ADDR, &local);
+  assert_int_equal(port, local);
+  redirected(&r->fake, 7, 80);
+  assert_int_equal(address(r->client, VPPCOM_ATTR_GET_ORIGINAL_DST, &port), 0x0a090907);
+  assert_int_equal(port, 80);
+  assert_int_equal(address(r->server, VPPCOM_ATTR_GET_ORIGINAL_DST, &port), 0x0a090907);
+  assert_int_equal(port, 80);
+  assert_int_equal(address(r->server, VPPCOM_ATTR_GET_LCL_ADDR, &port), 0x0a000001); /* as it is on the wire */
+  for (uint32_t op = VPPCOM_ATTR_GET_ORIGINAL_DST; op != 0;
+       op = op == VPPCOM_ATTR_GET_ORIGINAL_DST ? VPPCOM_ATTR_GET_EXT_ENDPT : 0) {
+    assert_int_equal(vppcom_session_attr(fresh, op, &ep, &len), VPPCOM_ENOTCONN);
+    assert_int_equal(vppcom_session_attr(r->listener, op, &ep, &len), VPPCOM_ENOTCONN);
+    assert_int_equal(vppcom_session_attr(r->client, op, &ep, &short_len), VPPCOM_EINVAL);
+    assert_int_equal(vppcom_session_attr(r->client, op, NULL, &len), VPPCOM_EINVAL);
+  }
+  vppcom_session_close(fresh);
   rig_unpair(r);
   rig_settle(r);
 }
@@ -220,7 +281,8 @@ static void test_inherit(void **state) {
 
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
-  const struct CMUnitTest tests[] = {RIG(test_pairs), RIG(test_others), RIG(test_options),
-                                     RIG(test_congestion_and_info), RIG(test_inherit)};
+  const struct CMUnitTest tests[] = {
+      RIG(test_pairs),  RIG(test_others), RIG(test_original), RIG(test_options), RIG(test_congestion_and_info),
+      RIG(test_inherit)};
   return cmocka_run_group_tests_name("vcl attr", tests, NULL, NULL);
 }
