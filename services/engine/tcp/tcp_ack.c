@@ -88,6 +88,7 @@ void tcp_ack_advance(struct tcp_env *e, struct tcp_conn *c, const struct tcp_seg
       c->recovery = TCP_LOSS;
       c->frto = TCP_FRTO_NONE;
       c->recover = d->snd_max;
+      tcp_sent_mark_again(c, now);
       tcp_loss_go_back(c);
     }
   }

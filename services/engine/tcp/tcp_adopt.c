@@ -166,8 +166,10 @@ int tcp_adopt(struct tcp_env *e, struct tcp_conn *c, struct abi_tcb *d, uint32_t
   c->snd_sml = c->snd_una;
   c->recover = d->snd_max;
   c->last_tx = now;
-  if (tcp_synchronized(d->state) && d->snd_max != c->snd_una)
+  if (tcp_synchronized(d->state) && d->snd_max != c->snd_una) {
     c->recovery = TCP_LOSS;
+    tcp_sent_mark_again(c, now);
+  }
   tcp_rbuf_adopt(e, c);
   adopt_ranges(c);
   adopt_timers(e, c, now);

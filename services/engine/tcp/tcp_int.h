@@ -127,7 +127,7 @@ void tcp_sent_drop(struct tcp_conn *c);
 void tcp_sent_trim(struct tcp_conn *c);
 void tcp_sent_release(struct tcp_env *e, struct tcp_conn *c);
 int tcp_sent_delivered(struct tcp_env *e, struct tcp_conn *c, seq32_t l, seq32_t r, uint32_t ts_ecr, usec_t now);
-int tcp_sent_again(const struct tcp_conn *c);
+void tcp_sent_mark_again(struct tcp_conn *c, usec_t now);
 int tcp_sent_lost_next(const struct tcp_conn *c, seq32_t from, struct tcp_sack *lost);
 uint32_t tcp_sent_lost(const struct tcp_conn *c);
 int tcp_sent_check(const struct tcp_conn *c);

@@ -21,11 +21,10 @@ uint32_t tcp_loss_pipe(const struct tcp_conn *c) {
   return out < flight ? flight - out : 0;
 }
 
-/* A reduction begins. again: what is lost may have been sent twice. While anything is out, or was, that an earlier
- * reduction sent again, its time counts: an ACK of that is newer, and shows nothing (RFC 3522 3.2 step 1). */
+/* A reduction begins. again: what is lost may have been sent twice, so that its time counts. */
 static void loss_remember(struct tcp_conn *c, int again, usec_t now) {
-  if (!again && !tcp_sent_again(c))
-    c->b->rexmit_ts = tcp_open_ts(c->d, now);
+  if (!again)
+    tcp_sent_mark_again(c, now);
   c->b->prior_cwnd = c->cwnd;
   c->b->prior_ssthresh = c->ssthresh;
   c->undo = TCP_UNDO_FIRST;
@@ -286,6 +285,7 @@ void tcp_loss_reo_expired(struct tcp_env *e, struct tcp_conn *c, usec_t now) {
   }
   TCP_COUNT(e, tail_probes);
   seq32_t max = c->d->snd_max;
+  tcp_sent_mark_again(c, now);
   c->tail = TCP_TAIL_NEW; /* one at a time */
   tcp_output_tail(e, c, now);
   c->tail = c->d->snd_max != max ? TCP_TAIL_NEW : TCP_TAIL_AGAIN;

@@ -73,6 +73,7 @@ void tcp_pmtu_icmp(struct tcp_env *e, struct tcp_conn *c, uint32_t mtu, usec_t n
   c->recovery = TCP_LOSS;
   c->frto = TCP_FRTO_NONE;
   c->recover = c->d->snd_max;
+  tcp_sent_mark_again(c, now);
   tcp_loss_go_back(c);
   c->b->dupacks = 0;
   c->b->rtt_at = 0;

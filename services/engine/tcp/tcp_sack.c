@@ -41,6 +41,7 @@ static void board_open(struct tcp_env *e, struct tcp_conn *c, uint32_t i, usec_t
   if (tcp_sack_full(c) && !tcp_sent_grow(e, c)) {
     struct tcp_sack last = tcp_board_list(c)[--c->b->board.n];
     c->b->board.bytes -= last.r - last.l;
+    tcp_sent_mark_again(c, now);
     tcp_sent_add(e, c, last.l, last.r, 1, now);
   }
   struct tcp_sack *b = tcp_board_list(c);

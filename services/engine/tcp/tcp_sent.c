@@ -286,13 +286,20 @@ static int sent_walk_next(const struct tcp_conn *c, struct sent_walk *w, struct 
   return 1;
 }
 
-/** Whether something that is out was sent more than once. */
-int tcp_sent_again(const struct tcp_conn *c) {
+/* Whether something that is out was sent more than once. */
+static int sent_again(const struct tcp_conn *c) {
   const struct tcp_sent *s = tcp_sent_list(c);
   for (uint32_t i = 0; i < c->n_sent; i++)
     if (s[i].rexmit)
       return 1;
   return 0;
+}
+
+/** Something is to be sent again, now. While anything is out that was sent again earlier, its time counts: an ACK of
+ * that is newer than the first such time, and shows nothing (RFC 3522 3.2 step 1). */
+void tcp_sent_mark_again(struct tcp_conn *c, usec_t now) {
+  if (!sent_again(c))
+    c->b->rexmit_ts = tcp_open_ts(c->d, now);
 }
 
 /** First range [l, r) at or above `from` and below snd_nxt that is lost. 1 = found. */
