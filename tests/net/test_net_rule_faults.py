@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`hsctl rule add` and `rule del` while broker or engine die: the broker killed between any two stores of a change, the
-engine before it has taken one, both at once. A change counts whole or not at all, and whoever comes back goes by it."""
+engine before it has taken one and while it redirects by one, both at once. A change counts whole or not at all, and whoever comes back goes by it."""
 import json
 import os
 import re
@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from stack import PEER4  # noqa: E402
+from test_net_rules import ASK_MEANT, MEANT  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 EXTRA = """broker:
@@ -148,6 +149,25 @@ class RuleFaults(netcase.NetCase):
         for p in ports:
             self.assertEqual(len(self.of_port(p)), 1)
             self.assertTrue(self.denied(p))
+
+    def test_engine_at_a_redirect(self):
+        """It dies as it tells one end, then the other, where a redirected connect was meant to go."""
+        if not has_fault_points():
+            self.skipTest("a build without fault points")
+        server = self.lab.spawn("app", [programs.PYTHON, "-c", MEANT, "0.0.0.0", 7390], env={"LDP_APP_NAME": "meant"})
+        self.lab.wait_listening(7390)
+        self.assertTrue(self.over(self.hsctl("rule", "add", "egress", f"remote={PEER4}", "ports=7391", "action=redirect",
+                                             "app=meant", "to-port=7390")))
+        for nth in (1, 2):
+            with self.subTest(nth=nth):
+                self.end("engine")
+                self.begin("engine", f"session.meant:{nth}:kill")
+                client = self.lab.spawn("app", [programs.PYTHON, "-c", ASK_MEANT, PEER4, 7391])
+                self.dies_by_itself("engine")
+                self.begin("engine")
+                self.assertEqual(client.wait(30), 0, client.output())
+                self.assertEqual(client.output().split(), [PEER4, "7391"] * 4)
+        server.kill()
 
     def test_both_at_once(self):
         if not has_fault_points():

@@ -190,6 +190,7 @@ static int may_be_missed(const char *name) {
                                       "tcp.tfo.offered", /* these three: sim_tfo.c */
                                       "tcp.tfo.placed",
                                       "tcp.tfo.published",
+                                      "session.meant", /* redirects: test_net_rule_faults.py */
                                       "session.move.owner",
                                       "session.move.record",
                                       "tcp.syn_sent.crossed",
