@@ -13,7 +13,7 @@
 #define ROW(from, to, when)                                                                                            \
   { SESSION_##from, SESSION_##to, when }
 
-const struct stage_row stage_table[] = {
+const struct step stage_table[] = {
     ROW(NEW, BOUND, "bind: the broker keeps the address"),
     ROW(BOUND, LISTEN, "listen: the broker has it as a listener"),
     ROW(NEW, OFFER, "the engine has a connection for a listener of ours"),
@@ -37,12 +37,7 @@ const uint32_t stage_rows = ARRAY_LEN(stage_table);
 uint32_t stage_wrong;
 
 int stage_may(uint32_t from, uint32_t to) {
-  if (from == to)
-    return 1;
-  for (uint32_t i = 0; i < stage_rows; i++)
-    if (stage_table[i].from == from && stage_table[i].to == to)
-      return 1;
-  return 0;
+  return steps_may(stage_table, stage_rows, from, to);
 }
 
 void stage_set(struct session *s, uint32_t to) {

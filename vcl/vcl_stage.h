@@ -10,16 +10,11 @@
 #ifndef HS_VCL_STAGE_H
 #define HS_VCL_STAGE_H
 
-#include <stdint.h>
+#include "base/steps.h"
 
 struct session;
 
-struct stage_row {
-  uint8_t from, to;
-  const char *when;
-};
-
-extern const struct stage_row stage_table[];
+extern const struct step stage_table[];
 extern const uint32_t stage_rows;
 /** Changes that the table does not know, in this process so far; atomic. */
 extern uint32_t stage_wrong;

@@ -23,7 +23,7 @@ import programs  # noqa: E402
 import web  # noqa: E402
 from figures import Figure  # noqa: E402
 from netns import run  # noqa: E402
-from stack import KERNEL4, PEER4, SERVICES, STACK4, Lab  # noqa: E402
+from stack import KERNEL4, SERVICES, STACK4, Lab  # noqa: E402
 from wait import hold, wait_for  # noqa: E402
 
 OUT, IN = ("peer", "app"), ("app", "peer")  # (server, client) of a transfer that the client sends

@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from netns import run  # noqa: E402
-from stack import PEER4, SERVICES, STACK4  # noqa: E402
+from stack import PEER4, SERVICES  # noqa: E402
 
 CC = os.environ.get("HS_CC", "cc")
 SANITIZE = os.environ.get("HS_SANITIZE", "")

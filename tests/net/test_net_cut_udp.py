@@ -5,35 +5,22 @@ Where they go is seen by `hsctl show session` (proto cut-udp) and by their going
 sources, answers, a full fifo, both families, deaths, a fork, what stays with the engine; sockperf and iperf3."""
 import json
 import os
-import shutil
-import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
-import programs  # noqa: E402
 from puppet import Puppet  # noqa: E402
 from stack import PEER4, STACK4, STACK6  # noqa: E402
+from udpcase import UdpCase  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 SIZES = [0, 1, 100, 1472, 1473, 8000, 65507]
 FLOOD = 300  # of 10000 bytes: more than a fifo holds
 
 
-class UdpCutCase(netcase.NetCase):
+class UdpCutCase(UdpCase):
     port = 9400
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.tool = os.path.join(cls.lab.world.app_dir, "udp_tool.py")
-        shutil.copy(os.path.join(sys.path[0], "udp_tool.py"), cls.tool)
-        os.chmod(cls.tool, 0o755)
-
-    def next_port(self):
-        type(self).port += 1
-        return self.port
 
     def cut_rows(self, port):
         return [s for s in self.lab.sessions()

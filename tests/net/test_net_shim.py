@@ -13,7 +13,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from netns import run  # noqa: E402
-from stack import STACK4  # noqa: E402
 from table import row  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -45,18 +44,6 @@ for _ in range(3):
 s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
 while True:
     waiting.put(s.accept()[0])
-"""
-INETD = """
-import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
-while True:
-    conn = s.accept()[0]
-    if os.fork() == 0:
-        os.dup2(conn.fileno(), 0)
-        os.dup2(conn.fileno(), 1)
-        os.execvp(sys.argv[3], sys.argv[3:])
-    conn.close()
 """
 SPAWNING = """
 import socket, subprocess, sys
@@ -203,9 +190,10 @@ class Shim(netcase.NetCase):
          "cat for each of 20 connections, echoed and compared; a program that asks for both addresses")
     def test_inetd(self):
         for client in ("peer", "app"):
-            _, address, port = self.serve("app", client, programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", "cat")
+            _, address, port = self.serve("app", client, programs.PYTHON, "-c", programs.INETD, "ADDRESS", "PORT", "cat")
             self.echo_checked(client, address, port)
-            _, address, port = self.serve("app", client, programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", programs.PYTHON, "-c", WHO)
+            _, address, port = self.serve("app", client, programs.PYTHON, "-c", programs.INETD, "ADDRESS", "PORT",
+                                           programs.PYTHON, "-c", WHO)
             done = self.lab.run(client, [programs.PYTHON, "-c", ASK_WHO, address, port])
             self.assertIn(b"right", done.stdout)
         _, address, port = self.serve("app", "peer", "socat", "TCP4-LISTEN:PORT,bind=ADDRESS,fork,reuseaddr", "EXEC:cat,nofork")

@@ -21,18 +21,6 @@ SIZE = 2_000_000
 PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
 USER = "hstest"
 STATUS = 7  # what the command of a session ends with
-INETD = """
-import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
-while True:
-    conn = s.accept()[0]
-    if os.fork() == 0:
-        os.dup2(conn.fileno(), 0)
-        os.dup2(conn.fileno(), 1)
-        os.execvp(sys.argv[3], sys.argv[3:])
-    conn.close()
-"""
 
 
 class Ssh(netcase.NetCase):
@@ -148,7 +136,7 @@ class Ssh(netcase.NetCase):
     def test_inetd(self):
         for client in ("peer", "app"):
             with self.subTest(client=client):
-                address, port = self.serve("app", client, programs.PYTHON, "-c", INETD, "ADDRESS", "PORT", "dropbear", "-i",
+                address, port = self.serve("app", client, programs.PYTHON, "-c", programs.INETD, "ADDRESS", "PORT", "dropbear", "-i",
                                            "-s", "-r", self.at("hostkey"))
                 self.scan(client, address, port)
                 for kind in ("dbclient", "ssh"):

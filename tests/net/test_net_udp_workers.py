@@ -5,43 +5,22 @@ and comes back with another number of workers."""
 import json
 import os
 import re
-import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
-import json  # noqa: E402
-
 import netcase  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
+from udpcase import UdpCase  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 COUNT = 8
 SIZES = [0, 100, 8000]  # the last one comes in fragments, and those are worker 0's
 
 
-class UdpWorkers(netcase.NetCase):
+class UdpWorkers(UdpCase):
     LAB = {"extra": "  workers: 2\n"}
     port = 7300
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.tool = os.path.join(cls.lab.world.app_dir, "udp_tool.py")
-        shutil.copy(os.path.join(sys.path[0], "udp_tool.py"), cls.tool)
-        os.chmod(cls.tool, 0o755)
-
-    def ports(self):
-        type(self).port += COUNT
-        return self.port
-
-    def start(self, where, *argv, says="up"):
-        program = self.lab.spawn(where, ["python3", self.tool, *argv])
-        wait_for(lambda: says in program.output(), 20, f"{argv} to say {says}")
-        return program
-
-    def tell(self, where, *argv):
-        return json.loads(self.lab.run(where, ["python3", self.tool, *argv], timeout=60).stdout.decode().splitlines()[-1])
 
     def ask_all(self, where, address, port):
         out = self.lab.run(where, ["python3", self.tool, "asks", address, port, COUNT, *SIZES], timeout=60).stdout.decode()
@@ -58,7 +37,7 @@ class UdpWorkers(netcase.NetCase):
         return {c["name"]: c["value"] for c in self.lab.show("stats")["stats"]["counter"]}["engine.rx.handed_over"]
 
     def test_spread(self):
-        port = self.ports()
+        port = self.next_port(COUNT)
         self.start("app", "echoes", "::", port, COUNT)
         spread = self.workers_of(port)
         self.assertEqual(sorted(spread), [0, 1])
@@ -71,7 +50,7 @@ class UdpWorkers(netcase.NetCase):
         self.ask_all("app", STACK4, port)  # both ends here, often on two workers
 
     def test_client(self):
-        port = self.ports()
+        port = self.next_port(COUNT)
         self.start("peer", "echo", "0.0.0.0", port)
         self.assertTrue(self.tell("app", "ask", PEER4, port, *SIZES * 2)["good"])
 
@@ -79,12 +58,12 @@ class UdpWorkers(netcase.NetCase):
         """ICMP comes to worker 0, or is made by the worker that was asked."""
         for address in (PEER4, PEER6, STACK4):
             with self.subTest(address):
-                heard = self.tell("app", "refusals", address, self.ports(), 4)["heard"]  # Linux sends 6 in one go
+                heard = self.tell("app", "refusals", address, self.next_port(COUNT), 4)["heard"]  # Linux sends 6 in one go
                 self.assertEqual(heard, ["ConnectionRefusedError"] * 4)
 
     def test_groups(self):
         """Heard from the link and from a program of this host, whichever worker the port is on."""
-        port = self.ports()
+        port = self.next_port(COUNT)
         for number, (speaker, told_at) in enumerate((("peer", PEER4), ("app", STACK4)) * 2):
             with self.subTest(speaker=speaker, number=number):
                 name = f"239.1.3.{number}"
@@ -95,7 +74,7 @@ class UdpWorkers(netcase.NetCase):
                 self.assertIn("to all", ear.output())
 
     def test_other_numbers(self):
-        port = self.ports()
+        port = self.next_port(COUNT)
         self.start("app", "echoes", "0.0.0.0", port, COUNT)
         for count in (4, 1, 2):
             with open(self.lab.config, encoding="utf-8") as f:

@@ -125,6 +125,21 @@ def url(server, client, name, port=8080):
     return f"http://{address_of(server, client)}:{port}/{name}"
 
 
+# accepts, forks and executes what its words say, with the connection as input and output
+INETD = """
+import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
+while True:
+    conn = s.accept()[0]
+    if os.fork() == 0:
+        os.dup2(conn.fileno(), 0)
+        os.dup2(conn.fileno(), 1)
+        os.execvp(sys.argv[3], sys.argv[3:])
+    conn.close()
+"""
+
+
 class Transfer:
     """One curl that fetches one file over one connection, beside the test."""
 

@@ -12,7 +12,7 @@
 #define ROW(from, to, when)                                                                                            \
   { ABI_SESS_##from, ABI_SESS_##to, when }
 
-const struct life_row life_table[] = {
+const struct step life_table[] = {
     ROW(FREE, LISTENING, "the broker has it as a listener"),
     ROW(CLOSED, LISTENING, "the same, in a slot whose last life the app let go of"),
     ROW(LISTENING, CLOSED, "the listener is gone"),
@@ -35,12 +35,7 @@ const uint32_t life_rows = ARRAY_LEN(life_table);
 uint32_t life_wrong;
 
 int life_may(uint32_t from, uint32_t to) {
-  if (from == to)
-    return 1;
-  for (uint32_t i = 0; i < life_rows; i++)
-    if (life_table[i].from == from && life_table[i].to == to)
-      return 1;
-  return 0;
+  return steps_may(life_table, life_rows, from, to);
 }
 
 void life_set(struct abi_sess_engine *e, uint32_t to) {

@@ -10,13 +10,9 @@
 #define HS_ENGINE_LIFE_H
 
 #include "abi/session.h"
+#include "base/steps.h"
 
-struct life_row {
-  uint8_t from, to;
-  const char *when;
-};
-
-extern const struct life_row life_table[];
+extern const struct step life_table[];
 extern const uint32_t life_rows;
 /** Changes that the table does not know, in this process so far; atomic. */
 extern uint32_t life_wrong;
