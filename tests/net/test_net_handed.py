@@ -42,7 +42,7 @@ class Handed(netcase.NetCase):
         load.popen.stdin.close()
         self.assertEqual(load.wait(20), 0, load.output())
         wait_for(lambda: server.output().count("]\n") > before, 10, "the server to say what it did")
-        served = json.loads([line for line in server.output().splitlines() if line.startswith("[")][-1])
+        served = json.loads([line for line in server.output().splitlines() if line.startswith("[") and line.endswith("]")][-1])
         print(f"{client}: pieces served by each thread: {served}")
         pieces = len(disturbances) * CONNECTIONS * 20000 // 1000 // THREADS
         self.assertTrue(all(n >= pieces for n in served), (served, pieces))

@@ -29,7 +29,7 @@ def serve(address, port, count):
                     data = conns[fd].recv(PIECE)
                     conns[fd].sendall(data)
                 except OSError as e:  # the load's end, with bytes on their way both ways
-                    data = print("ended:", e, flush=True)
+                    data = print(f"ended: {e}\n", end="", flush=True)  # one write: a thread's line stays whole
                 if not data:
                     conns.pop(fd).close()
                     continue
