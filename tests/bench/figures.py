@@ -77,7 +77,7 @@ Written by `make bench`. Commit {about['commit'][:12]}{' with local changes' if 
 {about['date']}; {about['cpu']}, {about['cores']} cores for everything, kernel {about['kernel']}; load average before:
 {about['load_before']:.2f}. Median of {about['rounds']} runs of {about['seconds']} s (least … greatest), ours and the kernel's in
 turn in the same run. Ratio: ours to the kernel's, so that more than 1 is better than the kernel whichever way the unit
-goes. "out" is data from the stack to the kernel's TCP, "in" the other way.
+goes. "out" is data from the stack to the kernel's TCP, "in" the other way. Over a path that loses and delays: [LOSSY.md](LOSSY.md).
 
 """)
         f.write(table([("figure", "unit", "ours", "kernel", "ratio", "goal", "notes"), ("---",) * 7,
