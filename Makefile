@@ -1,6 +1,6 @@
 # A thin front of CMake, ctest and a few scripts; all the knowledge is in them. Run `make help` for the list.
 .DEFAULT_GOAL := build
-.PHONY: help deps build demo test cov bench bench-lossy bench-memory bench-short cost mutants fuzz sim soak lint format install
+.PHONY: help deps build demo test cov bench bench-lossy bench-memory bench-short bench-timewait cost mutants fuzz sim soak lint format install
 
 PRESET ?= release
 DESTDIR ?=
@@ -36,6 +36,9 @@ bench-memory: build ## what an idle connection costs, 100 000 of them open at on
 
 bench-short: build ## short connections for ten minutes, which may leave no growth; writes its part of docs/bench/MEMORY.md (root)
 	@python3 -B tests/bench/short.py --build build/$(PRESET) --out docs/bench
+
+bench-timewait: build ## 600 000 TIME_WAITs made by programs; writes its part of docs/bench/MEMORY.md (root, 3 minutes)
+	@python3 -B tests/bench/timewait.py --build build/$(PRESET) --out docs/bench
 
 cost: build ## instructions per segment by callgrind, 1 to a million connections; writes docs/bench/COST.md (5 minutes)
 	@python3 -B tests/bench/cost.py --build build/$(PRESET)

@@ -30,7 +30,9 @@ GOAL = 5 * 1024
 PER_PROCESS = 5000   # connections of each process on the kernel's side: several of them open at once
 PER_PORT = 50000     # a client has that many ports of its own towards one
 PORT = 7000
+# the page's further parts are other programs' (short.py, timewait.py); each begins with its heading
 SHORT = "## Short connections\n"
+TIME_WAITS = "## TIME_WAITs\n"
 # the four ways: who opens, and how much each connection carries first
 WAYS = (("accepted, never used", "serve", 0), ("accepted, 64 bytes both ways", "serve", 64),
         ("accepted, 64 KB both ways", "serve", 65536), ("opened, 64 bytes both ways", "reach", 64))
@@ -190,20 +192,22 @@ def write(folder, about, count, rows):
     text += figures.table([("connections", "in all", "goal", *names, "opened per second"), ("---",) * (4 + len(names)),
                            *[(r[0], f"{r[1]:.0f}", "met" if r[1] <= GOAL else "**missed**",
                               *[f"{r[3].get(k, 0):.0f}" for k in names], f"{r[4]:.0f}" if r[4] else "") for r in rows]])
-    replace(folder, text, None)
+    replace(folder, None, text)
 
 
-def replace(folder, idle, short):
-    """Writes one of the page's two parts anew: this bench's, or short.py's, which begins with SHORT."""
+def replace(folder, heading, text):
+    """Writes one part of the page anew: that of a heading, or the first (None)."""
     path = os.path.join(folder, "MEMORY.md")
     old = ""
     if os.path.exists(path):
         with open(path, encoding="utf-8") as f:
             old = f.read()
-    first, _, second = old.partition("\n" + SHORT)
-    second = short if short is not None else second and SHORT + second
+    parts = {None: ""}
+    for part in re.split(r"\n(?=## )", old):
+        parts[part.partition("\n")[0] + "\n" if part.startswith("## ") else None] = part
+    parts[heading] = text
     with open(path, "w", encoding="utf-8") as f:
-        f.write((idle if idle is not None else first) + (second and "\n" + second))
+        f.write("\n".join(parts.values()))
 
 
 def main():

@@ -81,7 +81,7 @@ segments, services and the program when all is quiet, after a first while and at
                            ("---",) * 7, (f"{r['connections']:,}", f"{r['rate']:,.0f}", f"{r['before'] / 1e6:.1f} MB",
                                           f"{grown / 1e3:.0f} KB", r["descriptors"], 0,
                                           "met" if not r["bad"] else "**missed**: " + ", ".join(r["bad"]))])
-    memory.replace(folder, None, text)
+    memory.replace(folder, memory.SHORT, text)
 
 
 def main():
