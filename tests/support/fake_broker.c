@@ -53,7 +53,7 @@ static int broker_hello(struct fake *f, struct fake_proc *p, const request *rq) 
   r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_HELLO;
   r.hello = &h;
   h.app_id = 1;
-  h.app_timeout_ms = 2000;
+  h.app_timeout_ms = f->app_timeout_ms;
   if (rq->hello->token.len == 16) { /* comes back: its record is taken over */
     for (int i = 0; i < FAKE_PROCS; i++) {
       struct fake_proc *o = &f->proc[i];
@@ -221,8 +221,8 @@ static void broker_unbind(struct fake *f, struct fake_proc *p, const request *rq
   reply r = HOSTSTACK__ATTACH__REPLY__INIT;
   struct fake_worker *w = broker_worker(f, rq->unbind->worker_id);
   struct fake_listener *l = w != NULL ? broker_find(f, w, rq->unbind->slot, rq->unbind->gen) : NULL;
-  f->n_unbind++;
-  if (l != NULL) {
+  if (l != NULL) { /* said once more, when the first answer came too late, it is none */
+    f->n_unbind++;
     struct abi_sess_engine *e = worker_view_engine(&w->v, l->slot);
     int ring = 0;
     if (l->listening && e->gen == l->gen) {

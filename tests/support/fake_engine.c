@@ -553,6 +553,7 @@ int fake_start(struct fake *f) {
   f->n_slots = 1024;
   f->tx_limit = f->rx_limit = 64 * 1024;
   f->arena_size = 64u << 20;
+  f->app_timeout_ms = 20000;
   f->next_id = 100;
   f->next_port = 33000;
   snprintf(f->dir, sizeof f->dir, "/tmp/hs-fake-%d-XXXXXX", (int)getpid());

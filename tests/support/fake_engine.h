@@ -95,6 +95,7 @@ struct fake {
   int mute;        /* hints are pushed, no bell is rung for them */
   uint32_t n_slots;
   uint32_t tx_limit, rx_limit;
+  uint32_t app_timeout_ms; /* what Hello is told; so long that no busy machine comes near */
   uint64_t arena_size;
   uint64_t next_id;
   uint16_t next_port;
@@ -137,6 +138,13 @@ int fake_dial(struct fake *f, uint16_t port);
 void fake_run(struct fake *f);
 /** Sessions that the engine holds (not gone or not yet let go of by the app). */
 int fake_live_sessions(struct fake *f);
+/** One of f's counts, under its lock. */
+static inline int fake_count(struct fake *f, const int *of) {
+  fake_lock(f);
+  int n = *of;
+  fake_unlock(f);
+  return n;
+}
 
 /* fake_broker.c */
 void fake_broker_message(struct fake *f, struct fake_proc *p);

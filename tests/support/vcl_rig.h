@@ -86,10 +86,20 @@ static inline uint32_t rig_listen(uint16_t port, int nonblock) {
   return h;
 }
 
-/** Waits up to 5 s for events of one session. Returns revents. */
+#define RIG_WAIT_S 30.0 /* for what is expected to come: no machine is that slow */
+
+/** Waits up to 30 s, in steps of 2 ms, for what another thread does; the caller asserts it. Counts its steps: a machine
+ * that stood still for a while has lost none of them. */
+#define RIG_UNTIL(what)                                                                                                \
+  do {                                                                                                                 \
+    for (int rig_i = 0; rig_i < 15000 && !(what); rig_i++)                                                             \
+      (void)poll(NULL, 0, 2);                                                                                          \
+  } while (0)
+
+/** Waits up to RIG_WAIT_S for events of one session. Returns revents. */
 static inline int rig_wait(uint32_t h, short events) {
   vcl_poll_t p = {.sh = h, .events = events};
-  int n = vppcom_poll(&p, 1, 5.0);
+  int n = vppcom_poll(&p, 1, RIG_WAIT_S);
   assert_true(n >= 0);
   return p.revents;
 }
@@ -118,10 +128,7 @@ static inline void rig_unpair(struct rig *r) {
 
 /** Waits until the fake holds no session any more. */
 static inline void rig_settle(struct rig *r) {
-  for (int i = 0; i < 500 && fake_live_sessions(&r->fake) != 0; i++) {
-    (void)vcl_pump();
-    (void)poll(NULL, 0, 2);
-  }
+  RIG_UNTIL(((void)vcl_pump(), fake_live_sessions(&r->fake) == 0));
   assert_int_equal(fake_live_sessions(&r->fake), 0);
 }
 

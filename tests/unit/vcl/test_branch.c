@@ -29,6 +29,12 @@ static int take(uint32_t h, char *buf, uint32_t n, uint16_t *from) {
   return rc;
 }
 
+/** What is on its way already: a worker hears of a new pair by its bell, a moment after the other side wrote. */
+static int await(uint32_t h, char *buf, uint32_t n, uint16_t *from) {
+  assert_int_equal(rig_wait(h, POLLIN) & POLLIN, POLLIN);
+  return take(h, buf, n, from);
+}
+
 /** Bound, and waited at. */
 static uint32_t receiver(uint16_t port) {
   uint8_t ip[16];
@@ -90,16 +96,15 @@ static void test_there_and_back(void **state) {
   assert_int_equal(vppcom_session_write(c, "", 0), 0);
   assert_int_equal(vppcom_session_write(c, "three", 5), 5);
   cut_as(1);
-  assert_int_equal(rig_wait(s, POLLIN) & POLLIN, POLLIN);
-  assert_int_equal(take(s, buf, 2, &from), 2); /* cut off */
+  assert_int_equal(await(s, buf, 2, &from), 2); /* cut off */
   assert_memory_equal(buf, "on", 2);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 0);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 5);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 0);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
   assert_memory_equal(buf, "three", 5);
   assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
   assert_int_equal(answer(s, from, "answer"), 6);
   cut_as(0);
-  assert_int_equal(take(c, buf, sizeof buf, &from), 6);
+  assert_int_equal(await(c, buf, sizeof buf, &from), 6);
   assert_int_equal(from, 7600);
   assert_int_equal(by_engine(r), 0);
   assert_int_equal(branches(0), 1);
@@ -119,6 +124,7 @@ static void test_full(void **state) {
     assert_int_equal(vppcom_session_write(c, block, sizeof block), sizeof block);
   }
   cut_as(1);
+  assert_int_equal(rig_wait(s, POLLIN) & POLLIN, POLLIN);
   while (take(s, got, sizeof got, NULL) == (int)sizeof got) {
     assert_memory_equal(got, &n, sizeof n);
     n++;
@@ -127,7 +133,7 @@ static void test_full(void **state) {
   cut_as(0);
   assert_int_equal(vppcom_session_write(c, "again", 5), 5);
   cut_as(1);
-  assert_int_equal(take(s, got, sizeof got, NULL), 5);
+  assert_int_equal(await(s, got, sizeof got, NULL), 5);
   assert_int_equal(by_engine(r), 0);
   done(r, c, s);
 }
@@ -140,17 +146,16 @@ static void test_ends(void **state) {
   assert_int_equal(vppcom_session_write(c, "last", 4), 4);
   assert_int_equal(vppcom_session_close(c), 0);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 4);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 4);
   assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN); /* who looks and finds nothing lets go */
   assert_int_equal(branches(1), 0);
   assert_int_equal(branches(0), 0);
   c = sender(7602);
   assert_int_equal(vppcom_session_write(c, "x", 1), 1);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 1);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 1);
   assert_int_equal(vppcom_session_close(s), 0);
-  for (int i = 0; i < 500 && fake_live_sessions(&r->rig.fake) != 1; i++)
-    (void)poll(NULL, 0, 2); /* the engine lets go of the receiver */
+  RIG_UNTIL(fake_live_sessions(&r->rig.fake) == 1); /* the engine lets go of the receiver */
   cut_as(0);
   assert_int_equal(vppcom_session_write(c, "y", 1), 1);
   assert_int_equal(by_engine(r), 1);
@@ -168,9 +173,9 @@ static void test_elsewhere(void **state) {
   assert_int_equal(rig_connect(c, 7604), 0);
   assert_int_equal(vppcom_session_write(c, "after", 5), 5);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 6);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 6);
   assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
-  assert_int_equal(take(t, buf, sizeof buf, NULL), 5);
+  assert_int_equal(await(t, buf, sizeof buf, NULL), 5);
   assert_int_equal(branches(0), 1);
   assert_int_equal(branches(1), 1); /* the last to hear of it */
   assert_int_equal(by_engine(r), 0);
@@ -187,7 +192,7 @@ static void test_refused(void **state) {
   uint32_t s = receiver(7605), c = sender(7605);
   assert_int_equal(vppcom_session_write(c, "hello", 5), 5);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, &from), 5);
+  assert_int_equal(await(s, buf, sizeof buf, &from), 5);
   assert_int_equal(rig_connect(s, from), 0);
   uint32_t other = sender(7605);
   assert_int_equal(vppcom_session_write(other, "unheard", 7), 7);
@@ -199,7 +204,7 @@ static void test_refused(void **state) {
   (void)vppcom_session_close(other);
   assert_int_equal(vppcom_session_write(c, "heard", 5), 5);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 5);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
   assert_int_equal(by_engine(r), 1);
   done(r, c, s);
 }
@@ -216,7 +221,7 @@ static void test_by_engine(void **state) {
   assert_int_equal(vppcom_session_write(c, "hello", 5), 5);
   assert_int_equal(by_engine(r), 1);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 5);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
   assert_int_equal(branches(0) + branches(1), 0);
   done(r, c, s);
 }
@@ -235,14 +240,14 @@ static void test_many(void **state) {
     cut_as(1);
     for (int i = 0, seen = 0; i < 16; i++) {
       uint16_t from;
-      assert_int_equal(take(s, buf, sizeof buf, &from), 1);
+      assert_int_equal(await(s, buf, sizeof buf, &from), 1);
       assert_true((seen & 1 << buf[0]) == 0);
       seen |= 1 << buf[0];
       assert_int_equal(answer(s, from, "yes"), 3);
     }
     cut_as(0);
     for (int i = 0; i < 16; i++) {
-      assert_int_equal(take(c[i], buf, sizeof buf, NULL), 3);
+      assert_int_equal(await(c[i], buf, sizeof buf, NULL), 3);
       assert_int_equal(vppcom_session_close(c[i]), 0);
     }
     assert_int_equal(branches(1), 0);
@@ -270,7 +275,7 @@ static void test_liar(void **state) {
   assert_int_equal(d->len, 4);
   memset(d->ip, 0xee, sizeof d->ip); /* its addresses count for nothing … */
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 4);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 4);
   cut_as(0);
   assert_int_equal(vppcom_session_write(c, "bad", 3), 3);
   d = (struct abi_dgram *)(void *)((uint8_t *)d + sizeof *d + 4);
@@ -279,13 +284,12 @@ static void test_liar(void **state) {
   cut_as(1);
   assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
   assert_int_equal(branches(1), 0);
-  for (int i = 0; i < 400 && branches(0) != 0; i++)
-    (void)poll(NULL, 0, 5);
+  RIG_UNTIL(branches(0) == 0);
   assert_int_equal(branches(0), 0);
   assert_int_equal(vppcom_session_write(c, "after", 5), 5);
   assert_int_equal(by_engine(r), 1);
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), 5);
+  assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
   munmap(base, g.arena_off + g.arena_size);
   done(r, c, s);
 }

@@ -202,6 +202,7 @@ static void test_broker_away(void **state) {
   uint32_t h = rig_session(0);
   assert_int_equal(vppcom_session_bind(h, &ep), 0); /* waits for it; the token makes us known */
   assert_int_equal(pthread_join(t, NULL), 0);
+  RIG_UNTIL(fake_count(&r->fake, &r->fake.n_unbind) == 1);
   fake_lock(&r->fake);
   int n_unbind = r->fake.n_unbind, n_hello = r->fake.n_hello, n_add = r->fake.n_add_worker;
   fake_unlock(&r->fake);
@@ -216,27 +217,40 @@ static void test_broker_away(void **state) {
   rig_settle(r);
 }
 
+/** With the time-out that an application has of the broker short. */
+static int hasty_setup(void **state) {
+  struct rig *r = calloc(1, sizeof *r);
+  if (r == NULL || fake_start(&r->fake) != 0)
+    return -1;
+  *state = r;
+  fake_lock(&r->fake);
+  r->fake.app_timeout_ms = 300;
+  fake_unlock(&r->fake);
+  return vppcom_app_create("test") == 0 ? 0 : -1;
+}
+
 static void test_broker_gone_times_out(void **state) {
   struct rig *r = *state;
   uint8_t ip[16];
   vppcom_endpt_t ep = rig_ep(ip, 0, 7308);
   uint32_t h = rig_session(0);
   fake_broker_kill(&r->fake);
-  assert_int_equal(vppcom_session_bind(h, &ep), VPPCOM_ETIMEDOUT); /* the fake's app_timeout: 2 s */
+  assert_int_equal(vppcom_session_bind(h, &ep), VPPCOM_ETIMEDOUT);
   vppcom_session_close(h);
   fake_broker_up(&r->fake);
 }
 
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
-  const struct CMUnitTest tests[] = {RIG(test_errors),
-                                     RIG(test_port_zero),
-                                     RIG(test_queue),
-                                     RIG(test_arms_late),
-                                     RIG(test_close_with_offers),
-                                     RIG(test_shutdown_listener),
-                                     RIG(test_workers_share_port),
-                                     RIG(test_broker_away),
-                                     RIG(test_broker_gone_times_out)};
+  const struct CMUnitTest tests[] = {
+      RIG(test_errors),
+      RIG(test_port_zero),
+      RIG(test_queue),
+      RIG(test_arms_late),
+      RIG(test_close_with_offers),
+      RIG(test_shutdown_listener),
+      RIG(test_workers_share_port),
+      RIG(test_broker_away),
+      cmocka_unit_test_setup_teardown(test_broker_gone_times_out, hasty_setup, rig_teardown)};
   return cmocka_run_group_tests_name("vcl listen", tests, NULL, NULL);
 }
