@@ -23,7 +23,7 @@ import figures  # noqa: E402
 import memory  # noqa: E402
 import netns  # noqa: E402
 from stack import PEER4, Lab  # noqa: E402
-from wait import wait_for  # noqa: E402
+from wait import hold, wait_for  # noqa: E402
 
 MOST, KEPT_S = 600000, 60
 PORT, PORTS, SIZE, PARALLEL = 7200, 32, 64, 2   # 32 × 28 232 ephemeral ports: more pairs than the table has places
@@ -41,10 +41,9 @@ def memory_of(lab):
 
 def watch(lab, clients):
     """[(TIME_WAITs, bytes)] each second while the clients run."""
-    seen = []
-    while any(c.alive() for c in clients):
+    seen = [(counters(lab)["tcp.state_time_wait"], memory_of(lab))]
+    while hold(1, lambda: any(c.alive() for c in clients)):
         seen.append((counters(lab)["tcp.state_time_wait"], memory_of(lab)))
-        time.sleep(1)  # the sampling interval
     return seen
 
 
