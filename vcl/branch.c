@@ -115,13 +115,13 @@ static int branch_fits(const struct session *s, const struct abi_endpoint *from,
   return branch_same(&peer, from->ip, from->port.raw) ? 2 : 0;
 }
 
-struct session *branch_goal(struct worker *w, const struct abi_request *rq) {
+struct session *branch_goal(struct worker *w, const struct abi_request *rq, uint32_t slot) {
   struct home *h = w->home;
-  if (h == NULL || h->detached || rq->vrf >= h->n_slots_app || h->owner[rq->vrf] == HOME_NO_OWNER)
+  if (h == NULL || h->detached || slot >= h->n_slots_app || h->owner[slot] == HOME_NO_OWNER)
     return NULL;
   if (memcmp(rq->local.ip, rq->remote.ip, 16) != 0 || be16_get(rq->local.port) == 0)
     return NULL; /* an address that its stack does not have */
-  struct session *s = pool_ref(&w->sessions, h->owner[rq->vrf] - 1);
+  struct session *s = pool_ref(&w->sessions, h->owner[slot] - 1);
   int fit = branch_fits(s, &rq->local, &rq->remote);
   if (!session_is_dgram(s) || s->reuse == 0 || fit == 2)
     return fit != 0 ? s : NULL;
@@ -192,7 +192,7 @@ static void branch_place(struct session *s, struct cut_grant *g, const struct ab
   branch_begin(s, b);
   a->req.id = g->listener_id;
   a->req.proto = VPPCOM_PROTO_UDP;
-  a->req.vrf = g->slot;
+  a->pair_slot = g->slot;
   a->req.local = *local;
   a->req.remote = *remote;
   a->accepted = b->gen;

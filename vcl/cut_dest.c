@@ -235,7 +235,7 @@ static int cut_dest_place(struct session *s, struct cut_grant *g, const struct a
   s->a->rx_lowat = s->lowat;
   struct abi_request *rq = &s->a->req;
   rq->id = g->listener_id;
-  rq->vrf = g->slot; /* of a pair: the slot of the listener */
+  s->a->pair_slot = g->slot;
   rq->local = local;
   rq->remote = *remote;
   s->a->accepted = s->gen;

@@ -212,14 +212,14 @@ void cut_sess_refuse(struct session *s) {
     cut_sess_answer_no(s->cut->pair, s->slot, s->gen);
 }
 
-/** The listener that a connect names and may name, or NULL. */
-static struct session *cut_sess_listener(struct worker *w, const struct abi_request *rq) {
+/** The listener that a connect names by `slot` and may name, or NULL. */
+static struct session *cut_sess_listener(struct worker *w, const struct abi_request *rq, uint32_t slot) {
   static const uint8_t zero[16];
   static const uint8_t any4[16] = {[10] = 0xff, [11] = 0xff};
   struct session *l = NULL;
-  if (w->home == NULL || rq->vrf >= w->home->n_slots_app || w->home->owner[rq->vrf] == HOME_NO_OWNER)
+  if (w->home == NULL || slot >= w->home->n_slots_app || w->home->owner[slot] == HOME_NO_OWNER)
     return NULL;
-  l = pool_ref(&w->sessions, w->home->owner[rq->vrf] - 1);
+  l = pool_ref(&w->sessions, w->home->owner[slot] - 1);
   if (l->kind != SESSION_STREAM || l->life != SESSION_LISTEN || l->listener_id != rq->id || l->listen_shut || l->redo)
     return NULL;
   int wild = memcmp(l->local.ip, zero, 16) == 0 || memcmp(l->local.ip, any4, 16) == 0;
@@ -238,8 +238,9 @@ void cut_sess_offered(struct cut_pair *p, uint32_t slot) {
       __atomic_load_n(&peer->accepted, __ATOMIC_RELAXED) != gen)
     return; /* an old hint, or the slot is being written */
   struct abi_request rq = peer->req;
+  uint32_t goal = __atomic_load_n(&peer->pair_slot, __ATOMIC_RELAXED);
   int dgram = rq.proto == VPPCOM_PROTO_UDP;
-  struct session *l = dgram ? branch_goal(w, &rq) : cut_sess_listener(w, &rq);
+  struct session *l = dgram ? branch_goal(w, &rq, goal) : cut_sess_listener(w, &rq, goal);
   struct session *s = l != NULL ? session_new_offer(w, &p->home, slot, gen) : NULL;
   if (s != NULL && cut_sess_attach(s, p, &rq.remote, &rq.local) < 0) {
     session_free(s);

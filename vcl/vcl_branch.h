@@ -45,8 +45,8 @@ static inline int branch_send(struct session *s, const struct abi_dgram *d, cons
 }
 
 /* for the pair */
-/** The session that a branch asks for, and may, or NULL. */
-struct session *branch_goal(struct worker *w, const struct abi_request *rq);
+/** The session that a branch asks for by `slot`, and may, or NULL. */
+struct session *branch_goal(struct worker *w, const struct abi_request *rq, uint32_t slot);
 /** b, an offer in a slot of the pair, is lead's from now on. */
 void branch_take(struct session *lead, struct session *b);
 /** A hint about it. It may be gone afterwards. */

@@ -11,8 +11,8 @@
 #include "base/bytes.h"
 
 #define ABI_MAGIC 0x4b43545354534f48ull /* "HOSTSTCK" in memory order */
-#define ABI_MAJOR 2                     /* layouts differ: attach is refused */
-#define ABI_MINOR 5                     /* fields were added in reserved room */
+#define ABI_MAJOR 3                     /* layouts differ: attach is refused */
+#define ABI_MINOR 0                     /* fields were added in reserved room */
 
 #define ABI_CACHE_LINE 64u
 #define ABI_SEG_NONE   0xffffffffu

@@ -136,7 +136,8 @@ struct abi_sess_app {
   /* line 2 */
   struct abi_options opt;
   /* line 3: words of the client library alone, no service reads them; then a listener's keys */
-  uint8_t local[32];
+  uint8_t local[28];
+  uint32_t pair_slot;       /* pairs: the slot, in the other worker's own segment, of the session that `req` is for */
   uint8_t fastopen_key[32]; /* TCP_FASTOPEN_KEY: 16 bytes each of two; valid as opt.flags says, under opt_gen */
   /* lines 4..7 */
   struct abi_chunk tx_chunk[ABI_FIFO_CHUNKS];

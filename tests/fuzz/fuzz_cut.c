@@ -128,8 +128,9 @@ static uint32_t be_connected_to(struct worker *w, const struct liar *liar) {
   struct session *l = session_find(w, listener);
   struct abi_sess_app *a = half(liar, 0);
   REQUIRE(l != NULL);
-  a->req = (struct abi_request){.id = l->listener_id, .vrf = l->slot, .remote = l->local, .local = l->local};
+  a->req = (struct abi_request){.id = l->listener_id, .remote = l->local, .local = l->local};
   a->req.local.port = be16_from(40000);
+  a->pair_slot = l->slot;
   a->gen = a->accepted = 1;
   a->op = ABI_OP_CONNECT;
   hint(liar, 0);

@@ -546,14 +546,16 @@ static void test_liar_connect(void **state) {
   struct abi_worker_app *block = (struct abi_worker_app *)(void *)(base + g.block_off);
   uint32_t *ring = (uint32_t *)(void *)(base + g.rings_off);
   struct abi_request good = half(base, &g, 0)->req;
+  uint32_t goal = half(base, &g, 0)->pair_slot;
   for (uint32_t i = 0; i < 4; i++) {
     uint32_t slot = 20 + i;
     struct abi_sess_app *a = half(base, &g, slot);
     a->req = good;
+    a->pair_slot = goal;
     if (i == 0)
       a->req.id += 1;
     else if (i == 1)
-      a->req.vrf = 0xffffffff;
+      a->pair_slot = 0xffffffff;
     else if (i == 2)
       a->req.local.ip[15] ^= 1;
     else
