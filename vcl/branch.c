@@ -405,6 +405,12 @@ static int branch_put(struct session *b, const struct abi_dgram *d, const struct
   return 0;
 }
 
+/** It found no room: counted at the receiver's row of ShowSession, and at this worker in ShowApp. */
+static void branch_lost(struct session *b) {
+  __atomic_store_n(&b->a->tx_urg, b->a->tx_urg + 1, __ATOMIC_RELAXED);
+  worker_count_lost(b->w);
+}
+
 int branch_send_slow(struct session *s, const struct abi_dgram *d, const struct iovec *iov, int n) {
   struct abi_dgram as_sent = *d;
   (void)cut_pump(s->w); /* who sends without ever receiving finds out here that the other side is gone */
@@ -427,7 +433,7 @@ int branch_send_slow(struct session *s, const struct abi_dgram *d, const struct 
   if (rc == 0)
     session_hint(b);
   else
-    __atomic_store_n(&b->a->tx_urg, b->a->tx_urg + 1, __ATOMIC_RELAXED);
+    branch_lost(b);
   return (int)d->len;
 }
 

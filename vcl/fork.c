@@ -127,7 +127,7 @@ int vcl_fork_child(void) {
   pthread_mutex_init(&w->lock, NULL);
   waiter_free_all(w);
   w->n_asleep = w->n_waiters = 0;
-  w->n_stack = w->n_kernel = 0; /* what it inherits was counted for its parent */
+  w->n_stack = w->n_kernel = w->n_lost = 0; /* what it inherits was counted for its parent */
   if (w->heir_timer >= 0)
     close(w->heir_timer);
   if (w->front >= 0)

@@ -31,6 +31,7 @@ struct worker {
   struct list spare_waiters;  /* kept with their eventfds */
   struct list unbinds;        /* listeners closed while the broker was away */
   uint32_t n_stack, n_kernel; /* sockets so far, as A tells them to tools (abi/worker.h) */
+  uint32_t n_lost;            /* … and datagrams that found no room at the receiver of a branch */
   struct list held;           /* sessions whose tx fifo holds memory, those looked at longest ago first (held.c) */
   uint32_t n_held;
   uint64_t held_tick; /* cycles: when they were last looked at */
@@ -80,6 +81,8 @@ void worker_drain_bell(struct worker *w);
 void worker_take_bell(struct worker *w);
 /** A socket more or fewer on either side: told to `hsctl show app`. */
 void worker_count(struct worker *w, int stack, int kernel);
+/** A datagram of a branch found no room: the same. */
+void worker_count_lost(struct worker *w);
 void held_look_slow(struct worker *w);
 /** Memory of idle sessions goes back, some of them at a time. */
 static inline void held_look(struct worker *w) {

@@ -96,6 +96,13 @@ void worker_count(struct worker *w, int stack, int kernel) {
   struct abi_worker_app *block = w->home->view.app;
   __atomic_store_n(&block->sockets_stack, w->n_stack, __ATOMIC_RELAXED);
   __atomic_store_n(&block->sockets_kernel, w->n_kernel, __ATOMIC_RELAXED);
+  __atomic_store_n(&block->dgrams_lost, w->n_lost, __ATOMIC_RELAXED);
+}
+
+void worker_count_lost(struct worker *w) {
+  w->n_lost++;
+  if (w->home != NULL)
+    __atomic_store_n(&w->home->view.app->dgrams_lost, w->n_lost, __ATOMIC_RELAXED);
 }
 
 int worker_attach(struct worker *w, const uint8_t *parent) {

@@ -53,7 +53,8 @@ struct abi_worker_app {
   uint32_t slots_high;     /* atomic: app slots [0, high) were ever used; raised before a slot's first `op` */
   uint32_t sockets_stack;  /* sockets of this worker so far that are the stack's: opened and accepted; for tools … */
   uint32_t sockets_kernel; /* … and those that the preload shim left to the kernel or moved there */
-  uint32_t reserved[11];
+  uint32_t dgrams_lost;    /* datagrams sent by cut-through that found no room at their receiver; for tools */
+  uint32_t reserved[10];
   struct abi_lane_app lane[ABI_LANES_MAX];
 };
 

@@ -220,6 +220,7 @@ int workers_on_mapped(struct broker *b, struct conn *c, uint32_t seq, uint64_t w
 /** What a worker's program says of itself so far (abi/worker.h); zeros while there is no A. Claims, only shown. */
 struct workers_words {
   uint32_t on_stack, on_kernel; /* sockets */
+  uint32_t lost;                /* datagrams that found no room at their receiver, by cut-through */
   uint32_t late;                /* sleeps whose ceiling found work that nobody rang for: lost wake-ups */
 };
 void workers_words(const struct broker *b, uint32_t w, struct workers_words *out);

@@ -43,6 +43,7 @@ static void ctl_worker(const struct broker *b, uint32_t i, Hoststack__Control__W
   workers_words(b, i, &said);
   w->sockets_stack = said.on_stack;
   w->sockets_kernel = said.on_kernel;
+  w->dgrams_lost = said.lost;
   w->late_wakeups = said.late;
   for (uint32_t k = 0; k < b->bind_high; k++)
     w->listeners += b->reg.bind[k].used != 0 && b->reg.bind[k].worker_id == r->id && b->bind[k].policy != REGISTRY_NONE;

@@ -73,6 +73,9 @@ static void death_tell(const struct broker *b, uint32_t worker) {
   if ((said.on_stack | said.on_kernel) != 0)
     log_info("broker.sockets", "app %.64s (pid %u, worker %llu): %u sockets on the stack, %u on the kernel", name, pid,
              (unsigned long long)w->id, said.on_stack, said.on_kernel);
+  if (said.lost != 0)
+    log_info("broker.lost", "app %.64s (pid %u, worker %llu): %u datagrams by cut-through found no room", name, pid,
+             (unsigned long long)w->id, said.lost);
   if (said.late != 0)
     log_warn("broker.late", "app %.64s (pid %u, worker %llu): %u lost wake-ups, as it says", name, pid,
              (unsigned long long)w->id, said.late);

@@ -154,6 +154,7 @@ void workers_words(const struct broker *b, uint32_t w, struct workers_words *out
     return;
   out->on_stack = block.sockets_stack;
   out->on_kernel = block.sockets_kernel;
+  out->lost = block.dgrams_lost;
   for (uint32_t i = 0; i < ABI_LANES_MAX; i++)
     out->late += block.lane[i].from_engine.late_wakeup;
 }

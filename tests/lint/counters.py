@@ -29,7 +29,8 @@ HEAD = """# Counters and drop reasons
 Written by `tests/lint/counters.py --update` from the lists in the code; a lint compares. `hsctl show stats` prints the
 engine's, `hsctl show tcp statistics` TCP's, `hsctl show interface` an interface's, and `hsctl show drops` those of all
 with severity warn (`!`) or error (`X`) that are not 0. A gauge goes down again; all others only grow, also across a
-restart of their service.
+restart of their service. Datagrams that cut-through drops, because their receiver reads too little, no service sees:
+`hsctl show app` counts them per worker that sent them, `hsctl show session` (lost) per session they were for.
 """
 
 

@@ -119,6 +119,10 @@ class Semantics(UdpCutCase):
         self.assertLess(len(numbers), FLOOD)
         lost = {s["local"]: s.get("lost", 0) for s in self.cut_rows(b("c.getsockname()[1]"))}
         self.assertEqual(lost[f"{STACK4}:{port}"], FLOOD - len(numbers))
+        said = {w["pid"]: w.get("dgrams_lost", 0) for app in self.lab.show("app")["apps"]["app"] for w in app["worker"]}
+        self.assertEqual(said[b.pid()], FLOOD - len(numbers))
+        self.assertEqual(said[other.pid()], 0)
+        self.assertIn("DGRAMS-LOST", self.lab.hsctl("show", "app").stdout.decode())
         self.exchange(a, b)
 
     def test_bystander(self):
