@@ -1,5 +1,6 @@
 /*
- * TCP's room in a session, for TCP's own files of this folder: transport_tcp.c, adopt.c, figures.c.
+ * TCP's room in a session, for TCP's own files of this folder: transport_tcp*.c, adopt.c, figures.c; and what those
+ * call of each other.
  */
 #ifndef HS_ENGINE_TRANSPORT_TCP_H
 #define HS_ENGINE_TRANSPORT_TCP_H
@@ -16,6 +17,21 @@ _Static_assert(TRANSPORT_TCP_IDLE <= 1024, "an idle connection may not become la
 static inline struct tcp_conn *tcp_of(struct session *s) {
   return (struct tcp_conn *)(void *)s->priv;
 }
+
+static inline struct session *tcp_session(struct tcp_conn *c) {
+  return container_of((uint8_t *)c, struct session, priv[0]);
+}
+static inline struct abi_tcb *session_tcb(struct worker *w, const struct session *s) {
+  return &w->tcbs.tcb[s->tcb];
+}
+
+/** After each call into the core: room to write, figures due, and the end in TIME_WAIT. */
+void transport_tcp_settle(struct worker *w, struct session *s);
+/** tcp_ops.send */
+int transport_tcp_send(void *ctx, struct tcp_conn *c, const struct tcp_seg_out *out);
+/** transport_ops.connect, .input */
+int transport_tcp_connect(struct worker *w, struct session *s, usec_t now);
+int transport_tcp_input(struct worker *w, struct pkt *p, usec_t now);
 
 /** A drained rx fifo gives its memory back; the next bytes bring some. Not while there are bytes beyond a hole. */
 static inline void tcp_trim(struct session *s) {
