@@ -6,6 +6,7 @@
  */
 #include "base/bits.h"
 #include "vcl_app.h"
+#include "vcl_peers.h"
 #include "vcl_session.h"
 
 #include <fcntl.h>
@@ -147,7 +148,17 @@ static int attr_protocol(struct session *s, void *buf, uint32_t *len) {
 }
 
 static int attr_listen(struct session *s, void *buf, uint32_t *len) {
-  return attr_give(buf, len, s->life == SESSION_LISTEN);
+  return attr_give(buf, len, s->life == SESSION_LISTEN || peers_listens(s));
+}
+
+/** Datagrams, as VPP's test programs use it before bind, with no value: peers get sessions of their own, by accept.
+ * What is connected already, or of its nature, stays so. */
+static int attr_set_connected(struct session *s, void *buf, uint32_t *len) {
+  (void)buf;
+  (void)len;
+  session_settle(s);
+  int rc = session_is_dgram(s) && !s->connected ? peers_begin(s) : 0;
+  return rc < 0 ? -EOPNOTSUPP : 0; /* one that chose its port by sending */
 }
 
 static int attr_error(struct session *s, void *buf, uint32_t *len) {
@@ -383,8 +394,8 @@ static attr_fn *const attr_table[] = {
     [VPPCOM_ATTR_SET_TCP_KEEPINTVL] = attr_set_keepintvl,
     [VPPCOM_ATTR_GET_TCP_USER_MSS] = attr_get_mss,
     [VPPCOM_ATTR_SET_TCP_USER_MSS] = attr_set_mss,
-    [VPPCOM_ATTR_SET_CONNECTED] = attr_unsupported, /* UDP */
-    [VPPCOM_ATTR_SET_CKPAIR] = attr_unsupported,    /* TLS */
+    [VPPCOM_ATTR_SET_CONNECTED] = attr_set_connected,
+    [VPPCOM_ATTR_SET_CKPAIR] = attr_unsupported, /* TLS */
     [VPPCOM_ATTR_SET_VRF] = attr_set_vrf,
     [VPPCOM_ATTR_GET_VRF] = attr_get_vrf,
     [VPPCOM_ATTR_GET_DOMAIN] = attr_domain,

@@ -101,8 +101,8 @@ void branch_arm_slow(struct session *s) {
 /** Of the sessions that share a port: which datagrams from `from` to `to` are for, by the rule of the engine. */
 static int branch_fits(const struct session *s, const struct abi_endpoint *from, const struct abi_endpoint *to) {
   static const uint8_t any[16], any4[16] = {[10] = 0xff, [11] = 0xff};
-  if (!session_is_dgram(s) || s->life != SESSION_OPEN || !s->bound || s->broken != 0 || s->home != s->w->home ||
-      s->shared || s->local.port.raw != to->port.raw)
+  if (!session_is_dgram(s) || s->life != SESSION_OPEN || !s->bound || s->accepts || s->broken != 0 ||
+      s->home != s->w->home || s->shared || s->local.port.raw != to->port.raw)
     return 0;
   int four = memcmp(to->ip, any4, 12) == 0;
   int wild6 = memcmp(s->local.ip, any, 16) == 0 && s->local.family != 4 && !(four && s->v6only);

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "vcl_app.h"
 #include "vcl_branch.h"
+#include "vcl_peers.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -104,8 +105,8 @@ static int dgram_outcome(struct session *s) {
   return f.error != 0 && f.error < 4096 ? -(int)f.error : -ECONNABORTED;
 }
 
-/** The session begins: req → op → hint. `to`: its peer, or with PROBE where the first datagram goes. */
-static int dgram_open(struct session *s, uint8_t kind, const struct vcl_dgram *to) {
+/* req → op → hint */
+int dgram_open(struct session *s, uint8_t kind, const struct vcl_dgram *to) {
   if (s->home->detached)
     return -ENETDOWN;
   if (s->domain == 0)
@@ -163,6 +164,8 @@ int dgram_connect(struct session *s, const struct vcl_dgram *peer) {
   int rc = dgram_request(s, ABI_REQ_CONNECT, peer);
   if (rc == 0)
     s->connected = peer->family != 0;
+  if (rc == 0 && s->connected)
+    s->accepts = 0;
   if (rc == 0 && session_error(s) != 0)
     (void)session_take_error(s); /* of the former peer */
   if (rc == 0)
@@ -178,8 +181,7 @@ static int dgram_lied(struct session *s) {
   return -ECONNRESET;
 }
 
-/** The next datagram's header, checked. 1, 0 = none, -EPROTO. Under session_lock. */
-static int dgram_head(struct session *s, struct abi_dgram *d) {
+int dgram_head(struct session *s, struct abi_dgram *d) {
   int64_t used = fifo_cons_used(&s->rx);
   if (used <= 0)
     return (int)used;
@@ -194,6 +196,8 @@ int dgram_nread(struct session *s) {
   session_settle(s);
   if (s->life != SESSION_OPEN || !s->fifos_open)
     return 0;
+  if (peers_pending(s))
+    return (int)peers_head(s)->len;
   struct session *from = branch_source(s);
   session_lock(from);
   int rc = dgram_head(from, &d);
@@ -214,6 +218,30 @@ static int dgram_copy(struct session *s, const struct abi_dgram *d, const struct
   return (int)done;
 }
 
+/** What stands beside a datagram that was read. */
+static void dgram_fill_out(const struct abi_dgram *d, struct vcl_dgram *out) {
+  memset(out, 0, sizeof *out);
+  memcpy(out->ip, d->ip, sizeof out->ip);
+  memcpy(out->local, d->local, sizeof out->local);
+  out->port = d->port.raw;
+  out->family = d->family;
+  out->ifindex = d->ifindex;
+  out->tos = d->tos;
+  out->ttl = d->ttl;
+  out->len = d->len;
+}
+
+/** One that is kept here (vcl_peers.h). Bytes. */
+static int dgram_recv_kept(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out) {
+  uint32_t len = peers_head(s)->len;
+  int got = peers_copy(s, iov, n);
+  if (out != NULL)
+    dgram_fill_out(peers_head(s), out);
+  if ((flags & MSG_PEEK) == 0)
+    peers_consume(s);
+  return (flags & MSG_TRUNC) != 0 ? (int)len : got;
+}
+
 static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out) {
   struct abi_dgram d;
   session_settle(s);
@@ -222,6 +250,8 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   int err = session_take_error(s);
   if (err != 0)
     return -err;
+  if (peers_pending(s))
+    return dgram_recv_kept(s, iov, n, flags, out);
   branch_arm(s);
   struct session *from = branch_source(s);
   session_lock(from);
@@ -237,17 +267,8 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   branch_turn(s, from, (flags & MSG_PEEK) == 0);
   if (from != s)
     branch_names(from, &d);
-  if (out != NULL) {
-    memset(out, 0, sizeof *out);
-    memcpy(out->ip, d.ip, sizeof out->ip);
-    memcpy(out->local, d.local, sizeof out->local);
-    out->port = d.port.raw;
-    out->family = d.family;
-    out->ifindex = d.ifindex;
-    out->tos = d.tos;
-    out->ttl = d.ttl;
-    out->len = d.len;
-  }
+  if (out != NULL)
+    dgram_fill_out(&d, out);
   return (flags & MSG_TRUNC) != 0 ? (int)d.len : got;
 }
 

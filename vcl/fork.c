@@ -10,6 +10,7 @@
 #include "vcl_app.h"
 #include "vcl_cut.h"
 #include "vcl_family.h"
+#include "vcl_peers.h"
 #include "vcl_rejoin.h"
 #include "vcl_wait.h"
 
@@ -74,6 +75,7 @@ static uint32_t fork_sort(struct worker *w) {
     waiter_owner_gone(&s->watchers);
     if (s->kind != SESSION_STREAM)
       continue;
+    peers_drop(s); /* the parent has them, too */
     if (s->life == SESSION_LISTEN)
       fork_inherit_listener(s);
   }

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
+#include "vcl_peers.h"
 #include "vcl_rejoin.h"
 
 #include <fcntl.h>
@@ -181,6 +182,14 @@ static int listen_register_placed(struct session *s, uint32_t backlog) {
   return rc == -ESTALE ? -EAGAIN : rc;
 }
 
+/** Datagrams: bind is enough to receive; from now on accept gives each peer a session. A backlog there is none. */
+static int listen_dgram(struct session *s) {
+  int rc = s->life == SESSION_NEW ? listen_bind_any(s) : 0;
+  if (rc == 0 && s->life == SESSION_BOUND)
+    rc = dgram_bound(s);
+  return rc < 0 ? rc : peers_begin(s);
+}
+
 int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
   struct session *s = session_enter(session_handle_in);
   if (s == NULL)
@@ -189,10 +198,11 @@ int vppcom_session_listen(uint32_t session_handle_in, uint32_t q_len) {
   uint32_t least = app_state.lock_mode ? 1 : LISTEN_BACKLOG_NONE; /* VPP knows no backlog: its users say 0 */
   uint32_t backlog = q_len < 1 ? least : q_len > LISTEN_BACKLOG_MAX ? LISTEN_BACKLOG_MAX : q_len;
   int rc = 0;
-  if (session_is_dgram(s))
-    rc = -EOPNOTSUPP; /* datagrams have no connections to accept */
-  else if (s->kind != SESSION_STREAM ||
-           (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
+  if (session_is_dgram(s)) {
+    rc = listen_dgram(s);
+    goto out;
+  }
+  if (s->kind != SESSION_STREAM || (s->life != SESSION_NEW && s->life != SESSION_BOUND && s->life != SESSION_LISTEN))
     rc = VPPCOM_EINVAL;
   else if (s->life == SESSION_LISTEN && (s->backlog == backlog || s->redo)) {
     s->backlog = backlog; /* redo: it is told to the next stack */
@@ -330,13 +340,14 @@ int vppcom_session_accept(uint32_t listen_session_handle, vppcom_endpt_t *client
     return VPPCOM_EBADFD;
   struct worker *w = l->w;
   struct session *s = NULL;
-  int rc = session_is_dgram(l)                                      ? -EOPNOTSUPP
+  int rc = session_is_dgram(l)                                      ? peers_accept(l, flags, &s)
            : l->kind != SESSION_STREAM || l->life != SESSION_LISTEN ? VPPCOM_EINVAL
                                                                     : listen_accept(l, flags, &s);
   if (rc == 0) {
     struct abi_endpoint remote = s->e->remote;
     l->n_accepted++;
-    worker_count(w, 1, 0);
+    if (!session_is_dgram(s)) /* counted as it was made */
+      worker_count(w, 1, 0);
     if (client_ep != NULL)
       connect_fill(&remote, client_ep);
     rc = (int)session_handle(s);
@@ -351,8 +362,9 @@ int vppcom_session_listener(uint32_t session_handle_in) {
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
   struct session *l = s->listener != UINT32_MAX ? pool_at(&w->sessions, s->listener) : NULL;
-  int rc = l != NULL && l->serial == s->listener_serial && l->life == SESSION_LISTEN ? (int)session_handle(l)
-                                                                                     : VPPCOM_ENOENT;
+  int rc = l != NULL && l->serial == s->listener_serial && (l->life == SESSION_LISTEN || peers_listens(l))
+               ? (int)session_handle(l)
+               : VPPCOM_ENOENT;
   worker_leave(w);
   return rc;
 }

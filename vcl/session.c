@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "shm/fence.h"
 #include "vcl_app.h"
+#include "vcl_peers.h"
 #include "vcl_vep.h"
 
 #include <stdlib.h>
@@ -49,6 +50,8 @@ struct session *session_new(struct worker *w, uint32_t kind) {
   list_init(&s->watchers);
   list_init(&s->offers);
   list_init(&s->branches);
+  list_init(&s->stash);
+  list_init(&s->opening);
   return s;
 }
 
@@ -131,6 +134,7 @@ void session_free(struct session *s) {
       s->home->owner[s->slot] = HOME_NO_OWNER;
     home_unref(s->home);
   }
+  peers_drop(s);
   free(s->groups);
   free(s->fast_key);
   held_drop(s);
@@ -372,7 +376,7 @@ static uint32_t session_open_events(struct session *s) {
     s->broken = ECONNRESET;
   if (session_is_dgram(s))
     branch_arm(s);
-  if (used < 0 || rd_shut || used >= (int64_t)least || branch_pending(s))
+  if (used < 0 || rd_shut || used >= (int64_t)least || branch_pending(s) || peers_pending(s))
     ev |= EPOLLIN | EPOLLRDNORM;
   if (rd_shut)
     ev |= EPOLLRDHUP;
@@ -577,6 +581,7 @@ void session_close(struct session *s, int abortive) {
   struct list *link;
   while ((link = list_first(&s->items)) != NULL)
     vep_item_free(list_entry(link, struct vep_item, sess_link));
+  peers_drop(s);
   waiter_owner_gone(&s->watchers);
   waiter_notify_any(s->w);
   if (s->kind == SESSION_SET) {

@@ -19,7 +19,7 @@ void branch_drop_all(struct session *s);
 /** This process waits for datagrams at s: other apps may come with branches from now on. */
 void branch_arm_slow(struct session *s);
 static inline void branch_arm(struct session *s) {
-  if (__builtin_expect(!s->armed_offer && s->bound, 0))
+  if (__builtin_expect(!s->armed_offer && s->bound && !s->accepts, 0))
     branch_arm_slow(s);
 }
 /** Whose fifo the next datagram is to be taken from: s itself or a branch. */

@@ -50,6 +50,7 @@ struct session {
   uint8_t asking;            /* datagrams: a thread waits for the answer to a request */
   uint8_t own_next;          /* datagrams: the own fifo's turn, not a branch's */
   uint8_t shared;            /* datagrams: with another process, after a fork */
+  uint8_t accepts;           /* datagrams: peers get sessions of their own (vcl_peers.h) */
   uint8_t n_groups, regroup; /* groups joined; of them, those that a new engine is still to be told */
   struct vcl_dgram *groups;
   uint8_t listen_shut;
@@ -86,6 +87,9 @@ struct session {
   struct list watchers; /* struct watch */
   struct list offers;   /* listener: sessions in SESSION_OFFER; datagrams: branches to read; such a session: its link */
   struct list branches; /* datagrams: all branches; a branch: its link */
+  struct list stash;    /* datagrams that came before the own fifo's, or that wait for an accept (vcl_peers.h) */
+  struct list opening;  /* sessions under way for peers of this one; such a session: its link */
+  uint32_t stash_bytes; /* what is in the stash, with its headers */
   struct session *lead; /* branch: whose it is, NULL once it has ended */
   uint8_t *fast_key;    /* TCP_FASTOPEN_KEY as last set, 32 bytes; NULL: never */
   uint32_t n_offers;
@@ -217,6 +221,11 @@ int fastopen_write(struct session *s, const struct iovec *iov, int n_iov, size_t
 /* dgram.c */
 struct vcl_dgram;
 struct abi_dgram;
+/** The session begins. `to`: its peer, or with ABI_REQ_PROBE where the first datagram goes. Waits for the engine. 0,
+ * -EBADF when another thread closed it, -errno. */
+int dgram_open(struct session *s, uint8_t kind, const struct vcl_dgram *to);
+/** The next datagram's header in the fifo, checked. 1, 0 = none, -EPROTO. Under session_lock. */
+int dgram_head(struct session *s, struct abi_dgram *d);
 /** After bind: it receives from now on. */
 int dgram_bound(struct session *s);
 int dgram_connect(struct session *s, const struct vcl_dgram *peer);

@@ -182,10 +182,7 @@ static int udp(const char *address, uint16_t port) {
   for (size_t i = 0; i < sizeof out; i++)
     out[i] = pattern(i);
   uint32_t h = (uint32_t)vppcom_session_create(VPPCOM_PROTO_UDP, 0);
-  int rc = vppcom_session_listen(h, 1);
-  if (rc != -EOPNOTSUPP)
-    return fail("listen", rc);
-  rc = vppcom_session_attr(h, VPPCOM_ATTR_SET_IP_PKTINFO, &on, &len);
+  int rc = vppcom_session_attr(h, VPPCOM_ATTR_SET_IP_PKTINFO, &on, &len);
   if (rc != 0)
     return fail("pktinfo", rc);
   memcpy(&seg_tlv[2], &seg, sizeof seg);

@@ -24,8 +24,22 @@ void fake_dgram_request(struct fake *f, struct fake_session *s) {
   static const struct abi_endpoint here = {.ip = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .family = 4};
   uint32_t seq = LOAD(&s->a->req_seq);
   struct abi_request rq = s->a->req;
+  int connects = rq.kind == ABI_REQ_CONNECT && rq.remote.family != 0;
   if (seq == s->e->req_seen)
     return;
+  if (f->hold_open && connects) {
+    f->n_held++;
+    return;
+  }
+  if (f->open_error != 0 && connects) {
+    STORE(&s->e->req_seen, seq);
+    STORE(&s->e->error, (uint32_t)f->open_error);
+    STORE(&s->e->state, (uint32_t)ABI_SESS_CLOSED);
+    f->open_error = 0;
+    s->gone = 1;
+    fake_dgram_hint(s);
+    return;
+  }
   if (s->e->local.family == 0) {
     s->e->local = here;
     s->e->local.port = rq.local.port.raw != 0 ? rq.local.port : be16_from(f->next_port++);

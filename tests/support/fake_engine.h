@@ -104,7 +104,10 @@ struct fake {
   int refuse;        /* errno for the next request, then 0 */
   int cut;           /* Pair is granted, between any two workers */
   int n_pair_asked, n_pair_gone, n_pair_lied;
-  int n_dgrams; /* that went through the engine */
+  int n_dgrams;   /* that went through the engine */
+  int hold_open;  /* sessions of datagrams that are to be connected are not opened … */
+  int n_held;     /* … and so often one was looked at in vain */
+  int open_error; /* errno for the next one, then 0 */
   uint32_t n_pairs;
   struct fake_pair pair[FAKE_PROCS];
   struct fake_proc proc[FAKE_PROCS];

@@ -3,8 +3,9 @@
  * Worker thread; input is hot path. Output is in transport_udp_tx.c.
  *
  * A port comes from the broker (a policy entry of protocol 1 that names the session's slot), or is chosen here for a
- * session that sends before it is bound. Who gets a datagram: the session that is connected to its sender; else the
- * policy entry that fits best, a SO_REUSEPORT group by hash; else the session that chose the port. Groups and
+ * session that sends before it is bound, or is lent by a bound session of the same app worker to one that is connected
+ * (what accept of VCL makes: one session per peer). Who gets a datagram: the session that is connected to its sender;
+ * else the policy entry that fits best, a SO_REUSEPORT group by hash; else the session that chose the port. Groups and
  * broadcasts go to everybody who has the port. Who has a port is one worker's (wire/flow.h): a session is opened there,
  * and what comes elsewhere is passed on.
  *
@@ -98,7 +99,6 @@ int udp_port_choose(struct worker *w, struct session *s) {
     if (udp_port_taken(w, s->vrf, port) || flow_find(w, s->vrf, s->proto, &s->local, port, &udp_any6, 0))
       continue;
     s->lport = port;
-    udp_of(s)->auto_port = 1;
     return 0;
   }
   UDP_COUNT(&w->udp, no_ephemeral);
@@ -119,7 +119,7 @@ static int udp_connect(struct worker *w, struct session *s, const struct abi_end
   if (ip_is_broadcast(worker_ip(w, s->vrf), &remote) && !(udp_of(s)->opt.flags & ABI_OPT_BROADCAST))
     return -EACCES;
   struct listener *l = udp_listener(w, s);
-  struct ip_addr own = l ? addr_of(&l->entry.addr) : udp_any6;
+  struct ip_addr own = l ? addr_of(&l->entry.addr) : c->lent ? s->local : udp_any6;
   if (!ip_addr_is_any(&own) && !ip_addr_is_multicast(&own)) {
     source = own;
     if (ip_addr_is4(&source) != ip_addr_is4(&remote))
@@ -158,7 +158,7 @@ static int udp_disconnect(struct worker *w, struct session *s) {
   if (l && l->entry.addr.family == 4 && ip_addr_is_any(&s->local))
     s->local = udp_any4;
   if (!l)
-    s->lport = 0;
+    s->lport = c->lent = 0;
   s->path.gen = 0;
   return udp_enlist(w, s);
 }
@@ -190,10 +190,25 @@ static int udp_claim(struct worker *w, struct session *s) {
   if (!l || l->entry.proto != transport_udp.proto || l->entry.vrf != s->vrf)
     return -ENOENT;
   c->listener = (uint32_t)(l - w->listeners.l) + 1;
-  c->auto_port = 0;
   l->session = s->index + 1;
   s->lport = be16_get(l->entry.addr.port);
   return 0;
+}
+
+/* Whether a session of the same app worker is bound where s is to send from: it may have its peers in sessions of their
+ * own. The source is the address asked for, or what the route says when that is none of ours (a group's). */
+static int udp_lent(struct worker *w, struct session *s, const struct abi_endpoint *to) {
+  struct ip_addr remote = addr_of(to);
+  if (!ip_is_local(worker_ip(w, s->vrf), &s->local) && gate_source(w, s->app, &remote, 0, &s->local))
+    return -EADDRNOTAVAIL;
+  if (!gate_may_use(w, s->app->sh->ns, &s->local))
+    return -EADDRNOTAVAIL;
+  struct listener *l = NULL;
+  do {
+    l = listen_next(w, s->vrf, transport_udp.proto, &s->local, s->lport, l);
+  } while (l && !(l->live && l->entry.worker_id == s->app->id));
+  udp_of(s)->lent = l != NULL;
+  return l ? 0 : -EACCES; /* ports are the broker's to give */
 }
 
 /* Order: record words → gen → state READY (release). A prefix leaves a FREE record: the request is served anew. */
@@ -212,7 +227,9 @@ static int udp_open(struct worker *w, struct session *s, const struct abi_reques
     if (e->addr.family == 4 && ip_addr_is_any(&s->local))
       s->local = udp_any4;
   } else if (req->local.port.raw != 0) {
-    return -EACCES; /* ports are the broker's to give */
+    rc = req->remote.family && req->kind == ABI_REQ_CONNECT ? udp_lent(w, s, &req->remote) : -EACCES;
+    if (rc)
+      return rc;
   } else {
     if (ip_addr_is_any(&s->local))
       s->local = four ? udp_any4 : udp_any6;
@@ -380,8 +397,8 @@ static void udp_icmp(struct worker *w, struct session *s, int kind, int err, uin
 static int udp_adopt(struct worker *w, struct session *s, usec_t now) {
   struct udp_conn *c = udp_of(s);
   c->connected = s->e->remote.family != 0;
-  (void)udp_claim(w, s); /* else the port was chosen by an engine: s->lport */
-  c->auto_port = c->listener == 0;
+  if (udp_claim(w, s)) /* the port was chosen by an engine, or lent: s->lport */
+    c->lent = c->connected && listen_has_port(w, s->vrf, transport_udp.proto, s->lport);
   s->opt_gen = 0;
   struct abi_options opt = s->a->opt;
   udp_options(w, s, &opt, now);

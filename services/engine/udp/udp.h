@@ -55,7 +55,7 @@ struct udp_conn {
   struct ip_addr path_dst; /* what session.path leads to */
   uint32_t listener;       /* 1 + index of the policy entry that gives it its port; 0 = none */
   uint8_t connected;
-  uint8_t auto_port; /* the port was chosen here */
+  uint8_t lent; /* the port is another session's of the same app worker: this one is for one of its peers */
   uint8_t v6only;
   uint8_t closing;     /* the app is gone: what is unsent is sent, then it ends */
   uint32_t waits;      /* tries for a neighbour's address that the datagram at the head has had */

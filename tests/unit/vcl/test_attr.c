@@ -98,10 +98,10 @@ static void test_others(void **state) {
   len = sizeof tos;
   assert_int_equal(vcl_opt_get(r->client, VCL_OPT_TOS, &tos, &len), 0);
   assert_int_equal(tos, 46 << 2);
-  static const uint32_t refused[] = {
-      VPPCOM_ATTR_GET_UNUSED,     VPPCOM_ATTR_SET_UNUSED,        VPPCOM_ATTR_SET_CONNECTED,
-      VPPCOM_ATTR_SET_CKPAIR,     VPPCOM_ATTR_SET_ENDPT_EXT_CFG, VPPCOM_ATTR_SET_IP_PKTINFO,
-      VPPCOM_ATTR_GET_IP_PKTINFO, VPPCOM_ATTR_GET_STREAM_FLAGS,  VPPCOM_ATTR_SET_STREAM_FLAGS};
+  static const uint32_t refused[] = {VPPCOM_ATTR_GET_UNUSED,       VPPCOM_ATTR_SET_UNUSED,
+                                     VPPCOM_ATTR_SET_CKPAIR,       VPPCOM_ATTR_SET_ENDPT_EXT_CFG,
+                                     VPPCOM_ATTR_SET_IP_PKTINFO,   VPPCOM_ATTR_GET_IP_PKTINFO,
+                                     VPPCOM_ATTR_GET_STREAM_FLAGS, VPPCOM_ATTR_SET_STREAM_FLAGS};
   for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
     assert_int_equal(set(r->client, refused[i], 1), -EOPNOTSUPP);
   rig_unpair(r);
