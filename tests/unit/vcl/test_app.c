@@ -38,7 +38,7 @@ static void test_mq_fd_rings(void **state) {
     assert_int_equal(fake_dial(&r->fake, 7001), 0);
     int n = 0;
     for (int k = 0; k < 50 && n == 0; k++) {
-      assert_true(epoll_wait(ep, got, 4, 2000) > 0);
+      assert_true(epoll_wait(ep, got, 4, 30000) > 0);
       n = vppcom_epoll_wait((uint32_t)vep, got, 4, 0);
     }
     assert_int_equal(n, 1);

@@ -26,7 +26,7 @@ static pid_t forked(void) {
   assert_int_equal(vcl_fork_prepare(), 0);
   pid_t pid = fork();
   if (pid == 0) {
-    alarm(20);
+    alarm(50);
     if (vcl_fork_child() != 0)
       _exit(99);
   } else {
@@ -76,6 +76,7 @@ static void test_child_accepts(void **state) {
     vppcom_session_close(c);
   }
   reap(pid);
+  RIG_UNTIL(fake_count(&r->fake, &r->fake.n_unbind) == 1);
   fake_lock(&r->fake);
   int n_listen = r->fake.n_listen, n_unbind = r->fake.n_unbind;
   fake_unlock(&r->fake);
@@ -227,7 +228,7 @@ static void dial_until_told(struct rig *r, uint16_t port, int told) {
   struct pollfd p = {.fd = told, .events = POLLIN};
   char c;
   int dialled = 0;
-  for (int i = 0; i < 1000 && poll(&p, 1, 5) == 0; i++) {
+  for (int i = 0; i < 6000 && poll(&p, 1, 5) == 0; i++) {
     (void)vcl_pump();
     if (!dialled) /* from then on it waits for the share that is armed */
       dialled = fake_dial(&r->fake, port) == 0;
@@ -239,7 +240,7 @@ static void dial_until_told(struct rig *r, uint16_t port, int told) {
 /** Sleeps on an empty set, so that nothing is armed. */
 static void until_detached(uint32_t vep, int want) {
   struct epoll_event ev;
-  for (int i = 0; i < 500 && vppcom_worker_is_detached() != want; i++)
+  for (int i = 0; i < 3000 && vppcom_worker_is_detached() != want; i++)
     (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
   assert_int_equal(vppcom_worker_is_detached(), want);
 }

@@ -54,10 +54,7 @@ static void test_queue(void **state) {
   assert_int_equal(vppcom_session_accept(l, NULL, 0), VPPCOM_EAGAIN); /* arms */
   for (int i = 0; i < 10; i++)
     assert_int_equal(fake_dial(&r->fake, 7301), 0);
-  for (int i = 0; i < 500 && vppcom_session_attr(l, VPPCOM_ATTR_GET_NREAD, NULL, NULL) < 10; i++) {
-    (void)vcl_pump();
-    (void)poll(NULL, 0, 2);
-  }
+  RIG_UNTIL(((void)vcl_pump(), vppcom_session_attr(l, VPPCOM_ATTR_GET_NREAD, NULL, NULL) >= 10));
   assert_int_equal(vppcom_session_attr(l, VPPCOM_ATTR_GET_NREAD, NULL, NULL), 10);
   uint32_t s[10];
   memset(&peer, 0, sizeof peer);

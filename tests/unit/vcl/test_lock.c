@@ -48,7 +48,7 @@ static void wait_with_waiter(struct vcl_waiter *w, uint32_t h, int one_fd) {
       for (int i = 0; i < n; i++)
         p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
     }
-    int rc = poll(p, 2, 5000); /* a lost wake-up would last that long */
+    int rc = poll(p, 2, 30000); /* a lost wake-up would last that long */
     vcl_sleep_end(w);
     assert_int_not_equal(rc, 0);
   }
@@ -58,7 +58,7 @@ static void wait_readable(struct side *s, struct vcl_waiter *w, uint32_t vep) {
   struct epoll_event ev;
   switch (s->way) {
   case 0:
-    assert_int_equal(vcl_session_wait(s->h, EPOLLIN, 5000000), 0);
+    assert_int_equal(vcl_session_wait(s->h, EPOLLIN, 30000000), 0);
     return;
   case 1:
     wait_with_waiter(w, s->h, 0);
@@ -67,7 +67,7 @@ static void wait_readable(struct side *s, struct vcl_waiter *w, uint32_t vep) {
     wait_with_waiter(w, s->h, 1);
     return;
   case 3:
-    assert_int_equal(vppcom_epoll_wait(vep, &ev, 1, 5), 1);
+    assert_int_equal(vppcom_epoll_wait(vep, &ev, 1, RIG_WAIT_S), 1);
     return;
   case 4:
     if (!vcl_spin(w))
@@ -117,7 +117,7 @@ static void test_many_sleepers(void **state) {
     assert_true(s >= 0);
     side[2 * i] = (struct side){.h = c, .first = 1, .way = i};
     side[2 * i + 1] = (struct side){.h = (uint32_t)s, .way = (i + 3) % 6};
-    assert_int_equal(vcl_session_wait(c, EPOLLOUT, 5000000), 0);
+    assert_int_equal(vcl_session_wait(c, EPOLLOUT, 30000000), 0);
   }
   for (int i = 0; i < 2 * PAIRS; i++)
     assert_int_equal(pthread_create(&t[i], NULL, ping_pong, &side[i]), 0);
@@ -212,7 +212,7 @@ static void test_overtaken(void **state) {
   fake_lock(&r->fake);
   assert_int_equal(pthread_create(&t, NULL, binder, &b), 0);
   pthread_mutex_t *asked = &app_state.workers[0]->broker.lock;
-  for (int i = 0; i < 5000 && pthread_mutex_trylock(asked) == 0; i++) {
+  for (int i = 0; i < 30000 && pthread_mutex_trylock(asked) == 0; i++) {
     pthread_mutex_unlock(asked);
     (void)poll(NULL, 0, 1);
   }
@@ -223,7 +223,7 @@ static void test_overtaken(void **state) {
   fake_unlock(&r->fake);
   assert_int_equal(pthread_join(t, NULL), 0);
   assert_int_equal(b.rc, VPPCOM_EINVAL);
-  assert_int_equal(vcl_session_wait(b.h, EPOLLOUT, 5000000), 0);
+  assert_int_equal(vcl_session_wait(b.h, EPOLLOUT, 30000000), 0);
   assert_int_equal(vppcom_session_get_error(b.h), VPPCOM_ECONNREFUSED);
   vppcom_session_close(b.h);
   uint32_t l = (uint32_t)vppcom_session_create(VPPCOM_PROTO_TCP, 1);
@@ -250,7 +250,7 @@ static void test_waiter_on_set(void **state) {
       if (!vcl_sleep_begin(&w))
         continue;
       struct pollfd p = {.fd = vcl_waiter_fd(&w), .events = POLLIN};
-      int rc = poll(&p, 1, 5000);
+      int rc = poll(&p, 1, 30000);
       vcl_sleep_end(&w);
       assert_int_equal(rc, 1);
     }

@@ -107,7 +107,7 @@ static void test_restarts_under_load(void **state) {
     got += n > 0 ? (size_t)n : 0;
     idle &= n < 0;
     if (idle)
-      assert_true(vppcom_epoll_wait((uint32_t)vep, ev, 4, 5) > 0);
+      assert_true(vppcom_epoll_wait((uint32_t)vep, ev, 4, RIG_WAIT_S) > 0);
   }
   assert_int_equal(pthread_join(t, NULL), 0);
   vppcom_session_close((uint32_t)vep);
@@ -222,12 +222,12 @@ static void quiet(struct rig *r, uint32_t vep) {
 static void serves_again(struct rig *r, uint32_t vep) {
   struct epoll_event ev;
   char b[8];
-  for (int i = 0; i < 500 && vppcom_worker_is_detached(); i++)
+  for (int i = 0; i < 3000 && vppcom_worker_is_detached(); i++)
     (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
   assert_int_equal(vppcom_worker_is_detached(), 0);
   uint32_t c = rig_session(0);
   assert_int_equal(rig_connect(c, r->port), 0);
-  assert_int_equal(vppcom_epoll_wait(vep, &ev, 1, 5), 1);
+  assert_int_equal(vppcom_epoll_wait(vep, &ev, 1, RIG_WAIT_S), 1);
   assert_true(ev.data.u64 == 77 && (ev.events & EPOLLIN) != 0);
   int s = vppcom_session_accept(r->listener, NULL, 0);
   assert_true(s >= 0);
@@ -290,20 +290,20 @@ static void test_mq_fd_in_a_kernel_set(void **state) {
   assert_int_equal(epoll_ctl(ep, EPOLL_CTL_ADD, vppcom_mq_epoll_fd(), &want), 0);
   fake_all_dead(&r->fake);
   fake_all_new(&r->fake);
-  for (int i = 0; i < 100 && vppcom_worker_is_detached() == 0; i++) {
+  for (int i = 0; i < 1500 && vppcom_worker_is_detached() == 0; i++) {
     (void)epoll_wait(ep, &ev, 1, 20);
     (void)vppcom_epoll_wait(vep, &ev, 1, 0);
   }
-  for (int i = 0; i < 100 && vppcom_worker_is_detached(); i++) {
-    assert_int_equal(epoll_wait(ep, &ev, 1, 5000), 1);
+  for (int i = 0; i < 1500 && vppcom_worker_is_detached(); i++) {
+    assert_int_equal(epoll_wait(ep, &ev, 1, 30000), 1);
     (void)vppcom_epoll_wait(vep, &ev, 1, 0);
   }
   for (int i = 0; i < 100 && epoll_wait(ep, &ev, 1, 150) == 1; i++)
     (void)vppcom_epoll_wait(vep, &ev, 1, 0);
   assert_int_equal(fake_dial(&r->fake, 7511), 0);
   int n = 0;
-  for (int i = 0; i < 10 && n == 0; i++) {
-    assert_int_equal(epoll_wait(ep, &ev, 1, 5000), 1);
+  for (int i = 0; i < 100 && n == 0; i++) {
+    assert_int_equal(epoll_wait(ep, &ev, 1, 30000), 1);
     n = vppcom_epoll_wait(vep, &ev, 1, 0);
   }
   assert_int_equal(n, 1);
@@ -333,7 +333,7 @@ static void test_closed_while_all_is_dead(void **state) {
   uint32_t vep = (uint32_t)vppcom_epoll_create();
   struct epoll_event ev;
   fake_all_new(&r->fake);
-  for (int i = 0; i < 500 && vppcom_worker_is_detached(); i++)
+  for (int i = 0; i < 3000 && vppcom_worker_is_detached(); i++)
     (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
   assert_int_equal(fake_dial(&r->fake, 7512), -ENOENT);
   assert_int_equal(fake_dial(&r->fake, 7513), -ENOENT);
@@ -392,7 +392,7 @@ static void test_worker_is_forgotten(void **state) {
   r->listener = rig_listen(7517, 1);
   uint32_t vep = set_with_listener(r);
   fake_all_dead(&r->fake);
-  for (int i = 0; i < 100 && !vppcom_worker_is_detached(); i++)
+  for (int i = 0; i < 3000 && !vppcom_worker_is_detached(); i++)
     (void)vppcom_epoll_wait(vep, &ev, 1, 0.01);
   fake_lock(&r->fake);
   r->fake.forget_mapped = 2;
@@ -420,7 +420,7 @@ static void test_other_engine_workers(void **state) {
     fake_unlock(&r->fake);
     fake_engine_restart(&r->fake);
     uint32_t epoch = __atomic_load_n(&v->engine->epoch, __ATOMIC_ACQUIRE);
-    for (int k = 0; k < 100 && __atomic_load_n(&v->app->epoch_seen, __ATOMIC_ACQUIRE) != epoch; k++) {
+    for (int k = 0; k < 600 && __atomic_load_n(&v->app->epoch_seen, __ATOMIC_ACQUIRE) != epoch; k++) {
       (void)epoll_wait(ep, &ev, 1, 50);
       (void)vppcom_epoll_wait(vep, &ev, 1, 0);
     }

@@ -17,8 +17,7 @@ static void put(uint32_t h, const char *text) {
 }
 
 static void wait_nread(uint32_t h, int n) {
-  for (int i = 0; i < 2500 && vppcom_session_attr(h, VPPCOM_ATTR_GET_NREAD, NULL, NULL) < n; i++)
-    (void)poll(NULL, 0, 2);
+  RIG_UNTIL(vppcom_session_attr(h, VPPCOM_ATTR_GET_NREAD, NULL, NULL) >= n);
   assert_int_equal(vppcom_session_attr(h, VPPCOM_ATTR_GET_NREAD, NULL, NULL), n);
 }
 
@@ -245,10 +244,7 @@ static void test_idle_holds_nothing(void **state) {
   assert_int_equal(vppcom_session_write(r->client, b, sizeof b), sizeof b);
   wait_nread(r->server, sizeof b);
   assert_int_equal(vppcom_session_recvfrom(r->server, b, sizeof b, MSG_WAITALL, NULL), sizeof b);
-  for (int i = 0; i < 2500 && w->n_held != 0; i++) {
-    (void)vcl_pump();
-    (void)poll(NULL, 0, 2);
-  }
+  RIG_UNTIL(((void)vcl_pump(), w->n_held == 0));
   assert_int_equal(w->n_held, 0);
   assert_int_equal(arena_free_bytes(w->home->arena), all);
   put(r->client, "again"); /* and it goes on */

@@ -20,8 +20,7 @@ static void nonblock(uint32_t h) {
 }
 
 static void wait_for(uint32_t h, int events) {
-  for (int i = 0; i < 2500 && (rig_wait(h, POLLIN | POLLRDHUP) & events) != events; i++)
-    (void)poll(NULL, 0, 2);
+  RIG_UNTIL((rig_wait(h, POLLIN | POLLRDHUP) & events) == events);
   assert_int_equal(rig_wait(h, POLLIN | POLLRDHUP) & events, events);
 }
 
@@ -152,8 +151,7 @@ static uint32_t at_reset_told(struct rig *r, uint16_t port) {
 static uint32_t at_detached(struct rig *r, uint16_t port) {
   rig_pair(r, port, 1);
   fake_detach_all(&r->fake);
-  for (int i = 0; i < 2500 && !vppcom_worker_is_detached(); i++)
-    (void)poll(NULL, 0, 2);
+  RIG_UNTIL(vppcom_worker_is_detached());
   assert_true(vppcom_worker_is_detached());
   return r->client;
 }

@@ -259,7 +259,7 @@ static void test_writable_at_a_third(void **state) {
 
 static void test_linger(void **state) {
   struct rig *r = *state;
-  struct linger l = {.l_onoff = 1, .l_linger = 5};
+  struct linger l = {.l_onoff = 1, .l_linger = 30};
   char b[8];
   rig_pair(r, 7108, 0);
   assert_int_equal(vcl_opt_set(r->client, VCL_OPT_LINGER, &l, sizeof l), 0);
@@ -354,10 +354,7 @@ static void test_request_goes_first(void **state) {
     assert_int_equal(fault_arm("vcl.slot_free", 1, FAULT_HOOK), 0);
     vppcom_session_close(r->client);
     vppcom_session_close(r->server);
-    for (int k = 0; k < 500 && q.hits <= i; k++) {
-      (void)vcl_pump();
-      (void)poll(NULL, 0, 2);
-    }
+    RIG_UNTIL(((void)vcl_pump(), q.hits > i));
     fault_disarm();
     fault_set_hook(quit_look, &q);
     vppcom_session_close(r->listener);
@@ -376,9 +373,9 @@ static void test_notsent_lowat(void **state) {
   uint32_t len = sizeof n;
   rig_pair(r, 7114, 0);
   assert_int_equal(vcl_opt_set(r->client, VCL_OPT_NOTSENT_LOWAT, &lowat, sizeof lowat), 0);
-  do { /* the server reads nothing: what it can hold fills up, then the rest stays here */
-    for (int k = 0; k < 500 && (n = vppcom_session_sendto(r->client, b, sizeof b, MSG_DONTWAIT, NULL)) == -EAGAIN; k++)
-      (void)poll(NULL, 0, 2);
+  do {                  /* the server reads nothing: what it can hold fills up, then the rest stays here */
+    fake_run(&r->fake); /* until it moves no more */
+    n = vppcom_session_sendto(r->client, b, sizeof b, MSG_DONTWAIT, NULL);
     assert_true(n == -EAGAIN || (n > 0 && n <= lowat));
   } while (n != -EAGAIN);
   assert_int_equal(vcl_opt_get(r->client, VCL_OPT_OUTQ, &n, &len), 0);
@@ -390,9 +387,8 @@ static void test_notsent_lowat(void **state) {
   assert_int_equal(vppcom_session_sendto(r->client, b, 250, MSG_DONTWAIT, NULL), 250);
   assert_false(vcl_session_events(r->client) & EPOLLOUT);
   assert_int_equal(vppcom_session_sendto(r->client, b, sizeof b, MSG_DONTWAIT, NULL), 1250);
-  for (int k = 0; k < 2500 && !(vcl_session_events(r->client) & EPOLLOUT); k++)
-    if (vppcom_session_recvfrom(r->server, b, sizeof b, MSG_DONTWAIT, NULL) == -EAGAIN)
-      (void)poll(NULL, 0, 2);
+  RIG_UNTIL((vcl_session_events(r->client) & EPOLLOUT) != 0 ||
+            (vppcom_session_recvfrom(r->server, b, sizeof b, MSG_DONTWAIT, NULL), fake_run(&r->fake), 0));
   assert_true(vcl_session_events(r->client) & EPOLLOUT);
   rig_unpair(r);
   rig_settle(r);

@@ -55,6 +55,7 @@ struct call {
   uint8_t *reply;
   size_t len;
   int rc, timeout_ms;
+  int over;
 };
 
 static void *caller(void *arg) {
@@ -63,7 +64,12 @@ static void *caller(void *arg) {
   assert_int_equal(rpc_client_new(&cl, url), 0);
   c->rc = rpc_client_call(cl, c->req, strlen(c->req), &c->reply, &c->len, c->timeout_ms);
   rpc_client_free(cl);
+  __atomic_store_n(&c->over, 1, __ATOMIC_RELEASE);
   return NULL;
+}
+
+static int over(const struct call *c) {
+  return __atomic_load_n(&c->over, __ATOMIC_ACQUIRE);
 }
 
 static void on_rpc(void *ctx, int fd, uint32_t events) {
@@ -91,8 +97,8 @@ static void test_call(void **state) {
   assert_int_equal(loop_add_fd(l, rpc_server_fd(s), EPOLLIN, on_rpc, s), 0);
   for (int i = 0; i < 3; i++)
     assert_int_equal(pthread_create(&th[i], NULL, caller, &c[i]), 0);
-  while (n < 3)
-    assert_true(loop_turn(l, 1000) >= 0);
+  while (!over(&c[0]) || !over(&c[1]) || !over(&c[2])) /* "drop" may have given up before it came here */
+    assert_true(loop_turn(l, 20) >= 0);
   for (int i = 0; i < 3; i++)
     assert_int_equal(pthread_join(th[i], NULL), 0);
   assert_int_equal(c[0].rc, 0);
@@ -246,7 +252,7 @@ static void test_pubsub(void **state) {
   assert_int_equal(pub_send(p, "bad\ntopic", "", 0), -EINVAL);
   assert_int_equal(sub_recv(s, topic, sizeof topic, body, sizeof body), -EAGAIN);
   struct pollfd pfd = {.fd = sub_fd(s), .events = POLLIN};
-  usec_t end = clock_now_us() + 10 * CLOCK_US_PER_S;
+  usec_t end = clock_now_us() + 30 * CLOCK_US_PER_S;
   int n = 0; /* the subscription takes a moment: an event before it is no loss, it can be asked for */
   while (n == 0 && clock_now_us() < end) {
     assert_int_equal(pub_send(p, "svc.up", "no", 2), 0);
@@ -257,11 +263,14 @@ static void test_pubsub(void **state) {
   assert_int_equal(sub_recv(s, topic, sizeof topic, body, sizeof body), 2);
   assert_string_equal(topic, "link.up");
   assert_memory_equal(body, "e0", 2);
-  while (sub_recv(s, topic, sizeof topic, body, sizeof body) >= 0)
-    assert_string_equal(topic, "link.up");
   assert_int_equal(pub_send(p, "link.down", "far too long for it", 19), 0);
-  assert_int_equal(poll(&pfd, 1, 10000), 1);
-  assert_int_equal(sub_recv(s, topic, sizeof topic, body, sizeof body), -EMSGSIZE);
+  while ((n = sub_recv(s, topic, sizeof topic, body, sizeof body)) >= 0 || n == -EAGAIN) {
+    if (n == -EAGAIN)
+      assert_int_equal(poll(&pfd, 1, 30000), 1);
+    else
+      assert_string_equal(topic, "link.up"); /* those that were said again meanwhile */
+  }
+  assert_int_equal(n, -EMSGSIZE);
   sub_free(s);
   pub_free(p);
   unlink(purl + 6);
