@@ -20,7 +20,8 @@ static int rule_usage(void) {
                   "       hsctl rule add egress|ingress [KEY=VALUE…] action=allow|deny|redirect\n"
                   "       hsctl rule add -          one such line after the other from standard input\n"
                   "keys: namespace=ID (egress) proto=tcp|udp|any remote=PREFIX local=PREFIX ports=PORT|LOW-HIGH\n"
-                  "      app=NAME to-port=PORT (redirect) vrf=NUMBER (ingress)\n");
+                  "      app=NAME to-port=PORT (redirect) vrf=NUMBER (ingress)\n"
+                  "a rule counts for what begins after it: established connections and connected sockets go on\n");
   return 2;
 }
 

@@ -3,6 +3,7 @@
 
 Where they go is seen by `hsctl show session` (proto cut-udp) and by their going on while the engine is away. Boundaries,
 sources, answers, a full fifo, both families, deaths, a fork, what stays with the engine; sockperf and iperf3."""
+import contextlib
 import json
 import os
 import sys
@@ -253,6 +254,82 @@ class Semantics(UdpCutCase):
         b("c.send(b'off there')")
         self.assertEqual(quiet("s.recv(100)"), b"off there")
         self.assertEqual(self.cut_rows(port) + self.cut_rows(second), [])
+
+
+class Rules(UdpCutCase):
+    """Session rules: they are asked when two sockets begin to speak. What speaks already goes on, over a pair as by way
+    of the engine, and as established connections do where a Linux firewall tracks them."""
+
+    @contextlib.contextmanager
+    def rule(self, *words):
+        number = self.lab.hsctl("rule", "add", *words).stdout.split()[1].decode()
+        try:
+            yield
+        finally:
+            self.lab.hsctl("rule", "del", number)
+
+    def new_socket(self, b, port, by_pair, says=None):
+        """Connects of one that has connected before: within a second the rule counts (then `says` is what connect says)."""
+        def made():
+            b("n = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+            b("n.settimeout(0.3)")
+            return b(f"n.connect(('{STACK4}', {port}))") == says and \
+                (says or bool(self.cut_rows(b("n.getsockname()[1]"))) == by_pair)
+        wait_for(made, 20, "the rule to count")
+
+    def both_go_on(self, a, b, port):
+        rows = {json.dumps(r["local"]) for r in self.cut_rows(b("c.getsockname()[1]"))}
+        self.assertEqual(len(rows), 2)
+        self.exchange(a, b)
+        self.assertEqual({json.dumps(r["local"]) for r in self.cut_rows(b("c.getsockname()[1]"))}, rows)
+        b("t.sendall(b'ping')")
+        self.assertEqual(a("w.recv(4)"), b"ping")
+        a("w.sendall(b'pong')")
+        self.assertEqual(b("t.recv(4)"), b"pong")
+        self.assertEqual([s["proto"] for s in self.lab.sessions() if s["local"].endswith(f":{port}") and
+                          s["state"] == "ESTABLISHED"], ["cut"])
+
+    def test_rules(self):
+        a, b, port = self.pair()
+        stranger = Puppet(self.lab)
+        stranger("c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        stranger("c.settimeout(0.3)")
+        a(f"l = socket.create_server(('{STACK4}', {port}))")
+        a("l.settimeout(0)")
+        a("select.select([l], [], [], 0)")
+
+        def tcp():
+            b(f"t = socket.create_connection(('{STACK4}', {port}), 20)")
+            wait_for(lambda: a("w, _ = l.accept()") is None, 20, "a connection")
+            return any(s["proto"] == "cut" and s["local"].endswith(f":{port}") for s in self.lab.sessions())
+        wait_for(tcp, 20, "a connection by cut-through")
+        self.both_go_on(a, b, port)
+        refused = "ConnectionRefusedError ECONNREFUSED"
+        with self.subTest("egress deny"), self.rule("egress", "namespace=default", f"remote={STACK4}", f"ports={port}",
+                                                    "action=deny"):
+            self.assertEqual(stranger(f"c.connect(('{STACK4}', {port}))"), refused)
+            self.new_socket(b, port, False, says=refused)
+            self.both_go_on(a, b, port)
+        with self.subTest("ingress deny"), self.rule("ingress", f"ports={port}", "action=deny"):
+            self.assertIsNone(stranger(f"c.connect(('{STACK4}', {port}))"))
+            self.assertEqual(stranger("c.send(b'unheard')"), 7)
+            self.assertEqual(stranger("c.recv(100)"), "TimeoutError None")
+            self.new_socket(b, port, False)
+            b("n.send(b'unheard')")
+            self.both_go_on(a, b, port)
+        with self.subTest("another's ports"), self.rule("egress", "namespace=default", f"ports={port + 1}", "action=deny"):
+            self.new_socket(b, port, True)
+        with self.subTest("redirect is for TCP"):
+            words = ["egress", "namespace=default", f"ports={port}", "action=redirect", "app=nobody"]
+            done = self.lab.hsctl("rule", "add", *words, "proto=udp", check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(b"TCP", done.stdout + done.stderr)
+            with self.rule(*words):
+                self.new_socket(b, port, True)
+                b("n.send(b'not redirected')")
+                self.assertEqual(a("s.recv(100)"), b"not redirected")
+                self.assertEqual(b(f"socket.create_connection(('{STACK4}', {port}), 20)"), refused)
+                self.both_go_on(a, b, port)
 
 
 class Programs(UdpCutCase):
