@@ -336,9 +336,11 @@ void branch_names(const struct session *b, struct abi_dgram *d) {
   d->ifindex = BRANCH_IFINDEX;
 }
 
-int branch_lied(struct session *b) {
-  cut_pair_dead(b->cut->pair, 1);
-  return -EAGAIN;
+void branch_lied(struct session *b) {
+  if (b->home->detached)
+    branch_end(b); /* the lie was found after its death */
+  else
+    cut_pair_dead(b->cut->pair, 1);
 }
 
 /* --- send --- */
@@ -427,7 +429,7 @@ int branch_send_slow(struct session *s, const struct abi_dgram *d, const struct 
   int rc = branch_put(b, &as_sent, iov, n);
   session_unlock(b);
   if (rc == -EPROTO) {
-    (void)branch_lied(b);
+    branch_lied(b);
     return -ENOENT;
   }
   if (rc == 0)

@@ -242,8 +242,30 @@ static int dgram_recv_kept(struct session *s, const struct iovec *iov, int n, in
   return (flags & MSG_TRUNC) != 0 ? (int)len : got;
 }
 
+/** Takes, or looks at, the datagram that comes next, in *from its own fifo or a branch's. Bytes, *some = 0: there is
+ * none. -EPROTO: what the engine wrote makes no sense; a branch of that kind ends, and the next one is looked at. */
+static int dgram_take(struct session *s, const struct iovec *iov, int n, int flags, struct abi_dgram *d,
+                      struct session **from, int *some) {
+  for (;;) {
+    struct session *f = branch_source(s);
+    session_lock(f);
+    int rc = dgram_head(f, d);
+    int got = rc > 0 ? dgram_copy(f, d, iov, n) : rc;
+    if (got >= 0 && rc > 0 && (flags & MSG_PEEK) == 0)
+      fifo_cons_consume(&f->rx, (uint32_t)sizeof *d + d->len);
+    session_unlock(f);
+    *from = f;
+    *some = rc > 0;
+    if (got >= 0 || f == s)
+      return got;
+    branch_lied(f);
+  }
+}
+
 static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out) {
   struct abi_dgram d;
+  struct session *from;
+  int some;
   session_settle(s);
   if (s->life != SESSION_OPEN || !s->fifos_open)
     return s->broken != 0 ? -s->broken : -EAGAIN; /* nothing can have come yet */
@@ -253,16 +275,10 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   if (peers_pending(s))
     return dgram_recv_kept(s, iov, n, flags, out);
   branch_arm(s);
-  struct session *from = branch_source(s);
-  session_lock(from);
-  int rc = dgram_head(from, &d);
-  int got = rc > 0 ? dgram_copy(from, &d, iov, n) : rc;
-  if (got >= 0 && rc > 0 && (flags & MSG_PEEK) == 0)
-    fifo_cons_consume(&from->rx, (uint32_t)sizeof d + d.len);
-  session_unlock(from);
+  int got = dgram_take(s, iov, n, flags, &d, &from, &some);
   if (got < 0)
-    return from == s ? dgram_lied(s) : branch_lied(from);
-  if (rc == 0)
+    return dgram_lied(s);
+  if (!some)
     return s->shut_rd ? 0 : -EAGAIN;
   branch_turn(s, from, (flags & MSG_PEEK) == 0);
   if (from != s)

@@ -36,8 +36,8 @@ static inline int branch_pending(struct session *s) {
 }
 /** What the other app wrote in front of a datagram gives way to what is known. */
 void branch_names(const struct session *b, struct abi_dgram *d);
-/** Its fifo makes no sense: the pair ends. -EAGAIN: others may have something. */
-int branch_lied(struct session *b);
+/** Its fifo makes no sense: the pair ends, and b with it. */
+void branch_lied(struct session *b);
 /** Sends, or drops when the other side has read too little. Bytes, or -ENOENT: it goes through the engine. */
 int branch_send_slow(struct session *s, const struct abi_dgram *d, const struct iovec *iov, int n);
 static inline int branch_send(struct session *s, const struct abi_dgram *d, const struct iovec *iov, int n) {
