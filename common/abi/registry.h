@@ -25,11 +25,14 @@ struct abi_item {
   uint32_t state; /* atomic: enum abi_item_state */
   uint32_t kind;  /* enum abi_item_kind */
   uint64_t id;    /* unique; for a segment the id in its header */
-  uint64_t owner; /* segment A/E: worker id; bell, doorbell: process id number; port: index */
+  uint64_t owner; /* segment A/E, part: worker id; bell, doorbell: process id number; port: index */
   uint32_t seg_kind;
   uint32_t pad;
   uint64_t size;
-  uint64_t reserved[3];
+  uint64_t
+      place; /* A segment: bytes of address space with its parts, 0 = as many as the file has; part: its offset there */
+  uint64_t charge; /* part: bytes that it counts at least against limits of memory, from the start */
+  uint64_t reserved;
 };
 _Static_assert(sizeof(struct abi_item) == 64, "custody item");
 
@@ -57,7 +60,11 @@ struct abi_reg_worker {
   uint64_t proc_id;
   uint64_t app_id;
   uint64_t seg_e, seg_a; /* item ids */
-  uint8_t reserved[80];
+  uint64_t tx_off;       /* A's arena_off, … */
+  uint64_t tx_arena;     /* … arena_size, … */
+  uint64_t tx_first;     /* … the bytes of it that are in the file itself … */
+  uint64_t tx_step;      /* … and in its first parts; 0 = it has no parts */
+  uint8_t reserved[48];
 };
 /** A local address and port that a session slot holds (bind). 64 bytes. */
 struct abi_reg_bind {

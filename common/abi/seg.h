@@ -12,7 +12,7 @@
 
 #define ABI_MAGIC 0x4b43545354534f48ull /* "HOSTSTCK" in memory order */
 #define ABI_MAJOR 3                     /* layouts differ: attach is refused */
-#define ABI_MINOR 0                     /* fields were added in reserved room */
+#define ABI_MINOR 1                     /* fields were added in reserved room */
 
 #define ABI_CACHE_LINE 64u
 #define ABI_SEG_NONE   0xffffffffu
@@ -29,6 +29,8 @@ enum abi_seg_kind { /* stored as uint32_t */
                     ABI_SEG_PAIR =
                         8, /* one side of two paired workers: one app writes, the other reads (abi/worker.h) */
                     ABI_SEG_RULES = 9, /* broker writes, engine reads: session rules (abi/rules.h) */
+                    ABI_SEG_PART =
+                        10, /* more of an A segment's arena: bytes and nothing else, no header (abi/worker.h) */
 };
 
 enum abi_seg_state { ABI_SEG_INIT = 0, ABI_SEG_READY = 0x52454459 /* "REDY" */ };

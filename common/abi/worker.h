@@ -5,6 +5,11 @@
  * segment, which only the engine writes (the app's fd is read-only). Both begin with abi_seg_hdr; hdr.geom is a
  * struct abi_worker_geom, the same numbers in both. The lanes: one pair of hint rings per engine worker.
  *
+ * A's file may end before its arena does (arena_off + arena_keep): the rest of the arena is address space, in which
+ * parts are mapped as they come (ABI_SEG_PART, shm/part.h), and what has no part is zeros for whoever reads it. To
+ * offsets, chunks and checks it is one range. Chunks are made only where there is memory, and a place is used only once
+ * engine and nicio have it (AddPart, PartMapped in common/ctl/ATTACH.md).
+ *
  * A pair segment (cut-through) is laid out as an A segment with one lane; the other app, not the engine, reads it. Its
  * block's epoch_seen counts the listeners that went, pid is 0 until its app has it.
  */
@@ -32,11 +37,11 @@ struct abi_worker_geom {
   uint64_t locks_size;
   uint64_t arena_off;  /* chunks; multiple of ABI_CHUNK_MAX */
   uint64_t arena_size; /* multiple of ABI_CHUNK_MAX */
-  uint64_t arena_keep; /* bytes of chunk memory that stay once touched (segment-size); only E's is looked at, … */
-  uint64_t
-      arena_step; /* … in steps of which the engine keeps more while it is needed (add-segment-size); 0 = no more */
-  uint64_t meant_off; /* E only: n_slots × struct abi_endpoint, where connects of ABI_SE_REDIRECTED were meant to go:
-                       * both ends' slots, stored before the flag; 0 = a broker without them */
+  uint64_t arena_keep; /* bytes of chunk memory that stay once touched (segment-size): A's are in its file, … */
+  uint64_t arena_step; /* … in steps of which there is more while it is needed (add-segment-size), A's as parts; 0 = no
+                          more */
+  uint64_t meant_off;  /* E only: n_slots × struct abi_endpoint, where connects of ABI_SE_REDIRECTED were meant to go:
+                        * both ends' slots, stored before the flag; 0 = a broker without them */
 };
 _Static_assert(sizeof(struct abi_worker_geom) == 128, "worker geometry fills hdr.geom");
 

@@ -67,7 +67,7 @@ int seg_create(struct seg *s, const char *name, uint32_t kind, uint64_t id, uint
   seg_clear(s);
   if (id == 0 || kind == ABI_SEG_FREE || size == 0 || size > SEG_SIZE_MAX)
     return -EINVAL;
-  s->size = bits_align_up(size, SEG_PAGE);
+  s->size = s->file = bits_align_up(size, SEG_PAGE);
   s->kind = kind;
   s->id = id;
   memcpy(s->geom, geom, sizeof s->geom);
@@ -126,7 +126,7 @@ int seg_attach(struct seg *s, int fd, uint32_t kind, int rw, const char **why) {
     rc = err_last();
     goto out;
   }
-  s->size = (uint64_t)st.st_size;
+  s->size = s->file = (uint64_t)st.st_size;
   if (st.st_size < (off_t)SEG_PAGE || s->size % SEG_PAGE != 0 || s->size > SEG_SIZE_MAX) {
     wrong = "file size";
     rc = -EPROTO;

@@ -16,7 +16,8 @@
 /** A mapped segment. Geometry is the checked private copy. */
 struct seg {
   uint8_t *base;
-  uint64_t size;
+  uint64_t size; /* bytes mapped */
+  uint64_t file; /* of them in the file; less than size only after part_span (shm/part.h) */
   uint64_t id;
   uint32_t kind;
   int fd; /* owned; -1 when not open */

@@ -9,11 +9,13 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "shm/arena.h"
+#include "shm/part.h"
 
 #define WORKER_LOCKS     (64u * 1024u) /* bytes for the library's own tables, before the arena's book-keeping */
 #define WORKER_BLOCK_OFF 4096u
 #define WORKER_SLOTS_MAX (1u << 20)
 #define WORKER_SLOT      512u
+#define WORKER_ARENA_MAX (1ull << 40) /* bytes; broker.arena-size goes no further */
 
 uint64_t worker_geom_make(struct abi_worker_geom *g, uint32_t kind, uint64_t worker_id, uint64_t app_id,
                           uint32_t n_slots, uint32_t n_lanes, uint64_t arena_size) {
@@ -71,9 +73,12 @@ static const char *worker_geom_wrong(const struct seg *s, const struct abi_worke
     return "meant_off";
   if (s->kind != ABI_SEG_ENGINE && !worker_area_ok(s, g->locks_off, g->locks_size, ABI_CACHE_LINE))
     return "locks_off";
-  if (g->arena_size == 0 || g->arena_size % ABI_CHUNK_MAX != 0)
+  if (g->arena_size == 0 || g->arena_size % ABI_CHUNK_MAX != 0 || g->arena_size > WORKER_ARENA_MAX)
     return "arena_size";
-  if (!worker_area_ok(s, g->arena_off, g->arena_size, ABI_CHUNK_MAX) || g->arena_off / ABI_CHUNK_UNIT > UINT32_MAX / 2)
+  /* of an A segment the rest of the arena may be parts' (shm/part.h) */
+  uint64_t here =
+      s->kind == ABI_SEG_APP && g->arena_off <= s->size ? HS_MIN(g->arena_size, s->size - g->arena_off) : g->arena_size;
+  if (!worker_area_ok(s, g->arena_off, here, ABI_CHUNK_MAX) || g->arena_off / ABI_CHUNK_UNIT > UINT32_MAX / 2)
     return "arena_off";
   return NULL;
 }
@@ -111,6 +116,12 @@ static int worker_open(struct worker_view *v, int fd_a, uint32_t kind_a, int rw_
     wrong = worker_pair_wrong(&v->ga, &v->ge);
   if (wrong != NULL)
     goto out;
+  if (kind_a == ABI_SEG_APP) {
+    rc = part_span(&v->seg_a, v->ga.arena_off + v->ga.arena_size);
+    wrong = "address space for A's parts";
+    if (rc < 0)
+      goto out;
+  }
   v->app = seg_at(&v->seg_a, v->ga.block_off, sizeof *v->app);
   return 0;
 out:

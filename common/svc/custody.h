@@ -21,7 +21,8 @@ struct custody_item {
   uint32_t seg_kind;
   uint64_t owner;
   uint64_t size;
-  int fd; /* the vault's; dup it to keep it beyond `drop` */
+  uint64_t place, charge; /* abi/registry.h */
+  int fd;                 /* the vault's; dup it to keep it beyond `drop` */
 };
 
 struct custody_ops {

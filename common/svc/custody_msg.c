@@ -33,9 +33,17 @@ void custody_msg_from_item(Hoststack__Custody__Item *pb, const struct custody_it
   pb->owner = it->owner;
   pb->seg_kind = it->seg_kind;
   pb->size = it->size;
+  pb->place = it->place;
+  pb->charge = it->charge;
 }
 
 void custody_msg_to_item(struct custody_item *it, const Hoststack__Custody__Item *pb, int fd) {
-  *it = (struct custody_item){
-      .id = pb->id, .kind = pb->kind, .seg_kind = pb->seg_kind, .owner = pb->owner, .size = pb->size, .fd = fd};
+  *it = (struct custody_item){.id = pb->id,
+                              .kind = pb->kind,
+                              .seg_kind = pb->seg_kind,
+                              .owner = pb->owner,
+                              .size = pb->size,
+                              .place = pb->place,
+                              .charge = pb->charge,
+                              .fd = fd};
 }

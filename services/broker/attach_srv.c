@@ -54,6 +54,15 @@ static int on_pair(struct broker *b, struct conn *c, const Hoststack__Attach__Re
 static int on_pair_gone(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
   return pair_on_gone(b, c, r->seq, r->pair_gone, text);
 }
+static int on_add_part(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
+  return parts_on_add(b, c, r->seq, r->add_part, text);
+}
+static int on_part_mapped(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
+  return parts_on_mapped(b, c, r->seq, r->part_mapped, text);
+}
+static int on_drop_part(struct broker *b, struct conn *c, const Hoststack__Attach__Request *r, const char **text) {
+  return parts_on_drop(b, c, r->seq, r->drop_part, text);
+}
 
 static const attach_handler attach_handlers[] = {
     [HOSTSTACK__ATTACH__REQUEST__BODY_HELLO] = on_hello,
@@ -65,6 +74,9 @@ static const attach_handler attach_handlers[] = {
     [HOSTSTACK__ATTACH__REQUEST__BODY_UNBIND] = on_unbind,
     [HOSTSTACK__ATTACH__REQUEST__BODY_PAIR] = on_pair,
     [HOSTSTACK__ATTACH__REQUEST__BODY_PAIR_GONE] = on_pair_gone,
+    [HOSTSTACK__ATTACH__REQUEST__BODY_ADD_PART] = on_add_part,
+    [HOSTSTACK__ATTACH__REQUEST__BODY_PART_MAPPED] = on_part_mapped,
+    [HOSTSTACK__ATTACH__REQUEST__BODY_DROP_PART] = on_drop_part,
 };
 
 static void conn_close(struct conn *c) {
@@ -159,6 +171,8 @@ static int pend_try(struct broker *b, struct pend *p) {
     return 1;
   case PEND_POLICY:
     return listen_done(b, p);
+  case PEND_PART:
+    return parts_done(b, p);
   case PEND_UNBIND: /* an engine that is away serves nobody */
     if (b->policy_seen_valid && (int32_t)(b->policy_seen - p->policy_gen) < 0)
       return 0;

@@ -157,6 +157,8 @@ static void boot_items(struct broker *b) {
       owned = registry_proc_find(&b->reg, it->owner) != REGISTRY_NONE;
     else if (it->kind == ABI_ITEM_SEG && (it->seg_kind == ABI_SEG_APP || it->seg_kind == ABI_SEG_ENGINE))
       owned = registry_worker_find(&b->reg, it->owner) != REGISTRY_NONE;
+    else if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_PART) /* no service had it: nobody uses it */
+      owned = registry_worker_find(&b->reg, it->owner) != REGISTRY_NONE && b->item[i].fd >= 0;
     else if (it->kind == ABI_ITEM_PORT)
       owned = b->item[i].fd >= 0;
     if (!owned)

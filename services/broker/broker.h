@@ -35,7 +35,9 @@
   X(PAIR_LIED, "broker.pair-lied", "pairs ended for what the other side wrote", 2)                                     \
   X(LIMIT_SESSIONS, "broker.limit-sessions", "workers refused: limit of sessions of an app or namespace", 1)           \
   X(LIMIT_LISTENERS, "broker.limit-listeners", "listeners refused: limit of listeners of an app or namespace", 1)      \
-  X(LIMIT_MEMORY, "broker.limit-memory", "workers, listeners refused: limit of memory of an app or namespace", 1)
+  X(LIMIT_MEMORY, "broker.limit-memory", "workers, listeners refused: limit of memory of an app or namespace", 1)      \
+  X(PARTS, "broker.parts", "parts of memory of written bytes handed out", 0)                                           \
+  X(LIMIT_PARTS, "broker.limit-parts", "parts refused: limit of memory of an app or namespace", 1)
 enum broker_stat {
 #define X(id, name, help, sev) BROKER_STAT_##id,
   BROKER_STATS(X)
@@ -78,7 +80,7 @@ struct conn {
   usec_t since;     /* accepted at */
 };
 
-enum pend_what { PEND_HELLO, PEND_ADD, PEND_LIVE, PEND_POLICY, PEND_UNBIND };
+enum pend_what { PEND_HELLO, PEND_ADD, PEND_LIVE, PEND_POLICY, PEND_UNBIND, PEND_PART };
 
 /** A request whose answer waits for the engine. */
 struct pend {
@@ -87,7 +89,7 @@ struct pend {
   uint32_t seq;
   enum pend_what what;
   usec_t deadline;
-  uint32_t idx;        /* process, worker or bind index */
+  uint32_t idx;        /* process, worker, bind or item index */
   uint64_t id;         /* … and its id, so that a reused record is no match */
   uint32_t policy_gen; /* PEND_POLICY */
   int app_fd;          /* PEND_HELLO: the app's end of the bell */
@@ -228,6 +230,20 @@ int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t w
 /** Index of a live worker that belongs to the connection's process, or REGISTRY_NONE. */
 uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id);
 
+/* parts.c: parts of A segments */
+int parts_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__AddPart *m,
+                 const char **text);
+int parts_on_mapped(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__PartMapped *m,
+                    const char **text);
+int parts_on_drop(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__DropPart *m,
+                  const char **text);
+int parts_done(struct broker *b, struct pend *p);
+/** All that a worker has, from everybody. */
+void parts_drop_worker(struct broker *b, uint64_t worker_id);
+uint32_t parts_count(const struct broker *b, uint64_t worker_id);
+/** Bytes that they count against limits. */
+uint64_t parts_memory(const struct broker *b, uint64_t worker_id);
+
 /* ns.c */
 /** Namespace number for a Hello on socket `sock_ns`, 0 = default. Returns it or -errno. */
 int ns_check(const struct broker *b, uint32_t sock_ns, const char *id, uint64_t secret, const char **text);
@@ -255,6 +271,8 @@ const struct config_limit *limit_of_ns(const struct broker *b, uint32_t ns);
 int limit_worker(struct broker *b, uint64_t app_id, uint32_t *slots, const char **text);
 /** A new listener of the app, shares excepted. 0 or -ENOBUFS. */
 int limit_listener(struct broker *b, uint64_t app_id, const char **text);
+/** `size` bytes more for what the app writes, promised from now on (0: as they are touched). 0 or -ENOMEM. */
+int limit_part(struct broker *b, uint64_t app_id, uint64_t size, const char **text);
 /** Bytes of memory that a segment has, 0 if it is not here. */
 uint64_t limit_seg_memory(const struct broker *b, uint64_t seg_id);
 

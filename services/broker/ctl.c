@@ -38,7 +38,8 @@ static void ctl_worker(const struct broker *b, uint32_t i, Hoststack__Control__W
   w->worker_id = r->id;
   w->pid = proc != REGISTRY_NONE ? b->reg.proc[proc].pid : 0;
   w->state = (char *)(uintptr_t)(r->used == REG_DYING ? "draining" : b->worker[i].live ? "live" : "starting");
-  w->memory_bytes = limit_seg_memory(b, r->seg_e) + limit_seg_memory(b, r->seg_a);
+  w->memory_bytes = limit_seg_memory(b, r->seg_e) + limit_seg_memory(b, r->seg_a) + parts_memory(b, r->id);
+  w->tx_parts = parts_count(b, r->id);
   struct workers_words said;
   workers_words(b, i, &said);
   w->sockets_stack = said.on_stack;

@@ -58,8 +58,13 @@ static int custody_srv_say(struct broker *b, uint32_t service, const Hoststack__
 
 int custody_srv_send_give(struct broker *b, uint32_t service, uint32_t idx, int fd) {
   const struct abi_item *it = &b->reg.item[idx];
-  struct custody_item plain = {
-      .id = it->id, .kind = it->kind, .seg_kind = it->seg_kind, .owner = it->owner, .size = it->size};
+  struct custody_item plain = {.id = it->id,
+                               .kind = it->kind,
+                               .seg_kind = it->seg_kind,
+                               .owner = it->owner,
+                               .size = it->size,
+                               .place = it->place,
+                               .charge = it->charge};
   Hoststack__Custody__Item pb;
   Hoststack__Custody__Give give = HOSTSTACK__CUSTODY__GIVE__INIT;
   Hoststack__Custody__Message m = HOSTSTACK__CUSTODY__MESSAGE__INIT;
@@ -217,11 +222,10 @@ static void custody_srv_on_vaulted(struct broker *b, struct vault_svc *v, uint64
   if (idx == REGISTRY_NONE)
     return; /* dropped meanwhile */
   b->item[idx].have |= (uint8_t)(1u << v->service);
-  if (v->service == CUSTODY_ENGINE) {
-    if (registry_item_state(&b->reg, idx) == ABI_ITEM_RESERVED)
-      registry_item_set(&b->reg, idx, ABI_ITEM_VAULTED);
+  if (v->service == CUSTODY_ENGINE && registry_item_state(&b->reg, idx) == ABI_ITEM_RESERVED)
+    registry_item_set(&b->reg, idx, ABI_ITEM_VAULTED);
+  if (v->service == CUSTODY_ENGINE || b->reg.item[idx].seg_kind == ABI_SEG_PART)
     pend_check(b);
-  }
 }
 
 /** nicio hands over the fd of a port: it becomes an item of its own and goes round; one of the same port before it is

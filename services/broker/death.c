@@ -43,6 +43,8 @@ static void death_free_worker(struct broker *b, uint32_t w) {
   struct abi_reg_worker *r = &b->reg.worker[w];
   uint64_t proc_id = r->proc_id;
   uint32_t e = vault_by_id(b, r->seg_e), a = vault_by_id(b, r->seg_a);
+  parts_drop_worker(b, r->id);
+  FAULT_POINT("broker.death.parts");
   if (a != REGISTRY_NONE)
     vault_drop(b, a);
   FAULT_POINT("broker.death.a");

@@ -2,9 +2,10 @@
  * What an app and a namespace use, and the limits of it: sessions, listeners, memory (broker.app-limit,
  * broker.namespaces[].limit).
  *
- * Called by workers.c, listen.c and ctl.c on the main thread. Nothing is counted along: each use is added up from the
- * registry when somebody asks, so that a broker that died and came back knows the same. Sessions are limited by the
- * slots that a new worker is given, which it can't exceed; memory is looked at when a worker or listener is asked for.
+ * Called by workers.c, listen.c, parts.c and ctl.c on the main thread. Nothing is counted along: each use is added up
+ * from the registry when somebody asks, so that a broker that died and came back knows the same. Sessions are limited
+ * by the slots that a new worker is given, which it can't exceed; memory is looked at when a worker, a listener or a
+ * part of A is asked for.
  */
 #include "broker.h"
 
@@ -54,7 +55,7 @@ void limit_use(const struct broker *b, uint64_t app_id, uint32_t ns, struct limi
       continue;
     u->workers++;
     u->sessions += w->used == REG_LIVE ? limit_slots(b, i) : 0;
-    u->memory += limit_seg_memory(b, w->seg_e) + limit_seg_memory(b, w->seg_a);
+    u->memory += limit_seg_memory(b, w->seg_e) + limit_seg_memory(b, w->seg_a) + parts_memory(b, w->id);
   }
   for (uint32_t i = 0; i < b->bind_high; i++) {
     const struct abi_reg_bind *r = &b->reg.bind[i];
@@ -131,4 +132,24 @@ int limit_listener(struct broker *b, uint64_t app_id, const char **text) {
   uint32_t ns = ns_of_app(b, app_id);
   int rc = limit_listener_of(b, app_id, 0, &b->svc.cfg.app_limit, text);
   return rc < 0 ? rc : limit_listener_of(b, 0, ns, limit_of_ns(b, ns), text);
+}
+
+static int limit_part_of(struct broker *b, uint64_t app_id, uint32_t ns, const struct config_limit *l, uint64_t size,
+                         const char **text) {
+  struct limit_use u;
+  if (l == NULL || l->memory == 0)
+    return 0;
+  limit_use(b, app_id, ns, &u);
+  if (u.memory < l->memory && size <= l->memory - u.memory)
+    return 0;
+  return limit_refuse(b, BROKER_STAT_LIMIT_PARTS, -ENOMEM,
+                      app_id != 0 ? "add part: the app has broker.app-limit.memory"
+                                  : "add part: the namespace has its limit.memory",
+                      text);
+}
+
+int limit_part(struct broker *b, uint64_t app_id, uint64_t size, const char **text) {
+  uint32_t ns = ns_of_app(b, app_id);
+  int rc = limit_part_of(b, app_id, 0, &b->svc.cfg.app_limit, size, text);
+  return rc < 0 ? rc : limit_part_of(b, 0, ns, limit_of_ns(b, ns), size, text);
 }

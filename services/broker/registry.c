@@ -15,6 +15,7 @@
 
 #define REGISTRY_BLOCK_OFF 4096u
 #define REGISTRY_CORE      64u    /* items that belong to no process: segments, link bells, ports */
+#define REGISTRY_PARTS     4u     /* parts of A segments, on the average of all workers */
 #define REGISTRY_BINDS     16384u /* ports held at once */
 
 static uint64_t registry_place(uint64_t *off, uint64_t n, uint64_t size) {
@@ -29,7 +30,7 @@ static uint64_t registry_geom(struct abi_registry_geom *g, uint32_t max_apps, ui
   g->n_apps = max_apps;
   g->n_procs = max_workers;
   g->n_workers = max_workers;
-  g->n_items = REGISTRY_CORE + 4ull * max_workers;
+  g->n_items = REGISTRY_CORE + (4ull + REGISTRY_PARTS) * max_workers;
   g->n_binds = REGISTRY_BINDS;
   g->block_off = registry_place(&off, 1, sizeof(struct abi_registry));
   g->items_off = registry_place(&off, g->n_items, sizeof(struct abi_item));
@@ -145,6 +146,30 @@ static uint32_t registry_by_id(const void *table, uint32_t n, size_t size, uint6
   return REGISTRY_NONE;
 }
 
+uint32_t registry_part_new(struct registry *r, uint64_t id, uint64_t worker_id, uint64_t place, uint64_t size,
+                           uint64_t charge) {
+  uint32_t used = 0, spare = REGISTRY_NONE;
+  for (uint32_t i = 0; i < r->n_items; i++) {
+    if (r->item[i].state == ABI_ITEM_FREE)
+      spare = spare == REGISTRY_NONE ? i : spare;
+    else
+      used += r->item[i].seg_kind == ABI_SEG_PART && r->item[i].kind == ABI_ITEM_SEG;
+  }
+  /* workers, bells and ports must find room still: not every free record may be a part's */
+  if (spare == REGISTRY_NONE || used + REGISTRY_CORE + 4 * r->n_workers >= r->n_items)
+    return REGISTRY_NONE;
+  struct abi_item *it = &r->item[spare];
+  it->kind = ABI_ITEM_SEG;
+  it->id = id;
+  it->owner = worker_id;
+  it->seg_kind = ABI_SEG_PART;
+  it->size = size;
+  it->place = place;
+  it->charge = charge;
+  registry_item_set(r, spare, ABI_ITEM_RESERVED);
+  return spare;
+}
+
 uint32_t registry_item_new(struct registry *r, uint64_t id, uint32_t kind, uint32_t seg_kind, uint64_t owner,
                            uint64_t size) {
   for (uint32_t i = 0; i < r->n_items; i++) {
@@ -156,6 +181,7 @@ uint32_t registry_item_new(struct registry *r, uint64_t id, uint32_t kind, uint3
     it->owner = owner;
     it->seg_kind = seg_kind;
     it->size = size;
+    it->place = it->charge = 0;
     registry_item_set(r, i, ABI_ITEM_RESERVED);
     return i;
   }

@@ -36,6 +36,9 @@ uint64_t registry_id(struct registry *r);
 /** New item in state RESERVED. Index or REGISTRY_NONE when the table is full. */
 uint32_t registry_item_new(struct registry *r, uint64_t id, uint32_t kind, uint32_t seg_kind, uint64_t owner,
                            uint64_t size);
+/** New item of a worker's part of A. Fewer records than workers, bells and ports may need are left alone. */
+uint32_t registry_part_new(struct registry *r, uint64_t id, uint64_t worker_id, uint64_t place, uint64_t size,
+                           uint64_t charge);
 void registry_item_set(struct registry *r, uint32_t idx, enum abi_item_state st);
 static inline uint32_t registry_item_state(const struct registry *r, uint32_t idx) {
   return __atomic_load_n(&r->item[idx].state, __ATOMIC_ACQUIRE);

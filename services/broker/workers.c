@@ -43,14 +43,37 @@ static uint64_t workers_arena(const struct broker *b, uint64_t asked) {
   return bits_align_up(size, ABI_CHUNK_MAX);
 }
 
-/** One of the two segments. Item index or -errno. */
-static int workers_seg(struct broker *b, uint32_t kind, uint64_t id, uint64_t worker_id, uint64_t app_id,
-                       uint32_t n_slots, uint64_t arena, const Hoststack__Attach__AddWorker *m) {
+/** E. Item index or -errno. */
+static int workers_seg_e(struct broker *b, const struct abi_reg_worker *w, uint32_t n_slots,
+                         const Hoststack__Attach__AddWorker *m) {
   struct abi_worker_geom g;
-  uint64_t size = worker_geom_make(&g, kind, worker_id, app_id, n_slots, ABI_LANES_MAX, arena);
+  uint64_t arena = workers_arena(b, m->rx_arena);
+  uint64_t size = worker_geom_make(&g, ABI_SEG_ENGINE, w->id, w->app_id, n_slots, ABI_LANES_MAX, arena);
   g.arena_keep = HS_MIN(m->rx_keep != 0 ? m->rx_keep : WORKERS_KEEP, g.arena_size);
   g.arena_step = m->rx_fixed ? 0 : HS_MIN(m->rx_step != 0 ? m->rx_step : WORKERS_STEP, g.arena_size);
-  return vault_seg_new(b, kind == ABI_SEG_APP ? "hs-a" : "hs-e", kind, id, worker_id, size, &g, 0);
+  return vault_seg_new(b, "hs-e", ABI_SEG_ENGINE, w->seg_e, w->id, size, &g, 0);
+}
+
+/** A: the whole arena at once, or the first bytes of it, for who asks for the rest in parts. Item index or -errno. */
+static int workers_seg_a(struct broker *b, struct abi_reg_worker *w, uint32_t n_slots,
+                         const Hoststack__Attach__AddWorker *m) {
+  struct abi_worker_geom g;
+  uint64_t arena = workers_arena(b, m->tx_arena);
+  uint64_t first = bits_align_up(m->tx_keep != 0 ? HS_MIN(m->tx_keep, arena) : WORKERS_KEEP, ABI_CHUNK_MAX);
+  uint64_t step = bits_align_up(m->tx_step != 0 ? HS_MIN(m->tx_step, arena) : WORKERS_STEP, ABI_CHUNK_MAX);
+  if (m->tx_parts && m->tx_fixed)
+    arena = HS_MIN(arena, first);
+  uint64_t size = worker_geom_make(&g, ABI_SEG_APP, w->id, w->app_id, n_slots, ABI_LANES_MAX, arena);
+  g.arena_keep = m->tx_parts ? HS_MIN(first, arena) : arena;
+  g.arena_step = g.arena_keep < arena ? HS_MIN(step, arena) : 0;
+  w->tx_off = g.arena_off;
+  w->tx_arena = g.arena_size;
+  w->tx_first = g.arena_keep;
+  w->tx_step = g.arena_step;
+  int idx = vault_seg_new(b, "hs-a", ABI_SEG_APP, w->seg_a, w->id, size - (arena - g.arena_keep), &g, 0);
+  if (idx >= 0 && g.arena_keep < arena)
+    b->reg.item[idx].place = size; /* nobody has it yet */
+  return idx;
 }
 
 int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__AddWorker *m,
@@ -69,9 +92,9 @@ int workers_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststa
     return -EUSERS;
   }
   b->worker[w] = (struct worker_rt){.slots = slots};
-  int e = workers_seg(b, ABI_SEG_ENGINE, id_e, id, proc->app_id, slots, workers_arena(b, m->rx_arena), m);
+  int e = workers_seg_e(b, &b->reg.worker[w], slots, m);
   FAULT_POINT("broker.worker.e");
-  int a = e < 0 ? e : workers_seg(b, ABI_SEG_APP, id_a, id, proc->app_id, slots, workers_arena(b, m->tx_arena), m);
+  int a = e < 0 ? e : workers_seg_a(b, &b->reg.worker[w], slots, m);
   struct pend *p = a < 0 ? NULL : pend_new(c, seq, PEND_ADD, w, id);
   if (p == NULL) {
     *text = "add worker: no memory or no descriptors left";

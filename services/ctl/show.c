@@ -110,7 +110,7 @@ static void print_neighbors(const Hoststack__Control__Neighbors *m) {
 
 static void print_apps(const Hoststack__Control__Apps *m) {
   struct table t = {0};
-  char a[24], b[24], c[24], d[24], e[24], f[24], g[24], o[24];
+  char a[24], b[24], c[24], d[24], e[24], f[24], g[24], o[24], h[24];
   for (size_t i = 0; i < m->n_app; i++) {
     uint64_t stack = 0, kernel = 0;
     const Hoststack__Control__App *app = m->app[i];
@@ -124,15 +124,15 @@ static void print_apps(const Hoststack__Control__Apps *m) {
            app->namespace_id && *app->namespace_id ? table_plain(ns, sizeof ns, app->namespace_id) : "default", stack,
            kernel);
     if (app->n_worker)
-      table_row(&t, 10, "  WORKER", "PID", "STATE", "SESSIONS", "LISTENERS", "MEMORY", "ON-STACK", "ON-KERNEL",
-                "DGRAMS-LOST", "LATE-WAKEUPS");
+      table_row(&t, 11, "  WORKER", "PID", "STATE", "SESSIONS", "LISTENERS", "MEMORY", "TX-PARTS", "ON-STACK",
+                "ON-KERNEL", "DGRAMS-LOST", "LATE-WAKEUPS");
     for (size_t w = 0; w < app->n_worker; w++) {
       const Hoststack__Control__Worker *k = app->worker[w];
       char id[32];
       snprintf(id, sizeof id, "  %" PRIu64, k->worker_id);
-      table_row(&t, 10, id, num(a, k->pid), k->state, num(b, k->sessions), num(c, k->listeners),
-                num(d, k->memory_bytes), num(e, k->sockets_stack), num(f, k->sockets_kernel), num(o, k->dgrams_lost),
-                num(g, k->late_wakeups));
+      table_row(&t, 11, id, num(a, k->pid), k->state, num(b, k->sessions), num(c, k->listeners),
+                num(d, k->memory_bytes), num(h, k->tx_parts), num(e, k->sockets_stack), num(f, k->sockets_kernel),
+                num(o, k->dgrams_lost), num(g, k->late_wakeups));
     }
     if (app->n_worker)
       table_print(&t, stdout);

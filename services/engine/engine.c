@@ -164,12 +164,18 @@ static int make_app(struct engine *e, uint64_t worker_id, struct app_worker **la
     const struct abi_reg_app *app = engine_reg_app(e, reg->app_id);
     lane[0]->sh->ns = app ? app->ns : 0;
     lane[0]->sh->vrf = config_ns_vrf(&e->svc.cfg, lane[0]->sh->ns);
-    memory_add(e, lane[0]->sh);
-    rc = app_lanes(lane, e->group.n);
+    const struct seg *s = &lane[0]->sh->v.seg_a;
+    rc = s->size == (seg_a->place ? seg_a->place : s->file) ? 0 : -EPROTO; /* the header is the app's to write over */
+    why = "A's arena is not as it was made";
+    if (rc == 0) {
+      parts_take(e, lane[0]->sh);
+      memory_add(e, lane[0]->sh);
+      rc = app_lanes(lane, e->group.n);
+      why = "no lanes for our workers";
+    }
     if (rc == 0)
       return 0;
     (void)app_free(lane[0]);
-    why = "no lanes for our workers";
   }
   log_warn("engine.app.refused", "worker %llu: %s (%s)", (unsigned long long)worker_id, why, strerror(-rc));
   (void)custody_worker_lied(e->custody, worker_id, why);
@@ -267,6 +273,8 @@ static void mail_policy(struct worker *w, void *arg) {
 
 static void on_item(void *ctx, const struct custody_item *it) {
   struct engine *e = ctx;
+  if (e->running)
+    parts_add(e, it);
   if (!e->running || it->kind != ABI_ITEM_SEG || it->seg_kind != ABI_SEG_APP)
     return; /* before the start everything is looked up by engine_ready; an A segment is what completes a worker */
   struct app_worker *lane[ABI_LINKS_MAX];
@@ -281,7 +289,9 @@ static void on_item(void *ctx, const struct custody_item *it) {
 }
 
 static void on_drop(void *ctx, const struct custody_item *it) {
-  (void)ctx; /* the engine maps dups, and lets go of a worker before the broker drops its items */
+  struct engine *e = ctx;
+  if (e->running) /* all else: the engine maps dups, and lets go of a worker before the broker drops its items */
+    parts_drop(e, it);
   log_debug("engine.drop", "item %llu kind %u", (unsigned long long)it->id, it->kind);
 }
 

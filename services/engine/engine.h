@@ -40,6 +40,14 @@ extern const struct custody_ops engine_custody_ops;
 void memory_add(struct engine *e, struct app_shared *sh);
 int memory_start(struct engine *e);
 
+/** Parts of A segments (parts.c): given, or about to be taken back. */
+void parts_add(struct engine *e, const struct custody_item *it);
+void parts_drop(struct engine *e, const struct custody_item *it);
+/** All that the vault has of a worker that was just mapped. */
+void parts_take(struct engine *e, struct app_shared *sh);
+/** Bytes that they count against limits. */
+uint64_t parts_memory(const struct app_shared *sh);
+
 /** Control requests (ctl.c). */
 int engine_ctl(void *ctx, const uint8_t *req, size_t req_len, uint8_t **reply, size_t *reply_len);
 struct Hoststack__Control__Reply;

@@ -5,8 +5,9 @@
  * Control thread, by a timer, so that no turn of a worker ever waits for the system. A free block is taken out of the
  * arena like any chunk, a hole is punched where it was, and it is put back: whatever may be handed to another fifo may
  * be swept. How much stays is the worker's segment-size, and more in steps of its add-segment-size as long as the last
- * seconds needed it (arena_aim). A segments are the apps' and sealed against holes: they can't shrink, and are only
- * counted here. A crash between hole and book-keeping leaves a hole; the successor asks the file where memory is.
+ * seconds needed it (arena_aim). A segments are the apps' and sealed against holes: they shrink by whole parts
+ * (parts.c), which the apps give back, and are only counted here. A crash between hole and book-keeping leaves a hole;
+ * the successor asks the file where memory is.
  */
 #include "engine.h"
 
@@ -102,7 +103,7 @@ void memory_add(struct engine *e, struct app_shared *sh) {
   list_add_tail(&e->memory, &sh->link);
   uint64_t more = UINT64_MAX;
   if (memory_limited(&e->svc.cfg)) { /* from its first byte on: a look may be long in coming */
-    sh->use = memory_of(&sh->v.seg_e) + memory_of(&sh->v.seg_a);
+    sh->use = memory_of(&sh->v.seg_e) + memory_of(&sh->v.seg_a) + parts_memory(sh);
     more = memory_more(e, sh);
   }
   (void)memory_limit(sh, more);
@@ -118,7 +119,7 @@ static void memory_look(void *ctx) {
   list_for_each(link, &e->memory) {
     struct app_shared *sh = list_entry(link, struct app_shared, link);
     if (limited)
-      sh->use = memory_of(&sh->v.seg_e) + memory_of(&sh->v.seg_a);
+      sh->use = memory_of(&sh->v.seg_e) + memory_of(&sh->v.seg_a) + parts_memory(sh);
     if (aim_too)
       sh->aim = arena_aim(sh->arena, sh->v.ge.arena_keep, sh->v.ge.arena_step);
   }

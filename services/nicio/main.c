@@ -247,19 +247,45 @@ static int main_begin(struct nicio *n) {
   return n->wait_timer < 0 ? n->wait_timer : 0;
 }
 
+static void main_part(struct nicio *n, const struct custody_item *it) {
+  int rc = region_part(&n->regions, it->owner, it->fd, it->place, it->size);
+
+  if (rc < 0 && rc != -ENOENT) /* its segment follows, and takes all parts from the vault */
+    log_error_rl("nicio.region", "part %llu: %s", (unsigned long long)it->id, err_text(rc));
+}
+
+struct main_parts {
+  struct nicio *n;
+  uint64_t worker_id;
+};
+
+static void main_take_part(void *ctx, const struct custody_item *it) {
+  const struct main_parts *of = ctx;
+
+  if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_PART && it->owner == of->worker_id)
+    main_part(of->n, it);
+}
+
 static void main_on_item(void *ctx, const struct custody_item *it) {
   struct nicio *n = ctx;
 
+  if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_PART)
+    main_part(n, it);
   if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_APP) {
-    int rc = region_add(&n->regions, it->id, it->fd);
+    struct main_parts of = {.n = n, .worker_id = it->owner};
+    int rc = region_add(&n->regions, it->id, it->fd, it->place);
     if (rc < 0)
       log_error_rl("nicio.region", "segment %llu: %s", (unsigned long long)it->id, err_text(rc));
+    else
+      custody_each(n->custody, main_take_part, &of);
   }
 }
 
 static void main_on_drop(void *ctx, const struct custody_item *it) {
   struct nicio *n = ctx;
 
+  if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_PART)
+    (void)region_unpart(&n->regions, it->owner, it->place, it->size);
   if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_APP)
     (void)region_drop(&n->regions, it->id);
 }

@@ -68,17 +68,21 @@ static struct region_map *region_find(struct regions *r, uint64_t id) {
 }
 
 /** The arena lies wholly inside the segment; geometry is the checked copy of seg_attach. */
-static int region_bounds(struct region_map *m) {
+static int region_bounds(struct region_map *m, uint64_t span) {
   struct abi_worker_geom g;
   memcpy(&g, m->seg.geom, sizeof g);
+  uint64_t want = span != 0 ? span : m->seg.file;
+  if (g.arena_size > want || g.arena_off > want - g.arena_size || part_span(&m->seg, want) < 0)
+    return -EPROTO;
   if (abi_seg_at(m->seg.base, m->seg.size, g.arena_off, g.arena_size) == NULL || g.arena_size == 0)
     return -EPROTO;
+  m->worker_id = g.worker_id;
   m->lo = g.arena_off;
   m->hi = g.arena_off + g.arena_size;
   return 0;
 }
 
-int region_add(struct regions *r, uint64_t id, int fd) {
+int region_add(struct regions *r, uint64_t id, int fd, uint64_t span) {
   const char *why = "bad arena";
   struct region_map *m;
   int rc;
@@ -100,7 +104,7 @@ int region_add(struct regions *r, uint64_t id, int fd) {
   rc = seg_attach(&m->seg, own, ABI_SEG_APP, SEG_RDONLY, &why);
   if (rc < 0)
     goto out;
-  rc = region_bounds(m);
+  rc = region_bounds(m, span);
   if (rc < 0)
     goto out_seg;
   list_add_tail(&r->maps, &m->link);
@@ -117,6 +121,27 @@ out:
     log_error("nicio.region", "segment %llu refused: %s", (unsigned long long)id, why);
   free(m);
   return rc;
+}
+
+static struct region_map *region_of(const struct regions *r, uint64_t worker_id) {
+  struct list *pos;
+
+  list_for_each(pos, &r->maps) {
+    struct region_map *m = list_entry(pos, struct region_map, link);
+    if (m->worker_id == worker_id && !m->dead)
+      return m;
+  }
+  return NULL;
+}
+
+int region_part(struct regions *r, uint64_t worker_id, int fd, uint64_t place, uint64_t size) {
+  struct region_map *m = region_of(r, worker_id);
+  return m != NULL ? part_map(&m->seg, fd, place, size) : -ENOENT;
+}
+
+int region_unpart(struct regions *r, uint64_t worker_id, uint64_t place, uint64_t size) {
+  struct region_map *m = region_of(r, worker_id);
+  return m != NULL ? part_clear(&m->seg, place, size) : -ENOENT;
 }
 
 int region_drop(struct regions *r, uint64_t id) {

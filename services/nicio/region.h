@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/list.h"
-#include "shm/seg.h"
+#include "shm/part.h"
 
 struct region_entry {
   uint32_t key; /* low 32 bits of the segment id; 0 = empty */
@@ -31,6 +31,7 @@ struct region_map {
   struct list link;
   struct seg seg;
   uint64_t id;
+  uint64_t worker_id;
   uint64_t lo, hi;
   int dead; /* dropped; unmapped once the lcore has a table without it */
 };
@@ -47,9 +48,13 @@ HS_MUST_CHECK int region_init(struct regions *r);
 /** Unmap all. The lcore must have stopped. */
 void region_fini(struct regions *r);
 
-/** Control thread: map the segment behind fd (which stays the caller's). Twice the same id is harmless. 0, -errno,
- * -EPROTO when its header lies. */
-HS_MUST_CHECK int region_add(struct regions *r, uint64_t id, int fd);
+/** Control thread: map the segment behind fd (which stays the caller's), with room for parts up to `span` bytes (0: it
+ * has none). Twice the same id is harmless. 0, -errno, -EPROTO when its header lies. */
+HS_MUST_CHECK int region_add(struct regions *r, uint64_t id, int fd, uint64_t span);
+/** Control thread: a part of a worker's segment is mapped in its place, or zeros are again; the lcore reads on
+ * meanwhile. 0, -ENOENT: the segment is not here (yet), else as part_map (shm/part.h). */
+HS_MUST_CHECK int region_part(struct regions *r, uint64_t worker_id, int fd, uint64_t place, uint64_t size);
+int region_unpart(struct regions *r, uint64_t worker_id, uint64_t place, uint64_t size);
 /** Control thread: forget the segment; its memory goes as soon as the lcore has let go (region_collect). */
 int region_drop(struct regions *r, uint64_t id);
 /** Control thread: unmap what the lcore no longer sees. Returns how many mappings still wait. */

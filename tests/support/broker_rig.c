@@ -26,12 +26,12 @@
 static void svc_item(void *ctx, const struct custody_item *it) {
   struct rig_svc *s = ctx;
   s->items++;
-  if (it->kind != ABI_ITEM_SEG || it->seg_kind != ABI_SEG_APP)
+  if (it->kind != ABI_ITEM_SEG || (it->seg_kind != ABI_SEG_APP && it->seg_kind != ABI_SEG_PART))
     return;
   int seals = fcntl(it->fd, F_GET_SEALS);
   if (seals < 0 || (seals & (F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)) != (F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
     s->a_before_sealed++;
-  if (s->auto_live)
+  if (s->auto_live && it->seg_kind == ABI_SEG_APP)
     (void)custody_worker_live(s->cust, it->owner);
 }
 
@@ -104,7 +104,7 @@ void rig_open(struct broker_rig *r, const char *broker_keys) {
       "nicio: {rx-slots: 256, tx-slots: 256, interfaces: [{name: e0, kind: kernel, device: t0}]}\n"
       "engine: {max-connections: 64, addresses: [{interface: e0, address: 10.1.0.1/24}, "
       "{interface: e0, address: 'fd00::1/64'}], ports: {low: 40000, high: 40003}, fifo: {rx-max: 64k, tx-max: 64k}}\n"
-      "broker: {max-apps: 8, max-workers: 8, slots-per-worker: 64, arena-size: 1M%s%s}\n",
+      "broker: {max-apps: 8, max-workers: 8, slots-per-worker: 64, arena-size: 64M%s%s}\n",
       r->dir, getenv("HS_TEST_LOG") != NULL ? getenv("HS_TEST_LOG") : "error", broker_keys[0] != '\0' ? ", " : "",
       broker_keys);
   fclose(f);
@@ -298,11 +298,15 @@ int rig_app_hello(struct rig_app *a) {
 int rig_app_add_worker(struct rig_app *a) {
   Hoststack__Attach__AddWorker m = HOSTSTACK__ATTACH__ADD_WORKER__INIT;
   rig_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
-  rig_reply *r = NULL;
-  int fds[ATTACH_FDS_MAX], n = 0;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_ADD_WORKER;
   rq.add_worker = &m;
-  int rc = rig_app_call(a, &rq, &r, fds, &n);
+  return rig_app_take_worker(a, &rq);
+}
+
+int rig_app_take_worker(struct rig_app *a, rig_request *rq) {
+  rig_reply *r = NULL;
+  int fds[ATTACH_FDS_MAX], n = 0;
+  int rc = rig_app_call(a, rq, &r, fds, &n);
   if (rc == 0) {
     const char *why = NULL;
     assert_int_equal(n, 2);

@@ -85,6 +85,8 @@ int rig_app_connect(struct rig_app *a);
 int rig_app_call(struct rig_app *a, rig_request *rq, rig_reply **out, int *fds, int *n_fds);
 int rig_app_hello(struct rig_app *a);
 int rig_app_add_worker(struct rig_app *a);
+/** AddWorker as *rq says it. */
+int rig_app_take_worker(struct rig_app *a, rig_request *rq);
 int rig_app_map(struct rig_app *a);
 int rig_app_bind(struct rig_app *a, uint32_t slot, uint32_t gen, const char *ip, uint16_t port, unsigned flags,
                  uint16_t *got);

@@ -38,7 +38,10 @@ static int app_alloc(struct app_shared *sh) {
 }
 
 static void app_shared_free(struct app_shared *sh) {
+  struct list *part;
   list_del(&sh->link);
+  while ((part = list_pop_head(&sh->parts)) != NULL)
+    free(list_entry(part, struct app_part, link));
   worker_view_close(&sh->v);
   free(sh->arena);
   free(sh->by_slot);
@@ -86,6 +89,7 @@ int app_new(struct app_worker **out, uint64_t id, int fd_e, int fd_a, int bell, 
   sh->bell = bell;
   sh->doorbell = doorbell;
   sh->n_workers = 1;
+  list_init(&sh->parts);
   rc = app_alloc(sh);
   *out = rc == 0 ? app_lane(sh, id, 0) : NULL;
   if (*out)

@@ -26,6 +26,14 @@ struct session;
 
 enum app_life { APP_LIVE = 0, APP_DEAD = 1, APP_LIED = 2 };
 
+/* A further piece of A's arena that is mapped (../parts.c). */
+struct app_part {
+  struct list link;
+  uint64_t id;     /* of the item in the vault */
+  uint64_t charge; /* bytes that it counts at least against limits */
+  int fd;          /* the vault's, valid until the item is dropped */
+};
+
 /* What the engine workers share of one app worker. */
 struct app_shared {
   uint32_t refs;      /* atomic: struct app_workers that are left */
@@ -41,6 +49,7 @@ struct app_shared {
   uint8_t *passed;      /* n_slots, atomic: mail about it is under way to its owner */
   struct freelist free; /* engine slots below slots_high, numbers from 0 = n_slots_app */
   struct list link;     /* the control thread's alone, as the following (../memory.c) */
+  struct list parts;    /* struct app_part */
   uint64_t use;         /* bytes of both segments at the last look, if memory is limited */
   uint64_t aim;         /* bytes of E's chunks that are worth keeping */
 };

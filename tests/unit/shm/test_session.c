@@ -179,6 +179,13 @@ static void refuses_damage(void **state) {
       int a = make(ABI_SEG_APP, side == 0 ? damage : NULL, how);
       int e = make(ABI_SEG_ENGINE, side == 1 ? damage : NULL, how);
       int rc = worker_view_open(&v, a, SEG_RDONLY, e, SEG_RDWR, &why);
+      if (how == 14 && side == 0) { /* room for parts, as far as anybody knows here: zeros */
+        assert_int_equal(rc, 0);
+        assert_int_equal(v.seg_a.size, v.seg_a.file + ABI_CHUNK_MAX);
+        assert_int_equal(v.seg_a.base[v.seg_a.file], 0);
+        worker_view_close(&v);
+        continue;
+      }
       if (how >= 23 && side == (how == 24)) {
         assert_int_equal(rc, 0);
         worker_view_close(&v);

@@ -6,7 +6,7 @@
 #include "abi/registry.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "broker_rig.h"
+#include "broker_parts.h"
 #include "shm/seg.h"
 #include "test.h"
 
@@ -35,7 +35,7 @@ static void app_present(struct rig_app *a) {
 
 static void app_worker(struct rig_app *a) {
   for (;;) {
-    int rc = rig_app_add_worker(a);
+    int rc = rig_app_add_parted(a, ABI_CHUNK_MAX, ABI_CHUNK_MAX, 0);
     if (rc == -EPIPE) {
       app_present(a);
       continue;
@@ -47,6 +47,30 @@ static void app_worker(struct rig_app *a) {
       return;
     assert_int_equal(rc, -ENOENT); /* A was not in a vault yet when the broker died: a new worker is asked for */
   }
+}
+
+/** Place n is there for use. */
+static void app_part(struct rig_app *a, uint32_t n, uint64_t *place, uint64_t *size) {
+  for (;;) {
+    int rc = rig_app_add_part(a, n, 0, place, size);
+    if (rc == -EPIPE) {
+      app_present(a);
+      continue;
+    }
+    assert_int_equal(rc, 0);
+    while ((rc = rig_app_part_mapped(a, *place)) == -EPIPE)
+      app_present(a);
+    if (rc == 0)
+      return;
+    assert_int_equal(rc, -ENOENT); /* nobody had it when the broker died */
+  }
+}
+
+static void app_unpart(struct rig_app *a, uint64_t place, uint64_t size) {
+  int rc;
+  while ((rc = rig_app_drop_part(a, place, size)) == -EPIPE)
+    app_present(a);
+  assert_int_equal(rc, 0);
 }
 
 static void app_bind(struct rig_app *a, uint32_t slot, uint32_t gen, uint16_t port) {
@@ -148,7 +172,11 @@ static unsigned scenario(unsigned nth) {
   app_unbind(&a, 1, 1);
   assert_int_equal(policy_live(&r, other), 0);
   app_bind(&a, 1, 2, 81); /* free again, the slot's next life */
-  until_items(&r, RIG_CORE_ITEMS + 4);
+  uint64_t place[2], size;
+  app_part(&a, 0, &place[0], &size);
+  app_part(&a, 1, &place[1], &size);
+  app_unpart(&a, place[0], size); /* the other one goes with its worker */
+  until_items(&r, RIG_CORE_ITEMS + 5);
   assert_int_equal(r.engine.a_before_sealed, 0);
   rig_app_die(&a);
   until_items(&r, RIG_CORE_ITEMS);

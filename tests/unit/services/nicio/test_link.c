@@ -349,6 +349,45 @@ static void test_check(void **state) {
   assert_int_equal(txq_check(many + 1, PKT_IOV_MAX, &fs), 0);
 }
 
+/** Parts of an A segment come and go behind the same addresses; where none is, a hostile app's bytes are zeros. */
+static void test_parts(void **state) {
+  struct abi_worker_geom wg;
+  struct regions rg;
+  struct seg a;
+  uint64_t geom[16], part = ABI_CHUNK_MAX;
+
+  (void)state;
+  uint64_t size = worker_geom_make(&wg, ABI_SEG_APP, 41, 1, 16, 1, 3 * part);
+  memcpy(geom, &wg, sizeof geom);
+  assert_int_equal(seg_create(&a, "a", ABI_SEG_APP, 0x700000009ull, size - 2 * part, geom), 0);
+  assert_int_equal(region_init(&rg), 0);
+  assert_int_equal(region_add(&rg, a.id, a.fd, 0), -EPROTO); /* more arena than there is to be */
+  assert_int_equal(region_add(&rg, a.id, a.fd, size - part), -EPROTO);
+  assert_int_equal(region_part(&rg, 41, a.fd, wg.arena_off, part), -ENOENT);
+  assert_int_equal(region_add(&rg, a.id, a.fd, size), 0);
+  region_refresh(&rg);
+  const uint8_t *p = region_at(&rg, 9, wg.arena_off + part, 2 * ABI_CHUNK_MAX);
+  assert_non_null(p);
+  for (uint64_t i = 0; i < 2 * part; i += 4096)
+    assert_int_equal(p[i], 0);
+  for (int round = 0; round < 2; round++) {
+    int fd = part_create(part);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "x", 1, 5), 1);
+    assert_int_equal(region_part(&rg, 41, fd, wg.arena_off + part, part), -EPROTO); /* not sealed against writers */
+    assert_int_equal(seg_seal_writers(fd), 0);
+    assert_int_equal(region_part(&rg, 41, fd, wg.arena_off, part), -EINVAL);
+    assert_int_equal(region_part(&rg, 41, fd, wg.arena_off + part, part), 0);
+    assert_int_equal(p[5], 'x');
+    assert_int_equal(p[part], 0);
+    assert_int_equal(region_unpart(&rg, 41, wg.arena_off + part, part), 0);
+    assert_int_equal(p[5], 0);
+    close(fd);
+  }
+  region_fini(&rg);
+  seg_detach(&a);
+}
+
 /** Frames wait, go, are forgotten with their link; payload is found in an A segment only inside its arena. */
 static void test_queue(void **state) {
   static struct txq q;
@@ -365,8 +404,8 @@ static void test_queue(void **state) {
   memcpy(geom, &wg, sizeof geom);
   assert_int_equal(seg_create(&a, "a", ABI_SEG_APP, 0x700000009ull, size, geom), 0);
   assert_int_equal(region_init(&rg), 0);
-  assert_int_equal(region_add(&rg, a.id, a.fd), 0);
-  assert_int_equal(region_add(&rg, a.id, a.fd), 0);
+  assert_int_equal(region_add(&rg, a.id, a.fd, 0), 0);
+  assert_int_equal(region_add(&rg, a.id, a.fd, 0), 0);
   assert_null(region_at(&rg, 9, wg.arena_off, 1)); /* the lcore has not looked yet */
   region_refresh(&rg);
   assert_non_null(region_at(&rg, 9, wg.arena_off, 1));
@@ -489,6 +528,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_random, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_queue, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_parts, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_other_numbers, set_up_many, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
