@@ -35,6 +35,8 @@ enum peer_op {
   PEER_URGENT,     /* waits for an urgent byte → its value, or -errno; 0x100 if SIOCATMARK says that it is next */
   PEER_TO_MARK,    /* reads up to the urgent byte → bytes before it, -1 if the pattern is wrong */
   PEER_STORM,      /* arg: count << 16 | port: so many connections, each says a byte → how many */
+  PEER_UDP_SEND,   /* arg: count << 16 | port: so many datagrams, "0", "1" and so on → how many */
+  PEER_UDP_RECV,   /* takes a datagram → its first byte */
   PEER_STORM_OVER, /* on each the byte comes back, then the end → on how many */
   PEER_QUIT,
 };
@@ -98,8 +100,11 @@ void check_spawns(void);
 void check_unanswered(void);
 void check_heirs(void);
 void check_corks(void);
+void check_passed(void);
 
 /** What the program that check_heirs executes does: its exit status. */
 int heirs_run(void);
+/** The same of check_passed. */
+int passed_run(void);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -32,12 +33,25 @@ int heirs_run(void) {
   len = sizeof(on);
   if (getsockopt(HEIRS_FD, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) < 0 || on != 1)
     return 3;
+  struct linger linger = {0, 0};
+  socklen_t size = sizeof(linger);
+  struct timeval tv = {0, 0};
+  if (getsockopt(HEIRS_FD, SOL_SOCKET, SO_LINGER, &linger, &size) < 0 || !linger.l_onoff || linger.l_linger != 7)
+    return 8;
+  size = sizeof(tv);
+  if (getsockopt(HEIRS_FD, SOL_SOCKET, SO_RCVTIMEO, &tv, &size) < 0 || tv.tv_sec != 33)
+    return 9;
   struct pollfd p = {.fd = HEIRS_FD, .events = POLLIN};
   if (poll(&p, 1, 20000) != 1)
     return 4;
   int fd = accept(HEIRS_FD, NULL, NULL);
   if (fd < 0)
     return 5;
+  len = sizeof(on);
+  if (getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &on, &len) < 0 || on != 77)
+    return 10;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len) < 0 || on != 1)
+    return 11;
   if (recv(fd, &byte, 1, 0) != 1 || (uint8_t)byte != peer_pattern(0) || send(fd, &byte, 1, 0) != 1)
     return 6;
   return recv(fd, &byte, 1, 0) == 0 ? 0 : 7;
@@ -65,10 +79,23 @@ static void heirs_over(pid_t pid) {
   peer_do(PEER_CLOSE, 0);
 }
 
+/* What the executed program is to find set, on the listener and on what it accepts. */
+static void heirs_set(int fd) {
+  struct linger linger = {1, 7};
+  struct timeval tv = {33, 0};
+  int on = 1, idle = 77;
+  need(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) == 0 &&
+           setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle)) == 0,
+       "options");
+}
+
 /* The parent keeps the listener and goes on with it, or has closed it. */
 static void heirs_forked(bool keeps) {
   uint16_t port;
   int fd = subject_listener(&port);
+  heirs_set(fd);
   pid_t pid = fork();
   if (pid == 0) {
     if (fd != HEIRS_FD)
@@ -97,6 +124,7 @@ static void heirs_spawned(void) {
   uint16_t port, other_port;
   pid_t pid = -1;
   int fd = subject_listener(&port), other = subject_listener(&other_port);
+  heirs_set(fd);
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   fcntl(other, F_SETFD, FD_CLOEXEC);
   need(posix_spawn_file_actions_init(&fa) == 0, "file actions");
@@ -113,7 +141,28 @@ static void heirs_spawned(void) {
   say_num("peer is refused by the other", peer_do(PEER_CONNECT, ntohs(other_port)) == -ECONNREFUSED);
 }
 
+/* More sockets than one hand counts: the last of forty goes along as the first does. */
+static void heirs_many(void) {
+  int fd[40];
+  uint16_t port = 0;
+  for (int i = 0; i < 40; i++)
+    fd[i] = subject_listener(&port);
+  heirs_set(fd[39]);
+  pid_t pid = fork();
+  if (pid == 0) {
+    close(fd[0]); /* one of them is at HEIRS_FD */
+    dup2(fd[39], HEIRS_FD);
+    execv(heirs_self, heirs_argv);
+    _exit(99);
+  }
+  for (int i = 0; i < 40; i++)
+    close(fd[i]);
+  heirs_asked(port);
+  heirs_over(pid);
+}
+
 void check_heirs(void) {
+  heirs_many();
   heirs_forked(false);
   heirs_forked(true);
   heirs_spawned();

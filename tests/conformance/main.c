@@ -128,12 +128,15 @@ static const struct {
     {"urgent", check_urgent},   {"waits", check_waits},
     {"spawns", check_spawns},   {"unanswered", check_unanswered},
     {"heirs", check_heirs},     {"corks", check_corks},
+    {"passed", check_passed},
 };
 
 int main(int argc, char **argv) {
   struct sockaddr_un un = {.sun_family = AF_UNIX};
   if (argc == 2 && strcmp(argv[1], "heir") == 0)
     return heirs_run();
+  if (argc == 2 && strcmp(argv[1], "passed") == 0)
+    return passed_run();
   if (argc < 7 || strlen(argv[2]) >= sizeof(un.sun_path))
     return fprintf(stderr, "usage: conform peer|subject PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6 [GROUP]\n"), 2;
   memcpy(un.sun_path, argv[2], strlen(argv[2]));

@@ -183,6 +183,23 @@ static int64_t peer_udp_echo(int64_t n) {
   return got;
 }
 
+static int64_t peer_udp_send(int64_t arg) {
+  struct sockaddr_in to = conform.my_ip;
+  to.sin_port = htons((uint16_t)(arg & 0xffff));
+  int64_t n = 0;
+  for (; n < arg >> 16; n++) {
+    char word = (char)('0' + n);
+    if (sendto(peer_udp, &word, 1, 0, (struct sockaddr *)&to, sizeof(to)) != 1)
+      return -errno;
+  }
+  return n;
+}
+
+static int64_t peer_udp_recv(void) {
+  uint8_t word;
+  return recv(peer_udp, &word, 1, 0) == 1 ? word : -errno;
+}
+
 #define PEER_STORM_MAX 64
 static int peer_storm[PEER_STORM_MAX], peer_storm_n;
 
@@ -254,6 +271,10 @@ static int64_t peer_step(const struct peer_msg *m) {
     return peer_udp_open();
   case PEER_UDP_ECHO:
     return peer_udp_echo(m->arg);
+  case PEER_UDP_SEND:
+    return peer_udp_send(m->arg);
+  case PEER_UDP_RECV:
+    return peer_udp_recv();
   case PEER_STORM:
     return peer_storm_begin(m->arg);
   case PEER_STORM_OVER:

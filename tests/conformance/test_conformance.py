@@ -86,6 +86,9 @@ class Conformance(netcase.NetCase):
     def test_heirs(self):
         self.group("heirs")
 
+    def test_passed(self):
+        self.group("passed")
+
     def test_unanswered(self):
         """Whatever is sent to 192.0.2.1 the peer's host drops without a word."""
         on = ["ip", "-n"]

@@ -9,6 +9,7 @@
 #include "export.h"
 #include "fork.h"
 #include "io.h"
+#include "line.h"
 #include "real.h"
 #include "relay.h"
 #include "share.h"
@@ -102,7 +103,7 @@ static int calls_bind(struct sock *s, int fd, const struct sockaddr *sa, socklen
 int ldp_bind(int fd, const struct sockaddr *sa, socklen_t len) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.bind(fd, sa, len);
+    return line_is(fd) ? ldp_result(line_address(fd, LINE_BIND, sa, len)) : real.bind(fd, sa, len);
   int rc = calls_bind(s, fd, sa, len);
   sock_put(s);
   return ldp_result(rc);
@@ -111,7 +112,7 @@ int ldp_bind(int fd, const struct sockaddr *sa, socklen_t len) {
 int ldp_listen(int fd, int backlog) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.listen(fd, backlog);
+    return line_is(fd) ? ldp_result(line_call(fd, LINE_LISTEN, backlog)) : real.listen(fd, backlog);
   int rc = 0;
   uint32_t flags = sock_flags(s);
   if (sock_is_dgram(s)) {
@@ -186,14 +187,14 @@ static int calls_accept(struct sock *s, struct sockaddr *sa, socklen_t *len, int
 int ldp_accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.accept4(fd, sa, len, flags);
+    return line_is(fd) ? ldp_result(-EOPNOTSUPP) : real.accept4(fd, sa, len, flags);
   int rc = calls_accept(s, sa, len, flags);
   sock_put(s);
   return ldp_result(rc);
 }
 
 int ldp_accept(int fd, struct sockaddr *sa, socklen_t *len) {
-  if (!fd_ours(fd))
+  if (!fd_ours(fd) && !line_is(fd))
     return real.accept(fd, sa, len);
   return ldp_accept4(fd, sa, len, 0);
 }
@@ -310,7 +311,7 @@ ssize_t calls_send_fast(struct sock *s, int fd, const struct msghdr *m, int flag
 int ldp_connect(int fd, const struct sockaddr *sa, socklen_t len) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.connect(fd, sa, len);
+    return line_is(fd) ? ldp_result(line_address(fd, LINE_CONNECT, sa, len)) : real.connect(fd, sa, len);
   int rc = calls_connect(s, fd, sa, len);
   sock_put(s);
   return ldp_result(rc);
@@ -333,6 +334,8 @@ static int calls_name(struct sock *s, uint32_t attr, struct sockaddr *sa, sockle
 
 int ldp_getsockname(int fd, struct sockaddr *sa, socklen_t *len) {
   struct sock *s = sock_get(fd);
+  if (!s && line_is(fd))
+    return ldp_result(line_name(fd, LINE_SOCKNAME, sa, len));
   if (!s)
     return relay_name(fd, false, sa, len) == 0 ? 0 : real.getsockname(fd, sa, len);
   int rc = calls_name(s, VPPCOM_ATTR_GET_LCL_ADDR, sa, len);
@@ -342,6 +345,8 @@ int ldp_getsockname(int fd, struct sockaddr *sa, socklen_t *len) {
 
 int ldp_getpeername(int fd, struct sockaddr *sa, socklen_t *len) {
   struct sock *s = sock_get(fd);
+  if (!s && line_is(fd))
+    return ldp_result(line_name(fd, LINE_PEERNAME, sa, len));
   if (!s)
     return relay_name(fd, true, sa, len) == 0 ? 0 : real.getpeername(fd, sa, len);
   int rc = calls_name(s, VPPCOM_ATTR_GET_PEER_ADDR, sa, len);
@@ -349,10 +354,22 @@ int ldp_getpeername(int fd, struct sockaddr *sa, socklen_t *len) {
   return ldp_result(rc);
 }
 
+/* The kernel's numbers, and those that came by exec. */
+static int calls_getsockopt_kernel(int fd, int level, int name, void *val, socklen_t *len) {
+  int value;
+  if (line_is(fd))
+    return ldp_result(line_getsockopt(fd, level, name, val, len));
+  if (!val || !len || *len < sizeof(value) || relay_option(fd, level, name, &value) < 0)
+    return real.getsockopt(fd, level, name, val, len);
+  memcpy(val, &value, sizeof(value));
+  *len = sizeof(value);
+  return 0;
+}
+
 int ldp_getsockopt(int fd, int level, int name, void *val, socklen_t *len) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.getsockopt(fd, level, name, val, len);
+    return calls_getsockopt_kernel(fd, level, name, val, len);
   int rc = opt_get(s, level, name, val, len);
   sock_put(s);
   return ldp_result(rc);
@@ -361,7 +378,8 @@ int ldp_getsockopt(int fd, int level, int name, void *val, socklen_t *len) {
 int ldp_setsockopt(int fd, int level, int name, const void *val, socklen_t len) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.setsockopt(fd, level, name, val, len);
+    return line_is(fd) ? ldp_result(line_setsockopt(fd, level, name, val, len))
+                       : real.setsockopt(fd, level, name, val, len);
   int rc = opt_set(s, level, name, val, len);
   sock_put(s);
   return ldp_result(rc);
@@ -377,7 +395,7 @@ static int calls_shutdown_listener(struct sock *s, int how) {
   return rc < 0 ? rc : sock_renew(s);
 }
 
-static int calls_shutdown(struct sock *s, int how) {
+int calls_shutdown(struct sock *s, int how) {
   if (how < SHUT_RD || how > SHUT_RDWR)
     return -EINVAL;
   if (sock_flags(s) & SOCK_F_LISTENING)
@@ -394,7 +412,7 @@ static int calls_shutdown(struct sock *s, int how) {
 int ldp_shutdown(int fd, int how) {
   struct sock *s = sock_get(fd);
   if (!s)
-    return real.shutdown(fd, how);
+    return line_is(fd) ? ldp_result(line_call(fd, LINE_SHUTDOWN, how)) : real.shutdown(fd, how);
   int rc = calls_shutdown(s, how);
   sock_put(s);
   return ldp_result(rc);

@@ -1,6 +1,6 @@
 /*
  * Interposed exec: connections of the stack that are not close-on-exec go on in the program that is executed, and so do
- * listeners (heir.h).
+ * listeners (heir.h) and sockets of datagrams (line.h).
  *
  * Called in the thread that executes. The process forks a relay (relay.h), a copy that keeps everything the library
  * has, and puts the ends of kernel socket pairs at the connections' numbers; the new program finds their addresses by
@@ -37,6 +37,17 @@ static bool exec_goes(const struct exec *x, int fd, const struct fd_file *f) {
   return f->kind == FD_SOCK && (!(flags & FD_FLAG_CLOEXEC) || (x->spawns && (flags & FD_FLAG_SPAWN)));
 }
 
+/* What kind of socket it is that can't go along, or NULL. */
+static const char *exec_ends(const struct exec *x, struct sock *s) {
+  if (x->n == RELAY_MAX)
+    return "socket beyond the 128th";
+  if (sock_is_dgram(s) && x->blind)
+    return "datagram socket that the program could not use";
+  if (sock_is_dgram(s))
+    return sock_flags(s) & (SOCK_F_BOUND | SOCK_F_NAMED | SOCK_F_HELD) ? NULL : "datagram socket without a port";
+  return (sock_flags(s) & SOCK_F_LISTENING) || sock_is_connected(s) ? NULL : "socket without a connection";
+}
+
 /* One number. */
 static int exec_collect(int fd, struct fd_file *f, void *ctx) {
   struct exec *x = ctx;
@@ -44,20 +55,18 @@ static int exec_collect(int fd, struct fd_file *f, void *ctx) {
   if (!exec_goes(x, fd, f))
     return 0;
   int i = 0;
-  bool listens = (sock_flags(s) & SOCK_F_LISTENING) != 0;
   while (i < x->n && x->sock[i] != s)
     i++;
-  if (i == x->n && (i == RELAY_MAX || sock_is_dgram(s) || !(listens || sock_is_connected(s)))) {
-    app_say(1, "fd %d: a %s on the stack ends with exec", fd,
-            sock_is_dgram(s) ? "datagram socket"
-            : i == RELAY_MAX ? "socket beyond the 16th"
-                             : "socket without a connection");
+  const char *why = i < x->n ? NULL : exec_ends(x, s);
+  if (why) {
+    app_say(1, "fd %d: a %s on the stack ends with exec", fd, why);
     x->left++;
     return 0;
   }
   if (i == x->n) {
     x->sock[x->n++] = s;
-    x->end[i] = (struct relay_end){.fd = fd, .line = -1, .listens = listens};
+    x->end[i] = (struct relay_end){
+        .fd = fd, .line = -1, .listens = (sock_flags(s) & SOCK_F_LISTENING) != 0, .dgram = sock_is_dgram(s)};
   }
   x->end[i].eager |= fd <= STDERR_FILENO || (x->spawns && (fd_flags(fd) & FD_FLAG_SPAWN_STD));
   return 0;
@@ -78,21 +87,39 @@ static void exec_close_all(struct exec *x) {
   }
   exec_close(&x->go[0]);
   exec_close(&x->go[1]);
+  free(x->env);
+  x->env = NULL;
+}
+
+/* What the kernel minds at the program's end. */
+static void exec_dress(const struct sock *s, int far) {
+  struct timeval rcv = opt_timeval(s->rcvtimeo_us), snd = opt_timeval(s->sndtimeo_us);
+  if (sock_flags(s) & SOCK_F_NONBLOCK)
+    (void)real.fcntl(far, F_SETFL, (long)O_NONBLOCK);
+  if (s->rcvtimeo_us >= 0)
+    (void)real.setsockopt(far, SOL_SOCKET, SO_RCVTIMEO, &rcv, sizeof(rcv));
+  if (s->sndtimeo_us >= 0)
+    (void)real.setsockopt(far, SOL_SOCKET, SO_SNDTIMEO, &snd, sizeof(snd));
 }
 
 static int exec_pairs(struct exec *x) {
   int two[2];
+  unsigned room = relay_room(x->n);
   x->go[0] = x->go[1] = -1;
   for (int i = 0; i < x->n; i++)
     x->far[i] = -1;
+  x->env = malloc(room); /* not in a vfork child: that one has returned */
+  if (!x->env)
+    return -ENOMEM;
+  relay_begin(x->env, room);
   for (int i = 0; i < x->n; i++) {
-    int nonblock = sock_flags(x->sock[i]) & SOCK_F_NONBLOCK ? O_NONBLOCK : 0;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, two) < 0)
+    int type = x->end[i].dgram ? SOCK_SEQPACKET : SOCK_STREAM;
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, two) < 0)
       return -errno;
     x->end[i].line = fd_make_inner(two[0]);
     x->far[i] = fd_make_inner(two[1]);
-    (void)real.fcntl(x->far[i], F_SETFL, (long)nonblock);
-    int rc = relay_tell(x->env, sizeof(x->env), x->far[i], &x->end[i]);
+    exec_dress(x->sock[i], x->far[i]);
+    int rc = relay_tell(x->env, room, x->far[i], &x->end[i]);
     if (rc == 0 && x->end[i].listens)
       rc = heir_tell(x->sock[i], x->end[i].line);
     if (rc < 0)
@@ -191,10 +218,11 @@ static int exec_restore_one(int fd, struct fd_file *f, void *ctx) {
   return 0;
 }
 
-bool exec_begin(struct exec *x, bool spawns) {
+bool exec_begin(struct exec *x, bool spawns, bool blind) {
   x->n = x->left = 0;
   x->spawns = spawns;
-  memcpy(x->env, RELAY_ENV "=", sizeof(RELAY_ENV "="));
+  x->blind = blind;
+  x->env = NULL;
   if (!app_attached() || fd_foreign_process())
     return false;
   fd_each(NULL, exec_collect, x);
@@ -209,7 +237,7 @@ bool exec_begin(struct exec *x, bool spawns) {
     return false;
   }
   fd_each(NULL, exec_swap_one, x);
-  app_say(2, "%d connections go on in the program that is executed", x->n);
+  app_say(2, "%d sockets go on in the program that is executed", x->n);
   return true;
 }
 
@@ -251,18 +279,27 @@ static int exec_call(enum exec_how how, const char *file, int fd, char *const ar
   }
 }
 
-void exec_say(bool search, const char *file, int fd, char *const argv[], char *const env[]) {
-  if (app_env.debug < 1)
-    return;
-  const char *why = kind_unpreloaded(file, fd, search, env);
+static int exec_is_dgram(int fd, struct fd_file *f, void *ctx) {
+  bool *found = ctx;
+  (void)fd;
+  *found = *found || (f->kind == FD_SOCK && sock_is_dgram((struct sock *)f));
+  return *found;
+}
+
+bool exec_say(bool search, const char *file, int fd, char *const argv[], char *const env[]) {
+  bool matters = app_env.debug >= 1;
+  if (!matters && app_attached() && !fd_foreign_process())
+    fd_each(NULL, exec_is_dgram, &matters);
+  const char *why = matters ? kind_unpreloaded(file, fd, search, env) : NULL;
   if (why)
     app_say(1, "%s: %s: all its sockets are the kernel's", file ? file : argv && argv[0] ? argv[0] : "a program", why);
+  return why != NULL;
 }
 
 static int exec_any(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
   struct exec x;
-  exec_say(how == EXEC_SEARCH, file, fd, argv, env);
-  if (!exec_begin(&x, false))
+  bool blind = exec_say(how == EXEC_SEARCH, file, fd, argv, env);
+  if (!exec_begin(&x, false, blind))
     return exec_call(how, file, fd, argv, env);
   char **with = exec_env(env, x.env);
   int rc = exec_call(how, file, fd, argv, with ? with : (char **)(uintptr_t)env);

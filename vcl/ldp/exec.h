@@ -9,28 +9,29 @@
 
 #include <stdbool.h>
 
-#define EXEC_ENV_ROOM 4096
-
 struct exec {
   int n;
   int left;    /* sockets that can't go along */
   bool spawns; /* this process goes on: posix_spawn */
+  bool blind;  /* the program won't be under the shim: only what it can use without goes along */
   struct sock *sock[RELAY_MAX];
   struct relay_end end[RELAY_MAX];
   int far[RELAY_MAX]; /* the program's end */
   int go[2];
-  char env[EXEC_ENV_ROOM];
+  char *env; /* RELAY_ENV=..., on the heap */
 };
 
 /** Makes the relay and puts the pairs' ends at the connections' numbers. False: nothing goes along, nothing has
- * changed. spawns: this process goes on with its connections, and the relay is one more holder of them. */
-bool exec_begin(struct exec *x, bool spawns);
+ * changed. spawns: this process goes on with its connections, and the relay is one more holder of them. blind: from
+ * exec_say. */
+bool exec_begin(struct exec *x, bool spawns, bool blind);
 /** The numbers are again what they were; if the program was not `executed` the relay ends without a trace. Keeps errno.
  */
 void exec_end(struct exec *x, bool executed);
 /** A copy of the environment with `entry` in place of an older one; to be freed. NULL: no memory. */
 char **exec_env(char *const *env, char *entry);
-/** Under LDP_DEBUG: says so if the program that is about to be executed can't be accelerated. It can't do so itself. */
-void exec_say(bool search, const char *file, int fd, char *const argv[], char *const env[]);
+/** True if the program that is about to be executed can't be accelerated; LDP_DEBUG says so, as it can't do so itself.
+ * Looks only if somebody wants to know. */
+bool exec_say(bool search, const char *file, int fd, char *const argv[], char *const env[]);
 
 #endif

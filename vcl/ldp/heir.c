@@ -18,13 +18,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEIR_MAGIC 0x68656972u
+#define HEIR_MAGIC 0x68656933u
 #define HEIR_FDS   1024 /* numbers that are looked at for more of the same */
 
 struct heir_line {
   uint32_t magic, flags; /* SOCK_F_NONBLOCK */
   int32_t domain;
   struct vcl_heir heir;
+  struct opt_pass opts;
 };
 
 int heir_tell(const struct sock *s, int line) {
@@ -33,6 +34,7 @@ int heir_tell(const struct sock *s, int line) {
   l.magic = HEIR_MAGIC;
   l.flags = sock_flags(s) & SOCK_F_NONBLOCK;
   l.domain = s->domain;
+  opt_pass(s, &l.opts);
   int rc = vcl_heir_tell(s->h, &l.heir);
   if (rc < 0)
     return rc;
@@ -49,8 +51,10 @@ static int heir_sock(const struct heir_line *l, struct sock **out) {
   if (h < 0)
     return h;
   *out = sock_new_taken(l->domain, (uint32_t)h, l->flags | SOCK_F_BOUND | SOCK_F_LISTENING);
-  if (*out)
+  if (*out) {
+    opt_take(*out, &l->opts);
     return 0;
+  }
   (void)vppcom_session_close((uint32_t)h);
   return -ENOMEM;
 }

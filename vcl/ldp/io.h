@@ -18,6 +18,8 @@ ssize_t io_send_from(struct sock *s, const struct iovec *iov, size_t n, size_t a
 /** MSG_FASTOPEN on a stream (calls.c): connects to m->msg_name and sends. Bytes, -EINPROGRESS (nothing was taken) or
  * -errno. */
 ssize_t calls_send_fast(struct sock *s, int fd, const struct msghdr *m, int flags);
+/** shutdown(2) of a socket on the stack. 0 or -errno. */
+int calls_shutdown(struct sock *s, int how);
 /** Bytes that a send takes now without waiting; waits for at least one if the socket blocks. > 0 or -errno. */
 ssize_t io_room(struct sock *s, int flags);
 /** Sum of the lengths, or -EINVAL. */

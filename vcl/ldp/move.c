@@ -6,6 +6,7 @@
  */
 #include "export.h"
 #include "io.h"
+#include "line.h"
 #include "real.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static ssize_t move_file_to_sock(struct sock *out, int in, off_t *at, size_t n, 
 ssize_t ldp_sendfile(int out, int in, off_t *off, size_t n) {
   struct sock *s = sock_get(out);
   if (!s)
-    return fd_ours(in) ? ldp_result_long(-EINVAL) : real.sendfile(out, in, off, n);
+    return fd_ours(in) || line_is(out) ? ldp_result_long(-EINVAL) : real.sendfile(out, in, off, n);
   char *buf = malloc(MOVE_STEP);
   ssize_t rc = -ENOMEM;
   if (buf) {
@@ -110,6 +111,8 @@ static ssize_t move_sock_to_pipe(struct sock *in, int out, size_t n, unsigned fl
 
 ssize_t ldp_splice(int in, off_t *in_off, int out, off_t *out_off, size_t n, unsigned flags) {
   struct sock *from = sock_get(in), *to = sock_get(out);
+  if (!from && !to && (line_is(in) || line_is(out)))
+    return ldp_result_long(-EINVAL); /* a datagram that came by exec is no stream of bytes */
   if (!from && !to)
     return real.splice(in, in_off, out, out_off, n, flags);
   ssize_t rc = -ENOMEM;

@@ -7,6 +7,7 @@
 #include "app.h"
 #include "export.h"
 #include "io.h"
+#include "line.h"
 #include "real.h"
 #include "udp.h"
 
@@ -46,6 +47,8 @@ static ssize_t msg_recv(struct sock *s, struct msghdr *m, int flags) {
 
 ssize_t ldp_recvmsg(int fd, struct msghdr *m, int flags) {
   struct sock *s = sock_get(fd);
+  if (!s && m && line_is(fd))
+    return ldp_result_long(line_recvmsg(fd, m, flags));
   if (!s)
     return real.recvmsg(fd, m, flags);
   ssize_t rc = m ? msg_recv(s, m, flags) : -EFAULT;
@@ -61,25 +64,27 @@ static int64_t msg_now_ns(void) {
 
 int ldp_recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *timeout) {
   struct sock *s = sock_get(fd);
-  if (!s)
+  if (!s && !line_is(fd))
     return real.recvmmsg(fd, m, n, flags, timeout);
   /* recvmmsg(2): the time-out is looked at after each message only. */
   int64_t end = timeout ? msg_now_ns() + (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec : INT64_MAX;
   unsigned got = 0;
   ssize_t rc = 0;
   for (; got < n && got < INT_MAX; got++) {
-    rc = msg_recv(s, &m[got].msg_hdr, flags & ~MSG_WAITFORONE);
+    int how = flags & ~MSG_WAITFORONE;
+    rc = s ? msg_recv(s, &m[got].msg_hdr, how) : line_recvmsg(fd, &m[got].msg_hdr, how);
     if (rc < 0)
       break;
     m[got].msg_len = (unsigned)rc;
     if (flags & MSG_WAITFORONE)
       flags |= MSG_DONTWAIT;
-    if ((rc == 0 && !sock_is_dgram(s)) || msg_now_ns() >= end) {
+    if ((rc == 0 && s && !sock_is_dgram(s)) || msg_now_ns() >= end) {
       got++;
       break;
     }
   }
-  sock_put(s);
+  if (s)
+    sock_put(s);
   return got > 0 ? (int)got : ldp_result((int)rc);
 }
 
@@ -116,6 +121,8 @@ static ssize_t msg_send(struct sock *s, int fd, const struct msghdr *m, int flag
 
 ssize_t ldp_sendmsg(int fd, const struct msghdr *m, int flags) {
   struct sock *s = sock_get(fd);
+  if (!s && m && line_is(fd))
+    return ldp_result_long(line_sendmsg(fd, m, flags));
   if (!s)
     return msg_carries_ours(m) ? ldp_result_long(-EOPNOTSUPP) : real.sendmsg(fd, m, flags);
   ssize_t rc = m ? msg_send(s, fd, m, flags) : -EFAULT;
@@ -125,16 +132,17 @@ ssize_t ldp_sendmsg(int fd, const struct msghdr *m, int flags) {
 
 int ldp_sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags) {
   struct sock *s = sock_get(fd);
-  if (!s)
+  if (!s && !line_is(fd))
     return real.sendmmsg(fd, m, n, flags);
   unsigned sent = 0;
   ssize_t rc = 0;
   for (; sent < n && sent < INT_MAX; sent++) {
-    rc = msg_send(s, fd, &m[sent].msg_hdr, flags);
+    rc = s ? msg_send(s, fd, &m[sent].msg_hdr, flags) : line_sendmsg(fd, &m[sent].msg_hdr, flags);
     if (rc < 0)
       break;
     m[sent].msg_len = (unsigned)rc;
   }
-  sock_put(s);
+  if (s)
+    sock_put(s);
   return sent > 0 || rc >= 0 ? (int)sent : ldp_result((int)rc);
 }

@@ -9,6 +9,7 @@
 #include "app.h"
 #include "epoll.h"
 #include "export.h"
+#include "line.h"
 #include "real.h"
 #include "sock.h"
 
@@ -280,8 +281,10 @@ int ldp_ioctl(int fd, unsigned long req, ...) {
   long arg;
   NUMBER_VA_LONG(req, arg);
   struct sock *s = sock_get(fd);
-  if (!s)
-    return real.ioctl(fd, req, arg);
+  if (!s) {
+    int asked = line_is(fd) ? line_ioctl(fd, req, (void *)arg) : -ENOSYS;
+    return asked == -ENOSYS ? real.ioctl(fd, req, arg) : ldp_result(asked);
+  }
   int rc = number_ioctl(s, fd, req, (void *)arg);
   sock_put(s);
   return rc == -ENOSYS ? real.ioctl(fd, req, arg) : ldp_result(rc);

@@ -157,12 +157,50 @@ void opt_apply_all(struct sock *s) {
     (void)vcl_opt_set(s->h, VCL_OPT_CONGESTION, s->opts.congestion, (uint32_t)strnlen(s->opts.congestion, OPT_CC_MAX));
 }
 
+void opt_pass(const struct sock *s, struct opt_pass *out) {
+  memset(out, 0, sizeof(*out));
+  out->rcvtimeo_us = s->rcvtimeo_us;
+  out->sndtimeo_us = s->sndtimeo_us;
+  out->linger = s->opts.linger;
+  out->special = s->opts.special;
+  out->fastopen_key_len = s->opts.fastopen_key_len;
+  memcpy(out->congestion, s->opts.congestion, sizeof(out->congestion));
+  memcpy(out->fastopen_key, s->opts.fastopen_key, sizeof(out->fastopen_key));
+  for (size_t i = 0; i < OPT_ROWS; i++) {
+    if (!(s->opts.set & (1ull << i)))
+      continue;
+    out->row[out->n].level = opt_table[i].level;
+    out->row[out->n].name = opt_table[i].name;
+    out->row[out->n++].value = s->opts.value[i];
+  }
+}
+
+void opt_take(struct sock *s, const struct opt_pass *in) {
+  s->rcvtimeo_us = in->rcvtimeo_us;
+  s->sndtimeo_us = in->sndtimeo_us;
+  s->opts.linger = in->linger;
+  s->opts.special = in->special;
+  memcpy(s->opts.congestion, in->congestion, sizeof(s->opts.congestion));
+  memcpy(s->opts.fastopen_key, in->fastopen_key, sizeof(s->opts.fastopen_key));
+  if (in->fastopen_key_len <= sizeof(s->opts.fastopen_key))
+    s->opts.fastopen_key_len = in->fastopen_key_len;
+  for (uint32_t i = 0; i < in->n && i < OPT_ROWS_MAX; i++) {
+    const struct opt_row *row = opt_find_for(s, in->row[i].level, in->row[i].name);
+    size_t at = row ? (size_t)(row - opt_table) : OPT_ROWS;
+    if (at == OPT_ROWS)
+      continue;
+    s->opts.value[at] = in->row[i].value;
+    s->opts.set |= 1ull << at;
+  }
+  opt_apply_all(s);
+}
+
 static void opt_replay_one(int fd, int level, int name, const void *val, size_t len) {
   if (real.setsockopt(fd, level, name, val, (socklen_t)len) < 0)
     app_say(2, "fd %d goes to the kernel, which refuses option (%d, %d): errno %d", fd, level, name, errno);
 }
 
-static struct timeval opt_timeval(int64_t us) {
+struct timeval opt_timeval(int64_t us) {
   struct timeval tv = {0, 0};
   if (us > 0) {
     tv.tv_sec = us / 1000000;
@@ -514,7 +552,8 @@ static int opt_get_locked(struct sock *s, int level, int name, void *val, sockle
     rc = opt_get_ip_mtu(s, &value);
   if (rc == -ENOENT) {
     const struct opt_row *row = opt_find_for(s, level, name);
-    rc = row ? opt_get_row(s, row, &value) : -ENOPROTOOPT;
+    int none = sock_is_dgram(s) && level == IPPROTO_TCP ? -EOPNOTSUPP : -ENOPROTOOPT; /* as Linux */
+    rc = row ? opt_get_row(s, row, &value) : none;
   }
   return rc < 0 ? rc : opt_put_int(level, val, len, value);
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #define OPT_ROWS_MAX 56
 #define OPT_CC_MAX   16
@@ -35,8 +36,24 @@ void opt_init(struct sock *s);
 void opt_apply_all(struct sock *s);
 /** Everything that was set, to a kernel socket. 0; options that the kernel refuses are told under LDP_DEBUG=2. */
 int opt_replay(struct sock *s, int fd);
+/** A time-out as setsockopt takes it; none is zero. */
+struct timeval opt_timeval(int64_t us);
 /** True if recvmsg tells what is left to be read (TCP_INQ). */
 bool opt_wants_inq(const struct sock *s);
+/** What was set, in a form that another program with this library takes up (heir.h). */
+struct opt_pass {
+  int64_t rcvtimeo_us, sndtimeo_us;
+  struct linger linger;
+  uint32_t special, fastopen_key_len, n;
+  char congestion[OPT_CC_MAX];
+  uint8_t fastopen_key[32];
+  struct {
+    int32_t level, name, value;
+  } row[OPT_ROWS_MAX];
+};
+void opt_pass(const struct sock *s, struct opt_pass *out);
+/** Sets all of it on a socket that has nothing set yet; what this library does not know is left out. */
+void opt_take(struct sock *s, const struct opt_pass *in);
 /** setsockopt and getsockopt: 0 or -errno. */
 int opt_set(struct sock *s, int level, int name, const void *val, socklen_t len);
 int opt_get(struct sock *s, int level, int name, void *val, socklen_t *len);

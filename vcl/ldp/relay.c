@@ -15,6 +15,7 @@
 #include "fd.h"
 #include "heir.h"
 #include "io.h"
+#include "line.h"
 #include "number.h"
 #include "poll_any.h"
 #include "real.h"
@@ -41,6 +42,7 @@ struct relay_buf {
 
 struct relay {
   struct relay_end end;
+  struct line_end dgram;
   struct sock *s;
   bool active;    /* the connection is read */
   bool up_over;   /* the program writes no more */
@@ -123,16 +125,25 @@ static void relay_down(struct relay *r) {
   }
 }
 
-static void relay_step(struct relay *r, short line_events) {
+static void relay_drop(struct relay *r) {
+  sock_put(r->s);
+  (void)number_close(r->end.fd);
+  real.close(r->end.line);
+  r->done = true;
+}
+
+static void relay_step(struct relay *r, short conn_events, short line_events) {
+  if (r->end.dgram) {
+    line_serve(&r->dgram, conn_events, line_events);
+    if (r->dgram.gone)
+      relay_drop(r);
+    return;
+  }
   if (line_events & POLLHUP)
     r->gone = true;
   if (r->end.listens) {
-    if (!r->gone)
-      return;
-    sock_put(r->s);
-    (void)number_close(r->end.fd);
-    real.close(r->end.line);
-    r->done = true;
+    if (r->gone)
+      relay_drop(r);
     return;
   }
   if (!r->active)
@@ -146,10 +157,7 @@ static void relay_step(struct relay *r, short line_events) {
   struct linger hard = {.l_onoff = 1};
   if (r->reset) /* as on TCP when a program closes with bytes unread */
     (void)vcl_opt_set(r->s->h, VCL_OPT_LINGER, &hard, sizeof(hard));
-  sock_put(r->s);
-  (void)number_close(r->end.fd);
-  real.close(r->end.line);
-  r->done = true;
+  relay_drop(r);
 }
 
 static int relay_wait(struct relay *r, struct pollfd *p, int n) {
@@ -163,6 +171,11 @@ static int relay_wait(struct relay *r, struct pollfd *p, int n) {
     left++;
     if (r->end.listens) {
       line->fd = r->end.line; /* POLLHUP */
+      continue;
+    }
+    if (r->end.dgram) {
+      int look = line_serve_wait(&r->dgram, conn, line);
+      timeout = look >= 0 ? look : timeout;
       continue;
     }
     bool reads = r->active && !r->gone && !r->down_over && r->down.n == 0;
@@ -229,14 +242,17 @@ void relay_run(struct relay_end *ends, int n, int go, bool apart) {
       fd_clear_inner(ends[i].line);
       r[i].end = ends[i];
       r[i].s = sock_get(ends[i].fd);
+      r[i].dgram = (struct line_end){.s = r[i].s, .fd = ends[i].fd, .line = ends[i].line};
       r[i].done = r[i].s == NULL;
+      if (r[i].s && r[i].end.dgram) /* it can't become a kernel socket any more */
+        sock_raise(r[i].s, SOCK_F_SPOKEN);
     }
-    app_say(2, "relays %d connections for the program that was executed", n);
+    app_say(2, "relays %d sockets for the program that was executed", n);
     struct pollfd p[2 * RELAY_MAX];
     while (relay_wait(r, p, n) != 0)
       for (int i = 0; i < n; i++)
         if (!r[i].done)
-          relay_step(&r[i], p[2 * i + 1].revents);
+          relay_step(&r[i], p[2 * i].revents, p[2 * i + 1].revents);
     ldp__exit(0);
   }
   if (apart)
@@ -247,13 +263,17 @@ void relay_run(struct relay_end *ends, int n, int go, bool apart) {
 
 /* --- names --- */
 
+enum relay_kind { RELAY_CONN = 0, RELAY_LISTENER = 1, RELAY_DGRAM = 2 };
+
 struct relay_known {
   ino_t ino;
-  uint64_t listens;
+  uint64_t kind;               /* enum relay_kind */
   struct sockaddr_in6 name[2]; /* own, peer's; or sockaddr_in */
 };
 
-static struct relay_known relay_known[RELAY_MAX];
+#define RELAY_KNOWN (2 * RELAY_MAX) /* more that came by earlier programs is forgotten */
+
+static struct relay_known relay_known[RELAY_KNOWN];
 static int relay_n_known;
 
 static int relay_hex(char *to, const void *from, unsigned n) {
@@ -283,10 +303,10 @@ int relay_tell(char *text, unsigned room, int line, const struct relay_end *e) {
   socklen_t len[2] = {sizeof(k.name[0]), sizeof(k.name[1])};
   memset(&k, 0, sizeof(k));
   if (fstat(line, &st) < 0 || ldp_getsockname(e->fd, (struct sockaddr *)&k.name[0], &len[0]) < 0 ||
-      (!e->listens && ldp_getpeername(e->fd, (struct sockaddr *)&k.name[1], &len[1]) < 0))
+      (!e->listens && !e->dgram && ldp_getpeername(e->fd, (struct sockaddr *)&k.name[1], &len[1]) < 0))
     return -errno;
   k.ino = st.st_ino;
-  k.listens = e->listens;
+  k.kind = e->dgram ? RELAY_DGRAM : e->listens ? RELAY_LISTENER : RELAY_CONN;
   unsigned at = (unsigned)strlen(text);
   if (at + 2 * sizeof(k) + 1 > room)
     return -ENOSPC;
@@ -295,29 +315,63 @@ int relay_tell(char *text, unsigned room, int line, const struct relay_end *e) {
   return 0;
 }
 
+unsigned relay_room(int n) {
+  return (unsigned)(sizeof(RELAY_ENV "=") + 2 * sizeof(struct relay_known) * (size_t)(n + relay_n_known));
+}
+
+void relay_begin(char *text, unsigned room) {
+  unsigned at = sizeof(RELAY_ENV "=") - 1;
+  memcpy(text, RELAY_ENV "=", sizeof(RELAY_ENV "="));
+  for (int i = 0; i < relay_n_known && at + 2 * sizeof(relay_known[i]) + 1 <= room; i++)
+    at += (unsigned)relay_hex(text + at, &relay_known[i], sizeof(relay_known[i]));
+  text[at] = '\0';
+}
+
 __attribute__((constructor(105))) static void relay_constructor(void) {
   const char *text = getenv(RELAY_ENV);
-  while (text && relay_n_known < RELAY_MAX && strlen(text) >= 2 * sizeof(struct relay_known)) {
+  while (text && relay_n_known < RELAY_KNOWN && strlen(text) >= 2 * sizeof(struct relay_known)) {
     text = relay_unhex(&relay_known[relay_n_known], text, sizeof(struct relay_known));
     relay_n_known += text != NULL;
   }
-  for (int i = 0; i < relay_n_known; i++)
-    if (relay_known[i].listens)
+  for (int i = 0; i < relay_n_known; i++) {
+    if (relay_known[i].kind == RELAY_LISTENER)
       (void)heir_take(relay_known[i].ino);
+    line_known += relay_known[i].kind == RELAY_DGRAM;
+  }
+}
+
+/* What fd stands for, or NULL: none of these. */
+static const struct relay_known *relay_find(int fd) {
+  struct stat st;
+  if (relay_n_known == 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+    return NULL;
+  for (int i = 0; i < relay_n_known; i++)
+    if (relay_known[i].ino == st.st_ino)
+      return &relay_known[i];
+  return NULL;
+}
+
+bool relay_is_dgram(int fd) {
+  const struct relay_known *k = relay_find(fd);
+  return k && k->kind == RELAY_DGRAM;
+}
+
+int relay_option(int fd, int level, int name, int *value) {
+  const struct relay_known *k =
+      level == SOL_SOCKET && (name == SO_DOMAIN || name == SO_PROTOCOL) ? relay_find(fd) : NULL;
+  if (!k || k->kind == RELAY_DGRAM)
+    return -ENOENT;
+  *value = name == SO_PROTOCOL ? IPPROTO_TCP : k->name[0].sin6_family;
+  return 0;
 }
 
 int relay_name(int fd, bool peer, struct sockaddr *sa, socklen_t *len) {
-  struct stat st;
-  if (relay_n_known == 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+  const struct relay_known *k = relay_find(fd);
+  if (!k || (peer && k->kind == RELAY_LISTENER))
     return -ENOENT;
-  for (int i = 0; i < relay_n_known; i++) {
-    if (relay_known[i].ino != st.st_ino || (peer && relay_known[i].listens))
-      continue;
-    const struct sockaddr_in6 *name = &relay_known[i].name[peer];
-    socklen_t size = name->sin6_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    memcpy(sa, name, *len < size ? *len : size);
-    *len = size;
-    return 0;
-  }
-  return -ENOENT;
+  const struct sockaddr_in6 *name = &k->name[peer];
+  socklen_t size = name->sin6_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+  memcpy(sa, name, *len < size ? *len : size);
+  *len = size;
+  return 0;
 }

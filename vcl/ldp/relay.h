@@ -11,12 +11,13 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-#define RELAY_MAX 16
+#define RELAY_MAX 128
 
 struct relay_end {
   int fd;       /* of the connection, in the table; the copy's only number of it */
   int line;     /* the copy's end of the pair */
   bool listens; /* a listener: kept until the program has its own share, or has closed it */
+  bool dgram;   /* datagrams: line.h */
   bool eager;   /* the program has it as standard input or output: it is meant to use it */
 };
 
@@ -27,10 +28,19 @@ void relay_run(struct relay_end *ends, int n, int go, bool apart) __attribute__(
 /** The address that a number which came over exec stands for (peer: its other side). 0, or -ENOENT: not one of these.
  */
 int relay_name(int fd, bool peer, struct sockaddr *sa, socklen_t *len);
+/** True if fd came over exec and stands for a socket of datagrams. */
+bool relay_is_dgram(int fd);
+/** What SO_DOMAIN and SO_PROTOCOL of a connection that came over exec are. 0 or -ENOENT: the kernel's answer is right.
+ */
+int relay_option(int fd, int level, int name, int *value);
 
 /** What the executed program needs to know about its end, for the environment: one entry behind `text`. 0 or -ENOSPC.
  */
 int relay_tell(char *text, unsigned room, int line, const struct relay_end *e);
+/** Room for n entries, those that came to this program included, and the variable's name. */
+unsigned relay_room(int n);
+/** Begins such a text: the variable's name, and what came to this program (for numbers that go on as they are). */
+void relay_begin(char *text, unsigned room);
 #define RELAY_ENV "LDP_EXEC"
 
 #endif

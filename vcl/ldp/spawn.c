@@ -24,8 +24,8 @@ static int spawn_any(bool search, pid_t *pid, const char *path, const posix_spaw
   struct exec x;
   int (*call)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
               char *const[]) = search ? real.posix_spawnp : real.posix_spawn;
-  exec_say(search, path, -1, argv, env);
-  if (!exec_begin(&x, true))
+  bool blind = exec_say(search, path, -1, argv, env);
+  if (!exec_begin(&x, true, blind))
     return call(pid, path, fa, attr, argv, env);
   char **with = exec_env(env, x.env);
   int rc = call(pid, path, fa, attr, argv, with ? with : env);
