@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define CONFIG_FILE_MAX (64 * 1024)
-#define CONFIG_NO_PROXY "no effect, as nothing comes to a proxy by itself (session rules redirect: hsctl rule)"
+#define CONFIG_NO_PROXY "no effect: datagrams to ports that nobody has are nobody's"
 
 enum config_type { CONFIG_FLAG, CONFIG_U32, CONFIG_U64, CONFIG_SECONDS, CONFIG_TEXT, CONFIG_IGNORED, CONFIG_VAIN };
 
@@ -43,7 +43,7 @@ static const struct config_key config_keys[] = {
     {"listen-queue-size", CONFIG_IGNORED, 0, 0},
     {"app-timeout", CONFIG_SECONDS, FIELD(app_timeout_s)},
     {"session-timeout", CONFIG_SECONDS, FIELD(session_timeout_s)},
-    {"app-proxy-transport-tcp", CONFIG_VAIN, 0, 0},
+    {"app-proxy-transport-tcp", CONFIG_FLAG, FIELD(proxy_tcp)},
     {"app-proxy-transport-udp", CONFIG_VAIN, 0, 0},
     {"app-scope-local", CONFIG_FLAG, FIELD(scope_local)},
     {"app-scope-global", CONFIG_FLAG, FIELD(scope_global)},
@@ -208,8 +208,9 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   cfg->namespace_secret = pub->namespace_secret;
   cfg->scope_local = pub->app_scope_local != 0;
   cfg->scope_global = pub->app_scope_global != 0 || pub->app_scope_local == 0; /* local alone says: no further */
-  if (pub->app_proxy_transport_tcp || pub->app_proxy_transport_udp)
-    config_warn(cfg, "vppcom_cfg_t", 0, CONFIG_NO_PROXY, "app_proxy_transport");
+  cfg->proxy_tcp = pub->app_proxy_transport_tcp != 0;
+  if (pub->app_proxy_transport_udp)
+    config_warn(cfg, "vppcom_cfg_t", 0, CONFIG_NO_PROXY, "app_proxy_transport_udp");
   if (pub->namespace_id != NULL)
     snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", (const char *)pub->namespace_id);
   if (pub->vpp_app_socket_api != NULL)
@@ -232,8 +233,10 @@ void config_env(struct vcl_config *cfg) {
   v = getenv(VPPCOM_ENV_APP_SCOPE_GLOBAL);
   if (v != NULL)
     cfg->scope_global = config_is_on(v);
-  static const char *const vain[] = {VPPCOM_ENV_APP_PROXY_TRANSPORT_TCP, VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP};
-  for (size_t i = 0; i < sizeof vain / sizeof vain[0]; i++)
-    if ((v = getenv(vain[i])) != NULL && config_is_on(v))
-      config_warn(cfg, "environment", 0, CONFIG_NO_PROXY, vain[i]);
+  v = getenv(VPPCOM_ENV_APP_PROXY_TRANSPORT_TCP);
+  if (v != NULL)
+    cfg->proxy_tcp = config_is_on(v);
+  v = getenv(VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP);
+  if (v != NULL && config_is_on(v))
+    config_warn(cfg, "environment", 0, CONFIG_NO_PROXY, VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP);
 }

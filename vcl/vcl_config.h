@@ -22,6 +22,7 @@ struct vcl_config {
   uint64_t add_segment_bytes; /* … more is kept in these steps while it is needed; 0: there is no more */
   uint32_t scope_global;      /* takes part in the network; else it stays within its namespace */
   uint32_t scope_local;       /* connects to listeners of other apps of this stack go straight to them */
+  uint32_t proxy_tcp;         /* its listeners get what its namespace has no listener for */
   uint32_t spin_us;           /* longest spin before a sleep; 0 = none */
   double app_timeout_s;       /* 0 = what the broker says */
   double session_timeout_s;

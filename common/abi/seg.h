@@ -12,7 +12,7 @@
 
 #define ABI_MAGIC 0x4b43545354534f48ull /* "HOSTSTCK" in memory order */
 #define ABI_MAJOR 3                     /* layouts differ: attach is refused */
-#define ABI_MINOR 1                     /* fields were added in reserved room */
+#define ABI_MINOR 2                     /* fields were added in reserved room */
 
 #define ABI_CACHE_LINE 64u
 #define ABI_SEG_NONE   0xffffffffu

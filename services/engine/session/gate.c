@@ -67,6 +67,8 @@ static int gate_same_ns(struct worker *w, const struct app_worker *a, uint8_t pr
                         uint16_t port) {
   uint32_t ns = a->sh->ns, vrf = a->sh->vrf;
   const struct listener *l = listen_find(w, vrf, proto, dst, port, 0);
+  if (!l)
+    l = listen_find_proxy(w, vrf, proto, dst, 0);
   const struct session *s = !l && proto == transport_udp.proto ? udp_auto(w, vrf, dst, port) : NULL;
   if (l ? l->entry.ns == ns : !s || !s->app || s->app->sh->ns == ns)
     return 1;
@@ -142,6 +144,8 @@ int gate_syn(struct worker *w, uint32_t vrf, const struct ip_addr *src, const st
     return 1;
   if (v.action != ABI_RULE_REDIRECT) {
     *l = listen_find(w, vrf, transport_tcp.proto, dst, dport, hash);
+    if (!*l)
+      *l = listen_find_proxy(w, vrf, transport_tcp.proto, dst, hash);
     if (*l && gate_hidden(w, *l, src))
       *l = NULL;
     return 0;

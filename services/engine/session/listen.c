@@ -16,8 +16,10 @@ static uint32_t listen_bucket(uint16_t port) {
 static int listen_alloc(struct listen_table *t) {
   t->l = calloc(t->geom.n_listen, sizeof *t->l);
   list_init(&t->changed);
+  list_init(&t->proxies);
   for (uint64_t i = 0; t->l && i < t->geom.n_listen; i++) {
     list_init(&t->l[i].waiting);
+    list_init(&t->l[i].proxy);
     t->l[i].news = &t->changed;
     t->l[i].total = &t->total[i];
     t->l[i].n_fast = &t->n_fast[i];
@@ -65,12 +67,15 @@ static void listen_unlink(struct listen_table *t, uint32_t i) {
   if (*at)
     *at = t->l[i].next;
   t->l[i].next = 0;
+  list_del(&t->l[i].proxy);
 }
 
 static void listen_link(struct listen_table *t, uint32_t i) {
   uint32_t *head = &t->bucket[listen_bucket(be16_get(t->l[i].entry.addr.port))];
   t->l[i].next = *head;
   *head = i + 1;
+  if (t->l[i].entry.flags & ABI_LISTEN_PROXY)
+    list_add_tail(&t->proxies, &t->l[i].proxy);
 }
 
 /* Whether the app half of the listener's slot says that its process takes offers. */
@@ -214,6 +219,19 @@ struct listener *listen_find(struct worker *w, uint32_t vrf, uint8_t proto, cons
 struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
                                  uint16_t port, uint32_t hash) {
   return listen_best(w, vrf, proto, dst, port, hash, 0, tag);
+}
+
+struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
+                                   uint32_t hash) {
+  const struct listener *first = NULL;
+  struct list *pos;
+  list_for_each(pos, &w->listeners.proxies) {
+    const struct listener *l = container_of(pos, struct listener, proxy);
+    if (l->entry.proto == proto && l->entry.vrf == vrf && listen_fit(&l->entry, dst) > 0 &&
+        gate_may_use(w, l->entry.ns, dst) && (!first || l->entry.listener_id < first->entry.listener_id))
+      first = l;
+  }
+  return first ? listen_find(w, vrf, proto, dst, be16_get(first->entry.addr.port), hash) : NULL;
 }
 
 struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,

@@ -30,6 +30,7 @@ struct listener {
   struct list changed;           /* in the table's while its record is to be told of its accept queue */
   struct list *news;             /* the table's */
   uint32_t next;                 /* chain of one port; index + 1 */
+  struct list proxy;             /* in the table's while it also takes ports that nobody listens at */
 };
 
 #define LISTEN_BUCKETS 1024u
@@ -59,6 +60,7 @@ struct listen_table {
   struct listener *l;              /* n_listen */
   uint64_t *total;                 /* n_listen, shared by the workers of an engine */
   uint32_t *n_fast;                /* as many, shared too */
+  struct list proxies;             /* listeners with ABI_LISTEN_PROXY */
   struct list changed;             /* listeners whose counts are others than their records say */
   int borrowed;                    /* another worker's mapping and totals */
   uint32_t bucket[LISTEN_BUCKETS]; /* by port: index + 1 */
@@ -79,6 +81,10 @@ struct listener *listen_find(struct worker *w, uint32_t vrf, uint8_t proto, cons
 /** The same among listeners of the app with that tag (abi_listen_entry), on any address of the family of `dst`. */
 struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
                                  uint16_t port, uint32_t hash);
+/** Whoever takes connections to ports of `dst` that nobody listens at: the first listener of a proxy that is there for
+ * `dst`, or a share of it by `hash`. Ask when listen_find has found nothing. */
+struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
+                                   uint32_t hash);
 /** The same among the armed ones alone: datagrams for whom no session is connected. */
 struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
                                    uint16_t port, uint32_t hash);

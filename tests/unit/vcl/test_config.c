@@ -43,7 +43,8 @@ static void test_all_keys(void **state) {
   (void)state;
   config_defaults(&c);
   config_parse(&c, text, "text");
-  assert_int_equal(c.n_warning, 2); /* the two app-proxy-transport keys: they have no effect, and it is said */
+  assert_int_equal(c.n_warning, 1); /* app-proxy-transport-udp: it has no effect, and it is said */
+  assert_int_equal(c.proxy_tcp, 1);
   assert_int_equal(c.max_workers, 8);
   assert_string_equal(c.socket_path, "/run/x/attach");
   assert_int_equal(c.rx_fifo_bytes, 400000);
@@ -57,8 +58,14 @@ static void test_all_keys(void **state) {
   assert_true(c.segment_bytes == 0 && c.add_segment_bytes == CONFIG_UNSET);
   config_parse(&c, "add-segment-size 0", "text"); /* that is something to say */
   assert_true(c.add_segment_bytes == 0);
+  assert_int_equal(c.proxy_tcp, 0);
+  config_parse(&c, "app-proxy-transport-tcp\napp-proxy-transport-udp off", "text");
+  assert_int_equal(c.proxy_tcp, 1);
   config_parse(&c, "app-proxy-transport-tcp off", "text");
   assert_int_equal(c.n_warning, 0);
+  assert_int_equal(c.proxy_tcp, 0);
+  config_from_public(&c, &(vppcom_cfg_t){.app_proxy_transport_tcp = 1});
+  assert_int_equal(c.proxy_tcp, 1);
   config_from_public(&c, &(vppcom_cfg_t){.app_proxy_transport_udp = 1});
   assert_int_equal(c.n_warning, 1);
   config_from_public(&c, &(vppcom_cfg_t){.segment_size = 4096});
@@ -115,6 +122,12 @@ static void test_file_and_env(void **state) {
   setenv("VCL_APP_PROXY_TRANSPORT_TCP", "1", 1);
   setenv("VCL_APP_PROXY_TRANSPORT_UDP", "0", 1);
   config_env(&c);
+  assert_int_equal(c.proxy_tcp, 1);
+  assert_int_equal(c.n_warning, 0);
+  setenv("VCL_APP_PROXY_TRANSPORT_TCP", "0", 1);
+  setenv("VCL_APP_PROXY_TRANSPORT_UDP", "1", 1);
+  config_env(&c);
+  assert_int_equal(c.proxy_tcp, 0);
   assert_int_equal(c.n_warning, 1);
   unsetenv("VCL_APP_PROXY_TRANSPORT_TCP");
   unsetenv("VCL_APP_PROXY_TRANSPORT_UDP");
