@@ -14,7 +14,7 @@
 
 #include <sys/types.h>
 
-#define RIG_WAIT_MS 10000
+#define RIG_WAIT_MS 30000
 #define RIG_CORE_ITEMS                                                                                                 \
   (10u + ABI_LINKS_MAX) /* registry, policy, rules, packet, tcb, 4 stats pages, a bell per link and nicio's */
 

@@ -81,9 +81,11 @@ void echo_wait_frame(struct rig *r, void *ctx, const struct abi_frame_desc *d, u
   echo_frame(r, ((struct echo_wait *)ctx)->e, d, f, len);
 }
 
-/** Send len bytes to the stack's echo and wait for them. Repeats while nothing comes back (a link may be coming up).
- * Returns how many sends it took, 0 = never. */
 int echo_udp(struct rig *r, struct echo *e, uint32_t len, int tries) {
+  return echo_try(r, e, len, tries, tries == 1 ? RIG_WAIT_MS : 500);
+}
+
+int echo_try(struct rig *r, struct echo *e, uint32_t len, int tries, int ms) {
   static struct echo_udp u;
   struct echo_wait w = {.e = e, .u = &u};
   int n = 0;
@@ -96,7 +98,7 @@ int echo_udp(struct rig *r, struct echo *e, uint32_t len, int tries) {
   while (!u.got && n < tries) {
     (void)send(u.fd, u.want, len, 0);
     n++;
-    (void)rig_until(r, echo_wait_frame, &w, echo_back, 500);
+    (void)rig_until(r, echo_wait_frame, &w, echo_back, ms);
   }
   close(u.fd);
   return u.got ? n : 0;

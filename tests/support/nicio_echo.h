@@ -36,8 +36,11 @@ void echo_wait_frame(struct rig *r, void *ctx, const struct abi_frame_desc *d, u
 int echo_open(void);
 /** Condition: the datagram came back (struct echo_wait). */
 int echo_back(struct rig *r, void *ctx);
-/** Send len bytes to the echo and wait for them, again while nothing comes back. Sends it took, 0 = never. */
+/** Send len bytes to the echo and wait for them, again while nothing comes back (a link may be coming up). A single one
+ * may take as long as it likes. Sends it took, 0 = never. */
 int echo_udp(struct rig *r, struct echo *e, uint32_t len, int tries);
+/** The same; each send is waited for so many milliseconds. */
+int echo_try(struct rig *r, struct echo *e, uint32_t len, int tries, int ms);
 /** Conditions: the link is up; the first port is up; every TX slot has come home. */
 int echo_link_up(struct rig *r, void *ctx);
 int echo_port_up(struct rig *r, void *ctx);

@@ -451,7 +451,7 @@ int rig_control(struct rig *r, const uint8_t *req, size_t len, uint8_t **reply, 
   int rc = rpc_client_new(&c, url);
   if (rc < 0)
     return rc;
-  rc = rpc_client_call(c, req, len, reply, reply_len, 3000);
+  rc = rpc_client_call(c, req, len, reply, reply_len, RIG_WAIT_MS);
   rpc_client_free(c);
   return rc;
 }

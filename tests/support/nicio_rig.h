@@ -74,6 +74,7 @@ int rig_wait(struct rig *r);
 int rig_engine_open(struct rig *r);
 /** One turn of the engine's double: epochs, slots, received frames. Returns frames seen. */
 uint32_t rig_turn(struct rig *r, rig_frame_fn fn, void *ctx);
+#define RIG_WAIT_MS 30000 /* for what is expected to come */
 /** Turn until cond(ctx) holds, at most ms milliseconds. 1 when it did. */
 int rig_until(struct rig *r, rig_frame_fn fn, void *ctx, int (*cond)(struct rig *r, void *ctx), int ms);
 /** Send a frame: `head` bytes in a TX slot, the rest in further slots, or (from_app) in the A segment. Copies meta from

@@ -29,22 +29,22 @@ static void echo_through(const char *interfaces, const char *tap_cidr, uint32_t 
   assert_int_equal(rig_veth("hsk0", "hss0", tap_cidr != NULL ? "10.77.0.1/24" : ECHO_PEER), 0);
   assert_int_equal(rig_config(&r, "", interfaces), 0);
   assert_int_equal(rig_spawn(&r), 0);
-  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 10000));
-  assert_true(rig_until(&r, NULL, NULL, echo_port_up, 10000));
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, RIG_WAIT_MS));
+  assert_true(rig_until(&r, NULL, NULL, echo_port_up, RIG_WAIT_MS));
   if (tap_cidr != NULL) {
     const char *const addr[] = {"ip", "addr", "add", tap_cidr, "dev", "hstap", NULL};
     const char *const up[] = {"ip", "link", "set", "hstap", "up", NULL};
     assert_int_equal(rig_run(addr), 0);
     assert_int_equal(rig_run(up), 0);
   }
-  assert_int_not_equal(echo_udp(&r, &e, 100, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 100, 60), 0);
   for (uint32_t len = 1; len <= mtu - 28; len += 157)
-    assert_int_not_equal(echo_udp(&r, &e, len, 2), 0);
+    assert_int_not_equal(echo_udp(&r, &e, len, 60), 0);
   e.from_app = 1;
   for (uint32_t len = 1; len <= mtu - 28; len += 157)
-    assert_int_not_equal(echo_udp(&r, &e, len, 2), 0);
-  assert_int_not_equal(echo_udp(&r, &e, mtu - 28, 2), 0);
-  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, 5000));
+    assert_int_not_equal(echo_udp(&r, &e, len, 60), 0);
+  assert_int_not_equal(echo_udp(&r, &e, mtu - 28, 60), 0);
+  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, RIG_WAIT_MS));
   const struct abi_port *p = &r.fs.pkt->port[0];
   assert_int_equal(p->kind, 1);
   assert_memory_equal(p->mac, echo_mac, 6);
@@ -56,7 +56,7 @@ static void echo_through(const char *interfaces, const char *tap_cidr, uint32_t 
   /* an engine that dies and one that follows: slots of the pool come home all the same */
   for (int round = 0; round < 3; round++) {
     assert_int_equal(rig_engine_open(&r), 0);
-    assert_int_not_equal(echo_udp(&r, &e, 1000, 10), 0);
+    assert_int_not_equal(echo_udp(&r, &e, 1000, 60), 0);
   }
   struct echo_wait w = {.e = &e};
   int fd = echo_open();
@@ -65,15 +65,15 @@ static void echo_through(const char *interfaces, const char *tap_cidr, uint32_t 
     rig_turn(&r, echo_wait_frame, &w);
   }
   close(fd);
-  assert_int_not_equal(echo_udp(&r, &e, 1000, 10), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 1000, 60), 0);
 
   /* nicio dies: its devices are made anew, with the same MAC */
   rig_kill(&r);
   assert_int_equal(rig_engine_open(&r), 0); /* down until the next nicio says otherwise */
   assert_int_equal(rig_spawn(&r), 0);
   if (tap_cidr == NULL)
-    assert_int_not_equal(echo_udp(&r, &e, 1000, 40), 0);
-  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 10000));
+    assert_int_not_equal(echo_udp(&r, &e, 1000, 60), 0);
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, RIG_WAIT_MS));
   assert_int_equal(rig_term(&r), 0);
   rig_close(&r);
 }
@@ -155,10 +155,10 @@ static void test_memif(void **state) {
     assert_int_equal(rig_config(side[i], "", yaml), 0);
   }
   assert_int_equal(rig_spawn(&client), 0); /* nobody there yet */
-  assert_true(rig_until(&client, NULL, NULL, echo_link_up, 10000));
+  assert_true(rig_until(&client, NULL, NULL, echo_link_up, RIG_WAIT_MS));
   assert_int_equal(client.fs.pkt->port[0].up, 0);
   assert_int_equal(rig_spawn(&server), 0);
-  assert_true(pair_run(&client, &p, 2000, 20000));
+  assert_true(pair_run(&client, &p, 2000, RIG_WAIT_MS));
   uint8_t mac[6];
   memcpy(mac, server.fs.pkt->port[0].mac, 6);
   assert_memory_not_equal(mac, client.fs.pkt->port[0].mac, 6);
@@ -166,7 +166,7 @@ static void test_memif(void **state) {
     struct rig *r = side[i % 2];
     rig_kill(r);
     assert_int_equal(rig_spawn(r), 0);
-    assert_true(pair_run(&client, &p, 2000, 20000));
+    assert_true(pair_run(&client, &p, 2000, RIG_WAIT_MS));
   }
   assert_memory_equal(server.fs.pkt->port[0].mac, mac, 6);
   rig_close(&client);
@@ -183,7 +183,7 @@ static void test_no_device(void **state) {
   assert_int_equal(rig_open(&r, 1024, 512), 0);
   assert_int_equal(rig_config(&r, "", ETHDEV("net_af_packet0,iface=nosuch0")), 0);
   assert_int_equal(rig_spawn(&r), 0);
-  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 10000)); /* nicio tries once the engine agrees */
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, RIG_WAIT_MS)); /* nicio tries once the engine agrees */
   assert_int_equal(rig_wait(&r), 1);
   rig_close(&r);
 }

@@ -47,15 +47,15 @@ static void test_echo(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 5000));
-  assert_int_not_equal(echo_udp(&r, &e, 100, 20), 0);
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, RIG_WAIT_MS));
+  assert_int_not_equal(echo_udp(&r, &e, 100, 60), 0);
   assert_true(e.arps > 0);
   for (uint32_t len = 1; len <= 1472; len += 157)
     assert_int_equal(echo_udp(&r, &e, len, 1), 1);
   e.from_app = 1;
   for (uint32_t len = 1; len <= 1472; len += 157)
     assert_int_equal(echo_udp(&r, &e, len, 1), 1);
-  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, 2000));
+  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, RIG_WAIT_MS));
   const struct abi_port *p = &r.fs.pkt->port[0];
   assert_int_equal(p->used, 1);
   assert_int_equal(p->up, 1);
@@ -123,7 +123,7 @@ static int vlan_came(int fd) {
   struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = aux, .msg_controllen = sizeof aux};
   struct pollfd pfd = {.fd = fd, .events = POLLIN};
   vlan_datagram(want);
-  while (poll(&pfd, 1, 2000) == 1) {
+  while (poll(&pfd, 1, RIG_WAIT_MS) == 1) {
     h.msg_controllen = sizeof aux;
     ssize_t n = recvmsg(fd, &h, 0);
     struct cmsghdr *c = CMSG_FIRSTHDR(&h);
@@ -145,16 +145,16 @@ static void test_vlan_tags(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_true(rig_until(&r, NULL, NULL, echo_link_up, 5000));
-  assert_true(rig_until(&r, NULL, NULL, echo_port_up, 5000));
+  assert_true(rig_until(&r, NULL, NULL, echo_link_up, RIG_WAIT_MS));
+  assert_true(rig_until(&r, NULL, NULL, echo_port_up, RIG_WAIT_MS));
   int fd = vlan_socket();
   vlan_datagram(f + 10);
   assert_int_equal(send(fd, f, sizeof f, 0), sizeof f);
-  assert_true(rig_until(&r, vlan_frame, &seen, vlan_seen, 5000));
+  assert_true(rig_until(&r, vlan_frame, &seen, vlan_seen, RIG_WAIT_MS));
   assert_true(seen.flags & ABI_FR_CSUM_PART);
   assert_int_equal(seen.csum_start, 38);
   assert_int_equal(rig_send(&r, f + 10, VLAN_FRAME_LEN, VLAN_FRAME_LEN, 0, &like), 0);
-  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, 2000));
+  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, RIG_WAIT_MS));
   assert_true(vlan_came(fd));
   close(fd);
   assert_int_equal(rig_term(&r), 0);
@@ -168,7 +168,7 @@ static void test_nicio_killed(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   memcpy(mac, r.fs.pkt->port[1].mac, 6);
   for (int round = 0; round < 3; round++) {
     rig_kill(&r);
@@ -178,7 +178,7 @@ static void test_nicio_killed(void **state) {
     static struct echo_udp u;
     u = (struct echo_udp){.fd = fd, .len = 4, .want = "kept"};
     struct echo_wait w = {.e = &e, .u = &u};
-    assert_true(rig_until(&r, echo_wait_frame, &w, echo_back, 5000));
+    assert_true(rig_until(&r, echo_wait_frame, &w, echo_back, RIG_WAIT_MS));
     assert_true(u.got);
     close(fd);
     assert_int_equal(echo_udp(&r, &e, 1400, 1), 1);
@@ -197,7 +197,7 @@ static void test_engine_restarted(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   for (int round = 0; round < 3; round++) {
     int fd = echo_open();
     static struct echo_udp u;
@@ -207,13 +207,13 @@ static void test_engine_restarted(void **state) {
     /* the engine sees the frame, holds it, and dies: the next one gets it again */
     uint64_t before = r.rx_frames;
     r.held_rx = 1;
-    usec_t end = clock_now_us() + 2000000;
+    usec_t end = clock_now_us() + RIG_WAIT_MS * CLOCK_US_PER_MS;
     while (r.rx_frames == before && clock_now_us() < end)
       rig_turn(&r, NULL, NULL);
     assert_true(r.rx_frames > before);
     r.held_rx = 0;
     assert_int_equal(rig_engine_open(&r), 0);
-    assert_true(rig_until(&r, echo_wait_frame, &w, echo_back, 5000));
+    assert_true(rig_until(&r, echo_wait_frame, &w, echo_back, RIG_WAIT_MS));
     assert_true(u.got);
     close(fd);
     assert_int_equal(echo_udp(&r, &e, 1200, 1), 1);
@@ -229,13 +229,13 @@ static void test_engine_away(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   int fd = echo_open();
   for (int i = 0; i < 3000; i++) /* more than there are slots; the rest waits in the kernel */
     assert_int_equal(send(fd, one, sizeof one, 0), (int)sizeof one);
   e.echoes = 0;
   assert_int_equal(rig_engine_open(&r), 0);
-  usec_t end = clock_now_us() + 5000000;
+  usec_t end = clock_now_us() + RIG_WAIT_MS * CLOCK_US_PER_MS;
   struct echo_wait w = {.e = &e};
   while (e.echoes < 3000 && clock_now_us() < end)
     rig_turn(&r, echo_wait_frame, &w);
@@ -265,7 +265,7 @@ static void test_control(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   Hoststack__Control__Request q = HOSTSTACK__CONTROL__REQUEST__INIT;
   Hoststack__Control__ShowInterface si = HOSTSTACK__CONTROL__SHOW_INTERFACE__INIT;
   q.body_case = HOSTSTACK__CONTROL__REQUEST__BODY_SHOW_INTERFACE;
@@ -302,7 +302,7 @@ static void test_control(void **state) {
     a = ask(&r, &q);
     assert_int_equal(a->rc, 0);
     hoststack__control__reply__free_unpacked(a, NULL);
-    assert_int_not_equal(echo_udp(&r, &e, 1000, 2), 0);
+    assert_int_not_equal(echo_udp(&r, &e, 1000, 60), 0);
   }
 
   Hoststack__Control__SetImpairment im = HOSTSTACK__CONTROL__SET_IMPAIRMENT__INIT;
@@ -314,7 +314,7 @@ static void test_control(void **state) {
   a = ask(&r, &q);
   assert_int_equal(a->rc, 0);
   hoststack__control__reply__free_unpacked(a, NULL);
-  assert_int_equal(echo_udp(&r, &e, 100, 1), 0);
+  assert_int_equal(echo_try(&r, &e, 100, 1, 500), 0);
   im.loss_percent = 0;
   im.delay_us = 20000;
   a = ask(&r, &q);
@@ -339,19 +339,19 @@ static void test_region_dropped(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   pthread_mutex_lock(&r.lock);
   r.drop_id = 22;
   pthread_mutex_unlock(&r.lock);
   assert_int_equal(write(r.wake[1], "d", 1), 1);
-  usec_t end = clock_now_us() + 5000000;
+  usec_t end = clock_now_us() + RIG_WAIT_MS * CLOCK_US_PER_MS;
   while (r.fs.pkt->port[0].counters[ABI_PC_TX_BAD_DESC] == 0 && clock_now_us() < end) {
     if (r.n_tx_free > 0)
       (void)rig_send(&r, frame, sizeof frame, 42, 1, &like);
     rig_turn(&r, NULL, NULL);
   }
   assert_true(r.fs.pkt->port[0].counters[ABI_PC_TX_BAD_DESC] > 0);
-  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, 2000));
+  assert_true(rig_until(&r, NULL, NULL, echo_tx_home, RIG_WAIT_MS));
   rig_close(&r);
 }
 
@@ -363,15 +363,15 @@ static void test_interface_anew(void **state) {
 
   (void)state;
   rig_begin(&r, VETH_IF);
-  assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+  assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   for (int i = 0; i < 3; i++) {
     assert_int_equal(rig_run(del), 0);
-    usec_t end = clock_now_us() + 5000000;
+    usec_t end = clock_now_us() + RIG_WAIT_MS * CLOCK_US_PER_MS;
     while (__atomic_load_n(&r.fs.pkt->port[0].up, __ATOMIC_RELAXED) && clock_now_us() < end)
       rig_turn(&r, NULL, NULL);
     assert_int_equal(r.fs.pkt->port[0].up, 0);
     assert_int_equal(rig_veth("hsk0", "hss0", ECHO_PEER), 0);
-    assert_int_not_equal(echo_udp(&r, &e, 500, 40), 0);
+    assert_int_not_equal(echo_udp(&r, &e, 500, 60), 0);
   }
   rig_close(&r);
 }
