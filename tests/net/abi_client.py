@@ -7,7 +7,6 @@ abi_client.py GOLDEN ATTACH-SOCKET IPv4-ADDRESS PORT BYTES
 """
 import mmap, os, re, select, socket, sys, threading
 
-CHUNK, CHUNKS = 65536, 16  # our tx fifo: a ring of chunks at the start of A's arena
 N, struct = {}, ""  # golden.txt: N["ABI_NAME"] is a value, N["struct.field"] an offset
 for line in open(sys.argv[1], encoding="ascii"):
     if m := re.match(r"define (\w+) (\w+?)u*l*l*$", line):
@@ -16,6 +15,8 @@ for line in open(sys.argv[1], encoding="ascii"):
         struct = m[2] + "." if m[1] == "struct" else ""
     elif m := re.match(r"  (\d+) +(?:\d+ +)?(\w+)$", line):
         N[struct + m[2]] = int(m[1])
+attach, fence = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), threading.Lock()
+attach.connect(sys.argv[2])
 
 
 def varint(n):
@@ -28,152 +29,119 @@ def message(fields):
                     for k, v in fields.items())
 
 
-def parse(data):
-    found = {}
-    while data:
-        numbers = []
-        while len(numbers) < 2:  # the key, then the value or its length
-            n = next(i for i, byte in enumerate(data) if byte < 128) + 1
-            numbers.append(sum((byte & 127) << 7 * i for i, byte in enumerate(data[:n])))
-            data = data[n:]
-        key, value = numbers
-        if key & 7 == 2:
-            value, data = data[:value], data[value:]
-        found[key >> 3] = value
-    return found
+def ask(number, body):
+    """The number-th request; its kind's field is number + 1 here. The descriptors that the answer brings."""
+    attach.send(message({1: number, number + 1: message(body)}))
+    reply, fds, _, _ = socket.recv_fds(attach, 65536, 8, socket.MSG_CMSG_CLOEXEC)
+    if reply[2:3] == b"\x10":  # behind seq comes rc: only if it is not 0
+        sys.exit(f"refused: {reply[4:]}")
+    return fds
 
 
-class Segment:
-    """Its memory: bytes and 32-bit words; its geometry; a block or slot whose fields get and put name."""
-    def __init__(self, fd, kind, writable, half):
+class Half:
+    """One side's segment: its memory, its geometry; 32-bit words of its block ("block.field") and of its half of slot 0."""
+    def __init__(self, fd, name, writable):
         self.map = mmap.mmap(fd, os.fstat(fd).st_size, prot=mmap.PROT_READ | mmap.PROT_WRITE * writable)
-        self.word, self.half = memoryview(self.map).cast("I"), half
-        assert self.map[:8] == N["ABI_MAGIC"].to_bytes(8, "little") and self.word[N["abi_seg_hdr.kind"] // 4] == kind
-        wide, first = memoryview(self.map).cast("Q"), N["abi_seg_hdr.geom"]
-        self.geom = {k[16:]: wide[(first + v) // 8] for k, v in N.items() if k.startswith("abi_worker_geom.")}
+        assert self.map[:8] == N["ABI_MAGIC"].to_bytes(8, "little")
+        self.word, wide = memoryview(self.map).cast("I"), memoryview(self.map).cast("Q")
+        self.geom = {k[16:]: wide[(N["abi_seg_hdr.geom"] + v) // 8] for k, v in N.items() if k.startswith("abi_worker_geom.")}
+        self.place = {**{"block." + k[12 + len(name):]: self.geom["block_off"] + v for k, v in N.items()
+                         if k.startswith(f"abi_worker_{name}.")},
+                      **{k[10 + len(name):]: self.geom["slots_off"] + v for k, v in N.items()
+                         if k.startswith(f"abi_sess_{name}.")}}
 
-    def at(self, field):
-        """Index in `word` of a field of slot 0, or (block.field) of the worker's block."""
-        block, _, name = field.rpartition(".")
-        return (self.geom["block_off"] + N[f"abi_worker_{self.half}.{name}"] if block else
-                self.geom["slots_off"] + N[f"abi_sess_{self.half}.{name}"]) // 4
+    def __getitem__(self, field):
+        return self.word[self.place[field] // 4]
 
-
-class Client:
-    def __init__(self, attach):
-        self.sock, self.seq, self.lock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), 0, threading.Lock()
-        self.sock.connect(attach)
-        hello = message({1: N["ABI_MAJOR"], 2: N["ABI_MINOR"], 3: b"abi_client"})
-        _, (bell, self.doorbell) = self.ask({2: hello})
-        self.bell = socket.socket(fileno=bell)
-        reply, (fd_e, fd_a) = self.ask({3: b""})
-        self.E, self.A = Segment(fd_e, N["ABI_SEG_ENGINE"], 0, "engine"), Segment(fd_a, N["ABI_SEG_APP"], 1, "app")
-        self.ask({4: message({1: parse(reply[5])[1]})})  # mapped: the engine serves us from here on
-        self.lanes = [self.A.at("block.lane") + 32 * n for n in range(self.A.geom["n_lanes"])]  # the same in A and E
-        for lane in self.lanes:  # producer's words, 16 on the consumer's; armed for ever: every hint rings
-            self.A.word[lane + 16 + N["abi_ring_cons.armed"] // 4] = 1
-
-    def ask(self, body):
-        self.seq += 1
-        self.sock.send(message({1: self.seq, **body}))
-        data, fds, _, _ = socket.recv_fds(self.sock, 65536, 8, socket.MSG_CMSG_CLOEXEC)
-        reply = parse(data)
-        assert reply.get(1) == self.seq and reply.get(2, 0) == 0, reply
-        return reply, fds
-
-    def get(self, field):
-        return self.E.word[self.E.at(field)]
-
-    def put(self, field, value):
-        self.A.word[self.A.at(field)] = value & 0xffffffff
-
-    def hint(self):
-        """Look at slot 0. The fact was stored before; the slot is in the ring once; the doorbell may always be rung."""
-        self.lock.acquire(), self.lock.release()  # atomic exchanges: full fences on x86
-        tail = self.A.word[self.lanes[0]]
-        if tail == self.E.word[self.lanes[0] + 16]:
-            self.A.word[self.A.geom["rings_off"] // 4 + tail % self.A.geom["ring_cap"]] = 0
-            self.put("hint_pos", tail)
-            self.A.word[self.lanes[0]] = (tail + 1) & 0xffffffff
-        os.write(self.doorbell, (1).to_bytes(8, "little"))
-
-    def wait(self, done):
-        """Until done(): takes the hints (there is but one session to look at), sleeps on the bell."""
-        while True:
-            for lane in self.lanes:
-                self.A.word[lane + 16] = self.E.word[lane]
-            self.lock.acquire(), self.lock.release()
-            if self.get("block.epoch") != self.A.word[self.A.at("block.epoch_seen")]:  # a new engine: all is said again
-                self.put("block.epoch_seen", self.get("block.epoch"))
-                self.hint()
-            if done():
-                return
-            if not select.select([self.bell], [], [], 30)[0] or not self.bell.recv(4096):
-                sys.exit("nothing happened for 30 s, or the stack is gone")
-
-    def connect(self, address, port):
-        self.sent = self.got = 0
-        self.put("gen", 1)
-        self.put("block.slots_high", 1)
-        remote = self.A.at("req") * 4 + N["abi_request.remote"]
-        self.A.map[remote:remote + 19] = bytes(10) + b"\xff\xff" + socket.inet_aton(address) + port.to_bytes(2, "big") + b"\4"
-        self.put("req", 1)  # its first word: the id
-        self.put("op", N["ABI_OP_CONNECT"])
-        self.hint()
-        self.wait(lambda: self.get("gen") == 1 and self.get("state") > N["ABI_SESS_CONNECTING"])
-        if self.get("error"):
-            sys.exit(os.strerror(self.get("error")))
-
-    def send(self, data):
-        """As much as there is room for. Positions stay below 2^32 here."""
-        head, start = self.get("tx_head"), self.sent
-        data = data[:max(0, self.get("tx_limit") - (start - head))]
-        while data and self.sent // CHUNK - head // CHUNK < CHUNKS:  # else its predecessor in the table still lives
-            n, within = divmod(self.sent, CHUNK)
-            offset, entry = self.A.geom["arena_off"] + n % CHUNKS * CHUNK, self.A.at("tx_chunk") + n % CHUNKS * 4
-            if within == 0:
-                for i, word in enumerate((self.sent, CHUNK, offset // N["ABI_CHUNK_UNIT"], 0)):
-                    self.A.word[entry + i] = word
-                self.A.word[self.A.at("tx") + 1] = n + 1  # chunk_tail
-            part, data = data[:CHUNK - within], data[CHUNK - within:]
-            self.A.map[offset + within:offset + within + len(part)] = part
-            self.sent += len(part)
-        self.put("tx_wake", head + 1)
-        self.put("tx_armed", 1)
-        self.put("tx", self.sent)  # the tail, last
-        self.hint()
-
-    def receive(self):
-        tail, newest, parts = self.get("rx"), self.E.word[self.E.at("rx") + 1], b""
-        while self.got != tail:
-            entries = [self.E.at("rx_chunk") + n % 16 * 4 for n in range(max(newest - 16, 0), newest)]
-            chunks = [self.E.word[at:at + 3] for at in entries]  # start, length, unit
-            start, length, unit = next(c for c in chunks if c[0] <= self.got < c[0] + c[1])
-            at, end = unit * N["ABI_CHUNK_UNIT"] + self.got - start, min(tail, start + length)
-            parts, self.got = parts + self.E.map[at:at + end - self.got], end
-        if parts:
-            self.put("rx_head", self.got)
-            self.hint()
-        return parts
-
-    def end(self):
-        """Our FIN, the peer's; then we let go of it."""
-        self.put("want", N["ABI_WANT_SHUT_WR"])
-        self.hint()
-        self.wait(lambda: self.get("flags") & N["ABI_SE_PEER_FIN"] and self.get("fin_pos") == self.got)
-        self.put("want", N["ABI_WANT_SHUT_WR"] | N["ABI_WANT_CLOSE"])
-        self.hint()
-        self.wait(lambda: self.get("state") == N["ABI_SESS_CLOSED"])
+    def __setitem__(self, field, value):
+        self.word[self.place[field] // 4] = value & 0xffffffff
 
 
-data, back = os.urandom(int(sys.argv[5])), b""
-client = Client(sys.argv[2])
-client.connect(sys.argv[3], int(sys.argv[4]))
-while len(back) < len(data):
-    before = client.get("tx_head")
-    client.send(data[client.sent:])
-    back += client.receive()
-    client.wait(lambda: client.get("tx_head") != before or client.get("rx") != client.got or len(back) == len(data) or
-                client.get("state") == N["ABI_SESS_CLOSED"])
-client.end()
+def hint():
+    """Look at slot 0. The fact was stored before; the slot is in the ring once; the doorbell may always be rung."""
+    fence.acquire(), fence.release()  # atomic exchanges: full fences on x86
+    tail = A.word[lanes[0]]
+    if tail == E.word[lanes[0] + 16]:
+        A.word[A.geom["rings_off"] // 4 + tail % A.geom["ring_cap"]] = 0
+        A["hint_pos"] = tail
+        A.word[lanes[0]] = (tail + 1) & 0xffffffff
+    os.write(doorbell, (1).to_bytes(8, "little"))
+
+
+def wait(done):
+    """Until done(): takes the hints (there is but one session to look at), sleeps on the bell."""
+    while True:
+        for lane in lanes:
+            A.word[lane + 16] = E.word[lane]
+        fence.acquire(), fence.release()
+        if E["block.epoch"] != A["block.epoch_seen"]:  # a new engine: all is said again
+            A["block.epoch_seen"] = E["block.epoch"]
+            hint()
+        if done():
+            return
+        if not select.select([bell], [], [], 30)[0] or not os.read(bell, 4096):
+            sys.exit("nothing happened for 30 s, or the stack is gone")
+
+
+def send(data):
+    """As much as there is room for; how much. Byte p of the stream lies at p of our arena, in chunks of the largest size,
+    side by side: no more of them live at once than the table has entries."""
+    start, size = A["tx"], N["ABI_CHUNK_UNIT"] * 512
+    data = data[:max(0, E["tx_limit"] - (start - E["tx_head"]))]
+    for n in range(-(-start // size), -(-(start + len(data)) // size)):  # those that begin in it
+        entry = A.place["tx_chunk"] // 4 + n % 16 * 4
+        A.word[entry:entry + 4] = memoryview(bytes(16)).cast("I")
+        A.word[entry], A.word[entry + 1] = n * size, size
+        A.word[entry + 2] = (A.geom["arena_off"] + n * size) // N["ABI_CHUNK_UNIT"]
+        A.word[A.place["tx"] // 4 + 1] = n + 1  # chunk_tail
+    A.map[A.geom["arena_off"] + start:A.geom["arena_off"] + start + len(data)] = data
+    A["tx_wake"], A["tx_armed"] = E["tx_head"] + 1, 1
+    A["tx"] = start + len(data)  # the tail, last
+    hint()
+    return len(data)
+
+
+def receive():
+    """All that has come."""
+    got, tail, newest, data = A["rx_head"], E["rx"], E.word[E.place["rx"] // 4 + 1], b""
+    for n in range(max(newest - 16, 0), newest):
+        entry = E.place["rx_chunk"] // 4 + n % 16 * 4
+        start, length, unit = E.word[entry:entry + 3]
+        end, at = min(tail, start + length), unit * N["ABI_CHUNK_UNIT"] - start
+        if start <= got < end:
+            data, got = data + E.map[at + got:at + end], end
+    A["rx_head"] = got
+    hint()
+    return data
+
+
+bell, doorbell = ask(1, {1: N["ABI_MAJOR"], 2: N["ABI_MINOR"], 3: b"abi_client"})  # Hello
+fd_e, fd_a = ask(2, {})  # AddWorker
+E, A = Half(fd_e, "engine", 0), Half(fd_a, "app", 1)
+ask(3, {1: A.geom["worker_id"]})  # WorkerMapped: the engine serves us from here on
+lanes = [A.place["block.lane"] // 4 + 32 * n for n in range(A.geom["n_lanes"])]  # the same in A and E
+for lane in lanes:  # the producer's words, 16 further the consumer's; armed for ever: every hint rings
+    A.word[lane + 16 + N["abi_ring_cons.armed"] // 4] = 1
+
+remote = A.place["req"] + N["abi_request.remote"]
+ip, port = socket.inet_aton(sys.argv[3]), int(sys.argv[4]).to_bytes(2, "big")
+A.map[remote:remote + 19] = bytes(10) + b"\xff\xff" + ip + port + b"\4"
+A["gen"], A["block.slots_high"], A["req"], A["op"] = 1, 1, 1, N["ABI_OP_CONNECT"]  # in this order; req: its id
+hint()
+wait(lambda: E["gen"] == 1 and E["state"] > N["ABI_SESS_CONNECTING"])
+if E["error"]:
+    sys.exit(os.strerror(E["error"]))
+
+data, back, sent = os.urandom(int(sys.argv[5])), b"", 0
+while len(back) < len(data) and E["state"] != N["ABI_SESS_CLOSED"]:
+    head = E["tx_head"]
+    sent += send(data[sent:])
+    back += receive()
+    wait(lambda: E["tx_head"] != head or E["rx"] != A["rx_head"] or len(back) == len(data) or E["state"] == N["ABI_SESS_CLOSED"])
+A["want"] = N["ABI_WANT_SHUT_WR"]  # our FIN, and the peer's; then we let go of it
+hint()
+wait(lambda: E["flags"] & N["ABI_SE_PEER_FIN"] and E["fin_pos"] == A["rx_head"])
+A["want"] = N["ABI_WANT_SHUT_WR"] | N["ABI_WANT_CLOSE"]
+hint()
+wait(lambda: E["state"] == N["ABI_SESS_CLOSED"])
 print("equal" if back == data else "what came back is not what was sent")
