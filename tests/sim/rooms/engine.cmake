@@ -7,5 +7,6 @@ hs_sim(sim_timewait sim_timewait.c engine_rig.c DEPS hs_engine_session TIMEOUT 1
 hs_sim(sim_syn sim_syn.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)
 hs_sim(sim_udp sim_udp.c engine_death.c engine_rig.c DEPS hs_engine_session TIMEOUT 180)
 hs_sim(sim_peers sim_peers.c engine_death.c engine_rig.c DEPS hs_engine_session TIMEOUT 60)
+hs_sim(sim_fifos sim_fifos.c engine_rig.c DEPS hs_engine_session TIMEOUT 60)
 hs_sim(sim_toy sim_toy.c engine_rig.c DEPS hs_engine_session TIMEOUT 60)
 hs_sim(sim_tfo sim_tfo.c engine_rig.c DEPS hs_engine_session TIMEOUT 120)
