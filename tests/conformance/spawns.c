@@ -6,11 +6,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define SPAWNS_FD 7 /* of the commands of system and popen: a shell takes one digit */
+
+/* What is tested, which nothing else in the tree may call (lint). */
+static int (*const spawns_sh)(const char *) = system;
+static FILE *(*const spawns_open)(const char *, const char *) = popen;
 
 static char *spawns_cat[] = {"cat", NULL};
 
@@ -113,6 +121,55 @@ static void spawns_vfork_fails(void) {
   spawns_over();
 }
 
+/* system: the command reads from and writes to a number; the parent goes on with the connection afterwards. */
+static void spawns_system(void) {
+  char command[64];
+  int fd = subject_accepted();
+  struct sigaction sa;
+  need(dup2(fd, SPAWNS_FD) == SPAWNS_FD, "dup2");
+  if (fd != SPAWNS_FD)
+    close(fd);
+  need(peer_do(PEER_SEND, 5000) == 5000, "peer sends");
+  snprintf(command, sizeof(command), "head -c 5000 <&7 >&7; exit 3");
+  say_num("system", spawns_sh(command));
+  say_num("peer got bytes", peer_do(PEER_RECV, 5000));
+  say_num("system that does not know it", spawns_sh("exit 4"));
+  say_num("system that is killed", spawns_sh("kill -9 $$"));
+  say_num("no such command", spawns_sh("/nonexistent 2>/dev/null"));
+  say_num("is there a shell", spawns_sh(NULL) != 0);
+  say_num("SIGINT as before", sigaction(SIGINT, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL);
+  say_rc("send", send(SPAWNS_FD, "\0", 1, 0));
+  say_num("peer got that", peer_do(PEER_RECV, 1) == -1); /* it is not of the pattern */
+  close(SPAWNS_FD);
+  spawns_over();
+}
+
+static void spawns_popen(void) {
+  char line[64] = "";
+  int fd = subject_accepted();
+  need(dup2(fd, SPAWNS_FD) == SPAWNS_FD, "dup2");
+  if (fd != SPAWNS_FD)
+    close(fd);
+  need(peer_do(PEER_SEND, 5000) == 5000, "peer sends");
+  FILE *f = spawns_open("head -c 5000 <&7 | wc -c", "r");
+  need(f != NULL, "popen");
+  say_num("it says something", fgets(line, sizeof(line), f) != NULL);
+  printf("bytes: %s", line);
+  say_num("pclose", pclose(f));
+  f = spawns_open("cat >&7; exit 5", "w");
+  need(f != NULL, "popen");
+  for (size_t i = 0; i < 3000; i++)
+    fputc(peer_pattern(i), f);
+  say_num("pclose", pclose(f));
+  say_num("peer got bytes", peer_do(PEER_RECV, 3000));
+  f = spawns_open("exit 6", "x");
+  say_num("popen of another kind", f == NULL && errno == EINVAL);
+  say_rc("send", send(SPAWNS_FD, "", 1, 0));
+  say_num("peer got that", peer_do(PEER_RECV, 1) == -1);
+  close(SPAWNS_FD);
+  spawns_over();
+}
+
 void check_spawns(void) {
   for (int i = 0; i < 4; i++)
     spawns_dup(i & 1, i & 1, i & 2);
@@ -120,4 +177,6 @@ void check_spawns(void) {
   spawns_vfork(false);
   spawns_vfork(true);
   spawns_vfork_fails();
+  spawns_system();
+  spawns_popen();
 }

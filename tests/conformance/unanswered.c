@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -105,6 +106,16 @@ static void unanswered_interrupted(void) {
   say_rc("close", close(fd));
 }
 
+/* Without a time-out it is restarted, signal after signal, until the stack itself gives up: with one repetition of the
+ * SYN, after three seconds. */
+static void unanswered_restarted(void) {
+  int fd = subject_socket(0), one = 1;
+  need(setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &one, sizeof(one)) == 0, "TCP_SYNCNT");
+  unanswered_handler(SA_RESTART);
+  unanswered_poked("connect restarted", fd);
+  say_rc("close", close(fd));
+}
+
 /* Given up by AF_UNSPEC; then the socket is as new. */
 static void unanswered_given_up(void) {
   struct sockaddr none = {.sa_family = AF_UNSPEC};
@@ -126,5 +137,6 @@ static void unanswered_given_up(void) {
 void check_unanswered(void) {
   unanswered_times_out();
   unanswered_interrupted();
+  unanswered_restarted();
   unanswered_given_up();
 }

@@ -8,8 +8,8 @@
  * executed, the relay ends without a trace and the numbers are what they were.
  *
  * The relay is made by _Fork, which runs no handlers: it is not a child but the same holder under another process id.
- * spawn.c uses the same for posix_spawn. A vfork child has no table of its own and executes without all this; so do
- * system and popen, whose spawn libc does not let anybody stand in front of.
+ * spawn.c uses the same for posix_spawn, shell.c for system and popen. A vfork child has no table of its own and
+ * executes without all this.
  */
 #include "exec.h"
 
@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -48,6 +49,16 @@ static const char *exec_ends(const struct exec *x, struct sock *s) {
   return (sock_flags(s) & SOCK_F_LISTENING) || sock_is_connected(s) ? NULL : "socket without a connection";
 }
 
+/* True if the shell command reads from that number: "<&7", but not "<&75". */
+static bool exec_names(const char *command, int fd) {
+  char word[16];
+  int n = snprintf(word, sizeof(word), "<&%d", fd);
+  for (const char *at = command; at && (at = strstr(at, word)) != NULL; at += n)
+    if (at[n] < '0' || at[n] > '9')
+      return true;
+  return false;
+}
+
 /* One number. */
 static int exec_collect(int fd, struct fd_file *f, void *ctx) {
   struct exec *x = ctx;
@@ -68,7 +79,8 @@ static int exec_collect(int fd, struct fd_file *f, void *ctx) {
     x->end[i] = (struct relay_end){
         .fd = fd, .line = -1, .listens = (sock_flags(s) & SOCK_F_LISTENING) != 0, .dgram = sock_is_dgram(s)};
   }
-  x->end[i].eager |= fd <= STDERR_FILENO || (x->spawns && (fd_flags(fd) & FD_FLAG_SPAWN_STD));
+  x->end[i].eager |=
+      fd <= STDERR_FILENO || exec_names(x->command, fd) || (x->spawns && (fd_flags(fd) & FD_FLAG_SPAWN_STD));
   return 0;
 }
 
@@ -218,10 +230,26 @@ static int exec_restore_one(int fd, struct fd_file *f, void *ctx) {
   return 0;
 }
 
-bool exec_begin(struct exec *x, bool spawns, bool blind) {
+static int exec_would_one(int fd, struct fd_file *f, void *ctx) {
+  bool *would = ctx;
+  uint32_t wanted = SOCK_F_LISTENING | SOCK_F_BOUND | SOCK_F_NAMED | SOCK_F_HELD;
+  if (f->kind == FD_SOCK && !(fd_flags(fd) & FD_FLAG_CLOEXEC) && (sock_flags((struct sock *)f) & wanted))
+    *would = true;
+  return *would;
+}
+
+bool exec_would(void) {
+  bool would = false;
+  if (app_attached() && !fd_foreign_process())
+    fd_each(NULL, exec_would_one, &would);
+  return would;
+}
+
+bool exec_begin(struct exec *x, bool spawns, bool blind, const char *command) {
   x->n = x->left = 0;
   x->spawns = spawns;
   x->blind = blind;
+  x->command = command;
   x->env = NULL;
   if (!app_attached() || fd_foreign_process())
     return false;
@@ -299,7 +327,7 @@ bool exec_say(bool search, const char *file, int fd, char *const argv[], char *c
 static int exec_any(enum exec_how how, const char *file, int fd, char *const argv[], char *const env[]) {
   struct exec x;
   bool blind = exec_say(how == EXEC_SEARCH, file, fd, argv, env);
-  if (!exec_begin(&x, false, blind))
+  if (!exec_begin(&x, false, blind, NULL))
     return exec_call(how, file, fd, argv, env);
   char **with = exec_env(env, x.env);
   int rc = exec_call(how, file, fd, argv, with ? with : (char **)(uintptr_t)env);

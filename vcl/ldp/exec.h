@@ -7,6 +7,7 @@
 #include "relay.h"
 #include "sock.h"
 
+#include <spawn.h>
 #include <stdbool.h>
 
 struct exec {
@@ -18,13 +19,18 @@ struct exec {
   struct relay_end end[RELAY_MAX];
   int far[RELAY_MAX]; /* the program's end */
   int go[2];
-  char *env; /* RELAY_ENV=..., on the heap */
+  const char *command; /* of a shell, or NULL */
+  char *env;           /* RELAY_ENV=..., on the heap */
 };
 
 /** Makes the relay and puts the pairs' ends at the connections' numbers. False: nothing goes along, nothing has
  * changed. spawns: this process goes on with its connections, and the relay is one more holder of them. blind: from
- * exec_say. */
-bool exec_begin(struct exec *x, bool spawns, bool blind);
+ * exec_say. command: a shell's, or NULL; numbers that it names as input are meant to be read by it. */
+bool exec_begin(struct exec *x, bool spawns, bool blind, const char *command);
+/** True if a socket on the stack would go along with what is executed now: something of exec_begin is needed. */
+bool exec_would(void);
+/** posix_spawn of a shell with this command. */
+int spawn_command(pid_t *pid, const char *path, const posix_spawnattr_t *attr, char *const argv[], const char *command);
 /** The numbers are again what they were; if the program was not `executed` the relay ends without a trace. Keeps errno.
  */
 void exec_end(struct exec *x, bool executed);

@@ -105,6 +105,10 @@ LDP_API(int, posix_spawnp, pid_t *pid, const char *file, const posix_spawn_file_
         const posix_spawnattr_t *attr, char *const argv[], char *const env[]);
 LDP_API(int, posix_spawn_file_actions_adddup2, posix_spawn_file_actions_t *fa, int fd, int to);
 
+/* shell.c */
+LDP_API(int, system, const char *command);
+LDP_API(FILE *, popen, const char *command, const char *mode);
+
 /* exit.c */
 LDP_API(void, _exit, int status) __attribute__((noreturn));
 LDP_API(void, _Exit, int status) __attribute__((noreturn));

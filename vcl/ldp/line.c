@@ -7,6 +7,7 @@
  */
 #include "line.h"
 
+#include "base/bits.h"
 #include "real.h"
 #include "relay.h"
 
@@ -14,12 +15,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sockios.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #define LINE_IOV_MAX 4
+#define LINE_SMALL   4096 /* bytes of a question or answer that need no heap: a signal handler may call */
 
 uint32_t line_known;
 
@@ -116,22 +119,22 @@ static void line_scatter(const struct msghdr *m, const char *from, size_t n) {
   }
 }
 
-static ssize_t line_recv_once(int fd, struct msghdr *m, int flags) {
+static size_t line_room(const struct msghdr *m) {
   size_t room = 0;
-  for (size_t i = 0; i < m->msg_iovlen; i++)
+  for (size_t i = 0; i < m->msg_iovlen && room < LINE_DATA; i++)
     room += m->msg_iov[i].iov_len;
-  struct line_ask q = {.op = LINE_RECV,
-                       .a = flags,
-                       .has_name = m->msg_name != NULL,
-                       .name_len = m->msg_name ? m->msg_namelen : 0,
-                       .control_len = m->msg_control && m->msg_controllen < LINE_CONTROL ? (uint32_t)m->msg_controllen
-                                      : m->msg_control                                   ? LINE_CONTROL
-                                                                                         : 0,
-                       .len = room < LINE_DATA ? (uint32_t)room : LINE_DATA};
+  return room < LINE_DATA ? room : LINE_DATA;
+}
+
+/* body: room for an answer to this. */
+static ssize_t line_recv_once(int fd, struct msghdr *m, int flags, char *body) {
+  struct line_ask q = {.op = LINE_RECV, .a = flags, .has_name = m->msg_name != NULL, .len = (uint32_t)line_room(m)};
+  if (m->msg_name)
+    q.name_len = HS_MIN(m->msg_namelen, (socklen_t)sizeof(struct sockaddr_storage));
+  if (m->msg_control)
+    q.control_len = (uint32_t)HS_MIN(m->msg_controllen, (size_t)LINE_CONTROL);
   struct line_answer r;
-  size_t most = sizeof(struct sockaddr_storage) + LINE_CONTROL + q.len;
-  char *body = __builtin_alloca(most); /* not the heap: this may be a signal handler */
-  struct iovec out = {body, most};
+  struct iovec out = {body, sizeof(struct sockaddr_storage) + LINE_CONTROL + q.len};
   int rc = line_question(fd, &q, NULL, 0, &r, &out, 1, false);
   if (rc < 0)
     return rc;
@@ -153,12 +156,10 @@ static ssize_t line_recv_once(int fd, struct msghdr *m, int flags) {
   return (ssize_t)r.rc;
 }
 
-ssize_t line_recvmsg(int fd, struct msghdr *m, int flags) {
-  if (m->msg_iovlen > IOV_MAX)
-    return -EMSGSIZE;
+static ssize_t line_recv_wait(int fd, struct msghdr *m, int flags, char *body) {
   for (;;) {
     char byte;
-    ssize_t rc = line_recv_once(fd, m, flags);
+    ssize_t rc = line_recv_once(fd, m, flags, body);
     if (rc != -EAGAIN || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)))
       return rc;
     rc = real.recv(fd, &byte, 1, MSG_PEEK); /* the kernel waits, or does not */
@@ -167,12 +168,45 @@ ssize_t line_recvmsg(int fd, struct msghdr *m, int flags) {
   }
 }
 
+ssize_t line_recvmsg(int fd, struct msghdr *m, int flags) {
+  char small[LINE_SMALL];
+  if (m->msg_iovlen > IOV_MAX)
+    return -EMSGSIZE;
+  size_t most = sizeof(struct sockaddr_storage) + LINE_CONTROL + line_room(m);
+  char *body = most <= sizeof(small) ? small : malloc(most);
+  if (!body)
+    return -ENOMEM;
+  ssize_t rc = line_recv_wait(fd, m, flags, body);
+  if (body != small)
+    free(body);
+  return rc;
+}
+
 ssize_t line_recv(int fd, const struct iovec *iov, size_t n, int flags) {
   struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
   return line_recvmsg(fd, &m, flags);
 }
 
+static ssize_t line_send_wait(int fd, const struct msghdr *m, int flags, char *body, size_t n) {
+  int fl = real.fcntl(fd, F_GETFL);
+  bool waits = !(flags & MSG_DONTWAIT) && !(fl >= 0 && (fl & O_NONBLOCK));
+  for (;;) {
+    struct line_ask q = {.op = LINE_SEND, .a = flags, .len = (uint32_t)n};
+    struct line_answer r;
+    q.name_len = m->msg_name ? m->msg_namelen : 0;
+    q.control_len = m->msg_control ? (uint32_t)m->msg_controllen : 0;
+    struct iovec all[3] = {{m->msg_name, q.name_len}, {m->msg_control, q.control_len}, {body, n}};
+    int rc = line_question(fd, &q, all, 3, &r, NULL, 0, false);
+    if (rc < 0 || r.rc != -EAGAIN || !waits)
+      return rc < 0 ? rc : (ssize_t)r.rc;
+    rc = line_plain(fd, LINE_ROOM, 0, 0, true);
+    if (rc < 0 && rc != -EBUSY)
+      return rc;
+  }
+}
+
 ssize_t line_sendmsg(int fd, const struct msghdr *m, int flags) {
+  char small[LINE_SMALL];
   size_t at = 0, total = 0;
   if (m->msg_iovlen > IOV_MAX || m->msg_controllen > LINE_CONTROL)
     return m->msg_iovlen > IOV_MAX ? -EMSGSIZE : -ENOBUFS;
@@ -183,27 +217,18 @@ ssize_t line_sendmsg(int fd, const struct msghdr *m, int flags) {
       return -EMSGSIZE;
     total += m->msg_iov[i].iov_len;
   }
-  char *body = __builtin_alloca(total + 1);
+  char *body = total <= sizeof(small) ? small : malloc(total);
+  if (!body)
+    return -ENOBUFS;
   for (size_t i = 0; i < m->msg_iovlen; i++) {
     if (m->msg_iov[i].iov_len > 0)
       memcpy(body + at, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
     at += m->msg_iov[i].iov_len;
   }
-  int fl = real.fcntl(fd, F_GETFL);
-  bool waits = !(flags & MSG_DONTWAIT) && !(fl >= 0 && (fl & O_NONBLOCK));
-  for (;;) {
-    struct line_ask q = {.op = LINE_SEND, .a = flags, .len = (uint32_t)at};
-    struct line_answer r;
-    q.name_len = m->msg_name ? m->msg_namelen : 0;
-    q.control_len = m->msg_control ? (uint32_t)m->msg_controllen : 0;
-    struct iovec all[3] = {{m->msg_name, q.name_len}, {m->msg_control, q.control_len}, {body, at}};
-    int rc = line_question(fd, &q, all, 3, &r, NULL, 0, false);
-    if (rc < 0 || r.rc != -EAGAIN || !waits)
-      return rc < 0 ? rc : (ssize_t)r.rc;
-    rc = line_plain(fd, LINE_ROOM, 0, 0, true);
-    if (rc < 0 && rc != -EBUSY)
-      return rc;
-  }
+  ssize_t rc = line_send_wait(fd, m, flags, body, total);
+  if (body != small)
+    free(body);
+  return rc;
 }
 
 ssize_t line_send(int fd, const struct iovec *iov, size_t n, int flags) {

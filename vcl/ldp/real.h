@@ -77,6 +77,8 @@
      char *const e[]),                                                                                                 \
     (pid, p, f, t, a, e))                                                                                              \
   X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * f, int fd, int to), (f, fd, to))              \
+  X(int, system, (const char *c), (c))                                                                                 \
+  X(FILE *, popen, (const char *c, const char *m), (c, m))                                                             \
   X(int, eventfd, (unsigned n, int f), (n, f))                                                                         \
   X(FILE *, fdopen, (int fd, const char *m), (fd, m))                                                                  \
   X(int, vdprintf, (int fd, const char *m, va_list a), (fd, m, a))                                                     \

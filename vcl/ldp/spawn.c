@@ -20,12 +20,12 @@
 #include <unistd.h>
 
 static int spawn_any(bool search, pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa,
-                     const posix_spawnattr_t *attr, char *const argv[], char *const env[]) {
+                     const posix_spawnattr_t *attr, char *const argv[], char *const env[], const char *command) {
   struct exec x;
   int (*call)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
               char *const[]) = search ? real.posix_spawnp : real.posix_spawn;
   bool blind = exec_say(search, path, -1, argv, env);
-  if (!exec_begin(&x, true, blind))
+  if (!exec_begin(&x, true, blind, command))
     return call(pid, path, fa, attr, argv, env);
   char **with = exec_env(env, x.env);
   int rc = call(pid, path, fa, attr, argv, with ? with : env);
@@ -36,12 +36,17 @@ static int spawn_any(bool search, pid_t *pid, const char *path, const posix_spaw
 
 int ldp_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *attr,
                     char *const argv[], char *const env[]) {
-  return spawn_any(false, pid, path, fa, attr, argv, env);
+  return spawn_any(false, pid, path, fa, attr, argv, env, NULL);
 }
 
 int ldp_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *attr,
                      char *const argv[], char *const env[]) {
-  return spawn_any(true, pid, file, fa, attr, argv, env);
+  return spawn_any(true, pid, file, fa, attr, argv, env, NULL);
+}
+
+int spawn_command(pid_t *pid, const char *path, const posix_spawnattr_t *attr, char *const argv[],
+                  const char *command) {
+  return spawn_any(false, pid, path, NULL, attr, argv, environ, command);
 }
 
 int ldp_posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to) {
