@@ -109,8 +109,8 @@ class Dhcp(Autoconf):
         for _ in range(2):
             self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="ACK")  # T1
             self.lives(idle)
-        self.does(offer=["10.88.0.50"], lease=5, t1=1, t2=2)
-        self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="ACK", lease=5)
+        self.does(offer=["10.88.0.50"], lease=8, t1=1, t2=2)
+        self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="ACK", lease=8)
         self.does(offer=["10.88.0.51", "10.88.0.52"], lease=60, t1=1, t2=40, renew={"10.88.0.50": "", "10.88.0.51": "NAK"})
         self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="")
         self.heard(type="REQUEST", ciaddr="10.88.0.50", to="255.255.255.255", answer="")  # T2
@@ -156,14 +156,14 @@ class Advertised(Autoconf):
         self.lab.peer([programs.PYTHON, ADVERTISE, "p0", lifetime, *prefixes])
 
     def test_lifetimes(self):
-        """Two prefixes, one for six seconds; a router that is one, is none, and is one again."""
+        """Two prefixes, one for eight seconds; a router that is one, is none, and is one again."""
         stays, goes = f"fd00:88::{self.tail}", f"fd00:89::{self.tail}"
-        self.advertise(1800, "fd00:88::/7200/7200", "fd00:89::/6/2")
-        self.wait_address(stays)
+        self.advertise(1800, "fd00:88::/7200/7200", "fd00:89::/8/2")
         self.wait_address(goes)
+        self.lab.peer([programs.PYTHON, PING, goes, 2, 1400])
+        self.wait_address(stays)
         self.assertIn("auto", self.addresses()[stays])
         idle = self.idle(stays, "::")
-        self.lab.peer([programs.PYTHON, PING, goes, 2, 1400])
         wait_for(lambda: self.talk("peer", "app", "fd00:88::2", "::") == stays, 20, "an address of the same net as source")
         self.assertEqual(self.talk("app", "app", stays, "::"), stays)
         self.assertEqual(self.reached(BEYOND6), "ECONNREFUSED")

@@ -15,7 +15,7 @@ PING = os.path.join(sys.path[0], "ping.py")
 REFUSED = """
 import socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
-s.settimeout(5)
+s.settimeout(20)
 try:
     s.connect((sys.argv[1], 9))
 except ConnectionRefusedError:

@@ -58,8 +58,7 @@ class Impaired(netcase.NetCase):
         for server, client in BOTH:
             with self.subTest(server=server):
                 self.lab.hsctl("impair", "hs0", "both", "rate=20000000")  # 4 s at least
-                transfer = programs.Transfer(self.lab, server, client, "file", SIZE)
-                transfer.wait_got(0.1)
+                transfer = programs.begun(self.lab, server, client, "file", SIZE, 0.1)
                 self.lab.hsctl("impair", "hs0", "both", "loss=100")
                 got = transfer.got()
                 self.assertTrue(transfer.curl.alive())

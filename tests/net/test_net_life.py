@@ -53,7 +53,7 @@ print(len(data), data == ({PATTERN!r} * (len(data) // 16 + 1))[:len(data)], flus
 UDP = """
 import socket, sys
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(5)
+s.settimeout(20)
 s.connect((sys.argv[1], 9))
 s.send(b"x")
 try:
@@ -66,7 +66,7 @@ import select, socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 253)
 icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 s.sendto(b"hello", (sys.argv[1], 0))
-if select.select([icmp], [], [], 5)[0]:
+if select.select([icmp], [], [], 20)[0]:
     print(*icmp.recv(2000)[20:22])
 """
 CONNECT = """

@@ -48,8 +48,7 @@ class Ports(netcase.NetCase):
     def survives(self, lab, sha):
         """nicio dies in the middle, both ways."""
         for server, client in (("app", "peer"), ("peer", "app")):
-            transfer = programs.Transfer(lab, server, client, "file", SIZE)
-            transfer.wait_got(0.1)
+            transfer = programs.begun(lab, server, client, "file", SIZE, 0.1)
             lab.wait_service("nicio", lab.kill_service("nicio"))
             transfer.finish(sha)
 
@@ -140,8 +139,7 @@ class Ports(netcase.NetCase):
         programs.nginx(a, "app", world.data_dir)
         speed = programs.fetch(b, "app", "app", "file", SIZE, sha)
         print(f"memif: {speed * 8e-9:.2f} Gbit/s", flush=True)
-        transfer = programs.Transfer(b, "app", "app", "file", SIZE)
-        transfer.wait_got(0.1)
+        transfer = programs.begun(b, "app", "app", "file", SIZE, 0.1)
         b.wait_service("nicio", b.kill_service("nicio"))
         transfer.finish(sha)
 

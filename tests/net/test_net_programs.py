@@ -85,7 +85,7 @@ class Programs(netcase.NetCase):
                 with self.subTest(server=server, reverse=reverse, streams=streams):
                     rate = programs.iperf3(self.lab, server, client, 1, self.next_port(), reverse, streams)
                     print(f"iperf3 server {server} reverse {reverse} streams {streams}: {rate:.2f} Gbit/s")
-                    self.assertGreater(rate, 0.02)
+                    self.assertGreater(rate, 0.001)
 
     def test_iperf3_refused(self):
         done = self.lab.app(["iperf3", "-c", PEER4, "-p", self.next_port(), "-t", 1], check=False)

@@ -108,14 +108,14 @@ class Reborn(netcase.NetCase):
             got[:] = [done.returncode, done.stdout[-200:], done.stderr[-200:]]
             return done.returncode == 0 and (expect is None or expect in done.stdout)
         try:
-            wait_for(works, 20, "an answer", step=0.2)
+            wait_for(works, 40, "an answer", step=0.2)
         except TimeoutError as e:
             raise ProgramFailed(f"{e}: {got}\n{self.lab.log_tail()}{self.lab.programs_tail()}") from None
 
     def test_nginx(self):
         server = programs.nginx(self.lab, "app", self.root, self.port)
         url = f"http://{STACK4}:{self.port}/hello"
-        curl = ["curl", "-sS", "--max-time", 3, url]
+        curl = ["curl", "-sS", "--max-time", 10, url]
         for _ in range(2):
             self.try_peer(curl, b"hello")
             self.reborn(server)
@@ -133,8 +133,8 @@ class Reborn(netcase.NetCase):
         echo = self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, self.port + 1])
         for port in (self.port, self.port + 1):
             self.lab.wait_listening(port)
-        cli = ["timeout", 3, "redis-cli", "-h", STACK4, "-p", self.port]
-        talk = ["timeout", 5, programs.PYTHON, ECHO, "talk", STACK4, self.port + 1, 10000, 2]
+        cli = ["timeout", 10, "redis-cli", "-h", STACK4, "-p", self.port]
+        talk = ["timeout", 10, programs.PYTHON, ECHO, "talk", STACK4, self.port + 1, 10000, 2]
         self.assertIn(b"OK", self.lab.peer([*cli, "set", "k", "v"]).stdout)
         self.lab.peer(talk)
         self.reborn(redis, echo)
@@ -156,9 +156,9 @@ class Reborn(netcase.NetCase):
         self.assertTrue(hold(0.5, lambda: late.alive() and "listens" not in late.output()), late.output())
         self.lab.start_service("broker")
         self.lab.wait_listening(self.port)
-        self.try_peer(["timeout", 3, "nc", STACK4, self.port], b"late")
+        self.try_peer(["timeout", 10, "nc", STACK4, self.port], b"late")
         self.reborn(late, early)
-        self.try_peer(["timeout", 3, "nc", STACK4, self.port], b"late")
+        self.try_peer(["timeout", 10, "nc", STACK4, self.port], b"late")
 
 
 if __name__ == "__main__":

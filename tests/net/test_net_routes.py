@@ -108,7 +108,7 @@ class Routes(netcase.NetCase):
     def test_under_load(self):
         """The way of a transfer changes all the time, and is gone for a moment: the bytes arrive over one connection."""
         self.lab.hsctl("route", "add", NET4, "via", PEER4)
-        self.lab.hsctl("impair", "hs0", "both", "rate=50000000")
+        self.lab.hsctl("impair", "hs0", "both", "rate=20000000")
         for server, client in (("app", "kernel"), ("kernel", "app")):
             with self.subTest(server=server):
                 type(self).port += 1
@@ -119,7 +119,7 @@ class Routes(netcase.NetCase):
                                                f"http://{address}:{self.port}/file"])
                 wait_for(lambda p=path: os.path.exists(p) and os.stat(p).st_size > 100_000, 20, "first bytes")
                 changes = 0
-                while changes < 24 and curl.alive():
+                while changes < 16 and curl.alive():
                     self.lab.hsctl("route", "replace", NET4, "via", (OTHER4, PEER4)[changes % 2])
                     changes += 1
                     if changes % 8 == 0:
@@ -131,7 +131,7 @@ class Routes(netcase.NetCase):
                 self.assertEqual(curl.output(), f"1 {SIZE}")
                 self.assertEqual(programs.sha256(path), self.sha)
                 self.assertGreater(changes, 3)
-                self.lab.hsctl("impair", "hs0", "both", "rate=50000000")
+                self.lab.hsctl("impair", "hs0", "both", "rate=20000000")
         self.lab.hsctl("impair", "hs0", "both")
 
     def test_kinds(self):

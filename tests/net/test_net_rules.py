@@ -223,8 +223,13 @@ class Rules(netcase.NetCase):
         self.app_echo(STACK4, 7130, BLUE)
         self.lab.spawn("app", [programs.PYTHON, "-c", NAMED, "0.0.0.0", 7131, "two"], env={**BLUE, "LDP_APP_NAME": "two"})
         self.lab.wait_listening(7131)
-        idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7130, 1], env=BLUE, stdin=-1)
-        wait_for(lambda: any(s["proto"] == "cut" for s in self.lab.sessions()), 20, "a connection by cut-through")
+        for _ in range(20):
+            idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7130, 1], env=BLUE, stdin=-1)
+            wait_for(lambda: "open" in idle.output(), 20, "a connection")
+            if any(s["proto"] == "cut" for s in self.lab.sessions()):
+                break
+            idle.stop()  # the broker had no time for 50 ms
+        self.assertTrue(idle.alive(), "never by cut-through")
         rule = self.add("egress", "namespace=blue", f"remote={STACK4}", "ports=7130", "action=deny")
         self.assertEqual(self.tries(BLUE, f"tcp {STACK4} 7130"), ["ECONNREFUSED"])
         self.drop(rule)

@@ -71,7 +71,7 @@ class Workers(TransferCase):
     def test_spread(self):
         """64 connections each way: both workers have some."""
         self.restart_engine(2)
-        wait_for(lambda: self.threads() == ["engine-0", "engine-1"], 10, "two workers")
+        wait_for(lambda: self.threads() == ["engine-0", "engine-1"], 30, "two workers")
         for server, client in BOTH:
             with self.subTest(server=server):
                 type(self).port += 1
@@ -92,10 +92,9 @@ class Workers(TransferCase):
                 self.restart_engine(2)
                 idle = self.idle(server, client, 40)
                 for number, count in enumerate((2, 4, 1, 3, 2), 1):
-                    transfer = self.transfer(server, client)
-                    transfer.wait_got(0.2)
+                    transfer = self.transfer(server, client, 0.2)
                     self.restart_engine(count)
-                    wait_for(lambda: len(self.threads()) == count, 10, f"{count} workers")
+                    wait_for(lambda: len(self.threads()) == count, 30, f"{count} workers")
                     self.try_all(idle, number)
                     transfer.finish(self.sha)
                 idle.popen.stdin.close()

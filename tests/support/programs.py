@@ -156,11 +156,15 @@ class Transfer:
         except FileNotFoundError:
             return 0
 
-    def wait_got(self, fraction, timeout=60):
-        """Until so much of it has come; the transfer must still be going on then."""
+    def reaches(self, fraction, timeout=60):
+        """Until so much of it has come; whether it is still going on then."""
         wait_for(lambda: self.got() >= fraction * self.size or not self.curl.alive(), timeout,
                  f"{fraction:.0%} of the file", step=0.0005)
-        if not self.curl.alive() or self.got() >= self.size:
+        return self.curl.alive() and self.got() < self.size
+
+    def wait_got(self, fraction, timeout=60):
+        """Until so much of it has come; the transfer must still be going on then."""
+        if not self.reaches(fraction, timeout):
             raise ProgramFailed(f"the transfer ended before it could be disturbed: {self.curl.output()}")
 
     def finish(self, sha, timeout=120):
@@ -173,6 +177,18 @@ class Transfer:
             raise ProgramFailed("curl: sha256 differs from the file that was served")
         os.unlink(self.path)
         return float(speed)
+
+
+def begun(lab, server, client, name, size, fraction=0.2, port=8080):
+    """A Transfer that is going on when `fraction` of it has come. On a machine that does not run us for a moment one may
+    be over by then: another one."""
+    for _ in range(10):
+        transfer = Transfer(lab, server, client, name, size, port)
+        if transfer.reaches(fraction):
+            return transfer
+        transfer.curl.wait(60)
+        os.unlink(transfer.path)
+    raise ProgramFailed("no transfer could be disturbed: each was over at once")
 
 
 def fetch(lab, server, client, name, size, sha, port=8080):

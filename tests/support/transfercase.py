@@ -28,8 +28,9 @@ class TransferCase(netcase.NetCase):
         super().setUp()
         type(self).port += 1
 
-    def transfer(self, server, client):
-        return programs.Transfer(self.lab, server, client, "file", self.SIZE)
+    def transfer(self, server, client, fraction):
+        """One that is going on, so much of it having come."""
+        return programs.begun(self.lab, server, client, "file", self.SIZE, fraction)
 
     def disturb(self, what):
         if what == "reset-rings":

@@ -6,7 +6,8 @@ echoes ADDRESS PORT COUNT    the same on COUNT ports from PORT on, a socket for 
 ask ADDRESS PORT SIZE...     sends random datagrams, connected and not, and says which came back as they went
 asks ADDRESS PORT COUNT SIZE...  the same for COUNT ports, a line for each
 count ADDRESS PORT           numbered datagrams: how many came, until "end" (three times in vain is the end, too)
-flow ADDRESS PORT SECONDS    says "up" once it is connected, sends numbered datagrams and waits for each to come back; gaps and their longest
+flow ADDRESS PORT            says "up" once a datagram came back, sends numbered ones and waits for each to come back; after
+                             the end of stdin FLOW_AFTER more must: how long the first of them took, the longest gap in all
 refused ADDRESS PORT         what a connected and an unconnected socket hear of a port that nobody has
 refusals ADDRESS PORT COUNT  whether each of COUNT connected sockets hears that nobody has the port
 forms ADDRESS PORT           ancillary data, MSG_PEEK, MSG_TRUNC, recvmsg into many buffers, UDP_SEGMENT
@@ -23,6 +24,7 @@ import sys
 import time
 
 UDP_SEGMENT = 103
+FLOW_AFTER = 20
 IP_PKTINFO, IP_RECVTTL = 8, 12
 
 
@@ -66,7 +68,7 @@ def ask(address, port, *sizes):
     good = []
     for connected in (False, True):
         s = make(address)
-        s.settimeout(5)
+        s.settimeout(20)
         if connected:
             s.connect((address, int(port)))
         for size in map(int, sizes):
@@ -85,14 +87,15 @@ def asks(address, port, count, *sizes):
         ask(address, int(port) + number, *sizes)
 
 
-def flow(address, port, seconds):
+def flow(address, port):
     s = make(address)
     s.connect((address, int(port)))
-    print("up", flush=True)
     s.settimeout(0.05)
-    end, sent, back, longest, last = time.monotonic() + float(seconds), 0, 0, 0.0, time.monotonic()
-    seen, twice = set(), 0
-    while time.monotonic() < end:
+    sent, back, longest, last = 0, 0, 0.0, time.monotonic()
+    seen, twice, told, after = set(), 0, 0, 0
+    while after < FLOW_AFTER and time.monotonic() - last < 60:
+        if back and not sent % 8 and not told and select.select([sys.stdin], [], [], 0)[0]:
+            told = time.monotonic()
         s.send(struct.pack("!I", sent))
         sent += 1
         try:
@@ -108,19 +111,22 @@ def flow(address, port, seconds):
             select.select([], [], [], 0.01)
             continue
         back += 1
+        if back == 1:
+            print("up", flush=True)
         now = time.monotonic()
         longest, last = max(longest, now - last), now
-    say(sent=sent, back=back, longest=longest, twice=twice, end_gap=time.monotonic() - last)
+        after += told != 0
+    say(sent=sent, back=back, after=after, longest=longest, twice=twice)
 
 
 def refused(address, port):
     heard = []
     s = make(address)
-    s.settimeout(5)
+    s.settimeout(20)
     s.connect((address, int(port)))
     s.send(b"x")
     for call in (lambda: s.recv(10), lambda: s.recv(10)):
-        s.settimeout(2 if not heard else 0.2)
+        s.settimeout(20 if not heard else 0.2)
         try:
             call()
             heard.append("data")
@@ -141,7 +147,7 @@ def refusals(address, port, count):
     heard = []
     mine = [make(address) for _ in range(int(count))]
     for s in mine:
-        s.settimeout(5)
+        s.settimeout(20)
         s.connect((address, int(port)))
         s.send(b"x")
     for s in mine:
@@ -156,7 +162,7 @@ def refusals(address, port, count):
 def forms(address, port):
     to, out = (address, int(port)), {}
     s = make(address)
-    s.settimeout(5)
+    s.settimeout(20)
     s.sendto(b"0123456789", to)
     out["peek"] = [s.recv(4, socket.MSG_PEEK).decode(), s.recv(100).decode()]
     s.sendto(b"0123456789", to)
@@ -170,7 +176,7 @@ def forms(address, port):
         s.recv(1, socket.MSG_DONTWAIT)
     except BlockingIOError:
         out["dontwait"] = "EAGAIN"
-    s.settimeout(5)
+    s.settimeout(20)
     s.sendmsg([b"ab", b"", b"cd"], [], 0, to)
     out["gather"] = s.recv(100).decode()
     if family(address) == socket.AF_INET:
