@@ -256,7 +256,11 @@ static int attr_get_nodelay(struct session *s, void *buf, uint32_t *len) {
   return attr_flag_get(s, ABI_OPT_NODELAY, buf, len);
 }
 static int attr_set_nodelay(struct session *s, void *buf, uint32_t *len) {
-  return attr_flag_set(s, ABI_OPT_NODELAY, buf, len);
+  uint8_t more = s->more;
+  s->more = 0; /* as Linux: what MSG_MORE holds back is sent */
+  int rc = attr_flag_set(s, ABI_OPT_NODELAY, buf, len);
+  s->more = rc < 0 ? more : 0;
+  return rc;
 }
 
 /** A number of seconds within Linux's bounds. */

@@ -58,6 +58,8 @@ static int opt_flag_set(struct session *s, uint32_t bit, const void *buf, uint32
   if (rc < 0)
     return rc;
   s->opt.flags = v != 0 ? s->opt.flags | bit : s->opt.flags & ~bit;
+  if (bit == ABI_OPT_CORK) /* as Linux: uncorking sends what MSG_MORE holds back, too */
+    s->more = 0;
   session_publish_options(s);
   return 0;
 }

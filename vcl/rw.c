@@ -234,6 +234,15 @@ static int rw_wait_room(struct session *s) {
   return session_wait(s, EPOLLOUT, -1);
 }
 
+/** MSG_MORE: what is written is held back, as TCP_CORK does (200 ms at most, full segments go), until a call without
+ * it; never by one that finds no room. Between two apps of the stack there is nothing to hold back for. */
+static void rw_more(struct session *s, int more) {
+  if (s->more == more || s->life != SESSION_OPEN || s->cut != NULL)
+    return;
+  s->more = (uint8_t)more;
+  session_publish_options(s);
+}
+
 int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags) {
   int block = !s->nonblock && (flags & MSG_DONTWAIT) == 0;
   size_t total = 0, done = 0;
@@ -249,10 +258,14 @@ int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags) {
     rc = rw_writable(s);
     return rc > 0 ? 0 : rc;
   }
+  if ((flags & MSG_MORE) != 0)
+    rw_more(s, 1);
   for (;;) {
     rc = rw_write_once(s, iov, n_iov, done, urgent);
     if (rc > 0)
       done += (size_t)rc;
+    if ((flags & MSG_MORE) == 0 || done < total)
+      rw_more(s, 0);
     if (done == total || (rc < 0 && rc != -EAGAIN))
       break;
     if (!block) {

@@ -430,6 +430,7 @@ void session_publish_options(struct session *s) {
   __atomic_thread_fence(__ATOMIC_RELEASE);
   FAULT_POINT("vcl.options");
   s->a->opt = s->opt;
+  s->a->opt.flags |= s->more ? ABI_OPT_CORK : 0u;
   if (s->fast_key != NULL)
     memcpy(s->a->fastopen_key, s->fast_key, sizeof s->a->fastopen_key);
   FAULT_POINT("vcl.options_gen");

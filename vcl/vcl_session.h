@@ -55,6 +55,7 @@ struct session {
   struct vcl_dgram *groups;
   uint8_t listen_shut;
   uint8_t write_msg;    /* corked data is to be pushed */
+  uint8_t more;         /* MSG_MORE: what the last call wrote is held back */
   uint8_t gone;         /* closed while another thread was inside: freed by the last one out */
   uint8_t redo;         /* outlived its stack: to be bound, or registered as a listener, in the next one */
   uint8_t rearm;        /* … and to be armed then */

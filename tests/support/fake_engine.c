@@ -315,11 +315,17 @@ static void session_look(struct fake *f, struct fake_worker *w, uint32_t slot) {
     session_connect(f, w, slot, gen);
 }
 
+/** Whether the app asks for its bytes to be held back. */
+static int session_corked(const struct fake *f, const struct fake_session *s) {
+  return f->corks && (LOAD(&s->a->opt_gen) & 1u) == 0 && (s->a->opt.flags & ABI_OPT_CORK) != 0 &&
+         (LOAD(&s->a->want) & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) == 0;
+}
+
 /** Bytes from s to its peer. Returns bytes moved. */
 static uint32_t session_move(struct fake *f, struct fake_session *s) {
   int64_t used = fifo_cons_used(&s->tx);
   struct fake_session *p = s->peer;
-  if (used <= 0 || f->hold)
+  if (used <= 0 || f->hold || session_corked(f, s))
     return 0;
   uint32_t n = (uint32_t)used;
   if (p != NULL) {

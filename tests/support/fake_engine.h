@@ -92,6 +92,7 @@ struct fake {
   int broker_down; /* no attach socket */
   int engine_down; /* hints are not taken, nothing moves */
   int hold;        /* nothing is moved between fifos, everything else works */
+  int corks;       /* what is corked stays where it is until the end of the stream */
   int mute;        /* hints are pushed, no bell is rung for them */
   uint32_t n_slots;
   uint32_t tx_limit, rx_limit;

@@ -144,6 +144,73 @@ static void test_cork(void **state) {
   rig_settle(r);
 }
 
+static void send_more(struct rig *r, const char *text, int flags, int held) {
+  assert_int_equal(vppcom_session_sendto(r->client, (void *)(uintptr_t)text, (uint32_t)strlen(text), flags, NULL),
+                   strlen(text));
+  fake_run(&r->fake);
+  (void)vcl_pump();
+  int n = vppcom_session_attr(r->server, VPPCOM_ATTR_GET_NREAD, NULL, NULL);
+  if ((n == 0) != held)
+    fail_msg("\"%s\": %d bytes have come", text, n);
+}
+
+static void took(struct rig *r, const char *text) {
+  char b[32];
+  assert_int_equal(vppcom_session_read(r->server, b, sizeof b), strlen(text));
+  assert_memory_equal(b, text, strlen(text));
+}
+
+/* MSG_MORE on a stream: held back until a call without it, or what else makes Linux send. */
+static void test_more(void **state) {
+  struct rig *r = *state;
+  static char big[200000];
+  int on = 1, off = 0, got = 1;
+  uint32_t v = 1, len = sizeof got, v_len = sizeof v;
+  rig_pair(r, 7407, 1);
+  fake_lock(&r->fake);
+  r->fake.corks = 1;
+  fake_unlock(&r->fake);
+  send_more(r, "a", MSG_MORE, 1);
+  send_more(r, "b", MSG_MORE, 1);
+  assert_int_equal(vcl_opt_get(r->client, VCL_OPT_CORK, &got, &len), 0);
+  assert_int_equal(got, 0); /* it is not TCP_CORK */
+  send_more(r, "c", 0, 0);
+  took(r, "abc");
+  send_more(r, "d", 0, 0); /* it was for that call */
+  took(r, "d");
+  send_more(r, "e", MSG_MORE, 1);
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_CORK, &off, sizeof off), 0);
+  send_more(r, "", 0, 0);
+  took(r, "e");
+  send_more(r, "f", MSG_MORE, 1);
+  assert_int_equal(vppcom_session_attr(r->client, VPPCOM_ATTR_SET_TCP_NODELAY, &v, &v_len), 0);
+  send_more(r, "", 0, 0);
+  took(r, "f");
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_CORK, &on, sizeof on), 0);
+  send_more(r, "g", MSG_MORE, 1);
+  send_more(r, "h", 0, 1); /* a cork stays */
+  assert_int_equal(vcl_opt_set(r->client, VCL_OPT_CORK, &off, sizeof off), 0);
+  send_more(r, "", 0, 0);
+  took(r, "gh");
+  int n =
+      vppcom_session_sendto(r->client, big, sizeof big, MSG_MORE | MSG_DONTWAIT, NULL); /* who finds no room pushes */
+  assert_true(n > 0 && n < (int)sizeof big);
+  for (int left = n; left > 0; left -= n) {
+    fake_run(&r->fake);
+    (void)vcl_pump();
+    n = vppcom_session_read(r->server, big, sizeof big);
+    assert_true(n > 0);
+  }
+  send_more(r, "i", MSG_MORE, 1);
+  assert_int_equal(vppcom_session_shutdown(r->client, SHUT_WR), 0); /* as the end of the stream does */
+  fake_run(&r->fake);
+  (void)vcl_pump();
+  took(r, "i");
+  assert_int_equal(vppcom_session_read(r->server, big, 1), 0);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
 static void on_signal(int sig) {
   (void)sig;
 }
@@ -256,7 +323,7 @@ static void test_idle_holds_nothing(void **state) {
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {
-      RIG(test_flags), RIG(test_waitall), RIG(test_lowat),           RIG(test_segments),          RIG(test_cork),
-      RIG(test_eintr), RIG(test_late),    RIG(test_arena_is_shared), RIG(test_idle_holds_nothing)};
+      RIG(test_flags), RIG(test_waitall), RIG(test_lowat), RIG(test_segments),        RIG(test_cork),
+      RIG(test_more),  RIG(test_eintr),   RIG(test_late),  RIG(test_arena_is_shared), RIG(test_idle_holds_nothing)};
   return cmocka_run_group_tests_name("vcl rw", tests, NULL, NULL);
 }
