@@ -12,6 +12,9 @@
 
 struct worker;
 
+/** Grace for a bell under way when a sleep's ceiling finds work; longer where whoever rings may not get to run. */
+extern int waiter_late_ms;
+
 struct waiter {
   struct list link;     /* in worker.waiters (any) or worker.spare_waiters */
   struct list attached; /* struct watch, by their waiter_link */

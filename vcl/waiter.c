@@ -32,7 +32,8 @@
 #define WAITER_PAIRS       4  /* sockets of pairs watched beside the bell; more are watched by the front */
 #define WAITER_RANG_PAIR   2  /* of waiter_sleep_end's bell_rang: a pair's socket alone */
 #define WAITER_HEIR_MS     2  /* look at inherited sessions that often: their hints go to the parent */
-#define WAITER_LATE_MS     50 /* grace for a bell under way when the sleep's ceiling finds work */
+
+int waiter_late_ms = 50;
 
 struct waiter *waiter_get(struct worker *w) {
   struct list *link = list_pop_head(&w->spare_waiters);
@@ -344,7 +345,7 @@ static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *
   *late = *late && rc == 0 && waiter_is_late(w);
   if (*late) { /* whoever pushed may be about to ring */
     worker_unlock(w);
-    rc = poll(p, n, WAITER_LATE_MS);
+    rc = poll(p, n, waiter_late_ms);
     err = errno;
     worker_lock(w);
     *late = rc == 0 && waiter_is_late(w);

@@ -41,6 +41,7 @@ static inline int cut_rig_setup(void **state) {
   r->rig.fake.cut = 1;
   fake_unlock(&r->rig.fake);
   *state = r;
+  waiter_late_ms = RIG_LATE_MS;
   pthread_mutex_init(&r->lock, NULL);
   pthread_cond_init(&r->cond, NULL);
   if (vppcom_app_create("cut") != 0 || pthread_create(&r->holder, NULL, cut_rig_hold, r) != 0)

@@ -10,6 +10,6 @@ if(TARGET hs-broker)
   add_dependencies(hs_test_broker_rig hs-broker)
   foreach(name broker broker_faults limit pair parts)
     hs_test(unit_broker_${name} ${PROJECT_SOURCE_DIR}/tests/unit/services/broker/test_${name}.c
-            DEPS hs_test_broker_rig TIMEOUT 180)
+            DEPS hs_test_broker_rig TIMEOUT 400)
   endforeach()
 endif()

@@ -21,5 +21,5 @@ endif()
 add_test(NAME unit_vcl_symbols
          COMMAND python3 ${VCL_TESTS}/symbols.py ${PROJECT_SOURCE_DIR}/vcl/vppcom.h $<TARGET_FILE:vppcom>
                  ${PROJECT_BINARY_DIR}/vcl/libvppcom.a ${VCL_LINK_FLAGS})
-set_tests_properties(unit_vcl_symbols PROPERTIES LABELS unit TIMEOUT 60)
+set_tests_properties(unit_vcl_symbols PROPERTIES LABELS unit TIMEOUT 150)
 target_compile_definitions(unit_vcl_config PRIVATE HS_VCL_CONF="${PROJECT_SOURCE_DIR}/config/vcl.conf")

@@ -306,18 +306,18 @@ static void test_edges(void **state) {
   assert_int_equal(vppcom_epoll_ctl((uint32_t)set, EPOLL_CTL_ADD, l, &ev), 0);
   assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, 0), 0);
   send_text(r, a, "a");
-  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, 5.0), 1);
+  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, RIG_WAIT_S), 1);
   uint32_t sa = accept_of(l, a);
   ev = (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.u64 = 2};
   assert_int_equal(vppcom_epoll_ctl((uint32_t)set, EPOLL_CTL_ADD, sa, &ev), 0);
-  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, 5.0), 1);
+  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, RIG_WAIT_S), 1);
   assert_int_equal(ev.data.u64, 2); /* what it sent before */
   expect(sa, "a");
   send_text(r, b, "b");
-  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, 5.0), 1);
+  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, RIG_WAIT_S), 1);
   assert_int_equal(ev.data.u64, 1);
   send_text(r, a, "a");
-  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, 5.0), 1);
+  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, RIG_WAIT_S), 1);
   assert_int_equal(ev.data.u64, 2);
   assert_int_equal(vppcom_session_close((uint32_t)set), 0);
   close_all(r, (const uint32_t[]){sa, a, b, l}, 4);

@@ -256,6 +256,7 @@ static void test_late(void **state) {
   char b;
   rig_pair(r, 7408, 0);
   uint32_t *late = &app_state.workers[0]->home->from[0].mine->late_wakeup;
+  waiter_late_ms = 50;
   for (int i = 0; i < 20 && *late == 0; i++) { /* one that had not slept yet when they moved saw them itself */
     pthread_t t;
     fake_lock(&r->fake);
