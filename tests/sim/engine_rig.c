@@ -395,6 +395,20 @@ void rig_policy(struct rig_host *h, uint32_t slot, uint32_t gen, uint8_t proto, 
     assert_true(mailbox_post(&h->w.mail, rig_refresh, NULL) >= 0);
 }
 
+void rig_policy_gone(struct rig_host *h, uint16_t port) {
+  struct abi_policy *p = seg_at(&h->policy, 256, sizeof *p);
+  struct abi_listen_entry *le = seg_at(&h->policy, 4096, sizeof *le * 16);
+  for (uint32_t i = 0; i < p->listen_high; i++) {
+    if (be16_get(le[i].addr.port) != port)
+      continue;
+    le[i].live = 0;
+    __atomic_store_n(&le[i].gen, le[i].gen + 2, __ATOMIC_RELEASE);
+  }
+  __atomic_store_n(&p->policy_gen, p->policy_gen + 1, __ATOMIC_RELEASE);
+  if (h->alive)
+    assert_true(mailbox_post(&h->w.mail, rig_refresh, NULL) >= 0);
+}
+
 void rig_connect(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint16_t port, int family) {
   rig_connect_to(h, s, slot, gen, (uint8_t)(3 - h->number), port, family);
 }

@@ -95,6 +95,8 @@ struct abi_endpoint rig_endpoint(uint8_t number, uint16_t port, int family);
 void rig_open_dgram(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint32_t gen, uint8_t proto, int family);
 /** What the broker does for bind(): an entry for every address of the family, 6: of both. */
 void rig_policy(struct rig_host *h, uint32_t slot, uint32_t gen, uint8_t proto, uint16_t port, int family);
+/** What it does for Unbind: entries of the port are free. */
+void rig_policy_gone(struct rig_host *h, uint16_t port);
 /** To the other host over IPv4 with Fast Open, `data` already in the tx fifo. */
 void rig_connect_fast(struct rig_host *h, struct rig_sess *s, uint32_t slot, uint16_t port, const void *data,
                       uint32_t len);

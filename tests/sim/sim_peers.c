@@ -132,6 +132,43 @@ static void test_lent(void **state) {
   finish();
 }
 
+static uint32_t connect_again(const struct abi_endpoint *to) {
+  p.lent.a->req = (struct abi_request){.id = 1, .proto = UDP, .kind = ABI_REQ_CONNECT, .remote = *to};
+  __atomic_store_n(&p.lent.a->req_seq, p.lent.a->req_seq + 1, __ATOMIC_RELEASE);
+  rig_hint(p.lent.h, p.lent.slot);
+  steps(4);
+  assert_int_equal(p.lent.e->req_seen, p.lent.a->req_seq);
+  return p.lent.e->req_error;
+}
+
+/* Another peer, from the same port, while it is lent; once it is not any more the peer that it has stays all. */
+static void test_other_peer(void **state) {
+  (void)state;
+  for (int killed = 0; killed < 2; killed++) {
+    start(4);
+    struct abi_endpoint here = rig_endpoint(2, PORT, 4), a = client(&p.a), b = client(&p.b);
+    struct abi_dgram d;
+    ask(&p.lent, 7, ABI_REQ_CONNECT, &here, &b);
+    steps(4);
+    assert_int_equal(connect_again(&a), 0);
+    speak();
+    rig_want(&p.l, ABI_WANT_CLOSE);
+    rig_policy_gone(&p.r.host[1], PORT);
+    steps(4);
+    if (killed) {
+      rig_engine_kill(&p.r.host[1]);
+      rig_engine_start(&p.r.host[1]);
+      steps(10);
+    }
+    assert_int_equal(connect_again(&b), EACCES);
+    send_byte(&p.b, &here, 1);
+    assert_int_equal(get_byte(&p.lent, &d), -1);
+    send_byte(&p.a, &here, 2);
+    assert_int_equal(get_byte(&p.lent, &d), 2);
+    finish();
+  }
+}
+
 static void test_refused(void **state) {
   struct rig_sess s;
   (void)state;
@@ -199,7 +236,8 @@ static void test_every_point(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_lent), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_group), cmocka_unit_test(test_every_point)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_lent), cmocka_unit_test(test_other_peer),
+                                     cmocka_unit_test(test_refused), cmocka_unit_test(test_group),
+                                     cmocka_unit_test(test_every_point)};
   return cmocka_run_group_tests_name("peers of a port", tests, NULL, NULL);
 }

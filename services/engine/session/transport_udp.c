@@ -107,12 +107,24 @@ int udp_port_choose(struct worker *w, struct session *s) {
 
 /* --- open, connect, close --- */
 
+/* A bound session of the same app worker that has the port s sends from: it may have its peers in sessions of their
+ * own, as long as the port is its. */
+static int udp_lender(struct worker *w, const struct session *s) {
+  struct listener *l = NULL;
+  do {
+    l = listen_next(w, s->vrf, transport_udp.proto, &s->local, s->lport, l);
+  } while (l && !(l->live && l->entry.worker_id == s->app->id));
+  return l != NULL;
+}
+
 /* RFC 1122 4.1.3.5: a connected socket has one local address, which is chosen now. */
 static int udp_connect(struct worker *w, struct session *s, const struct abi_endpoint *to) {
   struct udp_conn *c = udp_of(s);
   struct ip_addr remote = addr_of(to), source;
   if (to->port.raw == 0 || ip_addr_is4(&remote) != (to->family == 4))
     return -EINVAL;
+  if (c->lent && !udp_lender(w, s))
+    return -EACCES; /* by now the port may be somebody else's: the peer that it has is all that it may have */
   int rc = gate_source(w, s->app, &remote, 0, &source);
   if (rc)
     return rc;
@@ -195,20 +207,16 @@ static int udp_claim(struct worker *w, struct session *s) {
   return 0;
 }
 
-/* Whether a session of the same app worker is bound where s is to send from: it may have its peers in sessions of their
- * own. The source is the address asked for, or what the route says when that is none of ours (a group's). */
+/* The port is lent. The source is the address asked for, or what the route says when that is none of ours (a group's).
+ */
 static int udp_lent(struct worker *w, struct session *s, const struct abi_endpoint *to) {
   struct ip_addr remote = addr_of(to);
   if (!ip_is_local(worker_ip(w, s->vrf), &s->local) && gate_source(w, s->app, &remote, 0, &s->local))
     return -EADDRNOTAVAIL;
   if (!gate_may_use(w, s->app->sh->ns, &s->local))
     return -EADDRNOTAVAIL;
-  struct listener *l = NULL;
-  do {
-    l = listen_next(w, s->vrf, transport_udp.proto, &s->local, s->lport, l);
-  } while (l && !(l->live && l->entry.worker_id == s->app->id));
-  udp_of(s)->lent = l != NULL;
-  return l ? 0 : -EACCES; /* ports are the broker's to give */
+  udp_of(s)->lent = 1;
+  return udp_lender(w, s) ? 0 : -EACCES; /* ports are the broker's to give */
 }
 
 /* Order: record words → gen → state READY (release). A prefix leaves a FREE record: the request is served anew. */
@@ -398,7 +406,8 @@ static int udp_adopt(struct worker *w, struct session *s, usec_t now) {
   struct udp_conn *c = udp_of(s);
   c->connected = s->e->remote.family != 0;
   if (udp_claim(w, s)) /* the port was chosen by an engine, or lent: s->lport */
-    c->lent = c->connected && listen_has_port(w, s->vrf, transport_udp.proto, s->lport);
+    c->lent = c->connected && (s->lport < w->cfg->port_lo || s->lport > w->cfg->port_hi ||
+                               listen_has_port(w, s->vrf, transport_udp.proto, s->lport));
   s->opt_gen = 0;
   struct abi_options opt = s->a->opt;
   udp_options(w, s, &opt, now);
