@@ -218,8 +218,8 @@ static int dgram_copy(struct session *s, const struct abi_dgram *d, const struct
   return (int)done;
 }
 
-/** What stands beside a datagram that was read. */
-static void dgram_fill_out(const struct abi_dgram *d, struct vcl_dgram *out) {
+/** What stands beside a datagram that was read; its time only if the engine wrote it. */
+static void dgram_fill_out(const struct abi_dgram *d, int engines, struct vcl_dgram *out) {
   memset(out, 0, sizeof *out);
   memcpy(out->ip, d->ip, sizeof out->ip);
   memcpy(out->local, d->local, sizeof out->local);
@@ -229,6 +229,22 @@ static void dgram_fill_out(const struct abi_dgram *d, struct vcl_dgram *out) {
   out->tos = d->tos;
   out->ttl = d->ttl;
   out->len = d->len;
+  if ((d->flags & ABI_DGRAM_STAMPED) == 0)
+    return;
+  usec_t now = clock_now_us();
+  uint32_t age = (uint32_t)now - ((d->ifindex & 0xffff0000u) | d->seg);
+  out->ifindex = d->ifindex & 0xffffu;
+  out->stamp_us = engines && age < now ? now - age : 0;
+}
+
+/** Whether d may be put behind `first`. */
+static int dgram_is_like(const struct abi_dgram *d, const struct vcl_dgram *first, const struct iovec *iov, int n) {
+  size_t room = 0;
+  for (int i = 0; i < n; i++)
+    room += iov[i].iov_len;
+  return d->len != 0 && d->len <= first->len && d->len <= room && d->port.raw == first->port &&
+         d->family == first->family && d->tos == first->tos && d->ttl == first->ttl &&
+         memcmp(d->ip, first->ip, sizeof d->ip) == 0 && memcmp(d->local, first->local, sizeof d->local) == 0;
 }
 
 /** One that is kept here (vcl_peers.h). Bytes. */
@@ -236,7 +252,7 @@ static int dgram_recv_kept(struct session *s, const struct iovec *iov, int n, in
   uint32_t len = peers_head(s)->len;
   int got = peers_copy(s, iov, n);
   if (out != NULL)
-    dgram_fill_out(peers_head(s), out);
+    dgram_fill_out(peers_head(s), 0, out);
   if ((flags & MSG_PEEK) == 0)
     peers_consume(s);
   return (flags & MSG_TRUNC) != 0 ? (int)len : got;
@@ -284,8 +300,25 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   if (from != s)
     branch_names(from, &d);
   if (out != NULL)
-    dgram_fill_out(&d, out);
+    dgram_fill_out(&d, from == s, out);
   return (flags & MSG_TRUNC) != 0 ? (int)d.len : got;
+}
+
+/** vcl_dgram_recv_like: from the engine's fifo alone. */
+static int dgram_recv_like(struct session *s, const struct iovec *iov, int n, const struct vcl_dgram *first) {
+  struct abi_dgram d;
+  session_settle(s);
+  if (s->life != SESSION_OPEN || !s->fifos_open || peers_pending(s) || branch_source(s) != s)
+    return -EAGAIN;
+  session_lock(s);
+  int rc = dgram_head(s, &d);
+  int got = rc > 0 && dgram_is_like(&d, first, iov, n) ? dgram_copy(s, &d, iov, n) : -EAGAIN;
+  if (got >= 0)
+    fifo_cons_consume(&s->rx, (uint32_t)sizeof d + d.len);
+  session_unlock(s);
+  if (got >= 0)
+    branch_turn(s, s, 1);
+  return got; /* an impossible head is the next read's to find */
 }
 
 int dgram_recv(struct session *s, const struct iovec *iov, int n, int flags, struct vcl_dgram *out) {
@@ -527,6 +560,17 @@ int vcl_dgram_recv(uint32_t h, const struct iovec *iov, int n, int flags, struct
     rc = dgram_recv(s, iov, n, flags, d);
   worker_leave(w);
   return rc == -EBADF ? VPPCOM_EBADFD : rc;
+}
+
+int vcl_dgram_recv_like(uint32_t h, const struct iovec *iov, int n, const struct vcl_dgram *first) {
+  int rc;
+  struct session *s = dgram_enter(h, &rc);
+  if (s == NULL)
+    return rc;
+  struct worker *w = s->w;
+  rc = dgram_recv_like(s, iov, n, first);
+  worker_leave(w);
+  return rc < 0 ? -EAGAIN : rc;
 }
 
 int vcl_dgram_send(uint32_t h, const struct iovec *iov, int n, int flags, const struct vcl_dgram *d) {

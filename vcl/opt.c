@@ -73,6 +73,7 @@ static int opt_flag_set(struct session *s, uint32_t bit, const void *buf, uint32
   }
 OPT_FLAG(cork, ABI_OPT_CORK)
 OPT_FLAG(oobinline, ABI_OPT_OOBINLINE)
+OPT_FLAG(stamp, ABI_OPT_STAMP)
 
 static int opt_quickack_get(struct session *s, void *buf, uint32_t *len) {
   return opt_give_int(buf, len, (s->opt.flags & ABI_OPT_LAZYACK) == 0);
@@ -558,6 +559,7 @@ static const struct {
     [VCL_OPT_TOS] = {opt_tos_get, opt_tos_set},
     [VCL_OPT_TTL] = {opt_ttl_get, opt_ttl_set},
     [VCL_OPT_OOBINLINE] = {opt_oobinline_get, opt_oobinline_set},
+    [VCL_OPT_STAMP] = {opt_stamp_get, opt_stamp_set},
     [VCL_OPT_OUTQ] = {opt_outq_get, NULL},
     [VCL_OPT_OUTQNSD] = {opt_outqnsd_get, NULL},
     [VCL_OPT_STATE] = {opt_state_get, NULL},

@@ -26,11 +26,15 @@ struct vcl_dgram {
   uint16_t seg;      /* send: cut into datagrams of so many bytes, 0 = one */
   uint8_t tos, ttl;  /* send: 0 = the session's, the default */
   uint32_t len;      /* receive: true length, also of one that was cut off */
+  uint64_t stamp_us; /* receive: CLOCK_MONOTONIC at its arrival, if VCL_OPT_STAMP was set by then; 0 = not known */
 };
 
 /** One datagram. MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT. Bytes put into iov (MSG_TRUNC: the true length), -EAGAIN, a pending
  * error (told once), -EBADFD. */
 int vcl_dgram_recv(uint32_t h, const struct iovec *iov, int n, int flags, struct vcl_dgram *d);
+/** The next datagram, if it came from and to where `first` did, in the same way, is no longer than first->len, and
+ * fits. Bytes, -EAGAIN: there is none like it. */
+int vcl_dgram_recv_like(uint32_t h, const struct iovec *iov, int n, const struct vcl_dgram *first);
 /** One datagram, whole or not at all. Bytes, -EAGAIN, -EMSGSIZE, -EDESTADDRREQ, -EACCES, -ENETUNREACH (the first one of
  * a session that is not bound: there is no way to its destination, and the session is as new), a pending error, -EPIPE.
  */

@@ -40,6 +40,7 @@ enum vcl_opt {
   VCL_OPT_NOTSENT_LOWAT,    /* unsigned int bytes, 0 = no limit: written and not sent, a write waits beyond it */
   VCL_OPT_ATMARK,           /* int, get only: the next byte to be read is the urgent one (SIOCATMARK) */
   VCL_OPT_SOFT_ERROR,       /* int, get only: stream: errno of an ICMP error that it outlived, told once, else 0 */
+  VCL_OPT_STAMP,            /* int 0/1: datagrams come with the time of their arrival */
   VCL_OPT_N,
 };
 

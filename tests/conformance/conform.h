@@ -37,6 +37,7 @@ enum peer_op {
   PEER_STORM,      /* arg: count << 16 | port: so many connections, each says a byte → how many */
   PEER_UDP_SEND,   /* arg: count << 16 | port: so many datagrams, "0", "1" and so on → how many */
   PEER_UDP_RECV,   /* takes a datagram → its first byte */
+  PEER_UDP_TRAIN,  /* arg: port: 3500 bytes of the pattern in datagrams of 1000 (UDP_SEGMENT) → bytes */
   PEER_STORM_OVER, /* on each the byte comes back, then the end → on how many */
   PEER_QUIT,
 };
@@ -101,6 +102,9 @@ void check_unanswered(void);
 void check_heirs(void);
 void check_corks(void);
 void check_passed(void);
+void check_beside(void);
+/** Of the stack alone: Linux begins to note times a moment after it was told to. */
+void check_arrived(void);
 
 /** What the program that check_heirs executes does: its exit status. */
 int heirs_run(void);

@@ -128,7 +128,8 @@ static const struct {
     {"urgent", check_urgent},   {"waits", check_waits},
     {"spawns", check_spawns},   {"unanswered", check_unanswered},
     {"heirs", check_heirs},     {"corks", check_corks},
-    {"passed", check_passed},
+    {"passed", check_passed},   {"beside", check_beside},
+    {"arrived", check_arrived},
 };
 
 int main(int argc, char **argv) {
@@ -152,7 +153,7 @@ int main(int argc, char **argv) {
   conform.control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   need(connect(conform.control, (struct sockaddr *)&un, sizeof(un)) == 0, "the peer's unix socket");
   for (size_t i = 0; i < sizeof(main_groups) / sizeof(main_groups[0]); i++) {
-    if (argc > 7 && strcmp(argv[7], main_groups[i].name) != 0)
+    if (argc > 7 ? strcmp(argv[7], main_groups[i].name) != 0 : main_groups[i].run == check_arrived)
       continue;
     printf("== %s\n", main_groups[i].name);
     main_groups[i].run();

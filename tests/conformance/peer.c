@@ -5,11 +5,16 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 
 static int peer_listener = -1;
 static int peer_conn = -1;
@@ -195,6 +200,21 @@ static int64_t peer_udp_send(int64_t arg) {
   return n;
 }
 
+static int64_t peer_udp_train(int64_t port) {
+  struct sockaddr_in to = conform.my_ip;
+  uint8_t buf[3500];
+  int seg = 1000, none = 0;
+  to.sin_port = htons((uint16_t)port);
+  for (size_t i = 0; i < sizeof(buf); i++)
+    buf[i] = peer_pattern(i);
+  if (setsockopt(peer_udp, IPPROTO_UDP, UDP_SEGMENT, &seg, sizeof(seg)) < 0)
+    return -errno;
+  ssize_t rc = sendto(peer_udp, buf, sizeof(buf), 0, (struct sockaddr *)&to, sizeof(to));
+  int err = errno;
+  setsockopt(peer_udp, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof(none));
+  return rc < 0 ? -err : rc;
+}
+
 static int64_t peer_udp_recv(void) {
   uint8_t word;
   return recv(peer_udp, &word, 1, 0) == 1 ? word : -errno;
@@ -273,6 +293,8 @@ static int64_t peer_step(const struct peer_msg *m) {
     return peer_udp_echo(m->arg);
   case PEER_UDP_SEND:
     return peer_udp_send(m->arg);
+  case PEER_UDP_TRAIN:
+    return peer_udp_train(m->arg);
   case PEER_UDP_RECV:
     return peer_udp_recv();
   case PEER_STORM:

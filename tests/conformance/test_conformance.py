@@ -89,6 +89,11 @@ class Conformance(netcase.NetCase):
     def test_passed(self):
         self.group("passed")
 
+    def test_beside(self):
+        self.group("beside")
+        alone = self.lines("arrived", "app", [PEER4, STACK4, PEER6, STACK6])
+        self.assertIn("the time of its arrival, not of the reading: 1", alone)
+
     def test_unanswered(self):
         """Whatever is sent to 192.0.2.1 the peer's host drops without a word."""
         on = ["ip", "-n"]

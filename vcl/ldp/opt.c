@@ -9,6 +9,7 @@
 #include "app.h"
 #include "real.h"
 #include "sock.h"
+#include "stamp.h"
 #include "udp.h"
 
 #include <errno.h>
@@ -22,6 +23,9 @@
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
 #endif
 
 #define OPT_ORIGINAL_DST 80 /* SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST: their headers do not go with netinet/in.h */
@@ -100,6 +104,7 @@ static const struct opt_row opt_table[] = {
     {IPPROTO_IP, IP_MULTICAST_TTL, OPT_HERE, 0, OPT_DGRAM, -1, 255, 1, EINVAL},
     {IPPROTO_IP, IP_MULTICAST_LOOP, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 1, 0},
     {IPPROTO_UDP, UDP_CORK, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
+    {IPPROTO_UDP, UDP_GRO, OPT_HERE, 0, OPT_BOOL | OPT_DGRAM, 0, 1, 0, 0},
     {IPPROTO_UDP, UDP_SEGMENT, OPT_HERE, 0, OPT_DGRAM, 0, 65535, 0, EINVAL},
     {IPPROTO_IP, IP_TRANSPARENT, OPT_REFUSE, 0, 0, 0, 0, 0, EPERM},
     {IPPROTO_IPV6, IPV6_V6ONLY, OPT_ATTR, VPPCOM_ATTR_SET_V6ONLY, OPT_BOOL | OPT_UNBOUND, 0, 1, 0, 0},
@@ -146,6 +151,7 @@ void opt_init(struct sock *s) {
 }
 
 void opt_apply_all(struct sock *s) {
+  stamp_apply(s);
   for (size_t i = 0; i < OPT_ROWS; i++)
     if (s->opts.set & (1ull << i))
       (void)opt_apply(s, &opt_table[i], s->opts.value[i]);
@@ -219,6 +225,7 @@ int opt_replay(struct sock *s, int fd) {
     opt_replay_one(fd, SOL_SOCKET, SO_LINGER, &s->opts.linger, sizeof(s->opts.linger));
   if (s->opts.special & OPT_HAS_CC)
     opt_replay_one(fd, IPPROTO_TCP, TCP_CONGESTION, s->opts.congestion, strnlen(s->opts.congestion, OPT_CC_MAX));
+  stamp_replay(s, fd);
   struct timeval rcv = opt_timeval(s->rcvtimeo_us), snd = opt_timeval(s->sndtimeo_us);
   if (s->rcvtimeo_us >= 0)
     opt_replay_one(fd, SOL_SOCKET, SO_RCVTIMEO, &rcv, sizeof(rcv));
@@ -374,6 +381,8 @@ static int opt_set_locked(struct sock *s, int level, int name, const void *val, 
     return opt_set_fastopen_key(s, val, len);
   if (sock_is_dgram(s)) {
     int rc = udp_setsockopt(s, level, name, val, len);
+    if (rc == -ENOENT)
+      rc = stamp_setsockopt(s, level, name, val, len);
     if (rc != -ENOENT)
       return rc;
   }
@@ -546,7 +555,9 @@ static int opt_get_locked(struct sock *s, int level, int name, void *val, sockle
   int rc = opt_get_struct(s, level, name, val, len);
   if (rc != -ENOENT)
     return rc;
-  if (level == SOL_SOCKET)
+  if (sock_is_dgram(s) && stamp_getsockopt(s, level, name, &value) == 0)
+    rc = 0;
+  else if (level == SOL_SOCKET)
     rc = opt_get_socket(s, name, &value);
   else if ((level == IPPROTO_IP && name == IP_MTU) || (level == IPPROTO_IPV6 && name == IPV6_MTU))
     rc = opt_get_ip_mtu(s, &value);

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#define OPT_ROWS_MAX 56
+#define OPT_ROWS_MAX 60
 #define OPT_CC_MAX   16
 
 struct sock;

@@ -43,6 +43,8 @@ struct sock_dgram {
   uint16_t segment;
   uint8_t mc_ttl, mc_no_loop;
   uint8_t uncut;
+  uint8_t stamp; /* SO_TIMESTAMP or one of its kin, 0 = none */
+  uint8_t gro;   /* UDP_GRO */
   uint8_t mc_if[16];
   uint8_t corked;    /* atomic: UDP_CORK */
   struct cork *held; /* atomic: parts of a datagram (cork.h) */

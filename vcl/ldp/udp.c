@@ -11,6 +11,7 @@
 #include "app.h"
 #include "cork.h"
 #include "real.h"
+#include "stamp.h"
 #include "vcl_dgram.h"
 
 #include <errno.h>
@@ -22,6 +23,13 @@
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+#define UDP_JOINED_IOV   16     /* buffers that it fills */
+#define UDP_JOINED_MAX   64u    /* datagrams that UDP_GRO joins at most, and */
+#define UDP_JOINED_BYTES 65507u /* bytes, as Linux does (RFC 768 over IPv4) */
 
 /* sock.dgram.want: ancillary data that the program asked for */
 #define WANT_PKTINFO 1u
@@ -138,10 +146,13 @@ void udp_put_cmsg(struct msghdr *m, size_t *used, int level, int type, const voi
   *used += step < room ? step : room;
 }
 
-static void udp_put_control(struct sock *s, struct msghdr *m, const struct vcl_dgram *d) {
+static void udp_put_control(struct sock *s, struct msghdr *m, const struct vcl_dgram *d, int joined) {
   size_t used = 0;
   uint32_t want = s->dgram.want;
   int ttl = d->ttl, tos = d->tos;
+  stamp_put(s, m, &used, d);
+  if (joined)
+    udp_put_cmsg(m, &used, IPPROTO_UDP, UDP_GRO, &joined, sizeof(joined));
   if (s->domain == AF_INET) {
     if (want & WANT_PKTINFO) {
       struct in_pktinfo pi = {.ipi_ifindex = (int)d->ifindex};
@@ -259,6 +270,32 @@ static ssize_t udp_error(ssize_t rc) {
   return rc == -EBADFD ? -EBADF : rc;
 }
 
+/* The buffers from byte `at` on. Number of them. */
+static int udp_iov_behind(const struct iovec *iov, size_t n, size_t at, struct iovec *to) {
+  int k = 0;
+  for (size_t i = 0; i < n; i++) {
+    size_t skip = at < iov[i].iov_len ? at : iov[i].iov_len;
+    at -= skip;
+    if (iov[i].iov_len > skip && k < UDP_JOINED_IOV)
+      to[k++] = (struct iovec){(char *)iov[i].iov_base + skip, iov[i].iov_len - skip};
+  }
+  return k;
+}
+
+/* UDP_GRO: what waits behind d and is like it joins it, up to one that is shorter. Bytes behind it. */
+static size_t udp_join(struct sock *s, const struct iovec *iov, size_t n, const struct vcl_dgram *d) {
+  struct iovec rest[UDP_JOINED_IOV];
+  size_t at = d->len;
+  for (unsigned joined = 1; joined < UDP_JOINED_MAX && at + d->len <= UDP_JOINED_BYTES; joined++) {
+    int k = udp_iov_behind(iov, n, at, rest);
+    int got = k > 0 ? vcl_dgram_recv_like(s->h, rest, k, d) : -EAGAIN;
+    at += got > 0 ? (size_t)got : 0;
+    if (got < (int)d->len)
+      break;
+  }
+  return at - d->len;
+}
+
 static ssize_t udp_recv_wait(struct sock *s, const struct iovec *iov, size_t n, int flags, struct vcl_dgram *d) {
   int pass = (flags & (MSG_PEEK | MSG_TRUNC)) | MSG_DONTWAIT;
   if (n > IOV_MAX)
@@ -272,6 +309,8 @@ static ssize_t udp_recv_wait(struct sock *s, const struct iovec *iov, size_t n, 
     if (rc != -EAGAIN || udp_nonblock(s, flags)) {
       if (rc >= 0 && !(sock_flags(s) & SOCK_F_SPOKEN))
         sock_raise(s, SOCK_F_SPOKEN);
+      if (rc > 0 && s->dgram.gro && !(flags & MSG_PEEK) && rc == (ssize_t)d->len)
+        rc += (ssize_t)udp_join(s, iov, n, d);
       return udp_error(rc);
     }
     rc = sock_wait(s, EPOLLIN | EPOLLRDHUP, s->rcvtimeo_us, false);
@@ -308,7 +347,7 @@ ssize_t udp_recvmsg(struct sock *s, struct msghdr *m, int flags) {
     udp_to_ep(&d, &from);
     (void)addr_to_sockaddr(&from, s->domain, m->msg_name, &m->msg_namelen);
   }
-  udp_put_control(s, m, &d);
+  udp_put_control(s, m, &d, rc > (ssize_t)d.len ? (int)d.len : 0);
   return rc;
 }
 
@@ -461,6 +500,8 @@ static void udp_want(struct sock *s, uint32_t bit, int value) {
 void udp_option(struct sock *s, int level, int name, int value) {
   if (level == IPPROTO_UDP && name == UDP_SEGMENT)
     s->dgram.segment = (uint16_t)value;
+  if (level == IPPROTO_UDP && name == UDP_GRO)
+    s->dgram.gro = value != 0;
   if (level == IPPROTO_UDP && name == UDP_CORK)
     cork_set(s, value != 0);
   if (level == IPPROTO_IP) {

@@ -444,6 +444,8 @@ static void udp_put_one(struct worker *w, struct session *s, const struct pkt *p
     return;
   }
   udp_describe(p, in, len, &d);
+  if (udp_of(s)->opt.flags & ABI_OPT_STAMP)
+    udp_stamp(&d, w->now);
   int rc = udp_place(&put, (const uint8_t *)&d, sizeof d);
   if (rc == 0)
     rc = udp_payload(p, in, off, len, udp_place, &put);

@@ -81,6 +81,8 @@ int udp_payload(const struct pkt *p, const struct udp_in *in, uint32_t off, uint
                 int (*put)(void *ctx, const uint8_t *bytes, uint32_t n), void *ctx);
 /** The header that the app reads, for payload [off, off+len) of a datagram that came. */
 void udp_describe(const struct pkt *p, const struct udp_in *in, uint32_t len, struct abi_dgram *out);
+/** The time of its arrival, too (ABI_DGRAM_STAMPED). */
+void udp_stamp(struct abi_dgram *d, usec_t now);
 
 /* --- udp_output.c --- */
 /** Whether a header that an app wrote can be meant: `used` bytes are published, the header included. 0 or -EPROTO. */

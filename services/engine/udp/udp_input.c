@@ -89,3 +89,10 @@ void udp_describe(const struct pkt *p, const struct udp_in *in, uint32_t len, st
   memcpy(out->ip, p->ip.src.b, sizeof out->ip);
   memcpy(out->local, p->ip.dst.b, sizeof out->local);
 }
+
+void udp_stamp(struct abi_dgram *d, usec_t now) {
+  uint32_t low = (uint32_t)now;
+  d->flags |= ABI_DGRAM_STAMPED;
+  d->seg = (uint16_t)low;
+  d->ifindex = (d->ifindex & 0xffffu) | (low & 0xffff0000u);
+}

@@ -133,6 +133,20 @@ static void test_headers_of_apps(void **state) {
   assert_int_equal(udp_segments(&d), 1);
 }
 
+/** The time of arrival beside the interface, whatever it is modulo 2^32. */
+static void test_stamp(void **state) {
+  (void)state;
+  static const usec_t at[] = {0, 1, 0xffff, 0x10000, 0xffffffffull, 0x123456789abcdefull};
+  for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+    struct abi_dgram d = {.ifindex = 7, .len = 5};
+    udp_stamp(&d, at[i]);
+    assert_int_equal(d.flags, ABI_DGRAM_STAMPED);
+    assert_int_equal(d.ifindex & 0xffffu, 7);
+    assert_int_equal((d.ifindex & 0xffff0000u) | d.seg, (uint32_t)at[i]);
+    assert_int_equal(d.len, 5);
+  }
+}
+
 static void test_replies(void **state) {
   static struct udp_conn c;
   struct ip_addr peer = addr("10.0.0.9"), one = addr("10.0.0.1"), two = addr("10.0.0.2");
@@ -165,9 +179,9 @@ static void test_pmtu(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_parse),      cmocka_unit_test(test_lengths),         cmocka_unit_test(test_checksum),
-      cmocka_unit_test(test_never_zero), cmocka_unit_test(test_headers_of_apps), cmocka_unit_test(test_replies),
-      cmocka_unit_test(test_pmtu)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse),           cmocka_unit_test(test_lengths),
+                                     cmocka_unit_test(test_checksum),        cmocka_unit_test(test_never_zero),
+                                     cmocka_unit_test(test_headers_of_apps), cmocka_unit_test(test_stamp),
+                                     cmocka_unit_test(test_replies),         cmocka_unit_test(test_pmtu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
