@@ -23,7 +23,7 @@ static void callforms_vectors(void) {
   say_num("peer got it", peer_do(PEER_RECV, 12));
   need(peer_do(PEER_SEND, 12) == 12, "peer sends");
   while (recv(fd, a, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
-    subject_poll(fd, POLLIN, 5000);
+    subject_poll(fd, POLLIN, 20000);
   say_rc("readv", readv(fd, iov, 4));
   say_num("right", b[0] == peer_pattern(3) && c[3] == peer_pattern(11));
   say_rc("writev of nothing", writev(fd, iov, 0));

@@ -63,7 +63,7 @@ static void connecting_nonblocking(void) {
   int fd = subject_socket(SOCK_NONBLOCK);
   int rc = connect(fd, (struct sockaddr *)&nobody, sizeof(nobody));
   say_num("non-blocking connect in progress or refused", rc < 0 && (errno == EINPROGRESS || errno == ECONNREFUSED));
-  say_bits("poll after refusal", (unsigned)subject_poll(fd, POLLOUT, 5000) & (POLLOUT | POLLERR | POLLHUP));
+  say_bits("poll after refusal", (unsigned)subject_poll(fd, POLLOUT, 20000) & (POLLOUT | POLLERR | POLLHUP));
   say_num("ERROR refused", connecting_error(fd));
   say_num("ERROR again", connecting_error(fd));
   char c;
@@ -73,7 +73,7 @@ static void connecting_nonblocking(void) {
   fd = subject_socket(SOCK_NONBLOCK);
   rc = connect(fd, (struct sockaddr *)&to, sizeof(to));
   say_rc("non-blocking connect", rc);
-  say_bits("poll after connect", (unsigned)subject_poll(fd, POLLOUT, 5000));
+  say_bits("poll after connect", (unsigned)subject_poll(fd, POLLOUT, 20000));
   say_num("ERROR connected", connecting_error(fd));
   need(peer_do(PEER_ACCEPT, 0) == 0, "peer accepts");
   say_rc("recv with nothing there", recv(fd, &c, 1, 0));
@@ -88,7 +88,7 @@ static void connecting_twice(void) {
   struct sockaddr_in to = connecting_somebody();
   int fd = subject_socket(SOCK_NONBLOCK);
   say_rc("connect, first", connect(fd, (struct sockaddr *)&to, sizeof(to)));
-  subject_poll(fd, POLLOUT, 5000);
+  subject_poll(fd, POLLOUT, 20000);
   say_rc("connect, second", connect(fd, (struct sockaddr *)&to, sizeof(to)));
   say_rc("connect, third", connect(fd, (struct sockaddr *)&to, sizeof(to)));
   need(peer_do(PEER_ACCEPT, 0) == 0, "peer accepts");

@@ -30,7 +30,7 @@ static void data_flags(void) {
   say_rc("recv of 0 bytes, DONTWAIT", recv(fd, buf, 0, MSG_DONTWAIT));
   say_rc("read of 0 bytes", read(fd, buf, 0));
   need(peer_do(PEER_SEND, 10) == 10, "peer sends");
-  subject_poll(fd, POLLIN, 5000);
+  subject_poll(fd, POLLIN, 20000);
   say_rc("FIONREAD", ioctl(fd, FIONREAD, &n));
   say_num("bytes to read", n);
   say_rc("PEEK 4", recv(fd, buf, 4, MSG_PEEK));
@@ -77,7 +77,7 @@ static void data_shutdown(void) {
   say_num("SIGPIPE of write", data_sigpipes);
   signal(SIGPIPE, SIG_IGN);
   need(peer_do(PEER_SEND, 4) == 4, "peer sends");
-  say_rc("recv after shutdown WR", recv(fd, buf, 8, MSG_WAITALL | MSG_DONTWAIT) > 0 || subject_poll(fd, POLLIN, 5000));
+  say_rc("recv after shutdown WR", recv(fd, buf, 8, MSG_WAITALL | MSG_DONTWAIT) > 0 || subject_poll(fd, POLLIN, 20000));
   say_rc("shutdown RD", shutdown(fd, SHUT_RD));
   close(fd);
   peer_do(PEER_CLOSE, 0);
@@ -94,7 +94,7 @@ static void data_reset(void) {
   int fd = subject_connected();
   char buf[8];
   need(peer_do(PEER_RESET, 0) == 0, "peer resets");
-  subject_poll(fd, POLLIN, 5000);
+  subject_poll(fd, POLLIN, 20000);
   say_bits("poll after a reset", (unsigned)subject_poll(fd, POLLIN | POLLOUT | POLLRDHUP, 0));
   say_rc("recv after a reset", recv(fd, buf, 8, 0));
   say_rc("recv again", recv(fd, buf, 8, 0));
@@ -102,7 +102,7 @@ static void data_reset(void) {
   close(fd);
   fd = subject_connected();
   need(peer_do(PEER_RESET, 0) == 0, "peer resets");
-  subject_poll(fd, POLLIN, 5000);
+  subject_poll(fd, POLLIN, 20000);
   int err = -1;
   socklen_t len = sizeof(err);
   say_rc("SO_ERROR after a reset", getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len));

@@ -120,7 +120,7 @@ static void dgram_data(void) {
   say_rc("sendto", sendto(fd, "0123456789", 10, 0, (struct sockaddr *)&dgram_peer, sizeof(dgram_peer)));
   dgram_name("getsockname after sendto", fd);
   need(peer_do(PEER_UDP_ECHO, 1) == 10, "the peer answers");
-  say_num("POLLIN", subject_poll(fd, POLLIN, 5000));
+  say_num("POLLIN", subject_poll(fd, POLLIN, 20000));
   say_rc("FIONREAD", ioctl(fd, FIONREAD, &n));
   say_num("bytes of the next datagram", n);
   say_rc("PEEK 4", recv(fd, buf, 4, MSG_PEEK));
@@ -130,7 +130,7 @@ static void dgram_data(void) {
   say_rc("what was cut off is gone", recv(fd, buf, 100, MSG_DONTWAIT));
   say_rc("sendto of nothing", sendto(fd, "", 0, 0, (struct sockaddr *)&dgram_peer, sizeof(dgram_peer)));
   need(peer_do(PEER_UDP_ECHO, 1) == 0, "the peer answers");
-  say_num("POLLIN of nothing", subject_poll(fd, POLLIN, 5000));
+  say_num("POLLIN of nothing", subject_poll(fd, POLLIN, 20000));
   say_rc("recv of it", recv(fd, buf, 100, 0));
   say_rc("and no more", recv(fd, buf, 100, MSG_DONTWAIT));
   say_rc("sendto of 65507", sendto(fd, big, 65507, 0, (struct sockaddr *)&dgram_peer, sizeof(dgram_peer)));
@@ -184,7 +184,7 @@ static void dgram_peers(void) {
   say_rc("connect elsewhere", (closed.sin_port = htons(9), connect(fd, (struct sockaddr *)&closed, sizeof(closed))));
   say_rc("send to nobody", send(fd, "x", 1, 0));
   p.fd = fd;
-  say_num("poll", poll(&p, 1, 5000));
+  say_num("poll", poll(&p, 1, 20000));
   say_bits("its events", (unsigned)p.revents);
   say_num("SO_ERROR", dgram_number(fd, SOL_SOCKET, SO_ERROR));
   say_num("SO_ERROR again", dgram_number(fd, SOL_SOCKET, SO_ERROR));
@@ -258,11 +258,11 @@ static void dgram_epoll(void) {
   int fd = dgram_connected(), ep = epoll_create1(0);
   char buf[8];
   say_rc("epoll add", epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
-  say_num("epoll at once", epoll_wait(ep, &ev, 1, 1000));
+  say_num("epoll at once", epoll_wait(ep, &ev, 1, 20000));
   say_bits("its events", ev.events);
   say_num("epoll, an edge once", epoll_wait(ep, &ev, 1, 0));
   need(send(fd, "12345", 5, 0) == 5 && peer_do(PEER_UDP_ECHO, 1) == 5, "the peer answers");
-  say_num("epoll when something came", epoll_wait(ep, &ev, 1, 5000));
+  say_num("epoll when something came", epoll_wait(ep, &ev, 1, 20000));
   say_num("EPOLLIN", (ev.events & EPOLLIN) != 0);
   say_rc("recv", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));
   say_rc("recv no more", recv(fd, buf, sizeof(buf), MSG_DONTWAIT));

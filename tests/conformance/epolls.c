@@ -103,27 +103,27 @@ static void epolls_mixed(void) {
   say_rc("ADD socket", epolls_ctl(ep, EPOLL_CTL_ADD, fd, EPOLLIN, 20));
   say_rc("neither", epoll_wait(ep, ev, 4, 30));
   need(write(p[1], "x", 1) == 1, "write");
-  say_rc("pipe alone", epoll_wait(ep, ev, 4, 5000));
+  say_rc("pipe alone", epoll_wait(ep, ev, 4, 20000));
   say_num("it is the pipe", (long)ev[0].data.u64);
   need(peer_do(PEER_SEND, 1) == 1, "peer sends");
-  subject_poll(fd, POLLIN, 5000);
-  say_rc("both", epoll_wait(ep, ev, 4, 5000));
+  subject_poll(fd, POLLIN, 20000);
+  say_rc("both", epoll_wait(ep, ev, 4, 20000));
   int seen = 0;
   for (int i = 0; i < 20; i++) { /* room for one: neither side starves */
-    if (epoll_wait(ep, ev, 1, 5000) == 1)
+    if (epoll_wait(ep, ev, 1, 20000) == 1)
       seen |= ev[0].data.u64 == 10 ? 1 : 2;
   }
   say_num("one at a time shows both", seen);
   char c;
   need(read(p[0], &c, 1) == 1, "read");
-  say_rc("socket alone", epoll_wait(ep, ev, 4, 5000));
+  say_rc("socket alone", epoll_wait(ep, ev, 4, 20000));
   say_num("it is the socket", (long)ev[0].data.u64);
   struct pollfd v = {.fd = ep, .events = POLLIN};
   say_rc("the set in poll", poll(&v, 1, 0));
   recv(fd, &c, 1, 0);
   say_rc("the set in poll, drained", poll(&v, 1, 0));
   need(peer_do(PEER_SEND, 1) == 1, "peer sends");
-  say_rc("the set in poll, woken", poll(&v, 1, 5000));
+  say_rc("the set in poll, woken", poll(&v, 1, 20000));
   close(p[0]);
   close(p[1]);
   close(ep);
@@ -255,7 +255,7 @@ static void epolls_joined(void) {
   struct epolls_waiter waiters[2] = {{.ep = ep}, {.ep = ep}};
   need(peer_do(PEER_SEND, 4) == 4, "peer sends");
   struct pollfd p = {.fd = fd, .events = POLLIN};
-  need(poll(&p, 1, 5000) == 1, "they come");
+  need(poll(&p, 1, 20000) == 1, "they come");
   for (int i = 0; i < 2; i++)
     pthread_create(&threads[i], NULL, epolls_thread, &waiters[i]);
   (void)poll(NULL, 0, 30); /* so that they sleep as a rule: what they are told is the same if they do not */

@@ -74,7 +74,7 @@ static void life_accept(void) {
   say_rc("accept with nobody there", accept(listener, NULL, NULL));
   say_bits("listener idle", (unsigned)subject_poll(listener, POLLIN | POLLOUT, 0));
   need(peer_do(PEER_CONNECT, ntohs(port)) == 0, "peer connects");
-  say_bits("listener with a connection", (unsigned)subject_poll(listener, POLLIN | POLLOUT, 5000));
+  say_bits("listener with a connection", (unsigned)subject_poll(listener, POLLIN | POLLOUT, 20000));
   int fd = accept(listener, (struct sockaddr *)&a, &len);
   say_num("accepted", fd >= 0);
   say_num("accepted from the peer", a.sin_addr.s_addr == conform.peer_ip.sin_addr.s_addr && a.sin_port != 0);
@@ -89,7 +89,7 @@ static void life_accept(void) {
   close(fd);
   need(peer_do(PEER_RECV_EOF, 0) == 0, "peer sees the end");
   need(peer_do(PEER_CONNECT, ntohs(port)) == 0, "peer connects");
-  subject_poll(listener, POLLIN, 5000);
+  subject_poll(listener, POLLIN, 20000);
   fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   say_num("accept4 O_NONBLOCK", (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
   say_num("accept4 CLOEXEC", fcntl(fd, F_GETFD));

@@ -178,7 +178,7 @@ static void options_notsent(void) {
   int fd = subject_connected();
   options_fresh(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, "NOTSENT_LOWAT fresh");
   options_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384, "NOTSENT_LOWAT");
-  say_bits("POLLOUT when all is sent", (unsigned)subject_poll(fd, POLLOUT, 5000));
+  say_bits("POLLOUT when all is sent", (unsigned)subject_poll(fd, POLLOUT, 20000));
   long unsent = options_fill(fd);
   say_num("unsent is bounded", unsent >= 0 && unsent <= 16384 + 65536); /* 0 by cut-through */
   options_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, -1, "NOTSENT_LOWAT");
@@ -214,7 +214,7 @@ static void options_inq(void) {
   options_inq_one(fd, 40, 0, "the rest");
   options_inq_one(fd, 40, MSG_DONTWAIT, "nothing there");
   peer_do(PEER_CLOSE, 0);
-  subject_poll(fd, POLLRDHUP, 5000);
+  subject_poll(fd, POLLRDHUP, 20000);
   options_inq_one(fd, 40, 0, "at the end");
   close(fd);
 }

@@ -139,7 +139,7 @@ static int64_t peer_urgent(void) {
   struct pollfd p = {.fd = peer_conn, .events = POLLPRI};
   uint8_t byte;
   int at = 0;
-  if (poll(&p, 1, 5000) <= 0)
+  if (poll(&p, 1, 20000) <= 0)
     return -ETIMEDOUT;
   ioctl(peer_conn, SIOCATMARK, &at);
   if (recv(peer_conn, &byte, 1, MSG_OOB) != 1)

@@ -28,10 +28,10 @@ static void polls_bits(void) {
   say_bits("nothing comes", (unsigned)subject_poll(fd, POLLIN, 60));
   say_num("after the time-out", polls_ms() - start >= 59);
   need(peer_do(PEER_SEND, 3) == 3, "peer sends");
-  say_bits("data", (unsigned)subject_poll(fd, POLLIN | POLLRDHUP, 5000));
+  say_bits("data", (unsigned)subject_poll(fd, POLLIN | POLLRDHUP, 20000));
   say_bits("data, asked for OUT", (unsigned)subject_poll(fd, POLLOUT, 0));
   need(peer_do(PEER_SHUT_WR, 0) == 0, "peer ends");
-  say_bits("data and end", (unsigned)subject_poll(fd, POLLRDHUP, 5000));
+  say_bits("data and end", (unsigned)subject_poll(fd, POLLRDHUP, 20000));
   char buf[8];
   recv(fd, buf, 8, 0);
   say_bits("end", (unsigned)subject_poll(fd, POLLIN | POLLOUT | POLLRDHUP, 0));
@@ -53,13 +53,13 @@ static void polls_mixed(void) {
   say_rc("pipe and socket, nothing but room", poll(v, 4, 0));
   say_rc("pipe and socket, nothing", poll(v, 3, 30));
   need(write(p[1], "x", 1) == 1, "write");
-  say_rc("pipe ready", poll(v, 3, 5000));
+  say_rc("pipe ready", poll(v, 3, 20000));
   say_bits("pipe", (unsigned)v[0].revents);
   need(peer_do(PEER_SEND, 3) == 3, "peer sends");
   v[0].events = 0;
-  say_rc("socket ready", poll(v, 3, 5000));
+  say_rc("socket ready", poll(v, 3, 20000));
   v[0].events = POLLIN;
-  say_rc("both", poll(v, 3, 5000));
+  say_rc("both", poll(v, 3, 20000));
   say_bits("pipe", (unsigned)v[0].revents);
   say_bits("socket", (unsigned)v[1].revents);
   struct timespec ts = {0, 0};
@@ -90,7 +90,7 @@ static void polls_select(void) {
   say_num("sets are empty", !FD_ISSET(fd, &r) && !FD_ISSET(p[0], &r));
   say_num("time is used up", tv.tv_sec == 0 && tv.tv_usec == 0);
   need(peer_do(PEER_SEND, 3) == 3, "peer sends");
-  subject_poll(fd, POLLIN, 5000);
+  subject_poll(fd, POLLIN, 20000);
   FD_ZERO(&r);
   FD_ZERO(&w);
   FD_SET(fd, &r);

@@ -32,13 +32,15 @@ static void process_handler(int flags) {
 
 struct process_poke {
   pthread_t whom;
-  int then_send; /* peer sends this much after the signal */
+  int then_send; /* peer sends this much after the signal; if not, signals go on until the call is over: one may come
+                    before it has begun */
+  _Atomic bool over;
 };
 
 /* Signals the other thread again and again until its handler has run, then lets the peer send. */
 static void *process_poker(void *arg) {
   struct process_poke *poke = arg;
-  while (process_signals == 0) {
+  while (process_signals == 0 || (poke->then_send == 0 && !poke->over)) {
     poll(NULL, 0, 30);
     pthread_kill(poke->whom, SIGUSR1);
   }
@@ -52,10 +54,12 @@ static void process_interrupts(void) {
   int fd = subject_connected();
   char buf[8];
   pthread_t thread;
-  struct process_poke poke = {pthread_self(), 0};
+  struct process_poke poke = {.whom = pthread_self()};
   process_handler(0);
   pthread_create(&thread, NULL, process_poker, &poke);
-  say_rc("recv interrupted", recv(fd, buf, 8, 0));
+  ssize_t rc = recv(fd, buf, 8, 0);
+  poke.over = true;
+  say_rc("recv interrupted", rc);
   pthread_join(thread, NULL);
   process_handler(SA_RESTART);
   poke.then_send = 5;
@@ -64,16 +68,22 @@ static void process_interrupts(void) {
   pthread_join(thread, NULL);
   process_handler(SA_RESTART);
   poke.then_send = 0;
+  poke.over = false;
   pthread_create(&thread, NULL, process_poker, &poke);
   struct pollfd p = {.fd = fd, .events = POLLIN};
-  say_rc("poll is never restarted", poll(&p, 1, 5000));
+  rc = poll(&p, 1, 20000);
+  poke.over = true;
+  say_rc("poll is never restarted", rc);
   pthread_join(thread, NULL);
   int ep = epoll_create1(0);
   struct epoll_event ev = {.events = EPOLLIN};
   epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
   process_handler(SA_RESTART);
+  poke.over = false;
   pthread_create(&thread, NULL, process_poker, &poke);
-  say_rc("epoll_wait is never restarted", epoll_wait(ep, &ev, 1, 5000));
+  rc = epoll_wait(ep, &ev, 1, 20000);
+  poke.over = true;
+  say_rc("epoll_wait is never restarted", rc);
   pthread_join(thread, NULL);
   signal(SIGUSR1, SIG_DFL);
   close(ep);
@@ -165,7 +175,7 @@ static void process_numbers_run_out(void) {
   struct rlimit before, low;
   fcntl(listener, F_SETFL, O_NONBLOCK);
   need(peer_do(PEER_CONNECT, ntohs(port)) == 0, "peer connects");
-  subject_poll(listener, POLLIN, 5000);
+  subject_poll(listener, POLLIN, 20000);
   getrlimit(RLIMIT_NOFILE, &before);
   low = before;
   low.rlim_cur = 40;

@@ -28,7 +28,7 @@ class Conformance(netcase.NetCase):
         peer = self.lab.spawn("peer", [self.program, "peer", path, *addresses])
         wait_for(lambda: os.path.exists(path), 10, "the peer's socket")
         os.chmod(path, 0o777)
-        done = self.lab.run(where, [self.program, "subject", path, *addresses, group], timeout=60, check=False)
+        done = self.lab.run(where, [self.program, "subject", path, *addresses, group], timeout=100, check=False)
         peer.stop()
         text = done.stdout.decode(errors="replace")
         self.assertEqual(done.returncode, 0, f"{where}: {text[-400:]}{done.stderr.decode(errors='replace')[-400:]}")

@@ -27,7 +27,7 @@ static void urgent_until(int fd, long n) {
 }
 
 static void urgent_wait(int fd) {
-  need(subject_poll(fd, POLLPRI, 5000) != 0, "an urgent byte comes");
+  need(subject_poll(fd, POLLPRI, 20000) != 0, "an urgent byte comes");
 }
 
 static void urgent_apart(void) {
@@ -57,7 +57,7 @@ static void urgent_apart(void) {
   say_bits("poll when it was read", (unsigned)subject_poll(fd, POLLIN | POLLPRI, 0));
   say_num("still at the mark", urgent_ioctl(fd, SIOCATMARK));
   need(peer_do(PEER_SEND, 3) == 3, "peer sends");
-  say_bits("poll with more behind it", (unsigned)subject_poll(fd, POLLIN | POLLPRI, 5000));
+  say_bits("poll with more behind it", (unsigned)subject_poll(fd, POLLIN | POLLPRI, 20000));
   say_rc("read behind the mark", recv(fd, buf, 3, MSG_WAITALL));
   say_num("the urgent byte is left out", buf[0] == peer_pattern(5));
   say_num("no mark any more", urgent_ioctl(fd, SIOCATMARK));
@@ -86,7 +86,7 @@ static void urgent_unread(void) {
   say_rc("OOB of the last", recv(fd, buf, 1, MSG_OOB));
   say_num("its byte", buf[0] == peer_pattern(6));
   need(peer_do(PEER_SHUT_WR, 0) == 0, "peer ends");
-  say_bits("poll at the end", (unsigned)subject_poll(fd, POLLIN | POLLPRI | POLLRDHUP, 5000));
+  say_bits("poll at the end", (unsigned)subject_poll(fd, POLLIN | POLLPRI | POLLRDHUP, 20000));
   say_rc("OOB at the end", recv(fd, buf, 1, MSG_OOB));
   say_rc("read at the end", recv(fd, buf, 8, 0));
   close(fd);
@@ -119,10 +119,10 @@ static void urgent_vectors(void) {
   struct epoll_event ev = {.events = EPOLLPRI | EPOLLET};
   need(e >= 0 && epoll_ctl(e, EPOLL_CTL_ADD, fd, &ev) == 0, "epoll");
   need(peer_do(PEER_SEND, 4) == 4, "peer sends");
-  say_bits("data", (unsigned)subject_poll(fd, POLLIN, 5000));
+  say_bits("data", (unsigned)subject_poll(fd, POLLIN, 20000));
   say_rc("epoll for PRI", epoll_wait(e, &ev, 1, 0));
   need(peer_do(PEER_SEND_OOB, 1) == 1 && peer_do(PEER_SEND, 4) == 4, "peer sends");
-  say_rc("epoll for PRI, urgent", epoll_wait(e, &ev, 1, 5000));
+  say_rc("epoll for PRI, urgent", epoll_wait(e, &ev, 1, 20000));
   say_bits("its events", ev.events);
   say_rc("readv stops at the mark", readv(fd, iov, 2));
   fd_set x;

@@ -93,12 +93,15 @@ static void waits_interrupts(void) {
   uint16_t port;
   int fd, listener = subject_listener(&port);
   pthread_t thread;
-  struct waits_poke poke = {.whom = pthread_self()};
+  struct waits_poke poke = {.whom = pthread_self(), .again = true}; /* one may come before the call has begun */
   waits_handler(0);
   pthread_create(&thread, NULL, waits_poker, &poke);
-  say_rc("accept interrupted", accept(listener, NULL, NULL));
+  fd = accept(listener, NULL, NULL);
+  poke.over = true;
+  say_rc("accept interrupted", fd);
   pthread_join(thread, NULL);
   waits_handler(SA_RESTART);
+  poke.again = false;
   poke.then_connect = ntohs(port);
   pthread_create(&thread, NULL, waits_poker, &poke);
   fd = accept(listener, NULL, NULL);
@@ -110,14 +113,18 @@ static void waits_interrupts(void) {
   FD_SET(fd, &r);
   struct timeval tv = {20, 0};
   waits_handler(SA_RESTART);
+  poke.again = true;
+  poke.over = false;
   pthread_create(&thread, NULL, waits_poker, &poke);
-  say_rc("select is never restarted", select(fd + 1, &r, NULL, NULL, &tv));
+  int rc = select(fd + 1, &r, NULL, NULL, &tv);
+  poke.over = true;
+  say_rc("select is never restarted", rc);
   pthread_join(thread, NULL);
   size_t big = 64u << 20;
   char *lots = calloc(1, big);
   need(lots != NULL, "memory");
   waits_handler(SA_RESTART);
-  poke.again = true;
+  poke.over = false;
   pthread_create(&thread, NULL, waits_poker, &poke);
   ssize_t n = send(fd, lots, big, 0);
   poke.over = true;
@@ -259,7 +266,7 @@ static void waits_storm(void) {
   need(listen(listener, 64) == 0, "a longer queue");
   say_num("peer connects", peer_do(PEER_STORM, (int64_t)WAITS_STORM << 16 | ntohs(port)));
   fcntl(listener, F_SETFL, O_NONBLOCK);
-  while (n < WAITS_STORM && subject_poll(listener, POLLIN, 5000)) {
+  while (n < WAITS_STORM && subject_poll(listener, POLLIN, 20000)) {
     int fd = accept4(listener, NULL, NULL, 0);
     if (fd >= 0)
       fds[n++] = fd;
@@ -302,7 +309,7 @@ static void waits_shared_port(void) {
   arm_listener(two);
   say_num("peer connects", peer_do(PEER_STORM, (int64_t)8 << 16 | ntohs(a.sin_port)));
   struct pollfd p[2] = {{.fd = one, .events = POLLIN}, {.fd = two, .events = POLLIN}};
-  while (got < 8 && poll(p, 2, 5000) > 0) {
+  while (got < 8 && poll(p, 2, 20000) > 0) {
     for (int i = 0; i < 2; i++) {
       int fd = accept(p[i].fd, NULL, NULL);
       uint8_t word;
@@ -316,7 +323,7 @@ static void waits_shared_port(void) {
   say_num("peer has each byte back and the end", peer_do(PEER_STORM_OVER, 0));
   close(one);
   say_num("peer connects to the one that is left", peer_do(PEER_CONNECT, ntohs(a.sin_port)));
-  say_bits("it is there", (unsigned)subject_poll(two, POLLIN, 5000));
+  say_bits("it is there", (unsigned)subject_poll(two, POLLIN, 20000));
   int fd = accept(two, NULL, NULL);
   say_num("accepted", fd >= 0);
   close(fd);
@@ -343,8 +350,8 @@ static void waits_exclusive(void) {
   say_rc("EXCLUSIVE set in a set", waits_add(one, EPOLL_CTL_ADD, two, EPOLLIN | EPOLLEXCLUSIVE));
   close(fd);
   need(peer_do(PEER_CONNECT, ntohs(port)) == 0, "peer connects");
-  subject_poll(listener, POLLIN, 5000);
-  int seen = epoll_wait(one, &ev, 1, 5000);
+  subject_poll(listener, POLLIN, 20000);
+  int seen = epoll_wait(one, &ev, 1, 20000);
   say_rc("it is seen", seen);
   fd = accept(listener, NULL, NULL);
   say_num("accepted", fd >= 0);

@@ -226,7 +226,7 @@ class Conformance(CutCase):
         peer = self.lab.spawn(peer_where, [*env, program, "peer", path, *addresses])
         wait_for(lambda: os.path.exists(path), 30, "the peer's socket")
         os.chmod(path, 0o777)
-        done = self.lab.run(where, [*env, program, "subject", path, *addresses, group], timeout=60, check=False)
+        done = self.lab.run(where, [*env, program, "subject", path, *addresses, group], timeout=100, check=False)
         peer.stop()
         text = done.stdout.decode(errors="replace")
         self.assertEqual(done.returncode, 0, f"{where}: {text[-400:]}{done.stderr.decode(errors='replace')[-400:]}")
