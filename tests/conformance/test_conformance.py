@@ -93,6 +93,7 @@ class Conformance(netcase.NetCase):
         self.group("beside")
         alone = self.lines("arrived", "app", [PEER4, STACK4, PEER6, STACK6])
         self.assertIn("the time of its arrival, not of the reading: 1", alone)
+        self.assertIn("a train that is joined: 1", alone)
 
     def test_unanswered(self):
         """Whatever is sent to 192.0.2.1 the peer's host drops without a word."""
