@@ -123,21 +123,24 @@ class Web(netcase.NetCase):
 
     def reload_under(self, server, url, argv, check, client):
         """Reloads, and what check returned."""
-        load = self.lab.spawn(client, [*argv, url])
-        reloads = 0
-        while hold(0.3, load.alive):
-            server.popen.send_signal(signal.SIGHUP)
-            reloads += 1
-        self.assertEqual(load.wait(60), 0, load.output())
-        self.assertGreater(reloads, 1)
-        return reloads, check(load.output(), KEPT * (reloads + 1))
+        for _ in range(5):
+            load = self.lab.spawn(client, [*argv, url])
+            reloads = 0
+            while hold(0.3, load.alive):
+                server.popen.send_signal(signal.SIGHUP)
+                reloads += 1
+            self.assertEqual(load.wait(60), 0, load.output())
+            cut = check(load.output(), KEPT * (reloads + 1))
+            if reloads > 1:  # on a machine that did not run us for most of its time it was no test
+                return reloads, cut
+        self.fail("the load is over before there were two reloads")
 
     def reloads(self, options):
         port, seconds = self.next_port(), max(1, int(RELOAD_S))
         servers = {where: programs.nginx(self.lab, where, self.root, port, workers=3, options=options)
                    for where in ("app", "kernel")}
         ab = ["ab", "-q", "-t", seconds, "-n", 10000000, "-c", KEPT]
-        wrk = ["wrk", "-t2", f"-c{KEPT}", f"-d{seconds}s"]
+        wrk = ["wrk", "-t2", f"-c{KEPT}", f"-d{seconds}s", "--timeout", "20s"]
         reloads, broken = {"app": 0, "kernel": 0}, {"app": 0, "kernel": 0}
         for argv, check in ((ab, self.check_ab), ([*ab, "-k", "-r"], self.check_kept), (wrk, self.check_kept),
                             ([*wrk, "-H", "Connection: close"], self.check_wrk)):
@@ -153,11 +156,12 @@ class Web(netcase.NetCase):
                             reloads[where] += count
                             broken[where] += cut
         rate = {where: broken[where] / reloads[where] for where in broken}
-        chance = 1.3 if seconds >= 10 else 2  # in a second each reload is one throw of the dice
-        self.assertLessEqual(rate["app"], chance * rate["kernel"] + KEPT / reloads["app"], rate)
+        print(f"cuts by reload: {rate}")
+        if seconds >= 10:  # in a second each reload is one throw of the dice
+            self.assertLessEqual(rate["app"], 1.3 * rate["kernel"] + KEPT / reloads["app"], rate)
         programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
 
-    @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive no more cuts than the same nginx on the kernel has in the same run")
+    @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive each reload cuts each connection once at most, and in `make soak` no more than the same nginx on the kernel has cut")
     def test_nginx_reload(self):
         self.reloads("")
 
@@ -182,7 +186,7 @@ class Web(netcase.NetCase):
             port = self.next_port()
             programs.nginx(self.lab, server, self.root, port, workers=2)
             for more in ([], ["-H", "Connection: close"]):
-                done = self.lab.app(["wrk", "-t2", "-c16", "-d1s", *more, programs.url(server, "app", "hello", port)], 60)
+                done = self.lab.app(["wrk", "-t2", "-c16", "-d1s", "--timeout", "20s", *more, programs.url(server, "app", "hello", port)], 60)
                 self.check_wrk(done.stdout.decode())
 
     @row("wget", "client", "5 MB, sha256")
@@ -207,7 +211,7 @@ class Web(netcase.NetCase):
                 self.lab.wait_listening(port)
                 url = f"http://{STACK4}:{port}/hello"
                 self.check_ab(self.lab.run(client, ["ab", "-q", "-n", 500, "-c", 8, url], 60).stdout.decode())
-                self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", url], 60).stdout.decode())
+                self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", "--timeout", "20s", url], 60).stdout.decode())
                 programs.fetch(self.lab, "app", client, "big", SIZE, self.sha, port)
 
     @row("nginx, its program changed while it runs (USR2, QUIT)", "server",

@@ -81,7 +81,7 @@ class UdpWorkers(UdpCase):
                 text = re.sub(r"workers: \d+", f"workers: {count}", f.read())
             self.lab.write_config(os.path.basename(self.lab.config), text)
             self.lab.wait_service("engine", self.lab.kill_service("engine"))
-            wait_for(lambda n=count: len(self.workers_of(port)) in ((1,) if n == 1 else range(2, n + 1)), 10, "the sockets")
+            wait_for(lambda n=count: len(self.workers_of(port)) in ((1,) if n == 1 else range(2, n + 1)), 30, "the sockets")
             self.ask_all("peer", STACK4, port)
 
 

@@ -122,7 +122,7 @@ static void test_nobody(void **state) {
   assert_int_equal(rpc_client_new(&c, url), 0);
   usec_t start = clock_now_us();
   assert_int_equal(rpc_client_call(c, "x", 1, &reply, &len, 100), -ECONNREFUSED);
-  assert_true(clock_now_us() - start < 5 * CLOCK_US_PER_S);
+  assert_true(clock_now_us() - start < 60 * CLOCK_US_PER_S);
   rpc_client_free(c);
 }
 
