@@ -55,6 +55,41 @@ while True:
     conn.close()
     running = [r for r in running if r.poll() is None]
 """
+WAITS = """
+import select, socket, subprocess, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("bound", flush=True)
+while True:
+    select.select([s], [], [])
+    subprocess.run([sys.executable, "-c", sys.argv[3]], stdin=s, check=True)
+"""
+SERVES = """
+import select, socket
+s = socket.socket(fileno=0)
+assert (s.family, s.type) == (socket.AF_INET, socket.SOCK_DGRAM)
+while select.select([s], [], [], 0.1)[0]:
+    data, who = s.recvfrom(65536)
+    s.sendto(data[::-1], who)
+"""
+ASKS = """
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], int(sys.argv[2])))
+s.settimeout(1)
+for i in range(30):
+    data = i.to_bytes(4, "big") + os.urandom(1 + i * 40)
+    for _ in range(20):  # a datagram may be lost while a service is away, as over any network
+        try:
+            s.send(data)
+            while (got := s.recv(65536))[::-1][:4] != data[:4]:
+                pass
+            break
+        except TimeoutError:
+            continue
+    assert got[::-1] == data
+print("answered")
+"""
 WHO = """
 import socket, sys
 s = socket.socket(fileno=0)
@@ -198,6 +233,17 @@ class Shim(netcase.NetCase):
             self.assertIn(b"right", done.stdout)
         _, address, port = self.serve("app", "peer", "socat", "TCP4-LISTEN:PORT,bind=ADDRESS,fork,reuseaddr", "EXEC:cat,nofork")
         self.echo_checked("peer", address, port)
+
+    @row("inetd style, datagrams, wait: a server that executes who reads and answers", "server",
+         "30 datagrams, answers compared, by a program that ends when nothing comes; again after the engine's death")
+    def test_inetd_wait(self):
+        address, port = programs.address_of("app", "peer"), self.next_port()
+        server = self.lab.spawn("app", [programs.PYTHON, "-c", WAITS, address, port, SERVES])
+        wait_for(lambda: "bound" in server.output(), 20, "the server")
+        for _ in range(2):
+            done = self.lab.peer([programs.PYTHON, "-c", ASKS, address, port], timeout=60)
+            self.assertIn(b"answered", done.stdout)
+            self.lab.wait_service("engine", self.lab.kill_service("engine"))
 
     @row("python3 subprocess, which is vfork", "server", "cat for each of 15 connections, echoed and compared")
     def test_subprocess(self):
