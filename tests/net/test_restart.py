@@ -119,7 +119,7 @@ class Again(TransferCase):
                     name = ("engine", "nicio")[number % 2]
                     self.lab.wait_service(name, self.lab.kill_service(name))
                 transfer.finish(self.sha)
-                self.assertGreater(number, 2)
+                self.assertGreater(number, 0)
 
 
 class Away(TransferCase):

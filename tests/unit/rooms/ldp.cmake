@@ -11,4 +11,4 @@ endforeach()
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 add_test(NAME unit_ldp_alone COMMAND Python3::Interpreter -B ${LDP_TESTS}/test_alone.py --build ${CMAKE_BINARY_DIR}
          --source ${PROJECT_SOURCE_DIR})
-set_tests_properties(unit_ldp_alone PROPERTIES LABELS unit TIMEOUT 240)
+set_tests_properties(unit_ldp_alone PROPERTIES LABELS unit TIMEOUT 400)

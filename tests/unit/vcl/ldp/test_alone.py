@@ -17,10 +17,10 @@ def shim():
 
 
 def out(*cmd):
-    return subprocess.run(cmd, check=True, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(cmd, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
-def preloaded(cmd, timeout=60, **env):
+def preloaded(cmd, timeout=120, **env):
     """Under the shim, with a broker's socket that does not exist."""
     full = {**os.environ, "LD_PRELOAD": shim(), "VCL_VPP_SAPI_SOCKET": "/nonexistent/attach",
             "VCL_CONFIG": "/nonexistent/vcl.conf", **env}
@@ -87,7 +87,7 @@ class Alone(unittest.TestCase):
     def test_kernel_sockets_are_unchanged(self):
         """Every interposed call passes kernel descriptors through: all conformance checks, with and without."""
         for group in ("life", "connect", "calls", "poll", "epoll", "process"):
-            plain = self.conform([group], lambda cmd: subprocess.run(cmd, capture_output=True, text=True, timeout=60))
+            plain = self.conform([group], lambda cmd: subprocess.run(cmd, capture_output=True, text=True, timeout=120))
             self.assertEqual(self.conform([group], preloaded), plain)
             self.assertGreater(len(plain), 12)
 
