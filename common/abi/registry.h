@@ -29,8 +29,7 @@ struct abi_item {
   uint32_t seg_kind;
   uint32_t pad;
   uint64_t size;
-  uint64_t
-      place; /* A segment: bytes of address space with its parts, 0 = as many as the file has; part: its offset there */
+  uint64_t place;  /* A segment: bytes of address space with its parts, 0 = the file's; part: its offset there, bytes */
   uint64_t charge; /* part: bytes that it counts at least against limits of memory, from the start */
   uint64_t reserved;
 };

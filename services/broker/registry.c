@@ -146,6 +146,19 @@ static uint32_t registry_by_id(const void *table, uint32_t n, size_t size, uint6
   return REGISTRY_NONE;
 }
 
+/** Record idx becomes this item, RESERVED. */
+static void registry_item_fill(struct registry *r, uint32_t idx, const struct abi_item *as) {
+  struct abi_item *it = &r->item[idx];
+  it->kind = as->kind;
+  it->id = as->id;
+  it->owner = as->owner;
+  it->seg_kind = as->seg_kind;
+  it->size = as->size;
+  it->place = as->place;
+  it->charge = as->charge;
+  registry_item_set(r, idx, ABI_ITEM_RESERVED);
+}
+
 uint32_t registry_part_new(struct registry *r, uint64_t id, uint64_t worker_id, uint64_t place, uint64_t size,
                            uint64_t charge) {
   uint32_t used = 0, spare = REGISTRY_NONE;
@@ -158,31 +171,24 @@ uint32_t registry_part_new(struct registry *r, uint64_t id, uint64_t worker_id, 
   /* workers, bells and ports must find room still: not every free record may be a part's */
   if (spare == REGISTRY_NONE || used + REGISTRY_CORE + 4 * r->n_workers >= r->n_items)
     return REGISTRY_NONE;
-  struct abi_item *it = &r->item[spare];
-  it->kind = ABI_ITEM_SEG;
-  it->id = id;
-  it->owner = worker_id;
-  it->seg_kind = ABI_SEG_PART;
-  it->size = size;
-  it->place = place;
-  it->charge = charge;
-  registry_item_set(r, spare, ABI_ITEM_RESERVED);
+  registry_item_fill(r, spare,
+                     &(struct abi_item){.kind = ABI_ITEM_SEG,
+                                        .seg_kind = ABI_SEG_PART,
+                                        .id = id,
+                                        .owner = worker_id,
+                                        .size = size,
+                                        .place = place,
+                                        .charge = charge});
   return spare;
 }
 
 uint32_t registry_item_new(struct registry *r, uint64_t id, uint32_t kind, uint32_t seg_kind, uint64_t owner,
                            uint64_t size) {
   for (uint32_t i = 0; i < r->n_items; i++) {
-    struct abi_item *it = &r->item[i];
-    if (it->state != ABI_ITEM_FREE)
+    if (r->item[i].state != ABI_ITEM_FREE)
       continue;
-    it->kind = kind;
-    it->id = id;
-    it->owner = owner;
-    it->seg_kind = seg_kind;
-    it->size = size;
-    it->place = it->charge = 0;
-    registry_item_set(r, i, ABI_ITEM_RESERVED);
+    registry_item_fill(r, i,
+                       &(struct abi_item){.kind = kind, .seg_kind = seg_kind, .id = id, .owner = owner, .size = size});
     return i;
   }
   return REGISTRY_NONE;

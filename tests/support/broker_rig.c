@@ -184,6 +184,26 @@ void rig_up(struct broker_rig *r) {
   rig_until(r, &r->nicio.ready, 1);
 }
 
+int rig_setup(void **state, const char *broker_keys) {
+  struct broker_rig *r = calloc(1, sizeof *r);
+  assert_non_null(r);
+  rig_open(r, broker_keys);
+  rig_up(r);
+  *state = r;
+  return 0;
+}
+
+int rig_teardown(void **state) {
+  struct broker_rig *r = *state;
+  if (r->pid > 0) {
+    int st = rig_kill(r, SIGTERM);
+    assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
+  }
+  rig_close(r);
+  free(r);
+  return 0;
+}
+
 void rig_policy(struct broker_rig *r, struct seg *s, struct abi_policy **p, struct abi_listen_entry **e) {
   const char *why = NULL;
   const struct custody_item *it = custody_find(r->engine.cust, ABI_ITEM_SEG, ABI_SEG_POLICY, 0);
@@ -293,6 +313,19 @@ int rig_app_hello(struct rig_app *a) {
   if (r != NULL)
     hoststack__attach__reply__free_unpacked(r, NULL);
   return rc;
+}
+
+void rig_app_known(struct rig_app *a, struct broker_rig *r, const char *ns) {
+  rig_app_init(a, r);
+  a->ns = ns;
+  assert_int_equal(rig_app_connect(a), 0);
+  assert_int_equal(rig_app_hello(a), 0);
+}
+
+void rig_app_up(struct rig_app *a, struct broker_rig *r, const char *ns) {
+  rig_app_known(a, r, ns);
+  assert_int_equal(rig_app_add_worker(a), 0);
+  assert_int_equal(rig_app_map(a), 0);
 }
 
 int rig_app_add_worker(struct rig_app *a) {

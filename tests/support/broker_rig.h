@@ -69,6 +69,11 @@ void rig_service_start(struct rig_svc *s, enum custody_service who);
 void rig_service_stop(struct rig_svc *s);
 /** Engine and nicio come up and both hear Ready. */
 void rig_up(struct broker_rig *r);
+/** CMocka's fixture: a rig with these broker keys, up; *state is a struct broker_rig. 0. */
+int rig_setup(void **state, const char *broker_keys);
+/** Ends the broker, if it lives still, by SIGTERM and asserts its status 0: the sanitizer build looks for leaks there.
+ */
+int rig_teardown(void **state);
 /** Turn the loop until *word reaches at least `want`. Fails the test after RIG_WAIT_MS. */
 void rig_until(struct broker_rig *r, const unsigned *word, unsigned want);
 /** One turn of at most ms. */
@@ -84,6 +89,10 @@ int rig_app_connect(struct rig_app *a);
  */
 int rig_app_call(struct rig_app *a, rig_request *rq, rig_reply **out, int *fds, int *n_fds);
 int rig_app_hello(struct rig_app *a);
+/** A new process of the namespace ns (NULL: the default one) that has said Hello. */
+void rig_app_known(struct rig_app *a, struct broker_rig *r, const char *ns);
+/** The same, with a worker that is mapped. */
+void rig_app_up(struct rig_app *a, struct broker_rig *r, const char *ns);
 int rig_app_add_worker(struct rig_app *a);
 /** AddWorker as *rq says it. */
 int rig_app_take_worker(struct rig_app *a, rig_request *rq);

@@ -68,6 +68,15 @@ static inline vppcom_endpt_t rig_ep(uint8_t ip[16], uint8_t last, uint16_t port)
   return ep;
 }
 
+/** The port of a session's own or its peer's address. op: VPPCOM_ATTR_GET_LCL_ADDR, VPPCOM_ATTR_GET_PEER_ADDR. */
+static inline uint16_t rig_port_of(uint32_t h, uint32_t op) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = {.ip = ip};
+  uint32_t len = sizeof ep;
+  assert_int_equal(vppcom_session_attr(h, op, &ep, &len), 0);
+  return (uint16_t)(ep.port << 8 | ep.port >> 8);
+}
+
 static inline int rig_connect(uint32_t h, uint16_t port) {
   uint8_t ip[16];
   vppcom_endpt_t ep = rig_ep(ip, 1, port);

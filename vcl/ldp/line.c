@@ -32,22 +32,15 @@ bool line_look(int fd) {
 
 /* Passes one end of a question's own socket pair. 0 or -errno. */
 static int line_pass(int fd, int end) {
-  char byte = 0;
-  struct iovec v = {&byte, 1};
-  union {
-    char room[CMSG_SPACE(sizeof(int))];
-    struct cmsghdr align;
-  } control;
-  struct msghdr m = {
-      .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
-  memset(&control, 0, sizeof(control));
-  struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+  struct line_parcel pl;
+  line_parcel_init(&pl);
+  struct cmsghdr *c = CMSG_FIRSTHDR(&pl.m);
   c->cmsg_level = SOL_SOCKET;
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof(end));
   memcpy(CMSG_DATA(c), &end, sizeof(end));
   for (;;) {
-    if (real.sendmsg(fd, &m, MSG_NOSIGNAL) >= 0)
+    if (real.sendmsg(fd, &pl.m, MSG_NOSIGNAL) >= 0)
       return 0;
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     if (errno == EAGAIN)

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -55,6 +56,27 @@ struct line_answer {
   int32_t msg_flags;
   uint32_t drained; /* nothing is left to be read: the byte in the line is to be taken */
 };
+
+/* What goes over the line to the relay: one byte, and with it the end of the question's own pair. */
+struct line_parcel {
+  struct msghdr m;
+  struct iovec v;
+  char byte;
+  union {
+    char room[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr align;
+  } control;
+};
+
+/** Makes p->m ready to be sent or received. It points into *p, which stays where it is. */
+static inline void line_parcel_init(struct line_parcel *p) {
+  memset(p, 0, sizeof(*p));
+  p->v = (struct iovec){&p->byte, 1};
+  p->m.msg_iov = &p->v;
+  p->m.msg_iovlen = 1;
+  p->m.msg_control = p->control.room;
+  p->m.msg_controllen = sizeof(p->control.room);
+}
 
 /* --- the program's side (line.c), any thread --- */
 

@@ -206,18 +206,12 @@ static void line_serve_one(struct line_end *l, int fd) {
 
 /* The next message of the line: a descriptor, -1: a byte was taken, -EAGAIN, -EPIPE: the program has closed it. */
 static int line_next(int line) {
-  char byte;
-  struct iovec v = {&byte, 1};
-  union {
-    char room[CMSG_SPACE(sizeof(int))];
-    struct cmsghdr align;
-  } control;
-  struct msghdr m = {
-      .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
-  ssize_t n = real.recvmsg(line, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  struct line_parcel pl;
+  line_parcel_init(&pl);
+  ssize_t n = real.recvmsg(line, &pl.m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0)
     return errno == EAGAIN || errno == EINTR ? -EAGAIN : -EPIPE;
-  struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+  struct cmsghdr *c = CMSG_FIRSTHDR(&pl.m);
   if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
     int fd;
     memcpy(&fd, CMSG_DATA(c), sizeof(fd));

@@ -358,14 +358,6 @@ static void test_idle(void **state) {
   cut_close(r);
 }
 
-static uint16_t port_of(uint32_t h, uint32_t op) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = {.ip = ip};
-  uint32_t len = sizeof ep;
-  assert_int_equal(vppcom_session_attr(h, op, &ep, &len), 0);
-  return ntohs(ep.port);
-}
-
 /* A client that is bound keeps its port and its reservation, over a pair, too; both go with it. */
 static void test_bound(void **state) {
   struct cut_rig *r = *state;
@@ -375,9 +367,9 @@ static void test_bound(void **state) {
   uint32_t held = h->slot_next - h->n_free;
   for (int round = 0; round < 20; round++) {
     uint32_t c = cut_dial_bound((uint16_t)(7500 + round), 7415), s = cut_accept(r->l);
-    assert_int_equal(port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7500 + round);
+    assert_int_equal(rig_port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7500 + round);
     cut_as(0);
-    assert_int_equal(port_of(c, VPPCOM_ATTR_GET_LCL_ADDR), 7500 + round);
+    assert_int_equal(rig_port_of(c, VPPCOM_ATTR_GET_LCL_ADDR), 7500 + round);
     assert_int_equal(h->slot_next - h->n_free, held + 1); /* the one that the reservation names */
     assert_int_equal(fake_live_sessions(&r->rig.fake), 0);
     int unbound = unbinds(r);
@@ -427,7 +419,7 @@ static void test_bound_twice(void **state) {
     assert_int_equal(rig_connect(b, port), -EADDRNOTAVAIL);
     assert_int_equal(rig_connect(b, 7432), VPPCOM_EINPROGRESS); /* elsewhere it may */
     uint32_t elsewhere = cut_accept(other);
-    assert_int_equal(port_of(elsewhere, VPPCOM_ATTR_GET_PEER_ADDR), 7520 + cut);
+    assert_int_equal(rig_port_of(elsewhere, VPPCOM_ATTR_GET_PEER_ADDR), 7520 + cut);
     vppcom_session_close(elsewhere);
     vppcom_session_close(other);
     vppcom_session_close(s);
@@ -447,7 +439,7 @@ static void test_bound_returned(void **state) {
   assert_int_equal(vppcom_session_write(c, "kept", 4), 4);
   int unbound = listener_moves(r, &l, 7417);
   uint32_t s = cut_accept(l);
-  assert_int_equal(port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7522);
+  assert_int_equal(rig_port_of(s, VPPCOM_ATTR_GET_PEER_ADDR), 7522);
   cut_as(0);
   assert_true((rig_wait(c, POLLOUT) & POLLOUT) != 0);
   cut_as(1);

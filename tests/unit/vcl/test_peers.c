@@ -36,14 +36,6 @@ static uint32_t client(uint16_t port) {
   return h;
 }
 
-static uint16_t port_of(uint32_t h, uint32_t op) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = {.ip = ip};
-  uint32_t len = sizeof ep;
-  assert_int_equal(vppcom_session_attr(h, op, &ep, &len), 0);
-  return ntohs(ep.port);
-}
-
 /** Sent, and where it is to go before the next one is. */
 static void send_text(struct rig *r, uint32_t h, const char *text) {
   assert_int_equal(vppcom_session_write(h, (void *)(uintptr_t)text, strlen(text)), strlen(text));
@@ -56,9 +48,9 @@ static uint32_t accept_of(uint32_t l, uint32_t from) {
   vppcom_endpt_t ep = {.ip = ip};
   int h = vppcom_session_accept(l, &ep, O_NONBLOCK);
   assert_true(h >= 0);
-  assert_int_equal(ntohs(ep.port), port_of(from, VPPCOM_ATTR_GET_LCL_ADDR));
-  assert_int_equal(port_of((uint32_t)h, VPPCOM_ATTR_GET_PEER_ADDR), ntohs(ep.port));
-  assert_int_equal(port_of((uint32_t)h, VPPCOM_ATTR_GET_LCL_ADDR), port_of(l, VPPCOM_ATTR_GET_LCL_ADDR));
+  assert_int_equal(ntohs(ep.port), rig_port_of(from, VPPCOM_ATTR_GET_LCL_ADDR));
+  assert_int_equal(rig_port_of((uint32_t)h, VPPCOM_ATTR_GET_PEER_ADDR), ntohs(ep.port));
+  assert_int_equal(rig_port_of((uint32_t)h, VPPCOM_ATTR_GET_LCL_ADDR), rig_port_of(l, VPPCOM_ATTR_GET_LCL_ADDR));
   assert_int_equal(vppcom_session_listener((uint32_t)h), (int)l);
   return (uint32_t)h;
 }
@@ -222,7 +214,7 @@ static void test_set_connected(void **state) {
   assert_int_equal(vppcom_session_attr(plain, VPPCOM_ATTR_SET_CONNECTED, NULL, NULL), 0); /* bound before */
   assert_int_equal(attr(plain, VPPCOM_ATTR_GET_LISTEN), 1);
   assert_int_equal(vppcom_session_listen(any, 1), 0); /* without bind: some port */
-  assert_int_not_equal(port_of(any, VPPCOM_ATTR_GET_LCL_ADDR), 0);
+  assert_int_not_equal(rig_port_of(any, VPPCOM_ATTR_GET_LCL_ADDR), 0);
   assert_int_equal(rig_connect(any, 6102), 0); /* and then it is a client */
   assert_int_equal(attr(any, VPPCOM_ATTR_GET_LISTEN), 0);
   close_all(r, (const uint32_t[]){any, s, c, l, plain, stream, sender}, 7);
@@ -244,7 +236,7 @@ static void test_read_listener(void **state) {
   assert_int_equal(vppcom_session_recvfrom(l, buf, 3, MSG_PEEK | MSG_TRUNC, NULL), 6);
   assert_int_equal(vppcom_session_recvfrom(l, buf, sizeof buf, 0, &ep), 6);
   assert_memory_equal(buf, "second", 6);
-  assert_int_equal(ntohs(ep.port), port_of(b, VPPCOM_ATTR_GET_LCL_ADDR));
+  assert_int_equal(ntohs(ep.port), rig_port_of(b, VPPCOM_ATTR_GET_LCL_ADDR));
   assert_int_equal(vppcom_session_accept(l, NULL, 0), VPPCOM_EAGAIN);
   assert_int_equal(vppcom_session_sendto(l, (void *)(uintptr_t) "back", 4, 0, &ep), 4);
   fake_run(&r->fake);

@@ -190,11 +190,15 @@ static uint32_t dgram_to(struct rig *r, uint16_t port, const char *text) {
   return h;
 }
 
-static uint32_t at_dgram_readable(struct rig *r, uint16_t port) {
-  uint32_t h = at_dgram_bound(r, port);
+/** Once h, which is bound to the port, has a datagram of r->client's. */
+static uint32_t told(struct rig *r, uint32_t h, uint16_t port) {
   r->client = dgram_to(r, port, "x");
   wait_for(h, POLLIN);
   return h;
+}
+
+static uint32_t at_dgram_readable(struct rig *r, uint16_t port) {
+  return told(r, at_dgram_bound(r, port), port);
 }
 
 static uint32_t at_dgram_unbound(struct rig *r, uint16_t port) {
@@ -213,10 +217,7 @@ static uint32_t at_dgram_listen(struct rig *r, uint16_t port) {
 }
 
 static uint32_t at_dgram_waiting(struct rig *r, uint16_t port) {
-  uint32_t h = at_dgram_listen(r, port);
-  r->client = dgram_to(r, port, "x");
-  wait_for(h, POLLIN);
-  return h;
+  return told(r, at_dgram_listen(r, port), port);
 }
 
 /** Whose peer's datagram came before it was there. */

@@ -21,43 +21,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int setup_keys(void **state, const char *keys) {
-  struct broker_rig *r = calloc(1, sizeof *r);
-  rig_open(r, keys);
-  rig_up(r);
-  *state = r;
-  return 0;
-}
-
 static int setup(void **state) {
-  return setup_keys(state, "");
+  return rig_setup(state, "");
 }
 
 static int setup_secret(void **state) {
-  return setup_keys(state, "namespaces: [{id: blue, secret: 77}]");
+  return rig_setup(state, "namespaces: [{id: blue, secret: 77}]");
 }
 
 static int setup_short(void **state) { /* all else has to be done within that time, too */
-  return setup_keys(state, "app-timeout-ms: 1500");
-}
-
-static int teardown(void **state) {
-  struct broker_rig *r = *state;
-  if (r->pid > 0) { /* an orderly end leaks nothing: the leak checker of the sanitizer build looks at it */
-    int st = rig_kill(r, SIGTERM);
-    assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
-  }
-  rig_close(r);
-  free(r);
-  return 0;
-}
-
-static void app_up(struct rig_app *a, struct broker_rig *r) {
-  rig_app_init(a, r);
-  assert_int_equal(rig_app_connect(a), 0);
-  assert_int_equal(rig_app_hello(a), 0);
-  assert_int_equal(rig_app_add_worker(a), 0);
-  assert_int_equal(rig_app_map(a), 0);
+  return rig_setup(state, "app-timeout-ms: 1500");
 }
 
 static void test_fresh(void **state) {
@@ -82,7 +55,7 @@ static void test_second_instance(void **state) {
   assert_int_equal(waitpid(two.pid, &two.status, 0), two.pid);
   assert_true(WIFEXITED(two.status) && WEXITSTATUS(two.status) == 1);
   struct rig_app a;
-  app_up(&a, r); /* the first one goes on */
+  rig_app_up(&a, r, NULL); /* the first one goes on */
   rig_app_die(&a);
 }
 
@@ -184,8 +157,8 @@ static void test_bind(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b;
   uint16_t got = 0;
-  app_up(&a, r);
-  app_up(&b, r);
+  rig_app_up(&a, r, NULL);
+  rig_app_up(&b, r, NULL);
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, 0, &got), 0);
   assert_int_equal(got, 80);
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, 0, NULL), 0); /* said twice */
@@ -246,8 +219,8 @@ static void test_bind_of_one_app(void **state) {
   struct rig_app a, b;
   struct abi_listen_entry e;
   uint32_t id[2];
-  app_up(&a, r);
-  app_up(&b, r);
+  rig_app_up(&a, r, NULL);
+  rig_app_up(&b, r, NULL);
   uint64_t first = a.worker_id;
   assert_int_equal(rig_app_add_worker(&a), 0);
   assert_int_equal(rig_app_map(&a), 0);
@@ -280,7 +253,7 @@ static void test_ephemeral(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a;
   unsigned seen = 0;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   for (uint32_t i = 0; i < 4; i++) {
     uint16_t port = 0;
     assert_int_equal(rig_app_bind(&a, i, 1, "0.0.0.0", 0, ABI_BIND_REUSEADDR, &port), 0);
@@ -297,7 +270,7 @@ static void test_listen(void **state) {
   struct rig_app a;
   struct abi_listen_entry e;
   uint32_t id = 0, again = 0;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, NULL), -EDESTADDRREQ);
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, ABI_BIND_REUSEPORT, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 70000, 0, &id), 0);
@@ -332,7 +305,7 @@ static void test_share(void **state) {
   struct broker_rig *r = *state;
   struct rig_app parent, child, stranger;
   uint32_t id = 0, got = 0;
-  app_up(&parent, r);
+  rig_app_up(&parent, r, NULL);
   assert_int_equal(rig_app_bind(&parent, 0, 1, "0.0.0.0", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&parent, 0, 1, 5, 0, &id), 0);
   rig_app_init(&child, r);
@@ -356,7 +329,7 @@ static void test_share(void **state) {
   assert_int_equal(rig_app_listen(&child, 7, 1, 5, id, &got), 0);
   assert_int_equal(got, id);
   assert_int_equal(entries_of(r, id, NULL), 2);
-  app_up(&stranger, r);
+  rig_app_up(&stranger, r, NULL);
   assert_int_equal(rig_app_listen(&stranger, 7, 1, 5, id, &got), -ENOENT);
   rig_app_die(&parent); /* the child's share stays */
   while (entries_of(r, id, NULL) == 2)
@@ -369,7 +342,7 @@ static void test_share(void **state) {
 static void test_engine_away(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   assert_int_equal(rig_app_bind(&a, 0, 1, "0.0.0.0", 80, 0, NULL), 0);
   r->engine.auto_policy = 0; /* it does not say what it serves */
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, NULL), -ETIMEDOUT);
@@ -393,7 +366,7 @@ static void test_death(void **state) {
   struct rig_app a;
   uint32_t id = 0;
   r->engine.auto_drain = 0;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   uint64_t worker = a.worker_id;
   assert_int_equal(rig_app_bind(&a, 0, 1, "0.0.0.0", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, &id), 0);
@@ -412,7 +385,7 @@ static void test_death(void **state) {
   rig_until(r, &r->nicio.drops, 4);
   assert_int_equal(rig_items(&r->engine), RIG_CORE_ITEMS);
   struct rig_app b; /* the port is free again */
-  app_up(&b, r);
+  rig_app_up(&b, r, NULL);
   assert_int_equal(rig_app_bind(&b, 0, 1, "0.0.0.0", 80, 0, NULL), 0);
   rig_app_die(&b);
 }
@@ -420,7 +393,7 @@ static void test_death(void **state) {
 static void test_lied(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   assert_int_equal(custody_worker_lied(r->engine.cust, a.worker_id, "tail rewound"), 0);
   rig_until(r, &r->engine.drops, 2);
   assert_int_equal(rig_app_bind(&a, 0, 1, "0.0.0.0", 80, 0, NULL), -ENOENT);
@@ -433,8 +406,8 @@ static void test_restart(void **state) {
   struct abi_listen_entry before, after;
   uint32_t id = 0, again = 0;
   uint16_t port = 0;
-  app_up(&a, r);
-  app_up(&dead, r);
+  rig_app_up(&a, r, NULL);
+  rig_app_up(&dead, r, NULL);
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, &id), 0);
   assert_int_equal(rig_app_bind(&a, 1, 1, "10.1.0.1", 0, 0, &port), 0);
@@ -472,7 +445,7 @@ static void test_restart_with_engine(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a;
   uint32_t id = 0;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, &id), 0);
   rig_kill(r, SIGKILL);
@@ -529,7 +502,7 @@ static void test_silent_connections(void **state) {
   enum { N = 100 };
   int fd[N];
   char c;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   for (int i = 0; i < N; i++) {
     fd[i] = attach_connect(r->attach);
     assert_true(fd[i] >= 0);
@@ -552,7 +525,7 @@ static void test_show(void **state) {
   struct rpc_client *c;
   Hoststack__Control__Request rq = HOSTSTACK__CONTROL__REQUEST__INIT;
   Hoststack__Control__ShowApp show = HOSTSTACK__CONTROL__SHOW_APP__INIT;
-  app_up(&a, r);
+  rig_app_up(&a, r, NULL);
   assert_int_equal(rig_app_bind(&a, 0, 1, "fd00::1", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, NULL), 0);
   snprintf(url, sizeof url, "ipc://%s/broker.ctl", r->dir);
@@ -579,7 +552,7 @@ static void test_show(void **state) {
 }
 
 int main(void) {
-#define T(f, s) cmocka_unit_test_setup_teardown(f, s, teardown)
+#define T(f, s) cmocka_unit_test_setup_teardown(f, s, rig_teardown)
   const struct CMUnitTest tests[] = {
       T(test_fresh, setup),
       T(test_second_instance, setup),

@@ -16,50 +16,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int setup_keys(void **state, const char *keys) {
-  struct broker_rig *r = calloc(1, sizeof *r);
-  rig_open(r, keys);
-  rig_up(r);
-  *state = r;
-  return 0;
-}
-
 static int setup_app(void **state) { /* workers ask for 64 slots */
-  return setup_keys(state, "app-limit: {sessions: 150, listeners: 2}, namespaces: [{id: blue}]");
+  return rig_setup(state, "app-limit: {sessions: 150, listeners: 2}, namespaces: [{id: blue}]");
 }
 
 static int setup_ns(void **state) {
-  return setup_keys(state, "namespaces: [{id: blue, limit: {sessions: 100, listeners: 3}}, {id: red}]");
+  return rig_setup(state, "namespaces: [{id: blue, limit: {sessions: 100, listeners: 3}}, {id: red}]");
 }
 
 static int setup_addresses(void **state) {
-  return setup_keys(state, "namespaces: [{id: blue, addresses: 10.1.0.1}, {id: red, addresses: ['fd00::/64']}]");
+  return rig_setup(state, "namespaces: [{id: blue, addresses: 10.1.0.1}, {id: red, addresses: ['fd00::/64']}]");
 }
 
 static int setup_memory(void **state) { /* what one worker's segments hold is more */
-  return setup_keys(state, "namespaces: [{id: blue, limit: {memory: 1M}}, {id: red}]");
-}
-
-static int teardown(void **state) {
-  struct broker_rig *r = *state;
-  int st = rig_kill(r, SIGTERM);
-  assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
-  rig_close(r);
-  free(r);
-  return 0;
-}
-
-static void app_hello(struct rig_app *a, struct broker_rig *r, const char *ns) {
-  rig_app_init(a, r);
-  a->ns = ns;
-  assert_int_equal(rig_app_connect(a), 0);
-  assert_int_equal(rig_app_hello(a), 0);
-}
-
-static void app_up(struct rig_app *a, struct broker_rig *r, const char *ns) {
-  app_hello(a, r, ns);
-  assert_int_equal(rig_app_add_worker(a), 0);
-  assert_int_equal(rig_app_map(a), 0);
+  return rig_setup(state, "namespaces: [{id: blue, limit: {memory: 1M}}, {id: red}]");
 }
 
 static Hoststack__Control__Reply *ask(struct broker_rig *r, Hoststack__Control__Request *rq) {
@@ -119,7 +89,7 @@ static uint64_t counter(struct broker_rig *r, const char *name) {
 static void test_app_sessions(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b;
-  app_hello(&a, r, NULL);
+  rig_app_known(&a, r, NULL);
   assert_int_equal(rig_app_add_worker(&a), 0);
   assert_int_equal(rig_app_add_worker(&a), 0);
   assert_int_equal(rig_app_add_worker(&a), 0);
@@ -127,10 +97,10 @@ static void test_app_sessions(void **state) {
   assert_int_equal(a.view.ge.n_slots, 150 - 128);
   assert_int_equal(rig_app_add_worker(&a), -EMFILE);
   assert_int_equal(counter(r, "broker.limit-sessions"), 1);
-  app_up(&b, r, "blue");
+  rig_app_up(&b, r, "blue");
   rig_app_die(&a);
   until_workers(r, 0, 0);
-  app_up(&a, r, NULL);
+  rig_app_up(&a, r, NULL);
   assert_int_equal(a.view.ge.n_slots, 64);
   rig_app_die(&a);
   rig_app_die(&b);
@@ -140,8 +110,8 @@ static void test_app_listeners(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b;
   uint32_t id = 0, again = 0;
-  app_up(&a, r, NULL);
-  app_up(&b, r, NULL);
+  rig_app_up(&a, r, NULL);
+  rig_app_up(&b, r, NULL);
   for (uint32_t i = 0; i < 3; i++)
     assert_int_equal(rig_app_bind(&a, i, 1, "10.1.0.1", (uint16_t)(80 + i), 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, &id), 0);
@@ -163,12 +133,12 @@ static void test_app_listeners(void **state) {
 static void test_ns_limits(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b, c, other;
-  app_up(&a, r, "blue");
-  app_up(&b, r, "blue");
+  rig_app_up(&a, r, "blue");
+  rig_app_up(&b, r, "blue");
   assert_int_equal(b.view.ge.n_slots, 36);
-  app_hello(&c, r, "blue");
+  rig_app_known(&c, r, "blue");
   assert_int_equal(rig_app_add_worker(&c), -ENFILE);
-  app_up(&other, r, "red");
+  rig_app_up(&other, r, "red");
   for (uint32_t i = 0; i < 3; i++) {
     struct rig_app *of = i < 2 ? &a : &b;
     assert_int_equal(rig_app_bind(of, i, 1, "10.1.0.1", (uint16_t)(80 + i), 0, NULL), 0);
@@ -204,7 +174,7 @@ static void test_ns_limits(void **state) {
 static void test_restart(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b;
-  app_up(&a, r, "blue");
+  rig_app_up(&a, r, "blue");
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, NULL), 0);
   (void)rig_kill(r, SIGKILL);
@@ -212,7 +182,7 @@ static void test_restart(void **state) {
   rig_start(r, NULL);
   rig_until(r, &r->engine.ready, 1);
   rig_until(r, &r->nicio.ready, 1);
-  app_up(&b, r, "blue");
+  rig_app_up(&b, r, "blue");
   assert_int_equal(b.view.ge.n_slots, 36);
   Hoststack__Control__Reply *rep = show_ns(r);
   assert_int_equal(rep->namespaces->namespace_[1]->sessions->used, 100);
@@ -225,8 +195,8 @@ static void test_restart(void **state) {
 static void test_memory(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, other;
-  app_up(&a, r, "blue");
-  app_up(&other, r, "red");
+  rig_app_up(&a, r, "blue");
+  rig_app_up(&other, r, "red");
   assert_int_equal(rig_app_bind(&a, 0, 1, "10.1.0.1", 80, 0, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, NULL), 0);
   memset((uint8_t *)a.view.seg_a.base + a.view.ga.arena_off, 1, 1u << 20); /* the app fills its memory */
@@ -237,7 +207,7 @@ static void test_memory(void **state) {
   assert_int_equal(rig_app_add_worker(&other), 0);
   rig_app_die(&a);
   until_workers(r, 1, 0);
-  app_up(&a, r, "blue");
+  rig_app_up(&a, r, "blue");
   rig_app_die(&a);
   rig_app_die(&other);
 }
@@ -246,9 +216,9 @@ static void test_memory(void **state) {
 static void test_no_takeover(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b, mate;
-  app_up(&a, r, "red");
-  app_up(&b, r, NULL);
-  app_up(&mate, r, "red");
+  rig_app_up(&a, r, "red");
+  rig_app_up(&b, r, NULL);
+  rig_app_up(&mate, r, "red");
   assert_int_equal(rig_app_bind(&a, 0, 1, "0.0.0.0", 80, ABI_BIND_REUSEPORT, NULL), 0);
   assert_int_equal(rig_app_listen(&a, 0, 1, 5, 0, NULL), 0);
   assert_int_equal(rig_app_bind(&b, 0, 1, "10.1.0.1", 80, ABI_BIND_REUSEPORT, NULL), -EADDRINUSE);
@@ -269,9 +239,9 @@ static void test_no_takeover(void **state) {
 static void test_addresses(void **state) {
   struct broker_rig *r = *state;
   struct rig_app blue, red, all;
-  app_up(&blue, r, "blue");
-  app_up(&red, r, "red");
-  app_up(&all, r, NULL);
+  rig_app_up(&blue, r, "blue");
+  rig_app_up(&red, r, "red");
+  rig_app_up(&all, r, NULL);
   assert_int_equal(rig_app_bind(&red, 0, 1, "10.1.0.1", 80, 0, NULL), -EADDRNOTAVAIL);
   assert_int_equal(rig_app_bind(&blue, 0, 1, "fd00::1", 80, 0, NULL), -EADDRNOTAVAIL);
   assert_int_equal(rig_app_bind(&blue, 0, 1, "fd00::1", 80, RIG_UDP, NULL), -EADDRNOTAVAIL);
@@ -291,7 +261,7 @@ static void test_addresses(void **state) {
 }
 
 int main(void) {
-#define T(f, s) cmocka_unit_test_setup_teardown(f, s, teardown)
+#define T(f, s) cmocka_unit_test_setup_teardown(f, s, rig_teardown)
   const struct CMUnitTest tests[] = {
       T(test_app_sessions, setup_app),    T(test_app_listeners, setup_app), T(test_ns_limits, setup_ns),
       T(test_restart, setup_ns),          T(test_memory, setup_memory),     T(test_no_takeover, setup_ns),

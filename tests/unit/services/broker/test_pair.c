@@ -29,29 +29,7 @@ struct grant {
 };
 
 static int setup(void **state) {
-  struct broker_rig *r = calloc(1, sizeof *r);
-  rig_open(r, "namespaces: [{id: blue}, {id: red}]");
-  rig_up(r);
-  *state = r;
-  return 0;
-}
-
-static int teardown(void **state) {
-  struct broker_rig *r = *state;
-  int st = rig_kill(r, SIGTERM);
-  assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
-  rig_close(r);
-  free(r);
-  return 0;
-}
-
-static void app_up(struct rig_app *a, struct broker_rig *r, const char *ns) {
-  rig_app_init(a, r);
-  a->ns = ns;
-  assert_int_equal(rig_app_connect(a), 0);
-  assert_int_equal(rig_app_hello(a), 0);
-  assert_int_equal(rig_app_add_worker(a), 0);
-  assert_int_equal(rig_app_map(a), 0);
+  return rig_setup(state, "namespaces: [{id: blue}, {id: red}]");
 }
 
 /** A listener that waits for connections. Its id. */
@@ -149,8 +127,8 @@ static void test_handed_over_once(void **state) {
   struct rig_app a, b;
   struct worker_view va, vb;
   struct grant more, there;
-  app_up(&a, *state, NULL);
-  app_up(&b, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&b, *state, NULL);
   uint32_t id = app_listens(&b, 3, "10.1.0.1", 0);
   struct grant g = app_pair(&a);
   assert_true(g.id != 0);
@@ -191,8 +169,8 @@ static void test_bytes_outlive(void **state) {
   struct rig_app a, b;
   struct worker_view va, vb;
   struct grant there;
-  app_up(&a, r, NULL);
-  app_up(&b, r, NULL);
+  rig_app_up(&a, r, NULL);
+  rig_app_up(&b, r, NULL);
   (void)app_listens(&b, 0, "10.1.0.1", 0);
   struct grant g = app_pair(&a);
   side_open(&g, &va);
@@ -222,9 +200,9 @@ static void refused(struct rig_app *a, const char *ip, int own) {
 /* Not to one's own listener, nor to one of another namespace, nor where nobody waits; not to other addresses. */
 static void test_by_tcp(void **state) {
   struct rig_app a, b, red;
-  app_up(&a, *state, "blue");
-  app_up(&b, *state, "blue");
-  app_up(&red, *state, "red");
+  rig_app_up(&a, *state, "blue");
+  rig_app_up(&b, *state, "blue");
+  rig_app_up(&red, *state, "red");
   refused(&a, "10.1.0.1", 1); /* nobody listens */
   (void)app_listens(&b, 0, "10.1.0.1", 0);
   refused(&b, "10.1.0.1", 1);
@@ -249,8 +227,8 @@ static void test_no_cut(void **state) {
   struct rig_app a, b;
   Hoststack__Attach__Listen m = HOSTSTACK__ATTACH__LISTEN__INIT;
   rig_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
-  app_up(&a, *state, NULL);
-  app_up(&b, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&b, *state, NULL);
   assert_int_equal(rig_app_bind(&b, 0, 1, "10.1.0.1", PORT, 0, NULL), 0);
   m.worker_id = b.worker_id;
   m.gen = 1;
@@ -269,8 +247,8 @@ static void test_bad_requests(void **state) {
   struct rig_app a, b;
   struct grant g;
   uint64_t many[65] = {0};
-  app_up(&a, *state, NULL);
-  app_up(&b, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&b, *state, NULL);
   (void)app_listens(&b, 0, "10.1.0.1", 0);
   assert_int_equal(app_asks(&a, b.worker_id, "10.1.0.1", PORT, NULL, 0, &g), -ENOENT); /* another's worker */
   assert_int_equal(app_asks(&a, a.worker_id, "10.1.0.1", 0, NULL, 0, &g), -EINVAL);
@@ -289,18 +267,18 @@ static void test_bad_requests(void **state) {
 static void test_best_listener(void **state) {
   struct rig_app a, wild, six, exact;
   struct grant g;
-  app_up(&a, *state, NULL);
-  app_up(&six, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&six, *state, NULL);
   uint32_t id6 = app_listens(&six, 1, "::", ABI_BIND_REUSEPORT);
   g = app_pair(&a); /* both families */
   assert_int_equal(g.listener_id, id6);
   grant_close(&g);
-  app_up(&wild, *state, NULL);
+  rig_app_up(&wild, *state, NULL);
   uint32_t id4 = app_listens(&wild, 2, "0.0.0.0", ABI_BIND_REUSEPORT);
   g = app_pair(&a);
   assert_int_equal(g.listener_id, id4);
   grant_close(&g);
-  app_up(&exact, *state, NULL);
+  rig_app_up(&exact, *state, NULL);
   uint32_t id = app_listens(&exact, 0, "10.1.0.1", ABI_BIND_REUSEPORT);
   g = app_pair(&a);
   assert_int_equal(g.listener_id, id);
@@ -321,9 +299,9 @@ static void test_turns(void **state) {
   uint64_t have[2] = {0};
   struct grant g;
   unsigned n[2] = {0, 0};
-  app_up(&a, *state, NULL);
-  app_up(&b, *state, NULL);
-  app_up(&c, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&b, *state, NULL);
+  rig_app_up(&c, *state, NULL);
   uint32_t id = app_listens(&b, 0, "10.1.0.1", ABI_BIND_REUSEPORT);
   (void)app_listens(&c, 0, "10.1.0.1", ABI_BIND_REUSEPORT);
   for (unsigned i = 0; i < 8; i++) {
@@ -346,9 +324,9 @@ static void test_turns(void **state) {
 static void test_gone(void **state) {
   struct rig_app a, b, stranger;
   struct grant g, there;
-  app_up(&a, *state, NULL);
-  app_up(&b, *state, NULL);
-  app_up(&stranger, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&b, *state, NULL);
+  rig_app_up(&stranger, *state, NULL);
   (void)app_listens(&b, 0, "10.1.0.1", 0);
   g = app_pair(&a);
   uint64_t first = g.id;
@@ -378,8 +356,8 @@ static void test_full_bell(void **state) {
   struct rig_app a, b;
   struct grant g, there;
   int n = 0;
-  app_up(&a, *state, NULL);
-  app_up(&b, *state, NULL);
+  rig_app_up(&a, *state, NULL);
+  rig_app_up(&b, *state, NULL);
   (void)app_listens(&b, 0, "10.1.0.1", 0);
   for (g = app_pair(&a); g.id != 0 && n < 1000; g = app_pair(&a), n++)
     grant_close(&g);
@@ -406,8 +384,8 @@ static void test_killed_between(void **state) {
   struct worker_view va, vb;
   if (fault_list(NULL, 0) == 0)
     skip(); /* a release build */
-  app_up(&a, r, NULL);
-  app_up(&b, r, NULL);
+  rig_app_up(&a, r, NULL);
+  rig_app_up(&b, r, NULL);
   (void)app_listens(&b, 0, "10.1.0.1", 0);
   for (unsigned i = 0; i < 3; i++) {
     struct grant g, there;
@@ -449,7 +427,7 @@ static void test_killed_between(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
       T(test_handed_over_once), T(test_bytes_outlive), T(test_by_tcp), T(test_no_cut),    T(test_bad_requests),
       T(test_best_listener),    T(test_turns),         T(test_gone),   T(test_full_bell), T(test_killed_between),
 #undef T

@@ -16,35 +16,16 @@
 
 #define MI ((uint64_t)ABI_CHUNK_MAX)
 
-static int setup_keys(void **state, const char *keys) {
-  struct broker_rig *r = calloc(1, sizeof *r);
-  rig_open(r, keys);
-  rig_up(r);
-  *state = r;
-  return 0;
-}
-
 static int setup(void **state) {
-  return setup_keys(state, "");
+  return rig_setup(state, "");
 }
 
 static int setup_limit(void **state) {
-  return setup_keys(state, "app-limit: {memory: 8M}");
-}
-
-static int teardown(void **state) {
-  struct broker_rig *r = *state;
-  int st = rig_kill(r, SIGTERM);
-  assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
-  rig_close(r);
-  free(r);
-  return 0;
+  return rig_setup(state, "app-limit: {memory: 8M}");
 }
 
 static void app_up(struct rig_app *a, struct broker_rig *r, uint64_t keep, uint64_t step, int fixed) {
-  rig_app_init(a, r);
-  assert_int_equal(rig_app_connect(a), 0);
-  assert_int_equal(rig_app_hello(a), 0);
+  rig_app_known(a, r, NULL);
   assert_int_equal(rig_app_add_parted(a, keep, step, fixed), 0);
   assert_int_equal(rig_app_map(a), 0);
 }
@@ -209,11 +190,11 @@ static void test_service_away(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_comes_and_goes, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_limit, setup_limit, teardown),
-      cmocka_unit_test_setup_teardown(test_restored, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_service_away, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_comes_and_goes, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_refused, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_limit, setup_limit, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_restored, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_service_away, setup, rig_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
