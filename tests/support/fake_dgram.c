@@ -1,24 +1,15 @@
 /*
  * The fake engine's sessions of datagrams: opened, connected, and what is sent goes to whoever is bound to the port.
  *
- * Called by fake_engine.c on its thread, under the fake's lock. No namespaces, no groups, one address; a datagram to a
- * port that nobody has is an error of its sender, as ICMP makes it.
+ * Called by fake_sess.c on the fake's thread, under the fake's lock. No namespaces, no groups, one address; a datagram
+ * to a port that nobody has is an error of its sender, as ICMP makes it.
  */
-#include "fake_engine.h"
+#include "fake_sess.h"
 
 #include "abi/dgram.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define LOAD(p)     __atomic_load_n(p, __ATOMIC_ACQUIRE)
-#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
-
-static void fake_dgram_hint(struct fake_session *s) {
-  int ring = 0;
-  (void)hint_push(&s->w->to_app, s->slot, &s->e->hint_pos, &ring);
-  s->w->ring_due |= ring;
-}
 
 void fake_dgram_request(struct fake *f, struct fake_session *s) {
   static const struct abi_endpoint here = {.ip = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .family = 4};
@@ -37,7 +28,7 @@ void fake_dgram_request(struct fake *f, struct fake_session *s) {
     STORE(&s->e->state, (uint32_t)ABI_SESS_CLOSED);
     f->open_error = 0;
     s->gone = 1;
-    fake_dgram_hint(s);
+    fake_sess_hint(s);
     return;
   }
   if (s->e->local.family == 0) {
@@ -49,7 +40,7 @@ void fake_dgram_request(struct fake *f, struct fake_session *s) {
   s->e->req_error = 0;
   STORE(&s->e->req_seen, seq);
   STORE(&s->e->state, (uint32_t)ABI_SESS_READY);
-  fake_dgram_hint(s);
+  fake_sess_hint(s);
 }
 
 /** Whoever gets what `from` sends to a port: the one that is connected to it, else one that is connected to nobody. */
@@ -75,7 +66,7 @@ static void fake_dgram_deliver(struct fake *f, struct fake_session *s, struct ab
     uint32_t told = s->e->soft_error >> 16;
     if (s->e->remote.family != 0)
       STORE(&s->e->soft_error, (told + 1) << 16 | ECONNREFUSED);
-    fake_dgram_hint(s);
+    fake_sess_hint(s);
     return;
   }
   memcpy(d->ip, s->e->local.ip, sizeof d->ip);
@@ -87,7 +78,7 @@ static void fake_dgram_deliver(struct fake *f, struct fake_session *s, struct ab
       fifo_prod_place(&to->rx, sizeof *d, bytes, d->len) != (int64_t)d->len)
     return;
   fifo_prod_publish(&to->rx, need);
-  fake_dgram_hint(to);
+  fake_sess_hint(to);
 }
 
 int fake_dgram_step(struct fake *f, struct fake_session *s) {

@@ -1,9 +1,10 @@
 /*
- * The engine's half of the fake: hints, sessions joined in pairs, epochs; and the thread that runs both halves.
+ * The engine's half of the fake but for its sessions (fake_sess.c, fake_dgram.c): workers, hints, epochs; the thread
+ * that runs both halves; and what tests do to it.
  *
  * See fake_engine.h. One lock around everything: correctness of the library is what is tested, not the fake's speed.
  */
-#include "fake_engine.h"
+#include "fake_sess.h"
 
 #include "base/bits.h"
 #include "ctl/attach.h"
@@ -17,11 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define FAKE_BURST  64
-#define LOAD(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-
-static const uint32_t zero_word;
+#define FAKE_BURST 64
 
 /* --- workers --- */
 
@@ -71,18 +68,12 @@ struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]) {
   return w;
 }
 
-static void engine_unlink(struct fake_session *s) {
-  if (s->peer != NULL)
-    s->peer->peer = NULL;
-  s->peer = NULL;
-}
-
 void fake_worker_free(struct fake *f, struct fake_worker *w) {
   for (int i = 0; i < FAKE_SESSIONS; i++) {
     struct fake_session *s = &f->session[i];
     if (!s->used || s->w != w)
       continue;
-    engine_unlink(s);
+    fake_sess_unlink(s);
     s->used = 0;
   }
   for (int i = 0; i < FAKE_LISTENERS; i++)
@@ -95,12 +86,6 @@ void fake_worker_free(struct fake *f, struct fake_worker *w) {
   memset(w, 0, sizeof *w);
 }
 
-static void engine_hint(struct fake_session *s) {
-  int ring = 0;
-  (void)hint_push(&s->w->to_app, s->slot, &s->e->hint_pos, &ring);
-  s->w->ring_due |= ring;
-}
-
 static void engine_flush(struct fake *f) {
   for (int i = 0; i < FAKE_PROCS; i++) {
     struct fake_worker *w = &f->worker[i];
@@ -110,324 +95,6 @@ static void engine_flush(struct fake *f) {
     if (!f->mute && f->proc[w->proc].bell >= 0)
       (void)bell_ring_app(f->proc[w->proc].bell);
   }
-}
-
-/* --- sessions --- */
-
-static struct fake_session *session_make(struct fake *f) {
-  for (int i = 0; i < FAKE_SESSIONS; i++) {
-    if (f->session[i].used)
-      continue;
-    memset(&f->session[i], 0, sizeof f->session[i]);
-    f->session[i].used = 1;
-    return &f->session[i];
-  }
-  return NULL;
-}
-
-static void session_clear(struct fake *f, struct abi_sess_engine *e) {
-  uint32_t hint_pos = e->hint_pos, gen = e->gen;
-  STORE(&e->state, (uint32_t)ABI_SESS_FREE);
-  memset((uint8_t *)e + 8, 0, sizeof *e - 8);
-  e->hint_pos = hint_pos;
-  e->gen = gen;
-  e->tx_limit = f->tx_limit;
-  e->figures.rcv_wnd = f->rx_limit;
-  e->figures.snd_mss = 1448;
-  e->figures.tcp_state = 1;
-}
-
-static void session_bind(struct fake *f, struct fake_session *s, struct fake_worker *w, uint32_t slot, uint32_t gen) {
-  s->w = w;
-  s->slot = slot;
-  s->gen = gen;
-  s->a = worker_view_app(&w->v, slot);
-  s->e = worker_view_engine(&w->v, slot);
-  w->by_slot[slot] = s;
-  session_clear(f, s->e);
-  (void)fifo_prod_init(&s->rx, &s->e->rx, s->e->rx_chunk, &zero_word, w->v.seg_e.base, w->arena, f->rx_limit);
-}
-
-static void session_believe(struct fake_session *s) {
-  const struct worker_view *v = &s->w->v;
-  s->rx.peer_head = &s->a->rx_head;
-  fifo_cons_init(&s->tx, &s->a->tx, s->a->tx_chunk, &s->e->tx_head, v->seg_a.base, v->ga.arena_off, v->ga.arena_size,
-                 ABI_FIFO_MAX);
-  s->believed = 1;
-}
-
-/** The record is let go of: CLOSED, nothing refers to the app half any more. */
-static void session_unbind(struct fake_session *s) {
-  engine_unlink(s);
-  fifo_prod_fini(&s->rx);
-  s->w->by_slot[s->slot] = NULL;
-  STORE(&s->e->state, (uint32_t)ABI_SESS_CLOSED);
-  engine_hint(s);
-  s->used = 0;
-}
-
-static void session_reset(struct fake_session *s, uint32_t error) {
-  if (s->e == NULL || s->gone)
-    return;
-  STORE(&s->e->error, error);
-  STORE(&s->e->flags, s->e->flags | ABI_SE_RESET);
-  STORE(&s->e->state, (uint32_t)ABI_SESS_CLOSED);
-  s->gone = 1;
-  engine_unlink(s);
-  engine_hint(s);
-}
-
-static struct fake_listener *listener_find(struct fake *f, uint16_t port, int armed) {
-  struct fake_listener *best = NULL;
-  for (int i = 0; i < FAKE_LISTENERS; i++) {
-    struct fake_listener *l = &f->listener[i];
-    if (!l->used || !l->listening || l->port != port)
-      continue;
-    const struct abi_sess_app *a = worker_view_app(&l->w->v, l->slot);
-    int is_armed = LOAD(&a->gen) == l->gen && LOAD(&a->listen_armed) == 1;
-    if (is_armed >= armed && (best == NULL || l->turn < best->turn))
-      best = l;
-  }
-  if (best != NULL && armed)
-    best->turn++;
-  return best;
-}
-
-/** A server's session that waits for a process that takes offers. */
-static void session_offer(struct fake *f, struct fake_session *s) {
-  struct fake_listener *l = listener_find(f, (uint16_t)s->silent, 1);
-  if (l == NULL)
-    return;
-  struct fake_worker *w = l->w;
-  uint32_t slot;
-  if (w->n_engine_free != 0)
-    slot = w->engine_free[--w->n_engine_free];
-  else if (w->engine_next < w->v.ge.n_slots)
-    slot = w->engine_next++;
-  else
-    return;
-  STORE(&w->v.engine->slots_high, w->engine_next);
-  struct abi_sess_engine *e = worker_view_engine(&w->v, slot);
-  uint32_t gen = e->gen + 1;
-  session_bind(f, s, w, slot, gen);
-  s->silent = 0;
-  e->listener = l->slot;
-  e->listener_gen = l->gen;
-  e->local = (struct abi_endpoint){.ip = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .family = 4, .port = be16_from(l->port)};
-  e->remote = (struct abi_endpoint){.ip = {[10] = 0xff, 0xff, 10, 0, 0, 2}, .family = 4, .port = be16_from(40000)};
-  if (s->peer != NULL && s->peer->e != NULL)
-    e->remote.port = s->peer->e->local.port;
-  STORE(&e->gen, gen);
-  STORE(&e->state, (uint32_t)ABI_SESS_OFFERED);
-  engine_hint(s);
-}
-
-/** Whether the app has accepted it, be it seen yet or not. */
-static int session_taken(const struct fake_session *s) {
-  return LOAD(&s->a->gen) == s->gen && LOAD(&s->a->accepted) == s->gen;
-}
-
-void fake_listener_gone(struct fake *f, const struct fake_listener *l) {
-  for (int i = 0; i < FAKE_SESSIONS; i++) {
-    struct fake_session *s = &f->session[i];
-    int parked = s->used && s->e == NULL && s->silent == l->port && listener_find(f, l->port, 0) == NULL;
-    int offered = s->used && s->e != NULL && s->w == l->w && !s->believed && !session_taken(s) &&
-                  s->e->listener == l->slot && s->e->listener_gen == l->gen && s->slot >= s->w->v.ga.n_slots_app;
-    if (!parked && !offered)
-      continue;
-    if (s->peer != NULL)
-      session_reset(s->peer, ECONNRESET);
-    if (offered)
-      session_unbind(s);
-    s->used = 0;
-  }
-}
-
-static void session_connect(struct fake *f, struct fake_worker *w, uint32_t slot, uint32_t gen) {
-  struct fake_session *s = session_make(f);
-  if (s == NULL)
-    return;
-  session_bind(f, s, w, slot, gen);
-  struct abi_request rq = s->a->req;
-  uint16_t port = be16_get(rq.remote.port);
-  s->e->remote = rq.remote;
-  s->e->local = (struct abi_endpoint){.ip = {[10] = 0xff, 0xff, 10, 0, 0, 2}, .family = 4};
-  s->e->local.port = be16_from(f->next_port++);
-  if (rq.local.family != 0 && be16_get(rq.local.port) != 0)
-    s->e->local.port = rq.local.port;
-  STORE(&s->e->gen, gen);
-  STORE(&s->e->state, (uint32_t)ABI_SESS_CONNECTING);
-  session_believe(s);
-  if (port == FAKE_PORT_SILENT)
-    return;
-  if (port != FAKE_PORT_RESET && listener_find(f, port, 0) == NULL) {
-    session_reset(s, ECONNREFUSED);
-    return;
-  }
-  STORE(&s->e->state, (uint32_t)ABI_SESS_READY);
-  engine_hint(s);
-  if (port == FAKE_PORT_RESET) {
-    session_reset(s, ECONNRESET);
-    return;
-  }
-  struct fake_session *srv = session_make(f);
-  if (srv == NULL)
-    return;
-  srv->silent = port;
-  srv->peer = s;
-  s->peer = srv;
-}
-
-static void session_open(struct fake *f, struct fake_worker *w, uint32_t slot, uint32_t gen) {
-  struct fake_session *s = session_make(f);
-  if (s == NULL)
-    return;
-  session_bind(f, s, w, slot, gen);
-  s->dgram = 1;
-  STORE(&s->e->gen, gen);
-  session_believe(s);
-  fake_dgram_request(f, s);
-}
-
-static void session_look(struct fake *f, struct fake_worker *w, uint32_t slot) {
-  if (slot >= w->v.ga.n_slots)
-    return;
-  struct fake_session *s = w->by_slot[slot];
-  const struct abi_sess_app *a = worker_view_app(&w->v, slot);
-  struct abi_sess_engine *e = worker_view_engine(&w->v, slot);
-  uint32_t gen = LOAD(&a->gen);
-  if (s != NULL && s->gen != gen && slot < w->v.ga.n_slots_app) {
-    session_unbind(s);
-    s = NULL;
-  }
-  if (s != NULL)
-    return; /* its step looks at the words */
-  if (slot >= w->v.ga.n_slots_app) {
-    if (e->gen == gen && LOAD(&e->state) == ABI_SESS_CLOSED && (LOAD(&a->want) & ABI_WANT_FREED) != 0) {
-      STORE(&e->state, (uint32_t)ABI_SESS_FREE);
-      w->engine_free[w->n_engine_free++] = slot;
-    }
-    return;
-  }
-  if (LOAD(&a->op) == ABI_OP_OPEN && gen != 0 && (e->gen != gen || LOAD(&e->state) == ABI_SESS_FREE))
-    session_open(f, w, slot, gen);
-  if (LOAD(&a->op) == ABI_OP_CONNECT && gen != 0 && (e->gen != gen || LOAD(&e->state) == ABI_SESS_FREE))
-    session_connect(f, w, slot, gen);
-}
-
-/** Whether the app asks for its bytes to be held back. */
-static int session_corked(const struct fake *f, const struct fake_session *s) {
-  return f->corks && (LOAD(&s->a->opt_gen) & 1u) == 0 && (s->a->opt.flags & ABI_OPT_CORK) != 0 &&
-         (LOAD(&s->a->want) & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) == 0;
-}
-
-/** Bytes from s to its peer. Returns bytes moved. */
-static uint32_t session_move(struct fake *f, struct fake_session *s) {
-  int64_t used = fifo_cons_used(&s->tx);
-  struct fake_session *p = s->peer;
-  if (used <= 0 || f->hold || session_corked(f, s))
-    return 0;
-  uint32_t n = (uint32_t)used;
-  if (p != NULL) {
-    if (p->e == NULL)
-      return 0;
-    int64_t room = fifo_prod_room(&p->rx);
-    n = (uint32_t)HS_MIN(used, room < 0 ? 0 : room);
-    uint8_t buf[16384];
-    n = HS_MIN(n, (uint32_t)sizeof buf);
-    if (n == 0)
-      return 0;
-    (void)fifo_cons_peek(&s->tx, 0, buf, n);
-    if (LOAD(&s->a->want) & ABI_WANT_URGENT) {
-      STORE(&p->e->urg_pos, LOAD(&s->a->tx_urg));
-      STORE(&p->e->flags, p->e->flags | ABI_SE_URGENT);
-    }
-    int64_t put = fifo_prod_place(&p->rx, 0, buf, n);
-    n = put > 0 ? (uint32_t)put : 0;
-    fifo_prod_publish(&p->rx, n);
-    engine_hint(p);
-  }
-  fifo_cons_consume(&s->tx, n);
-  STORE(&s->e->tx_sent, s->tx.head);
-  if (LOAD(&s->a->tx_armed) && (int32_t)(s->tx.head - LOAD(&s->a->tx_wake)) >= 0)
-    engine_hint(s);
-  return n;
-}
-
-static void session_fin(struct fake_session *s) {
-  struct fake_session *p = s->peer;
-  s->fin_sent = 1;
-  STORE(&s->e->flags, s->e->flags | ABI_SE_FIN_ACKED);
-  engine_hint(s);
-  if (p == NULL || p->e == NULL)
-    return;
-  p->fin_seen = 1;
-  STORE(&p->e->fin_pos, p->rx.tail);
-  STORE(&p->e->flags, p->e->flags | ABI_SE_PEER_FIN);
-  engine_hint(p);
-}
-
-/** The app has closed. */
-static void session_closing(struct fake_session *s) {
-  (void)fifo_prod_room(&s->rx);
-  if (fifo_prod_used(&s->rx) != 0 && s->peer != NULL)
-    session_reset(s->peer, ECONNRESET);
-  if (!s->gone && !s->fin_sent)
-    return;
-  session_unbind(s);
-}
-
-/** Acts on the app's words and moves bytes. Returns whether anything changed. */
-static int session_step(struct fake *f, struct fake_session *s) {
-  if (s->dgram) {
-    int busy = fake_dgram_step(f, s);
-    if ((LOAD(&s->a->want) & ABI_WANT_CLOSE) == 0 && !s->w->dying)
-      return busy;
-    session_unbind(s);
-    return 1;
-  }
-  if (s->e == NULL) { /* parked */
-    session_offer(f, s);
-    return s->e != NULL;
-  }
-  if (!s->believed && session_taken(s)) {
-    session_believe(s);
-    if (!s->gone)
-      STORE(&s->e->state, (uint32_t)ABI_SESS_READY);
-    engine_hint(s);
-  }
-  if (!s->believed && s->w->dying) {
-    if (s->peer != NULL)
-      session_reset(s->peer, ECONNRESET);
-    session_unbind(s);
-    return 1;
-  }
-  if (!s->believed)
-    return 0;
-  uint32_t want = LOAD(&s->a->want) | (s->w->dying ? ABI_WANT_CLOSE : 0u);
-  int moved = 0;
-  if (!s->gone)
-    moved = session_move(f, s) != 0;
-  if ((want & ABI_WANT_ABORT) != 0) {
-    if (s->peer != NULL)
-      session_reset(s->peer, ECONNRESET);
-    session_unbind(s);
-    return 1;
-  }
-  int drained = fifo_cons_used(&s->tx) == 0;
-  if (!s->gone && (want & (ABI_WANT_SHUT_WR | ABI_WANT_CLOSE)) != 0 && drained && !s->fin_sent &&
-      (s->peer == NULL || s->peer->e != NULL))
-    session_fin(s);
-  if ((want & ABI_WANT_CLOSE) != 0) {
-    session_closing(s);
-    return moved || !s->used;
-  }
-  if (!s->gone && s->fin_sent && s->fin_seen) {
-    s->gone = 1;
-    STORE(&s->e->state, (uint32_t)ABI_SESS_CLOSED);
-    engine_hint(s);
-  }
-  return moved;
 }
 
 /** A worker whose app is gone goes with its last orphan. Its listeners go at once. */
@@ -459,12 +126,12 @@ static int engine_turn(struct fake *f) {
     while ((n = hint_take(&w->from_app, slots, FAKE_BURST)) > 0) {
       busy = 1;
       for (int k = 0; k < n; k++)
-        session_look(f, w, slots[k]);
+        fake_sess_look(f, w, slots[k]);
     }
   }
   for (int i = 0; i < FAKE_SESSIONS; i++)
     if (f->session[i].used)
-      busy |= session_step(f, &f->session[i]);
+      busy |= fake_sess_step(f, &f->session[i]);
   for (int i = 0; i < FAKE_PROCS; i++)
     if (f->worker[i].used && f->worker[i].dying)
       engine_bury(f, &f->worker[i]);
@@ -638,7 +305,7 @@ void fake_engine_restart(struct fake *f) {
     STORE(&w->v.engine->epoch, w->v.engine->epoch + 1);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint32_t slot = 0; slot < f->n_slots; slot++)
-      session_look(f, w, slot);
+      fake_sess_look(f, w, slot);
     w->ring_due = 1;
   }
   engine_flush(f);
@@ -695,7 +362,7 @@ void fake_all_new(struct fake *f) {
 int fake_dial(struct fake *f, uint16_t port) {
   int rc = -ENOENT;
   fake_lock(f);
-  struct fake_session *s = listener_find(f, port, 0) != NULL ? session_make(f) : NULL;
+  struct fake_session *s = fake_sess_listener(f, port, 0) != NULL ? fake_sess_make(f) : NULL;
   if (s != NULL) {
     s->silent = port;
     rc = 0;

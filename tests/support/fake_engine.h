@@ -161,8 +161,10 @@ void fake_dgram_request(struct fake *f, struct fake_session *s);
 /** The same, and what it sent goes where it is to. 1 if something did. */
 int fake_dgram_step(struct fake *f, struct fake_session *s);
 /* fake_engine.c */
+/** A worker of process f->proc[proc]; fds: its segments E (read-only) and A, the caller's to close. NULL: no more. */
 struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]);
 void fake_worker_free(struct fake *f, struct fake_worker *w);
+/* fake_sess.c */
 /** Connections that nobody took are reset. The listener is out of the table already. */
 void fake_listener_gone(struct fake *f, const struct fake_listener *l);
 
