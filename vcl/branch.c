@@ -15,6 +15,7 @@
 #include "base/bits.h"
 #include "base/fault.h"
 #include "vcl_app.h"
+#include "vcl_roam.h"
 
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -27,7 +28,7 @@ static int branch_same(const struct abi_endpoint *a, const uint8_t ip[16], uint1
   return a->port.raw == port && memcmp(a->ip, ip, sizeof a->ip) == 0;
 }
 
-static int branch_has_left(const struct session *b) {
+int branch_has_left(const struct session *b) {
   return (__atomic_load_n(&b->a->want, __ATOMIC_RELAXED) & (BRANCH_LEFT | ABI_WANT_CLOSE)) != 0;
 }
 
@@ -65,7 +66,7 @@ static void branch_end(struct session *b) {
   session_touch(b); /* buried if it is over */
 }
 
-static void branch_leave(struct session *b) {
+void branch_leave(struct session *b) {
   if (!branch_has_left(b))
     session_want(b, BRANCH_LEFT);
 }
@@ -144,6 +145,10 @@ static void branch_begin(struct session *lead, struct session *b) {
   list_del(&b->branches);
   session_open_fifos(b);
   fifo_prod_size_set(&b->tx, CUT_TX_LIMIT);
+  /* What came through the engine is older, and read first; unless this one was left meanwhile. */
+  int64_t older = branch_peer(b) == 0 ? branch_used(lead) : 0;
+  b->cut->behind = older > 0;
+  b->cut->after = lead->rx.head + (uint32_t)(older > 0 ? older : 0);
   list_add_head(&lead->branches, &b->branches);
 }
 
@@ -172,22 +177,22 @@ void branch_take(struct session *lead, struct session *b) {
 }
 
 /** A slot of the pair, and the request: req → accepted → op → hint. */
-static void branch_place(struct session *s, struct cut_grant *g, const struct abi_endpoint *local,
-                         const struct abi_endpoint *remote) {
+struct session *branch_place(struct session *s, struct cut_grant *g, const struct abi_endpoint *local,
+                             const struct abi_endpoint *remote) {
   struct home *h = &g->pair->home;
   int64_t slot = home_slot_get(h);
   if (slot < 0)
-    return; /* through the engine */
+    return NULL; /* through the engine */
   struct abi_sess_app *a = worker_view_app(&h->view, (uint32_t)slot);
   struct session *b = session_new_offer(s->w, h, (uint32_t)slot, a->gen);
   if (b == NULL) {
     home_slot_put(h, (uint32_t)slot);
-    return;
+    return NULL;
   }
   if (cut_sess_attach(b, g->pair, local, remote) < 0) {
     home_slot_put(h, (uint32_t)slot);
     session_free(b);
-    return;
+    return NULL;
   }
   branch_begin(s, b);
   a->req.id = g->listener_id;
@@ -199,6 +204,7 @@ static void branch_place(struct session *s, struct cut_grant *g, const struct ab
   FAULT_POINT("vcl.branch");
   __atomic_store_n(&a->op, (uint32_t)ABI_OP_CONNECT, __ATOMIC_RELEASE);
   session_hint(b);
+  return b;
 }
 
 /** What stays of the branches of a session that connected: the one to its peer. 1 = there is one. */
@@ -226,7 +232,7 @@ void branch_connected(struct session *s) {
     return; /* sender and receiver have one address, or they are not on one stack */
   struct cut_grant *g = cut_dest_grant_for(s, &remote);
   if (g != NULL)
-    branch_place(s, g, &local, &remote);
+    (void)branch_place(s, g, &local, &remote);
 }
 
 /* --- the way back --- */
@@ -253,6 +259,8 @@ static void branch_resend(struct session *b) {
 
 /** The other side never took it. */
 static void branch_back(struct session *b) {
+  if (!branch_has_left(b) && b->lead != NULL && !b->lead->connected)
+    cut_dest_quiet(b);
   if (!branch_has_left(b) && b->lead != NULL)
     branch_resend(b);
   branch_end(b);
@@ -281,8 +289,11 @@ void branch_touch(struct session *b) {
     branch_back(b);
     return;
   }
-  if (branch_peer(b) != 0)
+  if (branch_peer(b) != 0) {
+    if (b->cut->client && !s->connected && !branch_has_left(b))
+      cut_dest_quiet(b);
     branch_leave(b);
+  }
   if (branch_used(b) == 0) {
     (void)branch_done(b);
     return;
@@ -292,14 +303,23 @@ void branch_touch(struct session *b) {
   session_touch(s);
 }
 
-/** The first branch that something can be read of; others leave the list. */
+/** The lead's own fifo holds what came before the branch began. */
+static int branch_behind(const struct session *s, struct session *b) {
+  b->cut->behind = b->cut->behind && (int32_t)(s->rx.head - b->cut->after) < 0;
+  return b->cut->behind;
+}
+
+/** The first branch that something can be read of; empty ones leave the list. */
 static struct session *branch_first(struct session *s) {
-  struct list *link;
-  while ((link = list_first(&s->offers)) != NULL) {
-    struct session *b = list_entry(link, struct session, offers);
-    if (branch_used(b) != 0)
+  struct list *pos, *tmp;
+  list_for_each_safe(pos, tmp, &s->offers) {
+    struct session *b = list_entry(pos, struct session, offers);
+    if (branch_used(b) != 0) {
+      if (branch_behind(s, b))
+        continue;
       return b; /* < 0: a lie, which whoever reads it finds */
-    list_del(link);
+    }
+    list_del(pos);
     (void)branch_done(b);
   }
   return NULL;
@@ -311,6 +331,8 @@ int branch_pending_slow(struct session *s) {
 
 struct session *branch_source_slow(struct session *s) {
   struct session *b = branch_first(s);
+  if (b != NULL && branch_peer(b) != 0)
+    return b; /* the other side goes on through the engine, if at all: this is older */
   return b == NULL || (s->own_next && branch_used(s) != 0) ? s : b;
 }
 
@@ -413,10 +435,16 @@ static void branch_lost(struct session *b) {
   worker_count_lost(b->w);
 }
 
+int branch_roams(const struct session *s, const struct abi_dgram *d) {
+  return d->family != 0 && !s->connected;
+}
+
 int branch_send_slow(struct session *s, const struct abi_dgram *d, const struct iovec *iov, int n) {
   struct abi_dgram as_sent = *d;
   (void)cut_pump(s->w); /* who sends without ever receiving finds out here that the other side is gone */
   struct session *b = branch_to(s, d);
+  if (branch_roams(s, d))
+    b = roam_over(s, d, b);
   if (b == NULL)
     return -ENOENT;
   if (cut_sess_refused(b) || branch_peer(b) != 0) {

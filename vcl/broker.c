@@ -511,6 +511,9 @@ static int broker_pair_call(struct broker *b, broker_request *rq, usec_t deadlin
     out->port_lo = p->port_lo;
     out->port_hi = p->port_hi;
     out->own_address = p->own_address;
+    for (size_t i = 0; i < p->n_own && out->n_own < BROKER_OWN_MAX; i++)
+      if (p->own[i].len == sizeof out->own[0])
+        memcpy(out->own[out->n_own++], p->own[i].data, sizeof out->own[0]);
     out->n_fds = n_fds;
   } else {
     broker_close_fds(out->fds, &n_fds);

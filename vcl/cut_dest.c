@@ -1,9 +1,9 @@
 /*
  * Which connects go over a pair: endpoints that were asked for, and the grants that the broker gave (vcl_cut.h).
  *
- * Called by connect.c. The broker is asked once per endpoint and second at most, never waited for longer than
- * CUT_DEST_WAIT_US, and not at all while it is away: what is known then goes on. Whatever is not granted, has its
- * backlog full, or lies in a pair whose other side is gone, goes by TCP, which has the same answers for it.
+ * Called by connect.c, branch.c and roam.c. The broker is asked once per endpoint and second at most, never waited for
+ * longer than CUT_DEST_WAIT_US, and not at all while it is away: what is known then goes on. Whatever is not granted,
+ * has its backlog full, or lies in a pair whose other side is gone, goes by TCP, which has the same answers for it.
  */
 #include "vcl_cut.h"
 
@@ -19,6 +19,9 @@
 #define CUT_DEST_WAIT_US  (50 * CLOCK_US_PER_MS)
 #define CUT_DEST_LEASE_US (1 * CLOCK_US_PER_S)    /* a grant, or "not an address of ours", is asked for again */
 #define CUT_DEST_NONE_US  (50 * CLOCK_US_PER_MS)  /* our address, but nobody to connect to */
+#define CUT_DEST_OWN_US   (10 * CLOCK_US_PER_S)   /* the stack's addresses */
+#define CUT_DEST_ROAM_US  (20 * CLOCK_US_PER_MS)  /* longest wait in a call that sends a datagram … */
+#define CUT_DEST_PACE_US  (2 * CLOCK_US_PER_MS)   /* … and time between two */
 #define CUT_DEST_AWAY_US  (100 * CLOCK_US_PER_MS) /* the broker is away */
 
 static struct cut_dest *cut_dest_of(struct cut_state *c, uint8_t proto, const struct abi_endpoint *to) {
@@ -115,7 +118,25 @@ static void cut_dest_learn(struct worker *w, struct cut_dest *d, const struct br
     d->grant[d->n++] = g;
 }
 
-static void cut_dest_ask(struct session *s, struct cut_dest *d) {
+/** … and about the stack's addresses. */
+static void cut_dest_learn_own(struct cut_state *c, const struct broker_pair *bp) {
+  memcpy(c->own, bp->own, sizeof c->own);
+  c->n_own = bp->n_own;
+  c->own_until = clock_now_us() + CUT_DEST_OWN_US;
+}
+
+int cut_dest_own(const struct worker *w, const uint8_t ip[16], usec_t now) {
+  const struct cut_state *c = w->cut;
+  if (c == NULL || now >= c->own_until)
+    return -EAGAIN;
+  for (uint32_t i = 0; i < c->n_own; i++)
+    if (memcmp(c->own[i], ip, 16) == 0)
+      return 1;
+  return 0;
+}
+
+/** Waits for `wait` µs at the longest. */
+static void cut_dest_ask(struct session *s, struct cut_dest *d, usec_t wait) {
   struct worker *w = s->w;
   struct cut_state *c = w->cut;
   struct broker_pair bp;
@@ -131,11 +152,12 @@ static void cut_dest_ask(struct session *s, struct cut_dest *d) {
     if (p->client && n < ARRAY_LEN(have))
       have[n++] = p->id;
   }
-  int rc = broker_pair(&w->broker, w->home->worker_id, d->proto, &d->to, have, n, now + CUT_DEST_WAIT_US, &bp);
+  int rc = broker_pair(&w->broker, w->home->worker_id, d->proto, &d->to, have, n, now + wait, &bp);
   pthread_mutex_unlock(&w->broker.lock);
-  if (rc == 0)
+  if (rc == 0) {
+    cut_dest_learn_own(c, &bp);
     cut_dest_learn(w, d, &bp);
-  else
+  } else
     c->ask_after = clock_now_us() + CUT_DEST_AWAY_US;
 }
 
@@ -149,8 +171,8 @@ static uint32_t cut_dest_pending(struct worker *w, const struct cut_grant *g) {
   return g->pending;
 }
 
-/** A grant whose pair is alive. NULL: by TCP. */
-static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d) {
+/** A grant whose pair is alive; waits for the broker for `wait` µs at the longest. NULL: by TCP. */
+static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d, usec_t wait) {
   for (uint32_t k = 0; k < d->n;) {
     if (cut_dest_epoch(d->grant[k]->pair) == d->grant[k]->epoch)
       k++;
@@ -164,7 +186,7 @@ static struct cut_grant *cut_dest_choose(struct session *s, struct cut_dest *d) 
   int due = clock_now_us() >= d->until;
   d->asked = due ? 0 : d->asked + (more != 0);
   if (fresh || due || more)
-    cut_dest_ask(s, d);
+    cut_dest_ask(s, d, wait);
   while (d->n != 0) {
     struct cut_grant *g = d->grant[d->turn++ % d->n];
     char b;
@@ -261,7 +283,42 @@ static int cut_dest_near(const struct session *s, const struct abi_endpoint *rem
 }
 
 struct cut_grant *cut_dest_grant_for(struct session *s, const struct abi_endpoint *remote) {
-  return cut_dest_choose(s, cut_dest_of(s->w->cut, s->proto, remote));
+  return cut_dest_choose(s, cut_dest_of(s->w->cut, s->proto, remote), CUT_DEST_WAIT_US);
+}
+
+struct cut_grant *cut_dest_roam(struct session *s, const struct abi_endpoint *remote, usec_t now, usec_t *until) {
+  struct cut_state *c = s->w->cut;
+  struct cut_dest *d = cut_dest_of(c, s->proto, remote);
+  if (now < d->quiet || (d->n == 0 && (now < d->until || now < c->roam_after)))
+    return NULL;
+  c->roam_after = now + CUT_DEST_PACE_US;
+  struct cut_grant *g = cut_dest_choose(s, d, CUT_DEST_ROAM_US);
+  *until = d->until;
+  return g;
+}
+
+int cut_dest_holds(struct session *b, usec_t now) {
+  struct cut_state *c = b->w->cut;
+  struct cut_dest *d = cut_dest_of(c, b->proto, &b->cut->mirror.remote);
+  if (now >= d->until) {
+    if (now < c->roam_after)
+      return -EAGAIN;
+    c->roam_after = now + CUT_DEST_PACE_US;
+    d->asked = 0;
+    cut_dest_ask(b->lead, d, CUT_DEST_ROAM_US);
+  }
+  if (now >= d->until)
+    return -EAGAIN;
+  b->cut->until = d->until;
+  for (uint32_t k = 0; k < d->n; k++)
+    if (&d->grant[k]->pair->home == b->home && d->grant[k]->slot == b->a->pair_slot &&
+        d->grant[k]->listener_id == b->a->req.id)
+      return 1;
+  return 0;
+}
+
+void cut_dest_quiet(struct session *b) {
+  cut_dest_of(b->w->cut, b->proto, &b->cut->mirror.remote)->quiet = clock_now_us() + CUT_DEST_LEASE_US;
 }
 
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
@@ -272,7 +329,7 @@ int cut_dest_connect(struct session *s, const struct abi_endpoint *remote) {
   if (s->bound && cut_dest_taken(w, s->local.port, remote))
     return -EADDRNOTAVAIL; /* as Linux says, whichever way the other one goes */
   struct cut_dest *d = cut_dest_of(w->cut, VPPCOM_PROTO_TCP, remote);
-  struct cut_grant *g = cut_dest_choose(s, d);
+  struct cut_grant *g = cut_dest_choose(s, d, CUT_DEST_WAIT_US);
   if (g == NULL)
     return -ENOENT;
   if (g->pending >= g->backlog && cut_dest_pending(w, g) >= g->backlog)

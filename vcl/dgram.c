@@ -15,6 +15,7 @@
 #include "vcl_app.h"
 #include "vcl_branch.h"
 #include "vcl_peers.h"
+#include "vcl_roam.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -299,6 +300,8 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   branch_turn(s, from, (flags & MSG_PEEK) == 0);
   if (from != s)
     branch_names(from, &d);
+  else
+    roam_heard(s, &d);
   if (out != NULL)
     dgram_fill_out(&d, from == s, out);
   return (flags & MSG_TRUNC) != 0 ? (int)d.len : got;

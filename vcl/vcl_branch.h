@@ -38,13 +38,21 @@ static inline int branch_pending(struct session *s) {
 void branch_names(const struct session *b, struct abi_dgram *d);
 /** Its fifo makes no sense: the pair ends, and b with it. */
 void branch_lied(struct session *b);
+/** To where a call says, of a session that is not connected. */
+int branch_roams(const struct session *s, const struct abi_dgram *d);
 /** Sends, or drops when the other side has read too little. Bytes, or -ENOENT: it goes through the engine. */
 int branch_send_slow(struct session *s, const struct abi_dgram *d, const struct iovec *iov, int n);
 static inline int branch_send(struct session *s, const struct abi_dgram *d, const struct iovec *iov, int n) {
-  return list_empty(&s->branches) ? -ENOENT : branch_send_slow(s, d, iov, n);
+  return list_empty(&s->branches) && !branch_roams(s, d) ? -ENOENT : branch_send_slow(s, d, iov, n);
 }
 
-/* for the pair */
+/* for the pair, and for senders that are not connected (vcl_roam.h) */
+/** Whether our side has left: nothing more is sent. */
+int branch_has_left(const struct session *b);
+void branch_leave(struct session *b);
+/** A branch of s by this grant, or NULL: no slot, no memory. */
+struct session *branch_place(struct session *s, struct cut_grant *g, const struct abi_endpoint *local,
+                             const struct abi_endpoint *remote);
 /** The session that a branch asks for by `slot`, and may, or NULL. */
 struct session *branch_goal(struct worker *w, const struct abi_request *rq, uint32_t slot);
 /** b, an offer in a slot of the pair, is lead's from now on. */

@@ -76,10 +76,13 @@ void broker_take(struct broker *b, struct broker *from);
 int broker_unbind(struct broker *b, const struct broker_slot *s);
 
 /** What Pair brings; the caller owns the descriptors. */
+#define BROKER_OWN_MAX 16u
 struct broker_pair {
   uint64_t id; /* 0: none */
   uint32_t listener_id, slot, backlog, shares, port_lo, port_hi;
   int own_address;
+  uint8_t own[BROKER_OWN_MAX][16]; /* addresses of the stack, IPv4 as ::ffff:a.b.c.d */
+  uint32_t n_own;
   int fds[3]; /* own segment, the other's, socket */
   int n_fds;
 };

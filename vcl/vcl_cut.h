@@ -13,6 +13,7 @@
 
 #define CUT_SHARES     8u              /* pairs that connects to one endpoint are spread over */
 #define CUT_DESTS      64u             /* endpoints remembered, by hash */
+#define CUT_ROAM       256u            /* … through the engine */
 #define CUT_TX_LIMIT   (1024u * 1024u) /* bytes unread by the other side */
 #define CUT_TX_FIRST   (64u * 1024u)   /* … before it has accepted */
 #define CUT_OP_REFUSED 0x10u           /* in `op` of the accepting half: never accepted, take it elsewhere */
@@ -46,6 +47,7 @@ struct cut_dest {
   struct abi_endpoint to;
   uint8_t proto;
   usec_t until; /* ask the broker again after this */
+  usec_t quiet; /* datagrams of senders that are not connected go through the engine until then: one was refused */
   uint32_t n, turn, shares;
   uint32_t asked; /* times, for the sake of further shares, since `until` was set anew */
   struct cut_grant *grant[CUT_SHARES];
@@ -56,10 +58,15 @@ struct cut_state {
   struct list pairs;     /* live ones */
   struct list inherited; /* after a fork: the parent's, as long as sessions lie in them */
   uint32_t n_pairs;
-  struct cut_pair *turn; /* whose socket is looked at next when nothing sleeps */
-  usec_t ask_after;      /* the broker is away: no question before */
-  uint64_t tick;         /* time stamp counter at the last look */
-  uint64_t gone[16];     /* pairs that the broker is to be told about; lied: gone_lied */
+  struct cut_pair *turn;      /* whose socket is looked at next when nothing sleeps */
+  usec_t ask_after;           /* the broker is away: no question before */
+  usec_t roam_after;          /* … none on behalf of a sender that is not connected */
+  usec_t own_until;           /* addresses of the stack that the broker told of, as long as they count */
+  usec_t by_engine[CUT_ROAM]; /* when a sender that is not connected last sent there through the engine, by hash */
+  uint8_t own[BROKER_OWN_MAX][16];
+  uint32_t n_own;
+  uint64_t tick;     /* time stamp counter at the last look */
+  uint64_t gone[16]; /* pairs that the broker is to be told about; lied: gone_lied */
   uint8_t gone_lied[16];
   uint32_t n_gone;
   uint8_t ring_due; /* some pair's bell is to be rung */
@@ -77,8 +84,12 @@ struct cut {
   struct cut_grant *grant;         /* counted as pending there */
   struct broker_slot kept;         /* of a bound client: its slot before, which the reservation names; gen 0 = none */
   uint8_t client, accepted;
-  uint8_t seen; /* the program looked, and saw that it is connected */
-  int error;    /* errno of its end, as we told it ourselves */
+  uint8_t seen;   /* the program looked, and saw that it is connected */
+  usec_t until;   /* branch of a sender that is not connected: its grant is to be asked about again then … */
+  usec_t used;    /* … and the last datagram was sent */
+  uint32_t after; /* branch: what the lead's own fifo held when it began, up to here, is read first … */
+  uint8_t behind; /* … it may not all be read yet */
+  int error;      /* errno of its end, as we told it ourselves */
 };
 
 /* cut.c: what the worker's loop calls; cheap without pairs */
@@ -142,6 +153,15 @@ void cut_pair_fork_sorted(struct worker *w);
 int cut_dest_connect(struct session *s, const struct abi_endpoint *remote);
 /** The grant for datagrams to `remote`, or NULL: through the engine. */
 struct cut_grant *cut_dest_grant_for(struct session *s, const struct abi_endpoint *remote);
+/** The same for a sender that is not connected, who asks seldom and waits shortly. *until: how long it counts. */
+struct cut_grant *cut_dest_roam(struct session *s, const struct abi_endpoint *remote, usec_t now, usec_t *until);
+/** Whether the grant that branch b was made by is good still: 1 (b->cut->until: how long), 0 it is not, -EAGAIN there
+ * is nobody to ask. */
+int cut_dest_holds(struct session *b, usec_t now);
+/** b was refused or left by the other side: no other branch to there for a while. */
+void cut_dest_quiet(struct session *b);
+/** Whether the address is the stack's, as far as is known: 1, 0, or -EAGAIN the broker has not told yet. */
+int cut_dest_own(const struct worker *w, const uint8_t ip[16], usec_t now);
 /** The grant is no good any more (its listener or its pair is gone). */
 void cut_dest_forget(struct cut_state *c, const struct cut_grant *g);
 

@@ -50,6 +50,7 @@ struct session {
   uint8_t asking;            /* datagrams: a thread waits for the answer to a request */
   uint8_t own_next;          /* datagrams: the own fifo's turn, not a branch's */
   uint8_t shared;            /* datagrams: with another process, after a fork */
+  uint8_t heard_apart;       /* datagrams: one of the stack's addresses wrote to another one (vcl_roam.h) */
   uint8_t accepts;           /* datagrams: peers get sessions of their own (vcl_peers.h) */
   uint8_t n_groups, regroup; /* groups joined; of them, those that a new engine is still to be told */
   struct vcl_dgram *groups;

@@ -6,6 +6,7 @@
 #include "vcl_wait.h"
 
 #include "vcl_app.h"
+#include "vcl_cut.h"
 #include "vcl_session.h"
 #include "vcl_vep.h"
 
@@ -34,6 +35,8 @@ uint32_t vcl_session_events(uint32_t h) {
       return 0;
     }
   }
+  if (session_is_dgram(s)) /* who polls without ever sleeping has the hints of branches from here alone */
+    (void)cut_pump(w);
   uint32_t ev = session_events(s);
   worker_leave(w);
   return ev;

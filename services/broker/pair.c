@@ -215,22 +215,33 @@ static uint32_t pair_listener(struct broker *b, uint64_t app, uint32_t ns, uint8
   return REGISTRY_NONE;
 }
 
-/** Whether the address is one that the configuration gave to a namespace's VRF. Learned ones are known to the engine
- * alone. */
-static int pair_is_own(const struct broker *b, uint32_t ns, const uint8_t ip[16]) {
-  const struct config *c = &b->svc.cfg;
+/** The addresses that the configuration gave to a namespace's VRF. Learned ones are known to the engine alone. */
+static size_t pair_own(struct broker *b, uint32_t ns, ProtobufCBinaryData own[CONFIG_ADDRS_MAX]) {
+  struct config *c = &b->svc.cfg;
+  size_t n = 0;
   for (uint32_t i = 0; i < c->n_addrs; i++)
-    if (c->addr[i].how == CONFIG_ADDR_GIVEN && memcmp(c->addr[i].ip, ip, 16) == 0 &&
-        config_interface_vrf(c, c->addr[i].port) == config_ns_vrf(c, ns))
+    if (c->addr[i].how == CONFIG_ADDR_GIVEN && config_interface_vrf(c, c->addr[i].port) == config_ns_vrf(c, ns))
+      own[n++] = (ProtobufCBinaryData){.len = 16, .data = c->addr[i].ip};
+  return n;
+}
+
+static int pair_is_own(struct broker *b, uint32_t ns, const uint8_t ip[16]) {
+  ProtobufCBinaryData own[CONFIG_ADDRS_MAX];
+  size_t n = pair_own(b, ns, own);
+  for (size_t i = 0; i < n; i++)
+    if (memcmp(own[i].data, ip, 16) == 0)
       return 1;
   return 0;
 }
 
 /* --- replies --- */
 
-static int pair_answer(struct broker *b, struct conn *c, uint32_t seq, Hoststack__Attach__PairReply *pr, const int *fds,
-                       int n_fds) {
+static int pair_answer(struct broker *b, struct conn *c, uint32_t seq, uint32_t ns, Hoststack__Attach__PairReply *pr,
+                       const int *fds, int n_fds) {
   Hoststack__Attach__Reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  ProtobufCBinaryData own[CONFIG_ADDRS_MAX];
+  pr->n_own = pair_own(b, ns, own);
+  pr->own = own;
   pr->port_lo = b->svc.cfg.port_lo;
   pr->port_hi = b->svc.cfg.port_hi;
   r.seq = seq;
@@ -240,13 +251,13 @@ static int pair_answer(struct broker *b, struct conn *c, uint32_t seq, Hoststack
 }
 
 /** Hands the connecting side over. */
-static void pair_hand_over(struct broker *b, struct conn *c, uint32_t seq, struct pair *p, int end,
+static void pair_hand_over(struct broker *b, struct conn *c, uint32_t seq, uint32_t ns, struct pair *p, int end,
                            Hoststack__Attach__PairReply *pr) {
   int fds[BELL_PAIR_FDS];
   int rc = pair_side(p, 0, end, fds);
   FAULT_POINT("broker.pair.hand-over");
   if (rc == 0) {
-    rc = pair_answer(b, c, seq, pr, fds, BELL_PAIR_FDS);
+    rc = pair_answer(b, c, seq, ns, pr, fds, BELL_PAIR_FDS);
     close(fds[1]);
   }
   FAULT_POINT("broker.pair.handed-over");
@@ -303,11 +314,11 @@ int pair_on_pair(struct broker *b, struct conn *c, uint32_t seq, const Hoststack
   pr.slot = r->slot;
   pr.backlog = b->entry[b->bind[at].policy].backlog;
   if (end >= 0) {
-    pair_hand_over(b, c, seq, p, end, &pr);
+    pair_hand_over(b, c, seq, ns, p, end, &pr);
     return 0;
   }
 plain:
-  (void)pair_answer(b, c, seq, &pr, NULL, 0);
+  (void)pair_answer(b, c, seq, ns, &pr, NULL, 0);
   return 0;
 }
 

@@ -2,7 +2,7 @@
  * Fuzz target over cut-through for datagrams with a hostile peer (vcl/branch.c): the input is a program of what the
  * other side of a pair does (connects, accepts, sends, leaves, closes; or lies: headers, want words, generations,
  * cursors, any word at all), and of what our program does in between. Byte 0 says which side is ours: one that
- * connected or one that is bound.
+ * connected, one that sends without, or one that is bound.
  *
  * Oracle: until the first lie a twin knows each datagram that was sent and not read: recv gives just these, per sender
  * in order, with their length and bytes, also after the other side's death, and none is lost. After a lie the source
@@ -40,7 +40,7 @@ struct twin {
 };
 
 static struct fake fake;
-static uint32_t bound, connected, sink, sessions;
+static uint32_t bound, connected, roaming, sink, sessions;
 static uint8_t bytes[1 << 17];
 
 struct play {
@@ -50,7 +50,7 @@ struct play {
   struct session *s; /* ours */
   uint32_t h;
   uint32_t hints;
-  int client, lied;
+  int client, roams, lied;
 };
 
 static void teardown(void) {
@@ -75,6 +75,9 @@ static uint32_t udp(uint16_t bind_to, uint16_t connect_to) {
   vppcom_endpt_t far = liar_endpoint(ip, connect_to);
   if (connect_to != 0)
     REQUIRE(vppcom_session_connect((uint32_t)h, &far) == 0);
+  far = liar_endpoint(ip, GOAL);
+  if (connect_to == 0 && bind_to == 0)
+    REQUIRE(vppcom_session_sendto((uint32_t)h, bytes, 1, 0, &far) == 1); /* it is open from then on */
   REQUIRE(vppcom_session_recvfrom((uint32_t)h, bytes, 1, 0, NULL) == VPPCOM_EAGAIN);
   return (uint32_t)h;
 }
@@ -86,7 +89,8 @@ static void setup(void) {
   sink = udp(GOAL, 0); /* what goes through the engine is dropped here, not refused */
   bound = udp(PORT, 0);
   connected = udp(0, GOAL);
-  sessions = 3;
+  roaming = udp(0, 0);
+  sessions = 4;
 }
 
 static void pump(struct play *p) {
@@ -269,8 +273,8 @@ static int hear(struct play *p, uint32_t n, int flags) {
 
 static int speak(struct play *p, uint32_t n, uint32_t k) {
   uint8_t ip[16];
-  vppcom_endpt_t ep = liar_endpoint(ip, (uint16_t)(NEAR + k % SIDES));
-  return vppcom_session_sendto(p->h, bytes, n, 0, p->client || p->s->connected ? NULL : &ep);
+  vppcom_endpt_t ep = liar_endpoint(ip, p->roams ? GOAL : (uint16_t)(NEAR + k % SIDES));
+  return vppcom_session_sendto(p->h, bytes, n, 0, p->s->connected ? NULL : &ep);
 }
 
 /** Ours becomes one that hears a single sender, or anybody again. */
@@ -313,21 +317,26 @@ static void use(struct play *p, struct input *in) {
 
 /* --- a whole play --- */
 
-static void begin(struct play *p, struct worker *w, int client) {
+static void begin(struct play *p, struct worker *w, int client, int roams) {
   memset(p, 0, sizeof *p);
   p->w = w;
   p->client = client;
-  p->h = client ? connected : bound;
+  p->roams = client && roams;
+  p->h = p->roams ? roaming : client ? connected : bound;
   p->s = session_find(w, p->h);
   REQUIRE(p->s != NULL);
   for (uint32_t k = 0; k < SIDES; k++)
     p->twin[k].slot = k;
   struct cut_pair *pair = liar_pair_up(w, client, &p->liar);
+  w->cut->roam_after = clock_now_us() + (1ull << 40); /* a sender asks nobody but for what was granted here */
   if (!client)
     return;
-  struct abi_endpoint to = p->s->e->remote;
+  struct abi_endpoint to = session_find(w, connected)->e->remote;
   liar_grant(w, pair, &p->liar, VPPCOM_PROTO_UDP, &to);
-  branch_connected(p->s);
+  if (p->roams)
+    REQUIRE(speak(p, 0, 0) == 0);
+  else
+    branch_connected(p->s);
   REQUIRE(!list_empty(&p->s->branches));
   p->twin[0].slot = list_entry(list_first(&p->s->branches), struct session, branches)->slot;
 }
@@ -347,14 +356,15 @@ static void end(struct play *p) {
   if (p->s->connected && !p->client)
     aim(p, 0);
   memset(p->w->cut->dest, 0, sizeof p->w->cut->dest);
+  memset(p->w->cut->by_engine, 0, sizeof p->w->cut->by_engine);
   p->w->cut->n_gone = 0; /* the broker knows none of them */
 }
 
 /** An honest peer is heard and answered, by way of the pair. */
-static void honest(struct worker *w, int client) {
+static void honest(struct worker *w, int client, int roams) {
   struct play p;
   struct abi_dgram d;
-  begin(&p, w, client);
+  begin(&p, w, client, roams);
   say_connect(&p, 0);
   say_accept(&p);
   say_datagram(&p, 0, 100, 'x');
@@ -362,8 +372,9 @@ static void honest(struct worker *w, int client) {
   memcpy(bytes, "hello", 5);
   REQUIRE(speak(&p, 5, 0) == 5);
   const struct abi_sess_app *a = ours(&p, p.twin[0].slot);
-  REQUIRE(a->tx.tail == sizeof d + 5 && a->tx.chunk_tail == 1);
-  const uint8_t *at = p.liar.theirs + (uint64_t)a->tx_chunk[0].unit * ABI_CHUNK_UNIT;
+  uint32_t before = p.roams ? sizeof d : 0; /* an empty one */
+  REQUIRE(a->tx.tail == before + sizeof d + 5 && a->tx.chunk_tail == 1);
+  const uint8_t *at = p.liar.theirs + (uint64_t)a->tx_chunk[0].unit * ABI_CHUNK_UNIT + before;
   memcpy(&d, at, sizeof d);
   REQUIRE(d.len == 5 && memcmp(at + sizeof d, "hello", 5) == 0);
   end(&p);
@@ -414,7 +425,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   setup();
   struct worker *w = worker_enter();
   uint32_t how = take(&in, 1);
-  begin(&p, w, how & 1);
+  begin(&p, w, how & 1, how & 4);
   if ((how & 2) == 0) {
     say_connect(&p, 0);
     say_accept(&p);
@@ -422,7 +433,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (int i = 0; i < OPS && in.left != 0; i++)
     act(&p, &in);
   end(&p);
-  honest(w, how & 1);
+  honest(w, how & 1, how & 4);
   worker_leave(w);
   return 0;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Cut-through for datagrams: a connected socket of one program and a bound one of another, over the stack's own address.
+"""Cut-through for datagrams: a socket of one program, connected or not, and a bound one of another, over the stack's
+own address.
 
 Where they go is seen by `hsctl show session` (proto cut-udp) and by their going on while the engine is away. Boundaries,
 sources, answers, a full fifo, both families, deaths, a fork, what stays with the engine; sockperf and iperf3."""
@@ -127,15 +128,26 @@ class Semantics(UdpCutCase):
         self.exchange(a, b)
 
     def test_bystander(self):
-        """Datagrams of a socket that is not connected come through the engine to the same receiver; in turns."""
+        """Datagrams of a program that has no cut-through come through the engine to the same receiver; in turns."""
         a, b, port = self.pair()
-        b("e = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        off = Puppet(self.lab, env={"VCL_APP_SCOPE_LOCAL": "0"})
+        off("e = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
         for k in range(20):
             b(f"c.send(b'cut %d' % {k})")
-            b(f"e.sendto(b'engine %d' % {k}, ('{STACK4}', {port}))")
+            off(f"e.sendto(b'engine %d' % {k}, ('{STACK4}', {port}))")
         got = [a("s.recv(100)") for _ in range(40)]
         for kind in (b"cut ", b"engine "):
             self.assertEqual([x for x in got if x.startswith(kind)], [kind + b"%d" % k for k in range(20)])
+
+    def test_polled(self):
+        """Who only looks, and never sleeps, finds what came over a pair, the first one and later ones."""
+        a, b, _ = self.pair()
+        look = "bool(select.select([s], [], [], 0)[0])"
+        for k in range(3):
+            self.assertFalse(a(look))
+            b("c.send(b'look')")
+            wait_for(lambda: a(look), 20, "the datagram")
+            self.assertEqual(a("s.recv(100)"), b"look")
 
     def test_both_connected(self):
         a, b, port = self.pair()
@@ -235,25 +247,148 @@ class Semantics(UdpCutCase):
         self.wait_left(port)
 
     def test_by_the_engine(self):
-        """Not connected; to oneself; scope off on either side; from another address; nobody waits yet."""
+        """To oneself; scope off on either side; each connected and not."""
         a, port = self.server()
         b = Puppet(self.lab)
-        b("c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
-        b(f"c.sendto(b'hello', ('{STACK4}', {port}))")
-        self.assertEqual(a("s.recv(100)"), b"hello")
         a("e = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        a(f"e.sendto(b'myself', ('{STACK4}', {port}))")
+        self.assertEqual(a("s.recv(100)"), b"myself")
         a(f"e.connect(('{STACK4}', {port}))")
         a("e.send(b'myself')")
         self.assertEqual(a("s.recv(100)"), b"myself")
         off = Puppet(self.lab, env={"VCL_APP_SCOPE_LOCAL": "0"})
+        off("c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        off(f"c.sendto(b'off', ('{STACK4}', {port}))")
+        self.assertEqual(a("s.recv(100)"), b"off")
         self.connect(off, port, cut=False)
         off("c.send(b'off')")
         self.assertEqual(a("s.recv(100)"), b"off")
         quiet, second = self.server(env={"VCL_APP_SCOPE_LOCAL": "0"})
+        b("c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        b(f"c.sendto(b'off there', ('{STACK4}', {second}))")
+        self.assertEqual(quiet("s.recv(100)"), b"off there")
         self.connect(b, second, cut=False)
         b("c.send(b'off there')")
         self.assertEqual(quiet("s.recv(100)"), b"off there")
         self.assertEqual(self.cut_rows(port) + self.cut_rows(second), [])
+
+
+class NotConnected(UdpCutCase):
+    """sendto() of a socket that is not connected, as of resolvers and statistics."""
+
+    def sender(self, b, a, port, address=STACK4, name="u"):
+        """A socket of b's whose datagrams go over a pair: from the first one on, unless the broker had no time."""
+        b(f"{name} = socket.socket(socket.AF_INET{'6' if ':' in address else ''}, socket.SOCK_DGRAM)")
+        b(f"{name}.settimeout(20)")
+
+        def sent():
+            self.assertEqual(b(f"{name}.sendto(b'hello', ('{address}', {port}))"), 5)
+            self.assertEqual(a("s.recv(100)"), b"hello")
+            return self.cut_rows(b(f"{name}.getsockname()[1]"))
+        wait_for(sent, 20, "a sender by cut-through")
+
+    def ask(self, a, b, port, what, name="u"):
+        b(f"{name}.sendto({what!r}, ('{STACK4}', {port}))")
+        a("d, who = s.recvfrom(100)")
+        self.assertEqual(a("d"), what)
+        a("s.sendto(d.upper(), who)")
+        self.assertEqual(b(f"{name}.recvfrom(100)"), (what.upper(), (STACK4, port)))
+
+    def test_names(self):
+        for address, near in ((STACK4, STACK4), (STACK4, "0.0.0.0"), (STACK6, "::"), (STACK4, "::")):
+            with self.subTest(address=address, near=near):
+                a, port = self.server(near if near == "::" else address, near)
+                b = Puppet(self.lab)
+                self.sender(b, a, port, address)
+                self.assertEqual(b(f"u.sendto(b'who is it', ('{address}', {port}))"), 9)
+                a("d, who = s.recvfrom(100)")
+                mine = b("u.getsockname()[1]")
+                shown = f"::ffff:{address}" if near == "::" and address == STACK4 else address
+                self.assertEqual(a("d, who[:2]"), (b"who is it", (shown, mine)))
+                a("s.sendto(b'it is me', who)")
+                self.assertEqual(b("d, who = u.recvfrom(100)"), None)
+                self.assertEqual(b("d, who[:2]"), (b"it is me", (address, port)))
+                self.assertEqual(len(self.cut_rows(mine)), 2)
+                a.program.stop()
+                b.program.stop()
+
+    def test_resolver(self):
+        """A server that answers whoever asks: senders with a socket for each question, and one that asks two servers."""
+        a, port = self.server()
+        other, second = self.server()
+        b, c = Puppet(self.lab), Puppet(self.lab)
+        for k in range(15):
+            for who in (b, c):
+                who("q = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+                who("q.settimeout(20)")
+                self.ask(a, who, port, b"question %d" % k, "q")
+                self.ask(other, who, second, b"second %d" % k, "q")
+                who("q.close()")
+        for server, at in ((a, port), (other, second)):
+            server("select.select([s], [], [], 0)")  # who looks lets go of what was left
+            wait_for(lambda at=at, server=server: server("select.select([s], [], [], 0)") and not self.cut_rows(at), 20,
+                     "the last branch to go")
+
+    def test_statistics(self):
+        """One way, many, in order from the first one on, also while the engine is away; the receiver waits only later."""
+        b, port = Puppet(self.lab), self.next_port()
+        a = Puppet(self.lab)
+        a("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        self.assertIsNone(a(f"s.bind(('{STACK4}', {port}))"))
+        a("s.settimeout(20)")
+        b("u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        b("n = 0")
+        step = f"u.sendto(struct.pack('>I', n), ('{STACK4}', {port})) and (n := n + 1)"
+        b(f"[{step} for _ in range(20)]")
+        got = [a("struct.unpack('>I', s.recv(10))[0]")]
+
+        def by_pair():
+            b("time.sleep(0.03)")  # a sender that pauses
+            b(f"[{step} for _ in range(10)]")
+            return self.cut_rows(b("u.getsockname()[1]"))
+        wait_for(by_pair, 20, "a sender by cut-through")
+        pid = self.lab.kill_service("engine")
+        b(f"[{step} for _ in range(200)]")
+        total = b("n")
+        got += a(f"[struct.unpack('>I', s.recv(10))[0] for _ in range({total} - 1)]")
+        self.assertEqual(got, list(range(total)))
+        self.lab.wait_service("engine", pid)
+
+    def test_elsewhere(self):
+        """To the peer's host, to a group and to everybody: not over a pair; to a receiver that goes, and comes again."""
+        a, port = self.server()
+        b = Puppet(self.lab)
+        self.sender(b, a, port)
+        self.assertEqual(b(f"u.sendto(b'x', ('{PEER4}', 9))"), 1)
+        self.assertEqual(b(f"u.sendto(b'x', ('239.1.2.3', {port}))"), 1)
+        mine = b("u.getsockname()[1]")
+        self.assertEqual({r["remote"] for r in self.cut_rows(mine)}, {f"{STACK4}:{port}", f"{STACK4}:{mine}"})
+        a("s.close()")
+        self.assertEqual(b(f"u.sendto(b'nobody', ('{STACK4}', {port}))"), 6)
+        self.assertEqual(b(f"u.sendto(b'nobody', ('{STACK4}', {port}))"), 6)  # no error: it is not connected
+        again, _ = self.server(port=port)
+        b(f"u.sendto(b'somebody', ('{STACK4}', {port}))")
+        self.assertEqual(again("s.recv(100)"), b"somebody")
+
+    def test_rule(self):
+        """A rule counts within a second, also over a pair that is there."""
+        a, port = self.server()
+        b = Puppet(self.lab)
+        self.sender(b, a, port)
+        number = self.lab.hsctl("rule", "add", "egress", "namespace=default", "proto=udp", f"ports={port}",
+                                "action=deny").stdout.split()[1].decode()
+        before = self.denied()
+        wait_for(lambda: b(f"u.sendto(b'x', ('{STACK4}', {port}))") == "PermissionError EPERM", 20, "the rule to count")
+        self.assertGreater(self.denied(), before)
+        self.lab.hsctl("rule", "del", number)
+        a("s.settimeout(0)")
+        a("while select.select([s], [], [], 0)[0]: s.recv(100)")
+        a("s.settimeout(20)")
+        self.ask(a, b, port, b"again")
+
+    def denied(self):
+        return {c["name"]: c["value"] for c in self.lab.show("drops")["stats"]["counter"]}.get(
+            "engine.rule.egress_denied", 0)
 
 
 class Rules(UdpCutCase):
@@ -364,14 +499,26 @@ class Programs(UdpCutCase):
 
 
 class Deaths(UdpCutCase):
+    def ask(self, a, b, port):
+        """Of one that is not connected."""
+        b(f"u.sendto(b'not connected', ('{STACK4}', {port}))")
+        a("d, who = s.recvfrom(100)")
+        a("s.sendto(d.upper(), who)")
+        self.assertEqual(b("u.recv(100)"), b"NOT CONNECTED")
+        return True
+
     def test_each_service(self):
         """Connected datagrams go on while each service dies, and none is lost."""
-        a, b, _ = self.pair()
+        a, b, port = self.pair()
+        b("u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
+        b("u.settimeout(20)")
+        wait_for(lambda: self.ask(a, b, port) and self.cut_rows(b("u.getsockname()[1]")), 20, "a sender by cut-through")
         for name in ("nicio", "engine", "broker", "api"):
             with self.subTest(name):
                 pid = self.lab.kill_service(name)
                 for k in range(20):
                     self.exchange(a, b, f"{name} {k}")
+                    self.ask(a, b, port)
                 self.lab.wait_service(name, pid)
                 self.exchange(a, b)
 

@@ -289,6 +289,10 @@ static void broker_pair(struct fake *f, struct fake_proc *p, const request *rq) 
   f->n_pair_asked++;
   r.body_case = HOSTSTACK__ATTACH__REPLY__BODY_PAIR;
   r.pair = &pr;
+  static uint8_t here[16] = {[10] = 0xff, 0xff, 10, 0, 0, 1};
+  ProtobufCBinaryData own = {.len = sizeof here, .data = here};
+  pr.own = &own;
+  pr.n_own = 1;
   pr.own_address = 1;
   for (int i = 0; i < FAKE_LISTENERS && f->cut; i++)
     if (f->listener[i].used && f->listener[i].listening && f->listener[i].port == rq->pair->remote->port &&

@@ -11,8 +11,22 @@
 #include <errno.h>
 #include <string.h>
 
+/** The fake's one address. */
+static const struct abi_endpoint here = {.ip = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .family = 4};
+
+/** Its near end: the address only once it is connected, or bound to it. */
+static void fake_dgram_local(struct fake *f, struct fake_session *s, const struct abi_request *rq, int connects) {
+  if (s->e->local.family == 0) {
+    s->e->local = here;
+    s->e->local.port = rq->local.port.raw != 0 ? rq->local.port : be16_from(f->next_port++);
+    if (memcmp(rq->local.ip, here.ip, sizeof here.ip) != 0)
+      memset(s->e->local.ip + 12, 0, 4);
+  }
+  if (connects)
+    memcpy(s->e->local.ip, here.ip, sizeof here.ip);
+}
+
 void fake_dgram_request(struct fake *f, struct fake_session *s) {
-  static const struct abi_endpoint here = {.ip = {[10] = 0xff, 0xff, 10, 0, 0, 1}, .family = 4};
   uint32_t seq = LOAD(&s->a->req_seq);
   struct abi_request rq = s->a->req;
   int connects = rq.kind == ABI_REQ_CONNECT && rq.remote.family != 0;
@@ -31,10 +45,7 @@ void fake_dgram_request(struct fake *f, struct fake_session *s) {
     fake_sess_hint(s);
     return;
   }
-  if (s->e->local.family == 0) {
-    s->e->local = here;
-    s->e->local.port = rq.local.port.raw != 0 ? rq.local.port : be16_from(f->next_port++);
-  }
+  fake_dgram_local(f, s, &rq, connects);
   if (rq.kind == ABI_REQ_CONNECT)
     s->e->remote = rq.remote;
   s->e->req_error = 0;
@@ -69,8 +80,8 @@ static void fake_dgram_deliver(struct fake *f, struct fake_session *s, struct ab
     fake_sess_hint(s);
     return;
   }
-  memcpy(d->ip, s->e->local.ip, sizeof d->ip);
-  memcpy(d->local, to->e->local.ip, sizeof d->local);
+  memcpy(d->ip, here.ip, sizeof d->ip);
+  memcpy(d->local, here.ip, sizeof d->local);
   d->port = s->e->local.port;
   d->family = 4;
   uint32_t need = (uint32_t)sizeof *d + d->len;

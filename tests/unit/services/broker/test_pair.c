@@ -71,6 +71,11 @@ static int app_asks(struct rig_app *a, uint64_t worker_id, const char *ip, uint3
     g->backlog = r->pair->backlog;
     g->shares = r->pair->shares;
     g->own_address = r->pair->own_address;
+    int told = 0; /* all own addresses come with every answer */
+    for (size_t i = 0; i < r->pair->n_own; i++)
+      told += r->pair->own[i].len == sizeof addr && memcmp(r->pair->own[i].data, addr, sizeof addr) == 0;
+    assert_int_equal(told, g->own_address);
+    assert_true(r->pair->n_own != 0);
     assert_true(g->id != 0 ? g->n_fds == 0 || g->n_fds == BELL_PAIR_FDS : g->n_fds == 0);
   }
   if (r != NULL)
