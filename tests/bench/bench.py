@@ -300,6 +300,40 @@ class Bench:
             connects.notes.append("goal ≥ 20: " + ("met" if statistics.median(connects.ours) >= 20 else "**missed**"))
             self.done(connects)
 
+    def cut_udp(self):
+        """The same for datagrams: a connected socket of one program, a bound one of the other."""
+        with Lab(self.build) as lab:
+            lab.start()
+            self.dgrams(lab, (("app", STACK4, "ours"), ("kernel", KERNEL4, "kernel")))
+
+    def dgrams(self, lab, places):
+        p50 = self.figure("UDP: 64-byte ping-pong between two programs, both polling: p50", "µs", "less")
+        p99 = self.figure("UDP: 64-byte ping-pong between two programs, both polling: p99", "µs", "less")
+        rate = self.figure("UDP: datagrams of 1400 bytes that arrive, one way, between two programs", "k/s", "more")
+        most, lost = 0, 0
+        for _ in range(self.rounds):
+            for where, address, column in places:
+                got = self.dgrams_run(lab, where, address, "echo", "poll", "ask", 64, self.seconds, "poll")
+                getattr(p50, column).append(got["p50_us"])
+                getattr(p99, column).append(got["p99_us"])
+                lost += got["lost"]
+                got = self.dgrams_run(lab, where, address, "count", "sleep", "flood", 1400, self.seconds)
+                getattr(rate, column).append(got["rate"] / 1e3)
+                most = max(most, 1 - got["arrived"] / got["sent"]) if column == "ours" else most
+        rate.notes.append(f"at most {100 * most:.0f} % of ours found no room at the receiver")
+        if lost:
+            p50.notes.append(f"{lost} lost")
+        self.done(p50, p99, rate)
+
+    def dgrams_run(self, lab, where, address, role, mode, what, *numbers):
+        program, port = os.path.join(self.build, "tests/bench/dgrams"), self.next_port()
+        server = lab.spawn(where, [program, "serve", address, port, role, mode])
+        wait_for(lambda: "up" in server.output(), 20, "the server")
+        try:
+            return json.loads(lab.run(where, [program, what, address, port, *numbers], self.seconds + 20).stdout)
+        finally:
+            server.stop()
+
     def asleep(self, lab, straight, places, env, free):
         """What a sleep costs where it runs: both ends on one core, on two, and a bare eventfd beside them."""
         for cores, word in (((0, 0), "one core"), ((0, 1), "two cores")):
@@ -397,8 +431,8 @@ def link_packets(ns, interface):
     return link["rx"]["packets"] + link["tx"]["packets"]
 
 
-SECTIONS = ("startup", "idle", "bulk1500", "bulk9000", "requests", "connections", "packets", "af_xdp", "memif", "cut", "web",
-            "crowd")
+SECTIONS = ("startup", "idle", "bulk1500", "bulk9000", "requests", "connections", "packets", "af_xdp", "memif", "cut", "cut_udp",
+            "web", "crowd")
 
 
 def interrupted(number, _frame):
