@@ -34,7 +34,7 @@ static usec_t *roam_mark(const struct session *s, const struct abi_dgram *d) {
 /** Nothing that went there through the engine can be on its way still. */
 static int roam_calm(const struct session *s, const struct abi_dgram *d, usec_t now) {
   usec_t last = *roam_mark(s, d);
-  return last == 0 || (now - last >= ROAM_CALM_US && s->tx.tail == __atomic_load_n(s->tx.peer_head, __ATOMIC_ACQUIRE));
+  return last == 0 || (now >= last + ROAM_CALM_US && s->tx.tail == __atomic_load_n(s->tx.peer_head, __ATOMIC_ACQUIRE));
 }
 
 /** Whether s may have branches at all, and d be sent as from where it goes to. */

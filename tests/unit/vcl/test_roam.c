@@ -4,6 +4,7 @@
  */
 #include "cut_rig.h"
 
+#include "base/clock.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
 
@@ -106,6 +107,16 @@ static void time_passes(struct cut_rig *r, int worker) {
   }
 }
 
+/** As if no time passed since it sent through the engine, or was refused; whatever the machine does meanwhile. */
+static void no_time_passes(int worker) {
+  struct cut_state *c = cut_of(worker);
+  usec_t later = clock_now_us() + 3600 * CLOCK_US_PER_S;
+  for (uint32_t i = 0; i < CUT_ROAM; i++)
+    c->by_engine[i] = c->by_engine[i] != 0 ? later : 0;
+  for (uint32_t i = 0; i < CUT_DESTS; i++)
+    c->dest[i].quiet = c->dest[i].quiet != 0 ? later : 0;
+}
+
 /** The pace of questions is no matter here. */
 static void soon(int worker) {
   if (app_state.workers[worker]->cut != NULL)
@@ -143,7 +154,7 @@ static void test_there_and_back(void **state) {
   assert_int_equal(by_engine(r), 0);
   assert_int_equal(branches(0), 1);
   assert_int_equal(branches(1), 1);
-  assert_int_equal(asked(r), 1);
+  assert_true(asked(r) >= 1); /* once a second */
   done(r, c, s);
   assert_int_equal(branches(0) + branches(1), 0);
 }
@@ -177,6 +188,7 @@ static void test_order(void **state) {
   assert_int_equal(by_engine(r), 2);
   hears(1, s, "first"); /* it waits from now on */
   soon(0);
+  no_time_passes(0);
   say(0, c, 7803, "third"); /* shortly after others, which the engine may still have */
   assert_int_equal(by_engine(r), 3);
   assert_int_equal(branches(0), 0);
@@ -204,6 +216,7 @@ static void test_answers_in_order(void **state) {
   assert_true((rig_wait(s, POLLIN) & POLLIN) != 0);
   assert_int_equal(take(s, buf, sizeof buf, &from), 3);
   say(1, s, from, "one");
+  no_time_passes(1);
   time_passes(r, 0);
   say(0, c, 7804, "ask");
   hears(1, s, "ask");
@@ -267,6 +280,7 @@ static void test_refused(void **state) {
   assert_int_equal(by_engine(r), 1);
   memset(cut_of(0)->by_engine, 0, sizeof cut_of(0)->by_engine);
   soon(0);
+  no_time_passes(0);
   say(0, c, 7840, "unheard");
   assert_int_equal(branches(0), 0);
   assert_int_equal(by_engine(r), 2);
@@ -339,7 +353,7 @@ static void test_elsewhere(void **state) {
     soon(0);
     assert_int_equal(vppcom_session_sendto(c, (void *)(uintptr_t) "x", 1, 0, &ep), 1);
   }
-  assert_int_equal(asked(r), 1);
+  assert_in_range(asked(r), 1, 20); /* once in ten seconds */
   assert_int_equal(by_engine(r), 200);
   assert_int_equal(branches(0), 0);
   done(r, c, s);
