@@ -102,13 +102,12 @@ static uint64_t arrived(int fd) {
 static int dial(char **argv) {
   struct sockaddr_in a = address(argv);
   struct timeval wait = {.tv_usec = LOST_NS / 1000};
-  struct timespec a_while = {.tv_nsec = 100000000};
   int fd = socket(AF_INET, SOCK_DGRAM, 0);
   if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0)
     die("connect");
-  (void)arrived(fd);
-  (void)nanosleep(&a_while, NULL);
+  for (uint64_t start = now_ns(); now_ns() - start < NS / 10;)
+    (void)arrived(fd);
   if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
     die("connect");
   return fd;

@@ -349,7 +349,7 @@ class NotConnected(UdpCutCase):
 
         def by_pair():
             read()
-            b("time.sleep(0.03)")  # a sender that pauses
+            b("threading.Event().wait(0.03)")  # a sender that pauses
             b(f"[{step} for _ in range(10)]")
             return self.cut_rows(b("u.getsockname()[1]"))
         wait_for(by_pair, 20, "a sender by cut-through")
