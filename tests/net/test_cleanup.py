@@ -45,10 +45,10 @@ class Cleanup(unittest.TestCase):
 
     def test_down_leaves_no_process(self):
         with Lab(netcase.BUILD) as lab:
-            lab.hsctl("up", timeout=40)
+            lab.hsctl("up", timeout=150)
             pids = [lab.pid_of(name) for name in ("broker", "nicio", "engine", "api")]
             self.assertTrue(all(pids))
-            self.assertIn(b"stopped", lab.hsctl("down", timeout=40).stdout)
+            self.assertIn(b"stopped", lab.hsctl("down", timeout=150).stdout)
             self.assertEqual(self.running(pids), [])
             self.assertIn(b"nothing ran", lab.hsctl("down").stdout)
 
@@ -59,7 +59,7 @@ class Cleanup(unittest.TestCase):
         tag, folder, data, *pids = child.stdout.readline().decode().split()
         self.assertEqual(len(self.running(pids)), 4)
         child.send_signal(number)
-        child.wait(30)
+        child.wait(120)
         child.stdout.close()
         child.stdin.close()
         wait_for(lambda: not self.left(tag, folder, data), 30, "namespaces and folders are gone")

@@ -45,7 +45,7 @@ class AbiClient(netcase.NetCase):
         client = self.lab.spawn("app", self.command(60_000_000))
         wait_for(self.lab.sessions, 20, "the session")
         self.lab.wait_service("engine", self.lab.kill_service("engine"))
-        self.assertEqual(client.wait(60), 0, client.output())
+        self.assertEqual(client.wait(120), 0, client.output())
         self.assertIn("equal", client.output())
 
     def test_refused(self):

@@ -34,7 +34,7 @@ class Basic(netcase.NetCase):
 
     def talk(self, server, client, address, size, count, bind=None):
         running = self.serve(server, bind or address)
-        done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, size, count], 60)
+        done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, size, count], 150)
         self.assertIn(b"equal", done.stdout)
         self.assertTrue(running.alive())
         self.assertNotIn("echo:", running.output())
@@ -88,7 +88,7 @@ class Basic(netcase.NetCase):
         idle.popen.stdin.flush()
         wait_for(lambda: "alive" in idle.output() or not idle.alive(), 30, "an answer on each")
         idle.popen.stdin.close()
-        self.assertEqual(idle.wait(10), 0)
+        self.assertEqual(idle.wait(60), 0)
         server.stop()
 
     def test_sessions_end(self):

@@ -133,7 +133,7 @@ class CutCase(netcase.NetCase):
         during()
         self.assertTrue(sender.alive(), sender.output())
         sender.popen.stdin.close()
-        self.assertEqual(sender.wait(60), 0, sender.output())
+        self.assertEqual(sender.wait(120), 0, sender.output())
         n, sha, n_back, sha_back = sender.output().split()
         self.assertEqual((n, sha), (n_back, sha_back))
         print(f"{int(n) / 1e6:.0f} MB")
@@ -175,7 +175,7 @@ class Programs(CutCase):
             server.popen.send_signal(signal.SIGHUP)
             wait_for(lambda: {p for l, p in self.lab.listeners() if l.endswith(f":{port}")} - old or not load.alive(), 20,
                      "new workers")
-        self.assertEqual(load.wait(60), 0, load.output())
+        self.assertEqual(load.wait(120), 0, load.output())
         text = load.output()
         self.assertRegex(text, r"Failed requests: +0\n")
         self.assertNotIn("Non-2xx", text)
@@ -191,7 +191,7 @@ class Programs(CutCase):
         self.assertEqual(self.lab.app(cli + ["set", "key", value]).stdout, b"OK\n")
         self.assertEqual(self.lab.app(cli + ["get", "key"]).stdout.decode().strip(), value)
         for more in (["-c", 20], ["-c", 20, "-P", 16], ["-c", 8, "--threads", 2]):
-            bench = self.lab.app(["redis-benchmark", "-h", STACK4, "-p", port, "-t", "set,get", "-n", 20000, "-q", *more], 90)
+            bench = self.lab.app(["redis-benchmark", "-h", STACK4, "-p", port, "-t", "set,get", "-n", 20000, "-q", *more], 150)
             self.assertIn(b"requests per second", bench.stdout)
 
     def test_churn(self):
@@ -201,7 +201,7 @@ class Programs(CutCase):
         self.lab.wait_listening(port)
         churns = [self.lab.spawn("app", [programs.PYTHON, ECHO, "churn", STACK4, port, 2]) for _ in range(3)]
         for churn in churns:
-            self.assertEqual(churn.wait(60), 0, churn.output())
+            self.assertEqual(churn.wait(120), 0, churn.output())
             print(churn.output().strip())
 
 
@@ -560,7 +560,7 @@ class Hostile(CutCase):
             if not hold(0.05, liar.alive):  # it died of its own lies
                 liar, lives = self.liar(port, bad_port), lives + 1
         for program in (talk, churn, victim):
-            self.assertEqual(program.wait(60), 0, program.output())
+            self.assertEqual(program.wait(120), 0, program.output())
         self.assertIn("equal", talk.output())
         self.assertTrue(server.alive(), server.output())
         self.lab.app([programs.PYTHON, ECHO, "talk", STACK4, port, 100_000, 3])
@@ -596,7 +596,7 @@ class Deaths(CutCase):
             if not hold(0.2, churn.alive):  # on a busy machine its time may be over before all were killed
                 break
             self.lab.wait_service(name, self.lab.kill_service(name))
-        self.assertEqual(churn.wait(60), 0, churn.output())
+        self.assertEqual(churn.wait(120), 0, churn.output())
         print(churn.output().strip())
 
 
@@ -614,7 +614,7 @@ class AllDown(CutCase):
         def away():
             for name in SERVICES:
                 self.lab.kill_service(name)
-                self.lab.services[name].wait(10)
+                self.lab.services[name].wait(60)
                 del self.lab.services[name]
         self.transfer(away)
 

@@ -481,14 +481,14 @@ class Programs(UdpCutCase):
             port = self.next_port()
             echo = self.lab.spawn("app", ["python3", self.tool, "echo", address, port])
             wait_for(lambda: "up" in echo.output(), 20, "the echo")
-            done = self.lab.run("app", ["python3", self.tool, "ask", address, port, *SIZES], timeout=60)
+            done = self.lab.run("app", ["python3", self.tool, "ask", address, port, *SIZES], timeout=150)
             self.assertTrue(json.loads(done.stdout.decode().splitlines()[-1])["good"])
 
     def test_sockperf(self):
         port = self.next_port()
         self.lab.spawn("app", ["sockperf", "server", "-i", STACK4, "-p", port])
         self.lab.wait_listening(port)
-        done = self.lab.run("app", ["sockperf", "ping-pong", "-i", STACK4, "-p", port, "-t", 1], timeout=40)
+        done = self.lab.run("app", ["sockperf", "ping-pong", "-i", STACK4, "-p", port, "-t", 1], timeout=150)
         self.assertIn(b"Summary: Latency", done.stdout)
 
     def test_iperf3(self):
@@ -498,8 +498,8 @@ class Programs(UdpCutCase):
                     port = self.next_port()
                     srv = self.lab.spawn("app", ["iperf3", "-s", "-1", "-p", port])
                     self.lab.wait_listening(port)
-                    done = self.lab.run("app", ["iperf3", "-u", "-J", "-c", address, "-p", port, *more], timeout=40)
-                    srv.wait(10)
+                    done = self.lab.run("app", ["iperf3", "-u", "-J", "-c", address, "-p", port, *more], timeout=150)
+                    srv.wait(60)
                     end = json.loads(done.stdout)["end"]["sum"]
                     print(f"iperf3 -u {address} {more}: {end['packets']} datagrams, {end['lost_percent']:.2f}% lost")
                     self.assertGreater(end["packets"], 100)

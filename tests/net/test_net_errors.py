@@ -113,7 +113,7 @@ class Errors(netcase.NetCase):
             p.popen.stdin.flush()
         want = {name: (err, least) for name, _, _, err, least in CONNECTS} | {n: (e, t) for n, e, t in GONE}
         for where, p in both.items():
-            p.wait(60)
+            p.wait(120)
             told = [json.loads(line) for line in p.output().splitlines() if line.startswith("[")]
             with self.subTest(where):
                 self.assertEqual({name: err for name, err, _ in told}, {name: err for name, (err, _) in want.items()})

@@ -55,11 +55,11 @@ class EventWorkers(netcase.NativeCase):
 
     def end(self):
         self.server.popen.stdin.close()
-        self.assertEqual(self.server.wait(20), 0)
+        self.assertEqual(self.server.wait(60), 0)
         self.assertIn("over", self.server.output())
 
     def talk(self, size, count):
-        done = self.lab.run("peer", [programs.PYTHON, ECHO, "talk", STACK4, self.port, size, count], 60)
+        done = self.lab.run("peer", [programs.PYTHON, ECHO, "talk", STACK4, self.port, size, count], 150)
         self.assertIn(b"equal", done.stdout)
 
     def test_load(self):
@@ -68,7 +68,7 @@ class EventWorkers(netcase.NativeCase):
         self.talk(2_000_000, 3)
         self.talk(1000, 40)
         for c in churn:
-            self.assertEqual(c.wait(60), 0, c.output())
+            self.assertEqual(c.wait(120), 0, c.output())
         counts = self.say("count")
         print(counts)
         self.assertGreater(min(counts), 0)
@@ -77,7 +77,7 @@ class EventWorkers(netcase.NativeCase):
 
     def test_burst(self):
         """More events than one batch takes: an edge comes again for the rest."""
-        done = self.lab.run("peer", [programs.PYTHON, "-c", BURST, STACK4, self.port], 60)
+        done = self.lab.run("peer", [programs.PYTHON, "-c", BURST, STACK4, self.port], 150)
         self.assertIn(b"equal", done.stdout)
         self.assertEqual(sum(self.say("count")), 200)
         self.end()
@@ -111,7 +111,7 @@ class ThreeEngineWorkers(EventWorkers):
                 churn = self.lab.spawn("peer", [programs.PYTHON, ECHO, "churn", STACK4, self.port, 1])
                 self.assertTrue(hold(0.2, churn.alive), churn.output())
                 self.lab.wait_service(what, self.lab.kill_service(what))
-                self.assertEqual(churn.wait(60), 0, churn.output())
+                self.assertEqual(churn.wait(120), 0, churn.output())
                 idle.popen.stdin.write(b"go\n")
                 idle.popen.stdin.flush()
                 wait_for(lambda n=number: idle.output().count("alive") == n or not idle.alive(), 20, "an answer on each")
@@ -119,7 +119,7 @@ class ThreeEngineWorkers(EventWorkers):
                 self.talk(1000, 40)
                 self.assertTrue(all(a < b for a, b in zip(before, self.say("count"))))
         idle.popen.stdin.close()
-        self.assertEqual(idle.wait(20), 0)
+        self.assertEqual(idle.wait(60), 0)
         self.end()
 
 

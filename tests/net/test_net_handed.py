@@ -40,7 +40,7 @@ class Handed(netcase.NetCase):
                 self.assertTrue(load.alive(), load.output())
         before = server.output().count("]\n")
         load.popen.stdin.close()
-        self.assertEqual(load.wait(20), 0, load.output())
+        self.assertEqual(load.wait(60), 0, load.output())
         wait_for(lambda: server.output().count("]\n") > before, 10, "the server to say what it did")
         served = json.loads([line for line in server.output().splitlines() if line.startswith("[") and line.endswith("]")][-1])
         print(f"{client}: pieces served by each thread: {served}")

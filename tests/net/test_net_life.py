@@ -168,7 +168,7 @@ class States(netcase.NetCase):
         self.lab.wait_listening_kernel(self.lab.P, 7300)
         sent = int(self.lab.app([programs.PYTHON, "-c", LEAVES, PEER4]).stdout)
         self.assertGreater(sent, 1 << 20)
-        reader.wait(60)
+        reader.wait(120)
         self.assertEqual(reader.output().split(), [str(sent), "True"])
 
     def test_icmp_errors_out(self):

@@ -30,7 +30,7 @@ class LinkCase(netcase.NetCase):
     def talk(self, server, client, address, bind):
         """A megabyte and back; returns the client's local address."""
         self.serve(server, bind)
-        done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, 1_000_000, 2], 60)
+        done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, 1_000_000, 2], 150)
         words = done.stdout.decode().split()
         self.assertEqual(words[0], "equal")
         return words[1]

@@ -28,7 +28,7 @@ class Native(netcase.NativeCase):
         server = self.lab.spawn("app", self.native("serve", port))
         programs.wait_listening(self.lab, "app", port)
         for size, count in ((1, 20), (1000, 50), (5_000_000, 3)):
-            done = self.lab.run("peer", [programs.PYTHON, ECHO, "talk", STACK4, port, size, count], 60)
+            done = self.lab.run("peer", [programs.PYTHON, ECHO, "talk", STACK4, port, size, count], 150)
             self.assertIn(b"equal", done.stdout)
         self.assertTrue(server.alive())
         server.stop()

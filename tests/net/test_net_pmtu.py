@@ -68,7 +68,7 @@ class PathMtu(netcase.NetCase):
         rows = [s for s in self.lab.show("session", "verbose")["sessions"]["session"]
                 if s["local"].endswith(f":{port}") and s["state"] == "ESTABLISHED"]
         client.popen.stdin.close()
-        client.wait(20)
+        client.wait(60)
         self.assertEqual(len(rows), 1)
         return rows[0]["pmtu"]
 

@@ -143,7 +143,7 @@ class Programs(netcase.NetCase):
             server = programs.nginx(self.lab, "app", self.root, port)
             programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
             server.popen.send_signal(3)
-            self.assertEqual(server.wait(20), 0)
+            self.assertEqual(server.wait(60), 0)
             wait_for(lambda: not any(l.endswith(f":{port}") for l, _ in self.lab.listeners()), 20, "the listener is gone")
             os.rename(server.home, f"{server.home}-{server.pid}")
 
@@ -156,7 +156,7 @@ class Programs(netcase.NetCase):
             programs.wait_listening(self.lab, server, port)
             with self.subTest(server=server):
                 done = self.lab.run(client, ["curl", "-sS", "--max-time", 60, "-T", os.path.join(self.root, "big"),
-                                             f"http://{address}:{port}/up"], 90)
+                                             f"http://{address}:{port}/up"], 150)
                 self.assertEqual(done.stdout.decode(), self.sha)
 
     def test_curl_refused(self):
@@ -186,16 +186,16 @@ class Programs(netcase.NetCase):
                 self.assertEqual(self.lab.run(client, cli + ["get", "key"]).stdout.decode().strip(), value)
                 self.assertEqual(self.lab.run(client, cli + ["strlen", "key"]).stdout, b"64000\n")
                 bench = self.lab.run(client, ["redis-benchmark", "-h", address, "-p", port, "-t", "set,get,lpush,lrange_100",
-                                              "-n", 2000, "-c", 20, "-d", 100, "--csv"], 90)
+                                              "-n", 2000, "-c", 20, "-d", 100, "--csv"], 150)
                 rows = [line.split(",")[0] for line in bench.stdout.decode().splitlines()[1:]]
                 self.assertIn('"SET"', rows)
                 self.assertIn('"GET"', rows)
                 self.assertGreaterEqual(len(rows), 4)
                 piped = self.lab.run(client, ["redis-benchmark", "-h", address, "-p", port, "-t", "set,get", "-n", 20000,
-                                              "-P", 16, "-q"], 90)
+                                              "-P", 16, "-q"], 150)
                 self.assertIn(b"requests per second", piped.stdout)
                 self.lab.run(client, cli + ["shutdown", "nosave"], check=False)
-                self.assertEqual(running.wait(20), 0)
+                self.assertEqual(running.wait(60), 0)
 
     # --- python ---
 
@@ -209,7 +209,7 @@ class Programs(netcase.NetCase):
             with self.subTest(server=server):
                 names = ["big", *self.small]
                 done = self.lab.run(client, [programs.PYTHON, "-c", URLLIB,
-                                             *[f"http://{address}:{port}/{name}" for name in names]], 90)
+                                             *[f"http://{address}:{port}/{name}" for name in names]], 150)
                 want = [f"200 {self.sha if name == 'big' else self.small[name]}" for name in names]
                 self.assertEqual(done.stdout.decode().splitlines(), want)
 
@@ -220,7 +220,7 @@ class Programs(netcase.NetCase):
             self.lab.spawn(server, [programs.PYTHON, "-u", "-c", UPLOAD, address, port])
             programs.wait_listening(self.lab, server, port)
             with self.subTest(server=server, client=client):
-                done = self.lab.run(client, [programs.PYTHON, "-c", KEPT, address, port], 60)
+                done = self.lab.run(client, [programs.PYTHON, "-c", KEPT, address, port], 150)
                 self.assertEqual(done.stdout.split(), [b"6", b"6"])
 
     def test_nothing_runs_on_the_kernel(self):

@@ -95,7 +95,7 @@ class Proxy(netcase.NetCase):
             self.lab.wait_service(name, self.lab.kill_service(name))
             held.popen.stdin.write(b"\n")
             held.popen.stdin.close()
-            self.assertEqual(held.wait(30), 0, held.output())
+            self.assertEqual(held.wait(120), 0, held.output())
             self.assertEqual(held.output().splitlines(), self.through(STACK4, 5004) * 2)
             self.assertEqual(self.ask("peer", STACK4, 5005), self.through(STACK4, 5005))
 

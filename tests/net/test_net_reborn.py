@@ -83,7 +83,7 @@ class Reborn(netcase.NetCase):
         for name in SERVICES:
             self.lab.services[name].kill()
         for name in SERVICES:
-            self.lab.services[name].wait(10)
+            self.lab.services[name].wait(60)
 
     def assert_idle(self, programs_):
         """None of them spins while the stack is away."""
@@ -149,7 +149,7 @@ class Reborn(netcase.NetCase):
         wait_for(lambda: "socket" in late.output(), 20, "a socket")
         broker = self.lab.services["broker"]
         broker.kill()
-        broker.wait(10)
+        broker.wait(60)
         late.popen.stdin.write(b"go\n")
         late.popen.stdin.flush()
         wait_for(lambda: "binds" in late.output() or not late.alive(), 20, "bind")

@@ -127,7 +127,7 @@ class Routes(netcase.NetCase):
                         hold(0.05, curl.alive)
                         self.lab.hsctl("route", "add", NET4, "via", PEER4)
                 self.lab.hsctl("impair", "hs0", "both")
-                curl.wait(60)
+                curl.wait(120)
                 self.assertEqual(curl.output(), f"1 {SIZE}")
                 self.assertEqual(programs.sha256(path), self.sha)
                 self.assertGreater(changes, 3)

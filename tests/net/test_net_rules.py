@@ -154,7 +154,7 @@ class Rules(netcase.NetCase):
         held.popen.stdin.write(b"\n")
         held.popen.stdin.flush()
         held.popen.stdin.close()
-        held.popen.wait(20)
+        held.popen.wait(60)
         self.assertEqual(held.popen.returncode, 0, held.output())
         self.drop(*ids)
         self.assertEqual(self.tries(BLUE, four, six), ["ok"] * 2)
@@ -211,7 +211,7 @@ class Rules(netcase.NetCase):
         self.lab.wait_service("engine", self.lab.kill_service("engine"))
         held.popen.stdin.write(b"\n")
         held.popen.stdin.close()
-        self.assertEqual(held.wait(30), 0, held.output())
+        self.assertEqual(held.wait(120), 0, held.output())
         self.assertEqual(held.output().split(), [PEER4, "81"] * 4)
         done = self.lab.peer([programs.PYTHON, "-c", ASK.replace("who?", "w"), STACK4, 7145])
         self.assertEqual(done.stdout.decode().split(), [STACK4, "7145"])
@@ -277,7 +277,7 @@ class Rules(netcase.NetCase):
         self.drop(*ids[had:])
         self.assertEqual(self.rules()["total"], had)
         churn.popen.stdin.close()
-        self.assertEqual(churn.wait(60), 0, churn.output())
+        self.assertEqual(churn.wait(120), 0, churn.output())
 
     def test_refused(self):
         first = self.add("ingress", "ports=1-2", "action=allow")

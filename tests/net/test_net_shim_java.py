@@ -96,7 +96,7 @@ class Java(netcase.NetCase):
         source = os.path.join(cls.lab.world.app_dir, "Web.java")
         with open(source, "w", encoding="ascii") as f:
             f.write(SOURCE)
-        run(["javac", "-J-XX:-UsePerfData", "-J-XX:TieredStopAtLevel=1", source], 60)
+        run(["javac", "-J-XX:-UsePerfData", "-J-XX:TieredStopAtLevel=1", source], 150)
         for name in os.listdir(cls.lab.world.app_dir):
             os.chmod(os.path.join(cls.lab.world.app_dir, name), 0o644)
         cls.java = ["java", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "-cp", cls.lab.world.app_dir, "Web"]

@@ -110,7 +110,7 @@ class Ssh(netcase.NetCase):
     def scan(self, where, address, port):
         scans = [self.lab.spawn(where, ["ssh-keyscan", "-T", 20, "-t", "ecdsa", "-p", port, address]) for _ in range(4)]
         for scan in scans:
-            scan.wait(30)
+            scan.wait(120)
             self.assertIn(self.host_key, scan.output())
 
     @row("dropbear, forking; dbclient, ssh, ssh-keyscan", "both",

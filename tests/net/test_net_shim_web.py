@@ -129,7 +129,7 @@ class Web(netcase.NetCase):
             while hold(0.3, load.alive):
                 server.popen.send_signal(signal.SIGHUP)
                 reloads += 1
-            self.assertEqual(load.wait(60), 0, load.output())
+            self.assertEqual(load.wait(120), 0, load.output())
             cut = check(load.output(), KEPT * (reloads + 1))
             if reloads > 1:  # on a machine that did not run us for most of its time it was no test
                 return reloads, cut
@@ -177,7 +177,7 @@ class Web(netcase.NetCase):
             port = self.next_port()
             programs.nginx(self.lab, server, self.root, port, workers=2)
             for more in ([], ["-k"]):
-                done = self.lab.app(["ab", "-q", "-n", 1000, "-c", 8, *more, programs.url(server, "app", "hello", port)], 60)
+                done = self.lab.app(["ab", "-q", "-n", 1000, "-c", 8, *more, programs.url(server, "app", "hello", port)], 150)
                 self.check_ab(done.stdout.decode())
 
     @row("wrk -t2", "client", "16 connections, keep-alive and close, to nginx: no failed request")
@@ -186,7 +186,7 @@ class Web(netcase.NetCase):
             port = self.next_port()
             programs.nginx(self.lab, server, self.root, port, workers=2)
             for more in ([], ["-H", "Connection: close"]):
-                done = self.lab.app(["wrk", "-t2", "-c16", "-d1s", "--timeout", "20s", *more, programs.url(server, "app", "hello", port)], 60)
+                done = self.lab.app(["wrk", "-t2", "-c16", "-d1s", "--timeout", "20s", *more, programs.url(server, "app", "hello", port)], 150)
                 self.check_wrk(done.stdout.decode())
 
     @row("wget", "client", "5 MB, sha256")
@@ -194,7 +194,7 @@ class Web(netcase.NetCase):
         for server in ("peer", "app"):
             port, got = self.next_port(), os.path.join(self.lab.world.app_dir, "wgot")
             programs.nginx(self.lab, server, self.root, port)
-            self.lab.app(["wget", "-q", "--tries=1", "--timeout=20", "-O", got, programs.url(server, "app", "big", port)], 40)
+            self.lab.app(["wget", "-q", "--tries=1", "--timeout=20", "-O", got, programs.url(server, "app", "big", port)], 150)
             self.assertEqual(programs.sha256(got), self.sha)
 
     @row("haproxy, nbthread 2", "both", "ab and wrk through it, 5 MB with sha256; its server on the kernel and on the stack")
@@ -210,8 +210,8 @@ class Web(netcase.NetCase):
                 self.lab.spawn("app", ["/usr/sbin/haproxy", "-db", "-f", conf])
                 self.lab.wait_listening(port)
                 url = f"http://{STACK4}:{port}/hello"
-                self.check_ab(self.lab.run(client, ["ab", "-q", "-n", 500, "-c", 8, url], 60).stdout.decode())
-                self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", "--timeout", "20s", url], 60).stdout.decode())
+                self.check_ab(self.lab.run(client, ["ab", "-q", "-n", 500, "-c", 8, url], 150).stdout.decode())
+                self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", "--timeout", "20s", url], 150).stdout.decode())
                 programs.fetch(self.lab, "app", client, "big", SIZE, self.sha, port)
 
     @row("nginx, its program changed while it runs (USR2, QUIT)", "server",
@@ -233,7 +233,7 @@ class Web(netcase.NetCase):
         second = self.master(home, first)
         self.addCleanup(self.quit, second)
         self.quit(first)
-        load.wait(30)
+        load.wait(120)
         self.check_ab(load.output())
         done = self.lab.run("peer", ["curl", "-sS", f"http://{STACK4}:{port}/hello"])
         self.assertEqual(done.stdout, b"hello\n")
@@ -258,7 +258,7 @@ class Web(netcase.NetCase):
                 port, address = self.next_port(), programs.address_of(server, client)
                 self.lab.spawn(server, [*server_argv, address, port])
                 programs.wait_listening(self.lab, server, port)
-                done = self.lab.run(client, [*client_argv, address, port], 60)
+                done = self.lab.run(client, [*client_argv, address, port], 150)
                 self.assertEqual(done.stdout.strip(), b"good")
 
     @row("python3 asyncio", "both", "90 connections, 30 at once, 200 kB each echoed and compared")

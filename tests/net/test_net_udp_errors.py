@@ -106,7 +106,7 @@ class UdpErrors(netcase.NetCase):
         wait_for(lambda: "up" in router.output() or not router.alive(), 20, "the peer")
         told = {}
         for where, four, six in (("kernel", KERNEL_PEER4, "fd00:78::2"), ("app", PEER4, PEER6)):
-            done = self.lab.run(where, [programs.PYTHON, "-c", ASK, four, six, cases], 60)
+            done = self.lab.run(where, [programs.PYTHON, "-c", ASK, four, six, cases], 150)
             told[where] = json.loads(done.stdout)
         names = [f"IPv{c[0]} type {c[1]} code {c[2]}" for c in CASES] + ["forged", "not connected"]
         self.assertEqual(dict(zip(names, told["app"])), dict(zip(names, told["kernel"])))

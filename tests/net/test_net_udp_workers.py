@@ -23,7 +23,7 @@ class UdpWorkers(UdpCase):
     port = 7300
 
     def ask_all(self, where, address, port):
-        out = self.lab.run(where, ["python3", self.tool, "asks", address, port, COUNT, *SIZES], timeout=60).stdout.decode()
+        out = self.lab.run(where, ["python3", self.tool, "asks", address, port, COUNT, *SIZES], timeout=150).stdout.decode()
         self.assertEqual([json.loads(line)["good"] for line in out.splitlines()], [True] * COUNT)
 
     def workers_of(self, port):

@@ -73,7 +73,7 @@ class Urgent(netcase.NetCase):
             return "HS_FAULT_POINTS:BOOL=ON" in f.read()
 
     def test_whole(self):
-        self.assertEqual(self.write(None).wait(20), 0)
+        self.assertEqual(self.write(None).wait(60), 0)
         self.expect("b'before and ' b'U' True")
 
     def test_app_dies(self):
@@ -81,7 +81,7 @@ class Urgent(netcase.NetCase):
             return  # a build without them: nowhere to die
         for point in POINTS:
             app = self.write(f"{point}:1:kill")
-            self.assertEqual(app.popen.wait(20), -9, app.output())
+            self.assertEqual(app.popen.wait(60), -9, app.output())
             self.assertNotIn("sent", app.output().replace("sends", ""))
             self.expect("b'before and ' b'' False")  # all that was written before, no byte and no mark, and an end
 

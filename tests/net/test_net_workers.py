@@ -65,7 +65,7 @@ class Workers(TransferCase):
                     type(self).port += 1
                     self.lab.spawn(server, [programs.PYTHON, "-u", ECHO, "serve", address, self.port])
                     programs.wait_listening(self.lab, server, self.port)
-                    done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, 200_000, 20], 60)
+                    done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, 200_000, 20], 150)
                     self.assertIn(b"equal", done.stdout)
 
     def test_spread(self):
@@ -82,7 +82,7 @@ class Workers(TransferCase):
                 self.assertGreaterEqual(sum(counts), 64)
                 self.assertTrue(all(n > 8 for n in counts), counts)
                 idle.popen.stdin.close()
-                self.assertEqual(idle.wait(20), 0)
+                self.assertEqual(idle.wait(60), 0)
 
     def test_other_numbers(self):
         """The engine is killed and comes back with other numbers of workers; idle connections and transfers go on."""
@@ -98,7 +98,7 @@ class Workers(TransferCase):
                     self.try_all(idle, number)
                     transfer.finish(self.sha)
                 idle.popen.stdin.close()
-                self.assertEqual(idle.wait(20), 0)
+                self.assertEqual(idle.wait(60), 0)
 
     def test_come_and_go(self):
         """Connect, talk, close, over and over, both ways, while services die, rings are lost and workers change."""

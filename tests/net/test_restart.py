@@ -74,7 +74,7 @@ class Restart(TransferCase):
                     wait_for(lambda: idle.output().count("alive") == number or not idle.alive(), 20, "an answer on each")
                     self.assertTrue(idle.alive(), idle.output())
             idle.popen.stdin.close()
-            self.assertEqual(idle.wait(20), 0)
+            self.assertEqual(idle.wait(60), 0)
 
     def test_connections_that_come_and_go(self):
         """Connect, talk, close, over and over, both ways at once, while each service dies: none of them fails."""
@@ -99,7 +99,7 @@ class Restart(TransferCase):
         reader = self.lab.spawn("peer", [programs.PYTHON, "-c", READ_ALL, PEER4, self.port])
         programs.wait_listening(self.lab, "peer", self.port)
         self.assertEqual(self.lab.app([programs.PYTHON, "-c", LAST_WORDS, PEER4, self.port], check=False).returncode, -9)
-        reader.wait(20)
+        reader.wait(60)
         self.assertEqual(reader.output().split(), ["256000", "True"])
 
 
@@ -131,7 +131,7 @@ class Away(TransferCase):
 
     def away(self, name):
         pid = self.lab.kill_service(name)
-        self.lab.services[name].wait(10)
+        self.lab.services[name].wait(60)
         return pid
 
     def back(self, name, pid):

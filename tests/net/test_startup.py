@@ -64,7 +64,7 @@ class Startup(netcase.NetCase):
         self.lab.start()
         pids = {name: self.lab.pid_of(name) for name in SERVICES}
         self.lab.supervisor.kill()
-        self.lab.supervisor.wait(10)
+        self.lab.supervisor.wait(60)
         self.assertTrue(self.ping())
         self.lab.start()
         self.assertEqual({name: self.lab.pid_of(name) for name in SERVICES}, pids)

@@ -18,7 +18,7 @@ class ProgramFailed(AssertionError):
     """A program ended with another status than expected, or did not end in time."""
 
 
-def run(cmd, timeout=30, check=True, **kw):
+def run(cmd, timeout=90, check=True, **kw):
     """Runs to the end with output captured, by way of files so that what it leaves running in the background cannot
     hold us; the process is killed at the timeout."""
     kw.setdefault("stdin", subprocess.DEVNULL)
@@ -93,7 +93,7 @@ class Program:
     def kill(self):
         if self.alive():
             self.popen.kill()
-        return self.popen.wait(10)
+        return self.popen.wait(60)
 
 
 class World:
@@ -187,10 +187,10 @@ class World:
             return
         self.closed = True
         self.reaper.stdin.close()
-        status = self.reaper.wait(30)
+        status = self.reaper.wait(120)
         self.reaper.stdout.close()
         for program in self.programs:
-            program.popen.wait(10)
+            program.popen.wait(60)
         _open.remove(self)
         if status != 0:
             raise RuntimeError(f"{self.tag}: the reaper could not remove everything")

@@ -92,7 +92,7 @@ def iperf3_report(lab, server, client, seconds=3, port=5201, reverse=False, stre
         raise ProgramFailed(f"iperf3: no result\n{cli.output()[-1500:]}\n{srv.output()[-1500:]}") from None
     if cli.popen.returncode != 0:
         raise ProgramFailed(f"iperf3 client: status {cli.popen.returncode}: {report.get('error')}")
-    srv.wait(10)
+    srv.wait(60)
     return report
 
 
@@ -156,13 +156,13 @@ class Transfer:
         except FileNotFoundError:
             return 0
 
-    def reaches(self, fraction, timeout=60):
+    def reaches(self, fraction, timeout=150):
         """Until so much of it has come; whether it is still going on then."""
         wait_for(lambda: self.got() >= fraction * self.size or not self.curl.alive(), timeout,
                  f"{fraction:.0%} of the file", step=0.0005)
         return self.curl.alive() and self.got() < self.size
 
-    def wait_got(self, fraction, timeout=60):
+    def wait_got(self, fraction, timeout=150):
         """Until so much of it has come; the transfer must still be going on then."""
         if not self.reaches(fraction, timeout):
             raise ProgramFailed(f"the transfer ended before it could be disturbed: {self.curl.output()}")
@@ -186,7 +186,7 @@ def begun(lab, server, client, name, size, fraction=0.2, port=8080):
         transfer = Transfer(lab, server, client, name, size, port)
         if transfer.reaches(fraction):
             return transfer
-        transfer.curl.wait(60)
+        transfer.curl.wait(120)
         os.unlink(transfer.path)
     raise ProgramFailed("no transfer could be disturbed: each was over at once")
 

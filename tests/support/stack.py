@@ -167,7 +167,7 @@ class Lab:
                 trouble += self.late_wakeups() + self.late_apps()
                 self.supervisor.terminate()
             try:
-                status = self.supervisor.wait(30)
+                status = self.supervisor.wait(120)
                 if status != 0:
                     trouble.append(f"hsctl up: status {status}")
             except subprocess.TimeoutExpired:
@@ -267,7 +267,7 @@ class Lab:
 
     # --- hsctl ---
 
-    def hsctl(self, *args, check=True, timeout=20):
+    def hsctl(self, *args, check=True, timeout=60):
         cmd = self.world.command(self.S, [self.hsctl_path, "-c", self.config, *args])
         return run(cmd, timeout, check)
 
@@ -325,13 +325,13 @@ class Lab:
             return self.app_command(argv, **kw)
         return self.world.command({"peer": self.P, "kernel": self.K}[where], argv, **kw)
 
-    def app(self, argv, timeout=30, check=True, **kw):
+    def app(self, argv, timeout=90, check=True, **kw):
         return run(self.app_command(argv, **kw), timeout, check, cwd=self.world.app_dir)
 
-    def peer(self, argv, timeout=30, check=True):
+    def peer(self, argv, timeout=90, check=True):
         return run(self.world.command(self.P, argv), timeout, check, cwd=self.world.app_dir)
 
-    def run(self, where, argv, timeout=30, check=True, **kw):
+    def run(self, where, argv, timeout=90, check=True, **kw):
         return run(self.command(where, argv, **kw), timeout, check, cwd=self.world.app_dir)
 
     def spawn(self, where, argv, **kw):

@@ -53,6 +53,6 @@ class TransferCase(netcase.NetCase):
             disturb()
         for churn in churns:
             churn.popen.stdin.close()
-            self.assertEqual(churn.wait(60), 0, churn.output())
+            self.assertEqual(churn.wait(120), 0, churn.output())
             print(churn.output().splitlines()[-1])
             self.assertGreater(int(churn.output().splitlines()[-1].split()[0]), 10)

@@ -27,6 +27,6 @@ class UdpCase(netcase.NetCase):
         wait_for(lambda: says in program.output(), 20, f"{argv} to say {says}")
         return program
 
-    def tell(self, where, *argv, timeout=60):
+    def tell(self, where, *argv, timeout=150):
         """What the tool says of itself at its end."""
         return json.loads(self.lab.run(where, ["python3", self.tool, *argv], timeout=timeout).stdout.decode().splitlines()[-1])
