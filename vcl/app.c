@@ -8,6 +8,7 @@
 #include "vcl_app.h"
 
 #include "vcl_family.h"
+#include "vcl_kin.h"
 #include "vcl_session.h"
 
 #include <stdarg.h>
@@ -73,6 +74,7 @@ static int app_create(const vppcom_cfg_t *pub, const char *name) {
   snprintf(app_state.name, sizeof app_state.name, "%s", name != NULL ? name : "");
   if (!app_state.have_key)
     app_state.have_key = pthread_key_create(&app_state.thread_end, app_thread_ended) == 0;
+  (void)kin_make();
   (void)family_make(); /* without it each process comes back on its own */
   rc = worker_new(&w, 0, app_state.have_join ? app_state.join : NULL);
   if (rc < 0 && app_state.have_join) { /* that application is gone: one of its own */

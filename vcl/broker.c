@@ -245,6 +245,8 @@ int broker_hello(struct broker *b, const uint8_t *parent) {
     memcpy(b->parent, parent, BROKER_TOKEN);
     b->have_parent = 1;
   }
+  if (b->fd >= 0 && b->have_token) /* a child that had something to say before it needed a home */
+    return 0;
   for (;;) {
     int rc = broker_connect(b, broker_deadline(b));
     if (rc != -ECONNREFUSED && rc != -EPIPE && rc != -EAGAIN)

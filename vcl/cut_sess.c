@@ -212,6 +212,18 @@ void cut_sess_refuse(struct session *s) {
     cut_sess_answer_no(s->cut->pair, s->slot, s->gen);
 }
 
+void cut_sess_refuse_rest(struct cut_pair *p) {
+  struct home *h = &p->home;
+  uint32_t high = __atomic_load_n(&h->view.partner->slots_high, __ATOMIC_ACQUIRE);
+  for (uint32_t slot = 0; !p->client && slot < high && slot < h->n_slots; slot++) {
+    const struct abi_sess_app *peer = worker_view_partner(&h->view, slot);
+    uint32_t gen = __atomic_load_n(&peer->gen, __ATOMIC_ACQUIRE);
+    if (gen != 0 && __atomic_load_n(&peer->op, __ATOMIC_ACQUIRE) == ABI_OP_CONNECT &&
+        __atomic_load_n(&peer->accepted, __ATOMIC_RELAXED) == gen && worker_view_app(&h->view, slot)->gen != gen)
+      cut_sess_answer_no(p, slot, gen);
+  }
+}
+
 /** The listener that a connect names by `slot` and may name, or NULL. */
 static struct session *cut_sess_listener(struct worker *w, const struct abi_request *rq, uint32_t slot) {
   static const uint8_t zero[16];

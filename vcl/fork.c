@@ -3,13 +3,15 @@
  *
  * Called by the preload shim's pthread_atfork handlers. The child's private memory is a copy of the parent's, so all
  * handles stay valid. Its worker gets no home until it needs one (`lazy`); then it says Hello with the parent's token.
- * A listener moves into the new home as a share of the parent's. A connected session stays in the parent's home, which
- * two processes now produce in: the home's shared lock serialises them. The parent's bell stays open in the child only
- * while such sessions exist, because the bell's end is the proof of the parent's death.
+ * A listener moves into the new home as a share of the parent's. A connected session stays in the home of whoever made
+ * it, which several processes now produce in: the home's shared lock serialises them, and vcl_kin.h tells who holds it
+ * and who ends it. Its maker's bell stays open in each process that holds such sessions, because the bell's end is the
+ * proof that all of them are gone.
  */
 #include "vcl_app.h"
 #include "vcl_cut.h"
 #include "vcl_family.h"
+#include "vcl_kin.h"
 #include "vcl_peers.h"
 #include "vcl_rejoin.h"
 #include "vcl_wait.h"
@@ -42,6 +44,7 @@ int vcl_fork_prepare(void) {
     }
     w->home->forked = 1;
   }
+  kin_fork_prepare(w);
   return 0;
 }
 
@@ -66,9 +69,8 @@ static void fork_inherit_listener(struct session *s) {
   s->bound = 0;
 }
 
-/** Sorts what the child inherited. Number of sessions that stay in the parent's home. */
-static uint32_t fork_sort(struct worker *w) {
-  uint32_t stay = 0;
+/** Sorts what the child inherited. */
+static void fork_sort(struct worker *w) {
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
     s->pins = 0;
@@ -85,28 +87,15 @@ static uint32_t fork_sort(struct worker *w) {
       continue;
     if (s->life == SESSION_ZOMBIE || s->life == SESSION_OFFER)
       session_free(s); /* the parent's to bury or to take */
-    else if ((s->life == SESSION_CONNECT || s->life == SESSION_OPEN) && s->cut == NULL)
-      stay++;
   }
-  return stay;
 }
 
-/** A grandchild keeps what its parent owned itself; what that one had inherited ends here. */
-static void fork_drop_inherited(struct worker *w) {
-  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
-    struct session *s = pool_ref(&w->sessions, i);
-    if (s->kind != SESSION_STREAM || s->home != w->inherited)
-      continue;
-    s->pins = 0;
-    if (s->life == SESSION_ZOMBIE)
-      session_free(s);
-    else
-      session_close(s, 0);
-  }
-  home_let_go(w->inherited);
-  home_fini(w->inherited);
-  free(w->inherited);
-  w->inherited = NULL;
+/** What was the parent's own home is one more that was inherited. */
+static void fork_inherit_home(struct worker *w) {
+  w->home->inherited = 1;
+  list_add_tail(&w->inherited, &w->home->link);
+  w->home = NULL;
+  w->lazy = 1;
 }
 
 /** The conversation starts anew, with the token of the nearest ancestor that had one. */
@@ -143,19 +132,21 @@ int vcl_fork_child(void) {
     ((struct session *)pool_ref(&w->sessions, i))->pins = 0; /* of threads that are not here */
   cut_pair_fork_child(w);
   rejoin_fork_child(w);
-  if (w->home == NULL) /* its parent never used the stack itself: nothing has changed */
-    return 0;
-  if (w->inherited != NULL)
-    fork_drop_inherited(w);
-  uint32_t stay = fork_sort(w);
-  cut_pair_fork_sorted(w);
-  w->inherited = w->home;
-  w->inherited->inherited = 1;
-  w->home = NULL;
-  w->lazy = 1;
-  if (stay == 0) /* nothing of the parent's is used: its death must show */
-    home_let_go(w->inherited);
+  if (w->home != NULL) { /* else its parent never used the stack itself */
+    fork_sort(w);
+    cut_pair_fork_sorted(w);
+    fork_inherit_home(w);
+  }
+  kin_fork_child(w);
   return 0;
+}
+
+void vcl_fork_again(void) {
+  struct worker *w = worker_enter();
+  if (w == NULL)
+    return;
+  kin_again(w);
+  worker_leave(w);
 }
 
 /** Moves a session that the engine knows nothing of under this process into the own home. */
@@ -167,6 +158,43 @@ static int fork_move(struct worker *w, struct session *s) {
   return 0;
 }
 
+/** Its parent is gone, but whoever made what it inherited is somebody whom the broker knows: by its bell, which we
+ * hold. -ESTALE: nobody. */
+static int fork_join(struct worker *w) {
+  struct list *pos;
+  uint8_t token[BROKER_TOKEN];
+  int rc = -ESTALE;
+  list_for_each(pos, &w->inherited) {
+    const struct home *h = list_entry(pos, struct home, link);
+    if (h->bell < 0 || rc != -ESTALE)
+      continue;
+    memcpy(token, h->token, sizeof token);
+    rc = worker_attach(w, token);
+  }
+  return rc;
+}
+
+/** A child whose family has ended, before it needed the stack: it founds the application anew, or joins whoever has.
+ * Not if it has listeners to make again: -ESTALE, as when somebody else is about to. */
+static int fork_found(struct worker *w, const uint8_t *refused) {
+  uint8_t token[BROKER_TOKEN];
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1))
+    if (((struct session *)pool_ref(&w->sessions, i))->share_due)
+      return -ESTALE;
+  enum family_answer how = family_ask(refused, token);
+  if (how == FAMILY_WAIT)
+    return -ESTALE;
+  if (how == FAMILY_JOIN)
+    return worker_attach(w, token);
+  w->broker.have_parent = 0;
+  int rc = worker_attach(w, NULL);
+  if (rc == 0)
+    family_founded(w->broker.token);
+  else
+    family_forgo();
+  return rc;
+}
+
 int worker_ready(struct worker *w) {
   uint8_t parent[BROKER_TOKEN];
   if (w->rejoin != NULL)
@@ -175,13 +203,17 @@ int worker_ready(struct worker *w) {
     return w->home != NULL ? 0 : -ENETDOWN;
   memcpy(parent, w->broker.parent, sizeof parent);
   int rc = worker_attach(w, parent);
-  if (rc == -ESTALE) /* the stack that knew our parent is gone */
+  if (rc == -ESTALE)
+    rc = fork_join(w);
+  if (rc == -ESTALE) /* nobody whom the broker knows as ours is left, or the stack that did */
+    rc = fork_found(w, parent);
+  if (rc == -ESTALE)
     rejoin_begin(w);
   if (rc < 0)
     return rc;
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
-    if (s->kind == SESSION_STREAM && s->home == w->inherited &&
+    if (s->kind == SESSION_STREAM && s->home->inherited && s->home->pair == NULL &&
         (s->life == SESSION_LISTEN || s->life == SESSION_NEW || s->life == SESSION_BOUND || s->life == SESSION_DEFER))
       (void)fork_move(w, s);
   }

@@ -5,6 +5,7 @@
  * in E is the engine's word and is loaded once; everything in A is ours.
  */
 #include "vcl_cut.h"
+#include "vcl_kin.h"
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -37,6 +38,16 @@ void home_let_go(struct home *h) {
   h->ring_due = 0;
 }
 
+void home_drop(struct home *h) {
+  home_flush(h);
+  if (h->inherited)
+    kin_forsake(h);
+  home_let_go(h);
+  list_del(&h->link);
+  home_fini(h);
+  free(h);
+}
+
 void home_unref(struct home *h) {
   h->n_sessions--;
   if (h->n_sessions != 0)
@@ -45,13 +56,8 @@ void home_unref(struct home *h) {
     cut_pair_empty(h->pair);
     return;
   }
-  if (h->inherited)
-    home_let_go(h);
-  if (!h->lost)
-    return;
-  list_del(&h->link);
-  home_fini(h);
-  free(h);
+  if (h->inherited || h->lost)
+    home_drop(h);
 }
 
 void home_lock(struct home *h) {
@@ -74,6 +80,7 @@ static int home_parts(struct home *h) {
   if (v->ga.locks_size < HOME_LOCKS_SIZE + arena_meta_size(size))
     return -EPROTO;
   uint8_t *locks = seg_at(&v->seg_a, v->ga.locks_off, v->ga.locks_size);
+  h->kin_base = kin_base();
   h->shared = (struct home_shared *)(void *)locks;
   h->arena = arena_init(locks + HOME_LOCKS_SIZE, v->ga.locks_size - HOME_LOCKS_SIZE,
                         (uint32_t)(v->ga.arena_off / ABI_CHUNK_UNIT), size);
@@ -140,7 +147,9 @@ void home_fini(struct home *h) {
   worker_view_close(&h->view);
   free(h->owner);
   free(h->free_slots);
-  h->owner = h->free_slots = NULL;
+  free(h->left);
+  h->owner = h->free_slots = h->left = NULL;
+  h->n_left = 0;
   h->arena = NULL;
   h->shared = NULL;
 }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
+#include "vcl_kin.h"
 #include "vcl_wait.h"
 
 #include <sys/socket.h>
@@ -56,12 +57,12 @@ static int life_linger(struct session *s) {
   return gone ? -EBADF : 0;
 }
 
-/** Says to the broker what close left to be said. The worker stays entered. */
-static void life_settle_broker(struct worker *w) {
+void life_settle_broker(struct worker *w) {
   if (list_empty(&w->unbinds))
     return;
   if (w->home != NULL)
     home_flush(w->home);
+  worker_flush_inherited(w);
   worker_unlock(w);
   if (pthread_mutex_trylock(&w->broker.lock) == 0) { /* else whoever asks the broker now says it afterwards */
     worker_flush_unbinds(w);
@@ -80,7 +81,7 @@ static int life_end(uint32_t handle, int abortive, int drop_ref) {
     cut_hurry(w);
   if (drop_ref && s->refs > 1) {
     rc = (int)--s->refs;
-  } else if (s->kind != SESSION_STREAM || abortive || life_linger(s) == 0) {
+  } else if (s->kind != SESSION_STREAM || abortive || !kin_alone(s) || life_linger(s) == 0) {
     session_close(s, abortive);
     life_settle_broker(w);
   }

@@ -89,7 +89,7 @@ static int listen_bind(struct session *s, const struct abi_endpoint *want) {
     gone = listen_overtaken(s); /* meanwhile another thread bound, connected or listened */
   if (rc == 0 && gone == 0) {
     s->local = ep;
-    s->bound = 1;
+    session_bound(s);
     stage_set(s, SESSION_BOUND);
   } else if (rc == 0) {
     if (s->life != SESSION_BOUND && s->life != SESSION_LISTEN)
@@ -129,7 +129,7 @@ int vppcom_session_bind(uint32_t session_handle_in, vppcom_endpt_t *ep) {
 void listen_registered(struct session *s, uint32_t id, uint32_t backlog) {
   s->listener_id = id;
   s->backlog = backlog;
-  s->bound = 1;
+  session_bound(s);
   stage_set(s, SESSION_LISTEN);
   listen_fill_request(s);
   (void)cut_ready(s->w); /* from here on somebody may want a pair with us */

@@ -169,9 +169,11 @@ void rejoin_begin(struct worker *w) {
     list_add_tail(&w->lost, &h->link);
     h->n_sessions++; /* held over the walk */
   }
-  if (w->inherited != NULL) {
-    w->inherited->detached = 1;
-    home_let_go(w->inherited);
+  struct list *pos;
+  list_for_each(pos, &w->inherited) {
+    struct home *gone = list_entry(pos, struct home, link);
+    gone->detached = 1;
+    home_let_go(gone);
   }
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
@@ -267,6 +269,7 @@ static int rejoin_settle(struct worker *w, struct rejoin *r) {
   (void)epoll_ctl(w->front, EPOLL_CTL_DEL, r->b.fd, NULL);
   broker_take(&w->broker, &r->b);
   h->view.app->pid = (uint32_t)getpid();
+  memcpy(h->token, w->broker.token, sizeof h->token);
   w->home = h;
   worker_front_watch(w, h->bell);
   rejoin_move(w);
@@ -302,7 +305,7 @@ static int rejoin_listener(struct worker *w, struct session *s) {
     if (rc < 0)
       return rc;
     s->local = ep;
-    s->bound = 1;
+    session_bound(s);
     if (s->life == SESSION_LISTEN)
       rc = broker_listen(&w->broker, &slot, s->backlog, 0, &id, 1);
     if (rc == 0 && s->life == SESSION_LISTEN)

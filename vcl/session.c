@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "shm/fence.h"
 #include "vcl_app.h"
+#include "vcl_kin.h"
 #include "vcl_peers.h"
 #include "vcl_vep.h"
 
@@ -52,6 +53,7 @@ struct session *session_new(struct worker *w, uint32_t kind) {
   list_init(&s->branches);
   list_init(&s->stash);
   list_init(&s->opening);
+  list_init(&s->kin_link);
   return s;
 }
 
@@ -138,6 +140,8 @@ void session_free(struct session *s) {
   free(s->groups);
   free(s->fast_key);
   held_drop(s);
+  if (s->left)
+    list_del(&s->kin_link);
   (void)pool_put(&w->sessions, s->index);
 }
 
@@ -227,6 +231,11 @@ void session_unlock(struct session *s) {
 void session_settle(struct session *s) {
   if (s->cut != NULL)
     cut_sess_settle(s);
+  if (s->kin) { /* shutdown by one of those who hold it is all theirs */
+    uint32_t want = __atomic_load_n(&s->a->want, __ATOMIC_RELAXED);
+    s->shut_rd |= (want & ABI_WANT_SHUT_RD) != 0;
+    s->shut_wr |= (want & ABI_WANT_SHUT_WR) != 0;
+  }
   if (s->life != SESSION_CONNECT)
     return;
   struct session_facts f = session_facts(s);
@@ -454,6 +463,8 @@ static void session_bury(struct session *s) {
   int over = s->cut != NULL ? cut_sess_over(s) : s->home->detached || session_facts(s).state == ABI_SESS_CLOSED;
   if (!over || s->pins != 0)
     return;
+  if (s->left && !s->home->detached && (__atomic_load_n(&s->a->want, __ATOMIC_ACQUIRE) & ABI_WANT_CLOSE) == 0)
+    return; /* others hold it: the last one's close stores that, and of a pair the slot may be in use again at once */
   struct home *h = s->home;
   session_close_tx(s);
   if (s->cut != NULL) {
@@ -535,6 +546,7 @@ static void session_unbind(struct session *s) {
   if (s->cut != NULL)
     cut_sess_unkeep(s, &slot);
   s->bound = 0;
+  session_local(s)->bound = 0;
   (void)worker_later_unbind(s->w, &slot);
 }
 
@@ -547,6 +559,8 @@ int session_renew(struct session *s) {
   if (slot < 0)
     return (int)slot;
   uint32_t old = s->slot;
+  if (s->kin)
+    (void)kin_leave(s, 0);
   session_close_tx(s);
   s->fifos_open = 0;
   home_slot_put(s->home, old);
@@ -593,7 +607,8 @@ void session_close(struct session *s, int abortive) {
       session_free(s);
     return;
   }
-  if (s->home->inherited) { /* the parent's: what ends here is only our use of it */
+  if (s->home->inherited) { /* another's: the last one who holds it ends it */
+    kin_close(s, abortive);
     stage_set(s, SESSION_ZOMBIE);
     if (s->pins == 0)
       session_free(s);
@@ -604,6 +619,11 @@ void session_close(struct session *s, int abortive) {
     branch_drop_all(s);
   if (session_is_dgram(s) && s->bound)
     cut_revoke(s->w);
+  if (s->kin && !s->home->detached && !kin_leave(s, 0)) {
+    kin_wait(s);
+    stage_set(s, SESSION_ZOMBIE);
+    return;
+  }
   session_unbind(s);
   struct session *l = s->listener != UINT32_MAX ? pool_at(&s->w->sessions, s->listener) : NULL;
   if (l != NULL && l->serial == s->listener_serial && l->n_accepted != 0)
@@ -621,6 +641,17 @@ void session_close(struct session *s, int abortive) {
   home_slot_put(s->home, s->slot); /* the engine never knew it */
   if (s->pins == 0)
     session_free(s);
+}
+
+void session_end(struct session *s) {
+  session_unbind(s);
+  if (!s->home->detached) {
+    uint32_t want = __atomic_load_n(&s->a->want, __ATOMIC_RELAXED);
+    if ((want & ABI_WANT_CLOSE) == 0)
+      want = s->cut != NULL ? cut_sess_close_bits(s) : ABI_WANT_CLOSE;
+    session_want(s, want); /* said again: whoever stored it may have died before the hint */
+  }
+  session_bury(s);
 }
 
 void session_unpin(struct session *s) {

@@ -184,6 +184,8 @@ uint32_t cut_sess_close_bits(struct session *s);
 int cut_sess_over(const struct session *s);
 /** An offer that nobody takes. */
 void cut_sess_refuse(struct session *s);
+/** Connects that its maker did not live to take, if we are one of its heirs. */
+void cut_sess_refuse_rest(struct cut_pair *p);
 /** A hint about a slot that no session of ours owns: maybe a connect. */
 void cut_sess_offered(struct cut_pair *p, uint32_t slot);
 /** A connect that was never accepted goes by TCP, with all that was written. */

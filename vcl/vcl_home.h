@@ -1,9 +1,10 @@
 /*
  * A home: the pair of segments (A and E) that sessions live in, with its rings, its arena and its slots.
  *
- * A worker has one home of its own; after a fork the child keeps its parent's home beside it for the sessions that it
- * inherited. Every call is made under the worker's mutex (lock mode) or on the worker's thread. A home that two
- * processes produce in (`forked`) takes a robust process-shared lock, which lies in A, around ring and arena.
+ * A worker has one home of its own; after a fork the child keeps its parent's home beside it, and those that its
+ * parent had inherited, for the sessions that it holds in them. Every call is made under the worker's mutex (lock mode)
+ * or on the worker's thread. A home that two processes produce in (`forked`) takes a robust process-shared lock, which
+ * lies in A, around ring and arena.
  */
 #ifndef HS_VCL_HOME_H
 #define HS_VCL_HOME_H
@@ -32,6 +33,7 @@ struct home {
   struct hint_prod to[ABI_LANES_MAX];   /* hints to the engine */
   struct hint_cons from[ABI_LANES_MAX]; /* hints from the engine */
   uint64_t worker_id;
+  uint8_t token[16]; /* of its maker, by which an heir may join the application as long as the bell is held */
   uint32_t n_slots, n_slots_app;
   uint32_t n_lanes;     /* in use by the engine of `epoch` */
   uint32_t max_lanes;   /* that the segments have room for */
@@ -40,12 +42,16 @@ struct home {
   uint32_t n_free, slot_next;
   uint32_t epoch; /* of the engine whose rescan is done */
   int bell, doorbell;
+  uint64_t kin_base; /* of its bytes in the file of locks (vcl_kin.h) */
+  uint32_t *left;    /* a dead maker's: slots that others held at the last look */
+  uint32_t n_left;
+  int mourned;      /* its maker is dead, and what it alone had was ended */
   int ring_due;     /* the doorbell is to be rung at the end of this call */
   int inherited;    /* the parent's, after a fork */
   int forked;       /* shared with another process */
   int detached;     /* the engine let go of it, or every service is gone */
   int lost;         /* every service that knew it is gone: freed with its last session */
-  struct list link; /* lost: in worker.lost */
+  struct list link; /* in worker.lost or worker.inherited */
   uint32_t n_sessions;
   struct cut_pair *pair; /* it is a pair's: the "engine" is another app (vcl_cut.h) */
   uint8_t *due;          /* a pair's: set with ring_due */
@@ -60,6 +66,8 @@ void home_fini(struct home *h);
 
 /** Closes bell and doorbell of an inherited home: its owner's death must show. */
 void home_let_go(struct home *h);
+/** Frees an inherited home in which no session lives. */
+void home_drop(struct home *h);
 /** One session fewer lives in it. */
 void home_unref(struct home *h);
 void home_lock(struct home *h);

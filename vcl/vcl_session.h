@@ -49,6 +49,8 @@ struct session {
   uint8_t pktinfo;           /* datagrams: recvfrom tells where they were sent to */
   uint8_t asking;            /* datagrams: a thread waits for the answer to a request */
   uint8_t own_next;          /* datagrams: the own fifo's turn, not a branch's */
+  uint8_t kin;               /* others may hold it, too, after a fork (vcl_kin.h) */
+  uint8_t left;              /* closed here, held by others: in worker.left */
   uint8_t shared;            /* datagrams: with another process, after a fork */
   uint8_t heard_apart;       /* datagrams: one of the stack's addresses wrote to another one (vcl_roam.h) */
   uint8_t accepts;           /* datagrams: peers get sessions of their own (vcl_peers.h) */
@@ -85,6 +87,7 @@ struct session {
   struct fifo_cons rx;
   struct list held;     /* in worker.held: its tx fifo holds memory … */
   uint32_t held_tail;   /* … and its tail at the last look */
+  struct list kin_link; /* in worker.left */
   struct list items;    /* vep_item of the sets it is in */
   struct list watchers; /* struct watch */
   struct list offers;   /* listener: sessions in SESSION_OFFER; datagrams: branches to read; such a session: its link */
@@ -111,6 +114,7 @@ struct session_local {
   uint32_t chunk_head; /* fifo_prod.chunk_head of whoever wrote last */
   uint32_t urg_pos;    /* urgent mark that was seen last (urgent.c), if known; it was passed; its byte was read */
   uint32_t urg_known, urg_passed, urg_read;
+  uint32_t bound; /* the broker holds a reservation for it */
 };
 _Static_assert(sizeof(struct session_local) <= sizeof(((struct abi_sess_app *)0)->local), "local words");
 
@@ -148,6 +152,13 @@ void session_free(struct session *s);
 void session_move(struct session *s, struct home *h, uint32_t slot);
 /** close(): by then nobody can find it any more. */
 void session_close(struct session *s, int abortive);
+/** The end of one that waited for others to close it, too. */
+void session_end(struct session *s);
+/** The broker holds a reservation for it. */
+static inline void session_bound(struct session *s) {
+  s->bound = 1;
+  session_local(s)->bound = 1;
+}
 /** A slot for another try of a session whose connect came to nothing. 0 or -errno. */
 int session_renew(struct session *s);
 
@@ -189,6 +200,10 @@ void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t l
 int session_wait(struct session *s, uint32_t events, int64_t timeout_us);
 /** Leave after session_wait may have found the session closed. */
 void session_unpin(struct session *s);
+
+/* life.c */
+/** Says to the broker what closes left to be said. The worker stays entered. */
+void life_settle_broker(struct worker *w);
 
 /* listen.c, connect.c */
 int listen_arm(struct session *s);

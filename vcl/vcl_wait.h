@@ -72,8 +72,19 @@ int vcl_fork_parent(void);
 /** In the child of a fork, before anything else of the library: the parent's worker is no longer our own; on first use
  * the child says Hello with the parent's token and gets a worker 0 of its own. Handles stay valid: a listener becomes a
  * share of the parent's (registered when it is first accepted from or waited for), a connected session goes on through
- * the parent's segments as long as only one process uses it from here on. 0 or -errno. */
+ * the segments of whoever made it, under a lock, and ends when the last process that holds it closes it or is gone. 0
+ * or -errno. */
 int vcl_fork_child(void);
+/** After vcl_fork_prepare, in the parent: its child ended, or was never made, before vcl_fork_child. */
+void vcl_fork_unborn(void);
+/** In a copy of the process made by _Fork, which goes on in its place: it holds what that holds. */
+void vcl_fork_again(void);
+/** Whether no other process holds the session. */
+int vcl_session_alone(uint32_t h);
+/** Whether this process should look now and then (vcl_pump) for connections whose other holders have died. */
+int vcl_kin_waiting(void);
+/** Before the process exits, if it has a parent or children: what it holds alone ends at once. */
+void vcl_kin_exit(void);
 /** Make the child's share of every inherited listener now, so that they outlive the parent (daemon(3)). Number of
  * listeners that are now shared, or -errno. */
 int vcl_fork_share(void);

@@ -25,7 +25,11 @@ struct worker {
   pthread_mutex_t lock; /* lock mode */
   struct broker broker;
   struct home *home;
-  struct home *inherited; /* the parent's, after a fork */
+  struct list inherited; /* homes that others made, after a fork: those with sessions of ours */
+  struct list left;      /* own sessions that were closed here and are held by others (kin.c) */
+  uint64_t kin_next;     /* µs: no look at them before */
+  uint8_t heir;          /* it is somebody's child, and inherited sessions */
+  uint8_t settle_due;    /* somebody dead left the broker something to be told */
   struct pool sessions;
   struct list waiters;        /* in use */
   struct list spare_waiters;  /* kept with their eventfds */
@@ -60,6 +64,8 @@ struct worker {
 struct worker *worker_enter(void);
 /** Rings the doorbell if something was published, unlocks. */
 void worker_leave(struct worker *w);
+/** Rings the doorbells of inherited homes that are due. */
+void worker_flush_inherited(struct worker *w);
 void worker_lock(struct worker *w);
 void worker_unlock(struct worker *w);
 

@@ -178,7 +178,9 @@ static int waiter_take_pending(struct waiter *wt) {
 /** A forked child's worker that uses connections of its parent's home: their hints go to the parent, so it looks at
  * them every WAITER_HEIR_MS. */
 static int waiter_is_heir(const struct worker *w) {
-  return (w->inherited != NULL && w->inherited->bell >= 0 && w->inherited->n_sessions != 0) || cut_is_heir(w);
+  struct list *pos;
+  list_for_each(pos, &w->inherited) if (list_entry(pos, struct home, link)->bell >= 0) return 1;
+  return cut_is_heir(w);
 }
 
 int waiter_bell(struct worker *w) {
@@ -219,8 +221,7 @@ int waiter_sleep_begin(struct waiter *wt) {
   w->n_asleep++;
   if (w->home != NULL)
     home_flush(w->home);
-  if (w->inherited != NULL)
-    home_flush(w->inherited);
+  worker_flush_inherited(w);
   cut_flush(w);
   return 1;
 }

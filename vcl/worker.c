@@ -9,7 +9,9 @@
 #include "shm/bell.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
+#include "vcl_kin.h"
 #include "vcl_rejoin.h"
+#include "vcl_session.h"
 
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -45,12 +47,23 @@ struct worker *worker_enter(void) {
   return w;
 }
 
+void worker_flush_inherited(struct worker *w) {
+  struct list *pos;
+  list_for_each(pos, &w->inherited) home_flush(list_entry(pos, struct home, link));
+}
+
 void worker_leave(struct worker *w) {
+  kin_look(w);
   if (w->home != NULL)
     home_flush(w->home);
-  if (w->inherited != NULL)
-    home_flush(w->inherited);
+  worker_flush_inherited(w);
   cut_flush(w);
+  if (w->settle_due) {
+    w->settle_due = 0;
+    if (w->lazy && w->home == NULL)
+      (void)worker_ready(w);
+    life_settle_broker(w);
+  }
   if (w->edge_due) {
     w->edge_due = 0;
     worker_again(w);
@@ -127,6 +140,7 @@ int worker_attach(struct worker *w, const uint8_t *parent) {
     return rc;
   }
   v.app->pid = (uint32_t)getpid();
+  memcpy(h->token, w->broker.token, sizeof h->token);
   w->home = h;
   worker_count(w, 0, 0);
   worker_front_watch(w, h->bell);
@@ -143,6 +157,8 @@ static int worker_init(struct worker *w, uint32_t index) {
   w->index = index;
   w->heir_timer = w->front = w->again_fd = -1;
   list_init(&w->lost);
+  list_init(&w->inherited);
+  list_init(&w->left);
   list_init(&w->waiters);
   list_init(&w->spare_waiters);
   list_init(&w->unbinds);
@@ -190,14 +206,14 @@ void worker_free(struct worker *w) {
     home_flush(w->home);
   rejoin_free(w);
   cut_flush(w);
-  if (w->home != NULL && !w->lazy && !w->home->detached)
+  if (w->home != NULL && !w->lazy && !w->home->detached && !kin_has_heirs(w->home))
     broker_remove_worker(&w->broker, w->home->worker_id);
   waiter_free_all(w);
   worker_drop_unbinds(w);
   cut_end(w);
   pool_fini(&w->sessions);
-  if (w->inherited != NULL)
-    home_let_go(w->inherited);
+  while ((link = list_first(&w->inherited)) != NULL)
+    home_drop(list_entry(link, struct home, link));
   if (w->heir_timer >= 0)
     close(w->heir_timer);
   while ((link = list_first(&w->lost)) != NULL) { /* of sessions that other threads pin still */
@@ -207,7 +223,6 @@ void worker_free(struct worker *w) {
     free(h);
   }
   worker_free_home(&w->home);
-  worker_free_home(&w->inherited);
   broker_fini(&w->broker);
   if (w->again_fd >= 0)
     close(w->again_fd);
@@ -276,6 +291,7 @@ void worker_detach(struct worker *w) {
 int worker_pump(struct worker *w) {
   struct home *h = w->home;
   uint32_t slots[WORKER_HINT_BURST];
+  kin_look(w);
   int n = cut_pump(w);
   h = w->home;
   if (__builtin_expect(w->rejoin != NULL, 0)) {

@@ -229,6 +229,8 @@ void workers_words(const struct broker *b, uint32_t w, struct workers_words *out
 int workers_on_remove(struct broker *b, struct conn *c, uint32_t seq, uint64_t worker_id, const char **text);
 /** Index of a live worker that belongs to the connection's process, or REGISTRY_NONE. */
 uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t worker_id);
+/** The same of its application. */
+uint32_t workers_of_app(const struct broker *b, const struct conn *c, uint64_t worker_id);
 
 /* parts.c: parts of A segments */
 int parts_on_add(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__AddPart *m,

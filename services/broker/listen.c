@@ -268,8 +268,8 @@ int listen_done(struct broker *b, struct pend *p) {
 
 int listen_on_unbind(struct broker *b, struct conn *c, uint32_t seq, const Hoststack__Attach__Unbind *m,
                      const char **text) {
-  if (workers_of_conn(b, c, m->worker_id) == REGISTRY_NONE) {
-    *text = "unbind: no such worker of this process";
+  if (workers_of_app(b, c, m->worker_id) == REGISTRY_NONE) { /* a dead process's, which its children go on with */
+    *text = "unbind: no such worker of this application";
     return -ENOENT;
   }
   uint32_t idx = ports_find(b, m->worker_id, m->slot, m->gen);

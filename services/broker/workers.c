@@ -27,6 +27,14 @@ uint32_t workers_of_conn(const struct broker *b, const struct conn *c, uint64_t 
   return w;
 }
 
+uint32_t workers_of_app(const struct broker *b, const struct conn *c, uint64_t worker_id) {
+  uint32_t w = registry_worker_find(&b->reg, worker_id);
+  if (w == REGISTRY_NONE || c->proc == REGISTRY_NONE || b->reg.worker[w].used != REG_LIVE ||
+      b->reg.worker[w].app_id != b->reg.proc[c->proc].app_id)
+    return REGISTRY_NONE;
+  return w;
+}
+
 /** The app spoke again after it was sent its bells: it has them. */
 static void workers_confirm_proc(struct broker *b, uint32_t proc) {
   static const uint32_t kinds[] = {ABI_ITEM_BELL, ABI_ITEM_DOORBELL};

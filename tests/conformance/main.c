@@ -129,7 +129,7 @@ static const struct {
     {"spawns", check_spawns},   {"unanswered", check_unanswered},
     {"heirs", check_heirs},     {"corks", check_corks},
     {"passed", check_passed},   {"beside", check_beside},
-    {"arrived", check_arrived},
+    {"arrived", check_arrived}, {"kin", check_kin},
 };
 
 int main(int argc, char **argv) {

@@ -83,6 +83,9 @@ class Conformance(netcase.NetCase):
     def test_corks(self):
         self.group("corks")
 
+    def test_kin(self):
+        self.group("kin")
+
     def test_heirs(self):
         self.group("heirs")
 

@@ -7,6 +7,8 @@ passwd file gives that user a home in the test's folder and a shell, so the mach
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
@@ -131,6 +133,28 @@ class Ssh(netcase.NetCase):
         address, port = self.serve("app", "peer", shutil.which("dropbear"), *argv)
         self.scan("peer", address, port)
         self.logged_in("ssh", "peer", address, port)
+
+    @row("dropbear, its listener killed -9 while a session runs", "server", "2 MB in and, reversed, out, sha256, after the kill")
+    def test_listener_killed(self):
+        """The session says a word when it has begun, and takes its bytes once the listener is dead."""
+        back = ("import sys; print(0, file=sys.stderr, flush=True); "
+                "sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])")
+        for client in ("peer", "app"):
+            with self.subTest(client=client):
+                pidfile = self.at(f"pid-{client}")
+                address, port = self.serve("app", client, "dropbear", "-F", "-E", "-s", "-r", self.at("hostkey"), "-p", "ADDRESS:PORT",
+                                           "-P", pidfile)
+                argv = self.as_user(self.client("dbclient", "user", address, port, f"{programs.PYTHON} -c '{back}'; exit {STATUS}"))
+                more = {"uid": 0} if client == "app" else {}
+                with subprocess.Popen(self.lab.command(client, argv, **more), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, cwd=self.lab.world.app_dir) as session:
+                    self.addCleanup(session.kill)
+                    self.assertIn(b"0\n", iter(session.stderr.readline, b""))
+                    with open(pidfile, encoding="ascii") as f:
+                        os.kill(int(f.read()), signal.SIGKILL)
+                    with open(self.big, "rb") as f:
+                        out, err = session.communicate(f.read(), 60)
+                self.assertEqual((session.returncode, hashlib.sha256(out).hexdigest()), (STATUS, self.want), err)
 
     @row("dropbear in inetd style", "server", "the same login by dbclient and ssh over a connection that came by exec")
     def test_inetd(self):

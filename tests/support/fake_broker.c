@@ -11,6 +11,7 @@
 #include "shm/bell.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -383,6 +384,19 @@ static void broker_request(struct fake *f, struct fake_proc *p, const request *r
     }
     broker_answer(f, p, rq, &ok, NULL, 0);
     return;
+  }
+}
+
+void fake_broker_deaths(struct fake *f) {
+  for (int i = 0; i < FAKE_PROCS; i++) {
+    struct pollfd p = {.fd = f->proc[i].bell};
+    if (!f->proc[i].used || p.fd < 0 || poll(&p, 1, 0) <= 0 || (p.revents & POLLHUP) == 0)
+      continue;
+    for (int k = 0; k < FAKE_PROCS; k++)
+      if (f->worker[k].used && f->worker[k].proc == i)
+        f->worker[k].dying = 1;
+    close(p.fd);
+    f->proc[i].bell = -1;
   }
 }
 

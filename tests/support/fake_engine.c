@@ -205,6 +205,8 @@ static void *fake_thread(void *arg) {
     pthread_mutex_lock(&f->lock);
     if (rc > 0)
       fake_serve(f, p, what, n);
+    if (f->deaths)
+      fake_broker_deaths(f);
   }
   pthread_mutex_unlock(&f->lock);
   return NULL;

@@ -101,6 +101,7 @@ struct fake {
   uint64_t next_id;
   uint16_t next_port;
   int n_hello, n_add_worker, n_bind, n_listen, n_unbind;
+  int deaths;        /* a bell that hangs up is the death of its process */
   int forget_mapped; /* so many WorkerMapped are answered by ENOENT */
   int refuse;        /* errno for the next request, then 0 */
   int cut;           /* Pair is granted, between any two workers */
@@ -153,6 +154,8 @@ static inline int fake_count(struct fake *f, const int *of) {
 /* fake_broker.c */
 void fake_broker_message(struct fake *f, struct fake_proc *p);
 void fake_broker_accept(struct fake *f);
+/** Workers of processes whose bell has hung up die, if f->deaths. */
+void fake_broker_deaths(struct fake *f);
 /** Descriptors that are still kept of pairs; also what a broker's death does. */
 void fake_broker_drop_pairs(struct fake *f);
 /* fake_dgram.c */

@@ -144,28 +144,56 @@ static int exec_pairs(struct exec *x) {
   return 0;
 }
 
+/* In the relay: it holds what the process held that it is a copy of, whose own hold ends with exec or exit. */
+static void exec_settle(struct exec *x, const int born[2]) {
+  vcl_fork_again();
+  real.close(born[0]);
+  (void)!real.write(born[1], "", 1);
+  real.close(born[1]);
+  exec_close(&x->go[1]);
+  for (int i = 0; i < x->n; i++)
+    exec_close(&x->far[i]);
+}
+
+/* In the process between: ends as soon as the relay, if there is one, has settled or is dead. */
+static void exec_between(const int born[2]) __attribute__((noreturn));
+static void exec_between(const int born[2]) {
+  char byte;
+  real.close(born[1]);
+  ssize_t n;
+  while ((n = real.read(born[0], &byte, 1)) < 0 && errno == EINTR)
+    ;
+  if (n == 0)
+    vcl_fork_unborn();
+  for (;;)
+    syscall(SYS_exit_group, 0);
+}
+
 /* In the relay, which no other thread is in: the locks that exec_fork took are given back. */
-static void exec_relay(struct exec *x, bool vcl) {
+static void exec_relay(struct exec *x, bool vcl, const int born[2]) {
   fd_unlock();
   fd_own_process();
   if (vcl)
     (void)vcl_fork_parent();
   epoll_unlock();
   app_unlock();
-  exec_close(&x->go[1]);
-  for (int i = 0; i < x->n; i++)
-    exec_close(&x->far[i]);
+  exec_settle(x, born);
   relay_run(x->end, x->n, x->go[0], false);
 }
 
 /* In the child of a fork that spawn.c made: the relay is a holder of its own. */
 static void exec_child_relay(struct exec *x) {
-  if (_Fork() == 0) {
-    fd_own_process();
-    exec_close(&x->go[1]);
-    for (int i = 0; i < x->n; i++)
-      exec_close(&x->far[i]);
-    relay_run(x->end, x->n, x->go[0], true);
+  int born[2];
+  if (pipe2(born, O_CLOEXEC) == 0) {
+    if (_Fork() == 0) {
+      fd_own_process();
+      exec_settle(x, born);
+      relay_run(x->end, x->n, x->go[0], true);
+    }
+    real.close(born[1]);
+    char byte;
+    while (real.read(born[0], &byte, 1) < 0 && errno == EINTR)
+      ;
   }
   for (;;)
     syscall(SYS_exit_group, 0);
@@ -191,13 +219,18 @@ static int exec_fork(struct exec *x) {
   int rc = 0;
   pid_t pid = _Fork();
   if (pid == 0) {
-    if (_Fork() == 0)
-      exec_relay(x, vcl);
-    for (;;)
-      syscall(SYS_exit_group, 0);
+    int born[2];
+    if (pipe2(born, O_CLOEXEC) == 0) {
+      if (_Fork() == 0)
+        exec_relay(x, vcl, born);
+      exec_between(born);
+    }
+    syscall(SYS_exit_group, 0);
   }
-  if (pid < 0)
+  if (pid < 0) {
     rc = -errno;
+    vcl_fork_unborn();
+  }
   fd_unlock();
   if (vcl)
     (void)vcl_fork_parent();

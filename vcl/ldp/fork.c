@@ -3,8 +3,9 @@
  *
  * daemon(3) and the like: the parent exits the moment fork returns, and its death would end the listeners that the
  * child goes on with. So in a process with listeners the child makes its shares of them inside its handler, and the
- * parent's handler waits for that (a byte, or the end of the pipe) for at most FORK_WAIT_MS. A vfork child runs no
- * handler; number.c and calls.c know it by its process id.
+ * parent's handler waits for that (a byte, or the end of the pipe) for at most FORK_WAIT_MS. The same in a process
+ * with connections, until the child holds them (vcl_kin.h), for at most FORK_HOLD_MS: a child that does not run for so
+ * long may find them closed. A vfork child runs no handler; number.c and calls.c know it by its process id.
  */
 #include "fork.h"
 
@@ -22,10 +23,12 @@
 #include <unistd.h>
 
 #define FORK_WAIT_MS 2000
+#define FORK_HOLD_MS 10000
 
 static int fork_listeners; /* atomic */
 static int fork_pipe[2] = {-1, -1};
-static bool fork_vcl; /* the library beneath is held over this fork */
+static bool fork_waits; /* for the child to hold its parent's connections, which the parent may close at once */
+static bool fork_vcl;   /* the library beneath is held over this fork */
 
 void fork_count_listener(int by) {
   __atomic_add_fetch(&fork_listeners, by, __ATOMIC_RELAXED);
@@ -49,12 +52,26 @@ static void fork_pipe_open(void) {
 
 static void fork_prepare(void) {
   app_lock();
-  if (app_attached() && __atomic_load_n(&fork_listeners, __ATOMIC_RELAXED) > 0)
+  fork_waits = app_attached() && share_any();
+  if (app_attached() && (fork_waits || __atomic_load_n(&fork_listeners, __ATOMIC_RELAXED) > 0))
     fork_pipe_open();
-  share_fork_prepare();
   epoll_lock();
   fork_vcl = app_attached() && vcl_fork_prepare() >= 0;
   fd_lock();
+}
+
+/* Until the child says that it has what it inherits, or is no more. */
+static void fork_wait(void) {
+  struct pollfd p = {.fd = fork_pipe[0], .events = POLLIN};
+  int64_t ms = fork_waits ? FORK_HOLD_MS : FORK_WAIT_MS;
+  char byte;
+  fork_pipe_close(1);
+  int64_t end = epoll_now_ns() + ms * 1000000;
+  while (real.poll(&p, 1, (int)ms) < 0 && errno == EINTR && epoll_now_ns() < end)
+    ;
+  if (p.revents != 0 && real.read(fork_pipe[0], &byte, 1) == 0)
+    vcl_fork_unborn();
+  fork_pipe_close(0);
 }
 
 static void fork_parent(void) {
@@ -63,15 +80,8 @@ static void fork_parent(void) {
   if (fork_vcl)
     (void)vcl_fork_parent();
   epoll_unlock();
-  share_fork_parent();
-  if (fork_pipe[0] >= 0) {
-    struct pollfd p = {.fd = fork_pipe[0], .events = POLLIN};
-    fork_pipe_close(1);
-    int64_t end = epoll_now_ns() + (int64_t)FORK_WAIT_MS * 1000000;
-    while (real.poll(&p, 1, FORK_WAIT_MS) < 0 && errno == EINTR && epoll_now_ns() < end)
-      ;
-    fork_pipe_close(0);
-  }
+  if (fork_pipe[0] >= 0)
+    fork_wait();
   app_unlock();
   errno = saved;
 }
@@ -90,7 +100,6 @@ static void fork_child(void) {
   fd_lock_reinit();
   fd_own_process();
   fd_each(NULL, fork_free_sock, NULL);
-  share_fork_child();
   epoll_fork_child();
   sleep_fork_child();
   app_lock_reinit();

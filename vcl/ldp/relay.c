@@ -147,7 +147,7 @@ static void relay_step(struct relay *r, short conn_events, short line_events) {
     return;
   }
   if (!r->active)
-    r->active = r->end.eager || share_alone(r->s);
+    r->active = r->end.eager || vcl_session_alone(r->s->h);
   relay_up(r);
   if (!r->done)
     relay_down(r);

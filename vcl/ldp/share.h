@@ -1,32 +1,23 @@
 /*
- * Connections that a parent and its forked children both hold: whose close is the last.
+ * Connections that a parent and its forked children hold together: whose close is the last.
  *
- * The kernel counts the references of a file over processes; the stack knows one process per session, the one that made
- * it (the owner). So the family shares a small anonymous mapping: per connection that a fork has spread, a mask of the
- * processes that hold it. The last one to leave closes. A child that dies or executes another program leaves all at
- * once: the owner sees the end of a pipe that the child holds.
+ * The library beneath knows who holds what and ends a connection with its last holder (vcl_kin.h). Here is what it
+ * needs of the shim: a parent that waits until its child holds (fork.c), waits that are cut into slices while there may
+ * be something that the dead left behind, and an exit that says what ends with it.
  */
 #ifndef HS_LDP_SHARE_H
 #define HS_LDP_SHARE_H
 
 #include <stdbool.h>
 
-struct sock;
-
-/** fork, before it: every connection of this process gets the coming child as a holder. */
-void share_fork_prepare(void);
-/** fork, in the parent and in the child. */
-void share_fork_parent(void);
-void share_fork_child(void);
-/** The process closes s for good: its session ends unless others hold it. */
-void share_close(struct sock *s);
-/** True if no other process of the family holds s, as far as the family counts. */
-bool share_alone(const struct sock *s);
-/** Closes sessions whose last foreign holder has gone. Cheap when there are none. */
+/** Whether the process has connections that a child would hold, too. */
+bool share_any(void);
+/** Ends what the dead left behind. Cheap when there is nothing. */
 void share_sweep(void);
-/** True while share_sweep has something to wait for: blocking calls then look every SHARE_SLICE_MS. */
+/** True while share_sweep may have something to wait for: blocking calls then look every SHARE_SLICE_MS. */
 bool share_waiting(void);
-/** exit and _exit of a child: it leaves all that it inherited, its shares of listeners too. */
+/** exit and _exit: what the process holds alone ends now, and its shares of listeners, if it has a parent or children.
+ */
 void share_exit(void);
 
 #define SHARE_SLICE_MS 100

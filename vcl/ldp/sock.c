@@ -98,7 +98,7 @@ void sock_end(struct sock *s) {
   epoll_forget_sock(s);
   cork_drop(s);
   if (s->h != INVALID_SESSION_ID)
-    share_close(s);
+    (void)vppcom_session_close(s->h); /* its end, unless others of the family hold it */
   s->h = INVALID_SESSION_ID;
 }
 

@@ -60,8 +60,6 @@ struct sock {
   int64_t sndtimeo_us;
   struct opt_values opts;
   struct sock_dgram dgram;
-  uint32_t inherited;           /* 1 = a connection of the parent's (share.h) */
-  uint32_t cell;                /* its holders, 0 = only this process */
   pthread_mutex_t lock;         /* options, members */
   struct epoll_member *members; /* epoll sets it is in; under epoll.c's lock */
 };
