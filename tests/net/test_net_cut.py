@@ -21,7 +21,7 @@ from wait import hold, wait_for  # noqa: E402
 
 SIZE = 20_000_000
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
-# dgram goes through the engine; process is left out: its parent never accepts
+# process is left out: its parent never accepts
 GROUPS = ("options", "life", "connect", "data", "urgent", "calls", "poll", "epoll", "six", "dgram", "waits")
 SENDER = """
 import hashlib, os, select, socket, sys, time
