@@ -29,8 +29,9 @@ static inline int peers_pending(const struct session *s) {
 }
 /** The datagram that is kept first, as dgram_head of a fifo; call only if there is one. */
 const struct abi_dgram *peers_head(const struct session *s);
-/** Copies what fits of it. Bytes. */
+/** Copies what fits of its payload; it stays. Bytes copied. */
 int peers_copy(const struct session *s, const struct iovec *iov, int n);
+/** The datagram that is kept first is read: the next one is first. Call only if there is one. */
 void peers_consume(struct session *s);
 /** What is kept is lost: the session goes, or this process is a fork's child and has a copy only. */
 void peers_drop(struct session *s);

@@ -29,7 +29,7 @@ struct exec {
 bool exec_begin(struct exec *x, bool spawns, bool blind, const char *command);
 /** True if a socket on the stack would go along with what is executed now: something of exec_begin is needed. */
 bool exec_would(void);
-/** posix_spawn of a shell with this command. */
+/** posix_spawn of a shell with this command (posix_spawn(3)): 0 or an errno, positive. */
 int spawn_command(pid_t *pid, const char *path, const posix_spawnattr_t *attr, char *const argv[], const char *command);
 /** The numbers are again what they were; if the program was not `executed` the relay ends without a trace. Keeps errno.
  */

@@ -51,6 +51,7 @@ struct opt_pass {
     int32_t level, name, value;
   } row[OPT_ROWS_MAX];
 };
+/** Writes all of it that is set on s. */
 void opt_pass(const struct sock *s, struct opt_pass *out);
 /** Sets all of it on a socket that has nothing set yet; what this library does not know is left out. */
 void opt_take(struct sock *s, const struct opt_pass *in);

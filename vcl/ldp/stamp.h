@@ -11,10 +11,12 @@
 int stamp_setsockopt(struct sock *s, int level, int name, const void *val, socklen_t len);
 /** 0 and *value, or -ENOENT. */
 int stamp_getsockopt(const struct sock *s, int level, int name, int *value);
-/** The message about d, if one was asked for. */
+/** Puts the time of d's arrival into m's ancillary data, if that was asked for; *used: bytes of m's room that are
+ * taken, before and after. */
 void stamp_put(const struct sock *s, struct msghdr *m, size_t *used, const struct vcl_dgram *d);
-/** What was set, again: to a fresh session, to a kernel socket. */
+/** What was set, again, to a fresh session. */
 void stamp_apply(const struct sock *s);
+/** The same, to the kernel socket fd that takes its place. */
 void stamp_replay(const struct sock *s, int fd);
 
 #endif
