@@ -446,7 +446,7 @@ static int opt_is_served(const struct session *s, uint32_t state) {
 }
 
 /** Linux's numbers from the engine's figures; tcpi_last_ack_sent is 0 there too, as are figures that nobody counts
- * (vcl/ldp/README.md lists them). Of a listener: accept queue and backlog. */
+ * (vcl/ldp/GAPS.md lists them). Of a listener: accept queue and backlog. */
 static int opt_tcp_info_get(struct session *s, void *buf, uint32_t *len) {
   struct tcp_info ti;
   memset(&ti, 0, sizeof ti);
