@@ -139,7 +139,8 @@ class Lab:
         try:
             wait_for(self._serving, timeout, "four services that serve")
         except TimeoutError as e:
-            raise ProgramFailed(f"{e}\n{self.log_tail(60)}") from None
+            threads = "\n".join(self.threads(name) for name in SERVICES)
+            raise ProgramFailed(f"{e}\n{self.versions()}\n{threads}\n{self.log_tail(60)}") from None
 
     def _serving(self):
         if self.supervisor and self.supervisor.poll() is not None:
