@@ -1,5 +1,6 @@
 /*
- * NNG's error numbers as -errno, one table. System errors that NNG passes through carry their errno in the low bits.
+ * NNG's error numbers as -errno, one table, and one of ours that NNG must not see. System errors that NNG passes
+ * through carry their errno in the low bits.
  *
  * Called by rpc.c and pubsub.c on whatever thread uses them.
  */
@@ -9,6 +10,9 @@
 #include "base/err.h"
 
 #include <nng/nng.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const struct {
   int nng, err;
@@ -47,4 +51,17 @@ int nngerr_errno(int nng_rv) {
     if (nngerr_table[i].nng == nng_rv)
       return -nngerr_table[i].err;
   return -EIO;
+}
+
+/**
+ * libc's sendmsg, in front of it for the whole process, libnng included, but that EPIPE is ECONNRESET: the peer is gone
+ * either way, and no code of ours tells the two apart. NNG 1.5.2 writes a greeting to each client that it accepts. If
+ * that is EPIPE, because the client has left already, it takes it for the end of the listener itself and never accepts
+ * again (its issue 1518, mended in 1.6): one that connects and closes would silence a service for good.
+ */
+__attribute__((visibility("default"))) ssize_t sendmsg(int fd, const struct msghdr *m, int flags) {
+  ssize_t n = (ssize_t)syscall(SYS_sendmsg, fd, m, flags);
+  if (n < 0 && errno == EPIPE)
+    errno = ECONNRESET;
+  return n;
 }

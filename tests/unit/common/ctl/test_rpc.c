@@ -153,14 +153,21 @@ static void test_server_comes_later(void **state) {
 
 /** A client of the wire itself (SP over IPC: a length of 8 bytes before each message), which asks before it has read.
  */
-static int raw_connect(void) {
+static int raw_open(void) {
   struct sockaddr_un sa = {.sun_family = AF_UNIX};
-  static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
-  uint8_t his[8];
+  const struct timeval most = {.tv_sec = 60};
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   memcpy(sa.sun_path, url + 6, strlen(url + 6));
+  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most), 0);
+  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most), 0);
   assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = 60}, sizeof(struct timeval)), 0);
+  return fd;
+}
+
+static int raw_connect(void) {
+  static const uint8_t hello[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+  uint8_t his[8];
+  int fd = raw_open();
   assert_int_equal(write(fd, hello, sizeof hello), sizeof hello);
   assert_int_equal(recv(fd, his, sizeof his, MSG_WAITALL), sizeof his);
   return fd;
@@ -244,6 +251,26 @@ static void test_deaf_client(void **state) {
   close(fd[1]);
 }
 
+/** Who connects and is gone before it was greeted is nobody's end but its own (nngerr.c). */
+static void test_gone_at_once(void **state) {
+  struct rpc_server *s;
+  unsigned n = 0;
+  pthread_t th;
+  struct call c = {.req = "live", .timeout_ms = 60000};
+  (void)state;
+  assert_int_equal(rpc_server_new(&s, reverse, &n), 0);
+  assert_int_equal(rpc_server_listen(s, url), 0);
+  for (int i = 0; i < 3000; i++)
+    close(raw_open());
+  assert_int_equal(pthread_create(&th, NULL, caller, &c), 0);
+  serve(s, &n, 1);
+  assert_int_equal(pthread_join(th, NULL), 0);
+  assert_int_equal(c.rc, 0);
+  assert_memory_equal(c.reply, "evil", 4);
+  free(c.reply);
+  rpc_server_free(s);
+}
+
 static void test_pubsub(void **state) {
   struct pub *p;
   struct sub *s;
@@ -285,6 +312,7 @@ int main(void) {
                                      cmocka_unit_test(test_server_comes_later),
                                      cmocka_unit_test(test_asked_at_once),
                                      cmocka_unit_test(test_deaf_client),
+                                     cmocka_unit_test(test_gone_at_once),
                                      cmocka_unit_test(test_pubsub)};
   return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
