@@ -2,7 +2,7 @@
  * vppcom_session_attr: one table row per operation number, in the order of the public enum.
  *
  * Called by the program's threads under the worker's mutex. Each operation does what it says or says -EOPNOTSUPP; the
- * ones that have no meaning for a byte stream over IP are refused (README.md lists them).
+ * ones that have no meaning for a byte stream over IP are refused (GAPS.md lists them).
  */
 #include "base/bits.h"
 #include "vcl_app.h"

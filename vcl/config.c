@@ -2,7 +2,7 @@
  * vcl.conf and the VCL_ environment: the one place that reads them.
  *
  * Called once by vppcom_app_create, before any thread of the library's user is a worker. The keys are those that VCL
- * users have in their files; a key that has no meaning in this stack is accepted and has no effect (README.md lists
+ * users have in their files; a key that has no meaning in this stack is accepted and has no effect (NOTES.md lists
  * them). An unknown key or a bad value is a warning with its line number on stderr when VCL_DEBUG is set, never fatal.
  */
 #include "vcl_config.h"

@@ -1,5 +1,5 @@
 /*
- * Branches: cut-through for datagrams (README, "Cut-through").
+ * Branches: cut-through for datagrams (NOTES.md, "Cut-through for datagrams").
  *
  * A session of datagrams is the engine's as ever. When it is connected to a bound session of another app of this stack,
  * it gets a branch beside its own fifos: a hidden session (SESSION_BRANCH) in a slot of a pair, whose `lead` it is; the

@@ -1,5 +1,5 @@
 /*
- * Cut-through: sessions between two apps of one stack, without TCP, engine or any third process (README,
+ * Cut-through: sessions between two apps of one stack, without TCP, engine or any third process (NOTES.md,
  * "Cut-through").
  *
  * A pair is a home whose "engine" is the other app: its A side is our pair segment, its E side the other app's, mapped

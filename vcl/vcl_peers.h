@@ -1,5 +1,5 @@
 /*
- * Peers: listen and accept of datagrams (README, "Listening for datagrams").
+ * Peers: listen and accept of datagrams (NOTES.md, "Listening for datagrams").
  *
  * A bound session of datagrams may give each peer a session of its own, which is connected to it and shares the port.
  * What came from a peer before the engine knew that session is kept here, in the order that it came, and is read first

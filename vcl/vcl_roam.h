@@ -1,5 +1,5 @@
 /*
- * Branches of sessions that are not connected: sendto() to a bound session of another app (README, "Cut-through for
+ * Branches of sessions that are not connected: sendto() to a bound session of another app (NOTES.md, "Cut-through for
  * datagrams"). All under the worker's mutex or on its thread.
  */
 #ifndef HS_VCL_ROAM_H
