@@ -173,7 +173,9 @@ int attach_send(int fd, const void *msg, size_t len, const int *fds, int n_fds) 
   do
     n = sendmsg(fd, &mh, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  return n < 0 ? err_last() : 0;
+  if (n >= 0)
+    return 0;
+  return errno == ECONNRESET ? -EPIPE : err_last(); /* nobody reads any more, whether or not all was read */
 }
 
 /** Collects descriptors of a received message; those beyond `max_fds` are closed. Returns 0 or -EMSGSIZE. */

@@ -30,8 +30,8 @@ int attach_connect_nb(const char *path);
 int attach_accept(int fd);
 /** SO_PEERCRED. 0 or -errno. */
 int attach_peer(int fd, struct attach_cred *out);
-/** Send one message with n_fds descriptors (they stay ours). 0 or -errno (-EAGAIN: queue full, nothing was sent).
- * MSG_NOSIGNAL. */
+/** Send one message with n_fds descriptors (they stay ours). 0 or -errno (-EAGAIN: queue full, nothing was sent;
+ * -EPIPE: the other side is gone). MSG_NOSIGNAL. */
 int attach_send(int fd, const void *msg, size_t len, const int *fds, int n_fds);
 /** Receive one message. Returns its length, 0 at end of file, -errno; -EMSGSIZE for a truncated message or too many fds
  * (all closed). Received fds are close-on-exec, caller owns them. */
