@@ -21,6 +21,13 @@ struct cut_rig {
   uint32_t l, c, s;
 };
 
+/** Whether the broker pairs workers from now on. */
+static inline void cut_allow(struct cut_rig *r, int allowed) {
+  fake_lock(&r->rig.fake);
+  r->rig.fake.cut = allowed;
+  fake_unlock(&r->rig.fake);
+}
+
 static inline void *cut_rig_hold(void *arg) {
   struct cut_rig *r = arg;
   int rc = vppcom_worker_register();
@@ -37,9 +44,7 @@ static inline int cut_rig_setup(void **state) {
   struct cut_rig *r = calloc(1, sizeof *r);
   if (r == NULL || fake_start(&r->rig.fake) != 0)
     return -1;
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 1;
-  fake_unlock(&r->rig.fake);
+  cut_allow(r, 1);
   *state = r;
   waiter_late_ms = RIG_LATE_MS;
   pthread_mutex_init(&r->lock, NULL);

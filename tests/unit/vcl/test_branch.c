@@ -2,96 +2,28 @@
  * Cut-through for datagrams between two workers (branch.c): there and back without the engine, boundaries, a full fifo,
  * who leaves when, refusal, the way back through the engine, and a peer that lies.
  */
-#include "cut_rig.h"
+#include "cut_dgram.h"
 
 #include "abi/dgram.h"
 #include "abi/session.h"
-#include "vcl_app.h"
-#include "vcl_cut.h"
-#include "vcl_dgram.h"
-
-#include <arpa/inet.h>
-#include <sys/uio.h>
-
-static uint32_t udp(int worker) {
-  cut_as(worker);
-  int h = vppcom_session_create(VPPCOM_PROTO_UDP, 1);
-  assert_true(h >= 0);
-  return (uint32_t)h;
-}
-
-static int take(uint32_t h, char *buf, uint32_t n, uint16_t *from) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = {.ip = ip};
-  int rc = vppcom_session_recvfrom(h, buf, n, 0, &ep);
-  if (from != NULL)
-    *from = rc >= 0 ? ntohs(ep.port) : 0;
-  return rc;
-}
 
 /** What is on its way already: a worker hears of a new pair by its bell, a moment after the other side wrote. */
 static int await(uint32_t h, char *buf, uint32_t n, uint16_t *from) {
   assert_int_equal(rig_wait(h, POLLIN) & POLLIN, POLLIN);
-  return take(h, buf, n, from);
-}
-
-/** Bound, and waited at. */
-static uint32_t receiver(uint16_t port) {
-  uint8_t ip[16];
-  char b;
-  vppcom_endpt_t ep = rig_ep(ip, 0, port);
-  uint32_t h = udp(1);
-  assert_int_equal(vppcom_session_bind(h, &ep), 0);
-  assert_int_equal(take(h, &b, 1, NULL), VPPCOM_EAGAIN);
-  return h;
+  return cut_take(h, buf, n, from);
 }
 
 static uint32_t sender(uint16_t port) {
-  uint32_t h = udp(0);
+  uint32_t h = cut_udp(0);
   assert_int_equal(rig_connect(h, port), 0);
   return h;
-}
-
-static int answer(uint32_t h, uint16_t to, const char *text) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = rig_ep(ip, 1, to);
-  return vppcom_session_sendto(h, (void *)(uintptr_t)text, (uint32_t)strlen(text), 0, &ep);
-}
-
-static int by_engine(struct cut_rig *r) {
-  fake_run(&r->rig.fake);
-  fake_lock(&r->rig.fake);
-  int n = r->rig.fake.n_dgrams;
-  fake_unlock(&r->rig.fake);
-  return n;
-}
-
-static uint32_t branches(int worker) {
-  uint32_t n = 0;
-  const struct pool *all = &app_state.workers[worker]->sessions;
-  cut_as(worker);
-  for (uint32_t i = pool_next(all, 0); i != POOL_NONE; i = pool_next(all, i + 1))
-    n += ((const struct session *)pool_ref(all, i))->kind == SESSION_BRANCH;
-  return n;
-}
-
-static void done(struct cut_rig *r, uint32_t c, uint32_t s) {
-  cut_as(0);
-  (void)vppcom_session_close(c);
-  cut_as(1);
-  (void)vppcom_session_close(s);
-  cut_as(0);
-  cut_as(1);
-  rig_settle(&r->rig);
-  cut_as(0);
-  rig_settle(&r->rig);
 }
 
 static void test_there_and_back(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
   uint16_t from;
-  uint32_t s = receiver(7600), c = sender(7600);
+  uint32_t s = cut_receiver(7600), c = sender(7600);
   assert_int_equal(vppcom_session_write(c, "one", 3), 3);
   assert_int_equal(vppcom_session_write(c, "", 0), 0);
   assert_int_equal(vppcom_session_write(c, "three", 5), 5);
@@ -101,31 +33,31 @@ static void test_there_and_back(void **state) {
   assert_int_equal(await(s, buf, sizeof buf, NULL), 0);
   assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
   assert_memory_equal(buf, "three", 5);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
-  assert_int_equal(answer(s, from, "answer"), 6);
+  assert_int_equal(cut_take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
+  assert_int_equal(cut_say(s, from, "answer"), 6);
   cut_as(0);
   assert_int_equal(await(c, buf, sizeof buf, &from), 6);
   assert_int_equal(from, 7600);
-  assert_int_equal(by_engine(r), 0);
-  assert_int_equal(branches(0), 1);
-  assert_int_equal(branches(1), 1);
-  done(r, c, s);
-  assert_int_equal(branches(0), 0);
-  assert_int_equal(branches(1), 0);
+  assert_int_equal(cut_by_engine(r), 0);
+  assert_int_equal(cut_branches(0), 1);
+  assert_int_equal(cut_branches(1), 1);
+  cut_done(r, c, s);
+  assert_int_equal(cut_branches(0), 0);
+  assert_int_equal(cut_branches(1), 0);
 }
 
 /* What finds no room is lost, the sender goes on, and the engine has no part in it. */
 static void test_full(void **state) {
   struct cut_rig *r = *state;
   static char block[10000], got[10000];
-  uint32_t s = receiver(7601), c = sender(7601), n = 0, sent = 150;
+  uint32_t s = cut_receiver(7601), c = sender(7601), n = 0, sent = 150;
   for (uint32_t i = 0; i < sent; i++) {
     memcpy(block, &i, sizeof i);
     assert_int_equal(vppcom_session_write(c, block, sizeof block), sizeof block);
   }
   cut_as(1);
   assert_int_equal(rig_wait(s, POLLIN) & POLLIN, POLLIN);
-  while (take(s, got, sizeof got, NULL) == (int)sizeof got) {
+  while (cut_take(s, got, sizeof got, NULL) == (int)sizeof got) {
     assert_memory_equal(got, &n, sizeof n);
     n++;
   }
@@ -134,22 +66,22 @@ static void test_full(void **state) {
   assert_int_equal(vppcom_session_write(c, "again", 5), 5);
   cut_as(1);
   assert_int_equal(await(s, got, sizeof got, NULL), 5);
-  assert_int_equal(by_engine(r), 0);
-  done(r, c, s);
+  assert_int_equal(cut_by_engine(r), 0);
+  cut_done(r, c, s);
 }
 
 /* The receiver goes: what follows is the engine's to refuse. What the sender had sent before it went arrives. */
 static void test_ends(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
-  uint32_t s = receiver(7602), c = sender(7602);
+  uint32_t s = cut_receiver(7602), c = sender(7602);
   assert_int_equal(vppcom_session_write(c, "last", 4), 4);
   assert_int_equal(vppcom_session_close(c), 0);
   cut_as(1);
   assert_int_equal(await(s, buf, sizeof buf, NULL), 4);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN); /* who looks and finds nothing lets go */
-  assert_int_equal(branches(1), 0);
-  assert_int_equal(branches(0), 0);
+  assert_int_equal(cut_take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN); /* who looks and finds nothing lets go */
+  assert_int_equal(cut_branches(1), 0);
+  assert_int_equal(cut_branches(0), 0);
   c = sender(7602);
   assert_int_equal(vppcom_session_write(c, "x", 1), 1);
   cut_as(1);
@@ -158,8 +90,8 @@ static void test_ends(void **state) {
   RIG_UNTIL(fake_live_sessions(&r->rig.fake) == 1); /* the engine lets go of the receiver */
   cut_as(0);
   assert_int_equal(vppcom_session_write(c, "y", 1), 1);
-  assert_int_equal(by_engine(r), 1);
-  assert_int_equal(take(c, buf, sizeof buf, NULL), VPPCOM_ECONNREFUSED);
+  assert_int_equal(cut_by_engine(r), 1);
+  assert_int_equal(cut_take(c, buf, sizeof buf, NULL), VPPCOM_ECONNREFUSED);
   assert_int_equal(vppcom_session_close(c), 0);
   rig_settle(&r->rig);
 }
@@ -168,20 +100,20 @@ static void test_ends(void **state) {
 static void test_elsewhere(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
-  uint32_t s = receiver(7603), t = receiver(7604), c = sender(7603);
+  uint32_t s = cut_receiver(7603), t = cut_receiver(7604), c = sender(7603);
   assert_int_equal(vppcom_session_write(c, "before", 6), 6);
   assert_int_equal(rig_connect(c, 7604), 0);
   assert_int_equal(vppcom_session_write(c, "after", 5), 5);
   cut_as(1);
   assert_int_equal(await(s, buf, sizeof buf, NULL), 6);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
+  assert_int_equal(cut_take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
   assert_int_equal(await(t, buf, sizeof buf, NULL), 5);
-  assert_int_equal(branches(0), 1);
-  assert_int_equal(branches(1), 1); /* the last to hear of it */
-  assert_int_equal(by_engine(r), 0);
+  assert_int_equal(cut_branches(0), 1);
+  assert_int_equal(cut_branches(1), 1); /* the last to hear of it */
+  assert_int_equal(cut_by_engine(r), 0);
   cut_as(1);
   (void)vppcom_session_close(s);
-  done(r, c, t);
+  cut_done(r, c, t);
 }
 
 /* A receiver that is connected to somebody else refuses, and what was sent meanwhile goes through the engine. */
@@ -189,24 +121,24 @@ static void test_refused(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
   uint16_t from;
-  uint32_t s = receiver(7605), c = sender(7605);
+  uint32_t s = cut_receiver(7605), c = sender(7605);
   assert_int_equal(vppcom_session_write(c, "hello", 5), 5);
   cut_as(1);
   assert_int_equal(await(s, buf, sizeof buf, &from), 5);
   assert_int_equal(rig_connect(s, from), 0);
   uint32_t other = sender(7605);
   assert_int_equal(vppcom_session_write(other, "unheard", 7), 7);
-  assert_int_equal(branches(1), 1);
-  assert_int_equal(branches(0), 1);
-  assert_int_equal(by_engine(r), 1);
+  assert_int_equal(cut_branches(1), 1);
+  assert_int_equal(cut_branches(0), 1);
+  assert_int_equal(cut_by_engine(r), 1);
   cut_as(0);
   assert_int_equal(vppcom_session_write(other, "x", 1), VPPCOM_ECONNREFUSED);
   (void)vppcom_session_close(other);
   assert_int_equal(vppcom_session_write(c, "heard", 5), 5);
   cut_as(1);
   assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
-  assert_int_equal(by_engine(r), 1);
-  done(r, c, s);
+  assert_int_equal(cut_by_engine(r), 1);
+  cut_done(r, c, s);
 }
 
 /* Nobody waits there, or no pairs are made: through the engine. */
@@ -215,21 +147,21 @@ static void test_by_engine(void **state) {
   uint8_t ip[16];
   char buf[16];
   vppcom_endpt_t ep = rig_ep(ip, 0, 7606);
-  uint32_t s = udp(1);
+  uint32_t s = cut_udp(1);
   assert_int_equal(vppcom_session_bind(s, &ep), 0);
   uint32_t c = sender(7606);
   assert_int_equal(vppcom_session_write(c, "hello", 5), 5);
-  assert_int_equal(by_engine(r), 1);
+  assert_int_equal(cut_by_engine(r), 1);
   cut_as(1);
   assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
-  assert_int_equal(branches(0) + branches(1), 0);
-  done(r, c, s);
+  assert_int_equal(cut_branches(0) + cut_branches(1), 0);
+  cut_done(r, c, s);
 }
 
 /* Slots go round: many sockets one after the other and at once. */
 static void test_many(void **state) {
   struct cut_rig *r = *state;
-  uint32_t c[16], s = receiver(7607);
+  uint32_t c[16], s = cut_receiver(7607);
   char buf[16];
   for (int round = 0; round < 20; round++) {
     for (int i = 0; i < 16; i++) {
@@ -243,17 +175,17 @@ static void test_many(void **state) {
       assert_int_equal(await(s, buf, sizeof buf, &from), 1);
       assert_true((seen & 1 << buf[0]) == 0);
       seen |= 1 << buf[0];
-      assert_int_equal(answer(s, from, "yes"), 3);
+      assert_int_equal(cut_say(s, from, "yes"), 3);
     }
     cut_as(0);
     for (int i = 0; i < 16; i++) {
       assert_int_equal(await(c[i], buf, sizeof buf, NULL), 3);
       assert_int_equal(vppcom_session_close(c[i]), 0);
     }
-    assert_int_equal(branches(1), 0);
-    assert_int_equal(branches(0), 0);
+    assert_int_equal(cut_branches(1), 0);
+    assert_int_equal(cut_branches(0), 0);
   }
-  assert_int_equal(by_engine(r), 0);
+  assert_int_equal(cut_by_engine(r), 0);
   fake_lock(&r->rig.fake);
   assert_int_equal(r->rig.fake.n_pairs, 1);
   fake_unlock(&r->rig.fake);
@@ -267,7 +199,7 @@ static void test_liar(void **state) {
   struct cut_rig *r = *state;
   struct abi_worker_geom g;
   char buf[16];
-  uint32_t s = receiver(7608), c = sender(7608);
+  uint32_t s = cut_receiver(7608), c = sender(7608);
   assert_int_equal(vppcom_session_write(c, "good", 4), 4);
   uint8_t *base = cut_map(r, 0, &g);
   struct abi_sess_app *a = (struct abi_sess_app *)(void *)(base + g.slots_off);
@@ -282,16 +214,16 @@ static void test_liar(void **state) {
   assert_int_equal(d->len, 3);
   d->len = 60000; /* … its length does */
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
-  assert_int_equal(branches(1), 0);
-  RIG_UNTIL(branches(0) == 0);
-  assert_int_equal(branches(0), 0);
+  assert_int_equal(cut_take(s, buf, sizeof buf, NULL), VPPCOM_EAGAIN);
+  assert_int_equal(cut_branches(1), 0);
+  RIG_UNTIL(cut_branches(0) == 0);
+  assert_int_equal(cut_branches(0), 0);
   assert_int_equal(vppcom_session_write(c, "after", 5), 5);
-  assert_int_equal(by_engine(r), 1);
+  assert_int_equal(cut_by_engine(r), 1);
   cut_as(1);
   assert_int_equal(await(s, buf, sizeof buf, NULL), 5);
   munmap(base, g.arena_off + g.arena_size);
-  done(r, c, s);
+  cut_done(r, c, s);
 }
 
 int main(void) {

@@ -195,9 +195,7 @@ static int unbinds(struct cut_rig *r) {
  */
 static int listener_moves(struct cut_rig *r, uint32_t *l, uint16_t port) {
   int unbound = unbinds(r);
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 0;
-  fake_unlock(&r->rig.fake);
+  cut_allow(r, 0);
   cut_as(1);
   vppcom_session_close(*l);
   *l = cut_listen(port);
@@ -223,9 +221,7 @@ static void test_returned(void **state) {
   vppcom_session_close(l);
   cut_as(0);
   vppcom_session_close(c);
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 1;
-  fake_unlock(&r->rig.fake);
+  cut_allow(r, 1);
   rig_settle(&r->rig);
 }
 
@@ -392,14 +388,10 @@ static void test_bound_twice(void **state) {
     uint16_t port = (uint16_t)(7430 + cut);
     uint32_t other = cut_listen(7432);
     r->l = cut_listen(port);
-    fake_lock(&r->rig.fake);
-    r->rig.fake.cut = cut;
-    fake_unlock(&r->rig.fake);
+    cut_allow(r, cut);
     uint32_t a = cut_dial_bound((uint16_t)(7520 + cut), port), s = cut_accept(r->l);
     assert_int_equal(fake_live_sessions(&r->rig.fake) == 0, cut);
-    fake_lock(&r->rig.fake);
-    r->rig.fake.cut = 1;
-    fake_unlock(&r->rig.fake);
+    cut_allow(r, 1);
     if (!cut) { /* a grant for that listener; what was answered before counts for a moment */
       for (int i = 0; i < 2000 && app_state.workers[0]->cut->n_pairs == 0; i++) {
         uint32_t c = cut_dial(port), d = cut_accept(r->l);
@@ -447,9 +439,7 @@ static void test_bound_returned(void **state) {
   assert_int_equal(take(s, buf, 8), 4);
   RIG_UNTIL(unbinds(r) == unbound + 1);
   assert_int_equal(unbinds(r), unbound + 1); /* the listener's */
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 1;
-  fake_unlock(&r->rig.fake);
+  cut_allow(r, 1);
   vppcom_session_close(s);
   vppcom_session_close(l);
   cut_as(0);

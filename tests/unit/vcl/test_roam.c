@@ -2,86 +2,30 @@
  * Cut-through for datagrams of sessions that are not connected, between two workers (roam.c): the first one goes over a
  * branch, answers come back by it; who stays with the engine; order when the way changes; how many branches; rules.
  */
-#include "cut_rig.h"
+#include "cut_dgram.h"
 
 #include "base/clock.h"
-#include "vcl_app.h"
 #include "vcl_cut.h"
 
 #include <arpa/inet.h>
-
-static uint32_t udp(int worker) {
-  cut_as(worker);
-  int h = vppcom_session_create(VPPCOM_PROTO_UDP, 1);
-  assert_true(h >= 0);
-  return (uint32_t)h;
-}
-
-static int take(uint32_t h, char *buf, uint32_t n, uint16_t *from) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = {.ip = ip};
-  int rc = vppcom_session_recvfrom(h, buf, n, 0, &ep);
-  if (from != NULL)
-    *from = rc >= 0 ? ntohs(ep.port) : 0;
-  return rc;
-}
 
 /** What comes next at h, which is worker's; the engine's take their time. */
 static void hears(int worker, uint32_t h, const char *text) {
   char buf[32];
   cut_as(worker);
   assert_true((rig_wait(h, POLLIN) & POLLIN) != 0);
-  int n = take(h, buf, sizeof buf, NULL);
+  int n = cut_take(h, buf, sizeof buf, NULL);
   assert_int_equal(n, strlen(text));
   assert_memory_equal(buf, text, strlen(text));
 }
 
-static uint32_t bound(int worker, uint16_t port) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = rig_ep(ip, 0, port);
-  uint32_t h = udp(worker);
-  assert_int_equal(vppcom_session_bind(h, &ep), 0);
-  return h;
-}
-
-/** Bound, and waited at. */
-static uint32_t receiver(uint16_t port) {
-  char b;
-  uint32_t h = bound(1, port);
-  assert_int_equal(take(h, &b, 1, NULL), VPPCOM_EAGAIN);
-  return h;
-}
-
 static void say(int worker, uint32_t h, uint16_t to, const char *text) {
-  uint8_t ip[16];
-  vppcom_endpt_t ep = rig_ep(ip, 1, to);
   cut_as(worker);
-  int n = vppcom_session_sendto(h, (void *)(uintptr_t)text, (uint32_t)strlen(text), 0, &ep);
-  assert_int_equal(n, strlen(text));
-}
-
-static int by_engine(struct cut_rig *r) {
-  fake_run(&r->rig.fake);
-  fake_lock(&r->rig.fake);
-  int n = r->rig.fake.n_dgrams;
-  fake_unlock(&r->rig.fake);
-  return n;
+  assert_int_equal(cut_say(h, to, text), strlen(text));
 }
 
 static int asked(struct cut_rig *r) {
-  fake_lock(&r->rig.fake);
-  int n = r->rig.fake.n_pair_asked;
-  fake_unlock(&r->rig.fake);
-  return n;
-}
-
-static uint32_t branches(int worker) {
-  uint32_t n = 0;
-  const struct pool *all = &app_state.workers[worker]->sessions;
-  cut_as(worker);
-  for (uint32_t i = pool_next(all, 0); i != POOL_NONE; i = pool_next(all, i + 1))
-    n += ((const struct session *)pool_ref(all, i))->kind == SESSION_BRANCH;
-  return n;
+  return fake_count(&r->rig.fake, &r->rig.fake.n_pair_asked);
 }
 
 static struct cut_state *cut_of(int worker) {
@@ -123,40 +67,28 @@ static void soon(int worker) {
     cut_of(worker)->roam_after = 0;
 }
 
-static void done(struct cut_rig *r, uint32_t c, uint32_t s) {
-  cut_as(0);
-  (void)vppcom_session_close(c);
-  cut_as(1);
-  (void)vppcom_session_close(s);
-  cut_as(0);
-  cut_as(1);
-  rig_settle(&r->rig);
-  cut_as(0);
-  rig_settle(&r->rig);
-}
-
 static void test_there_and_back(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
   uint16_t from, again;
-  uint32_t s = receiver(7800), c = udp(0);
+  uint32_t s = cut_receiver(7800), c = cut_udp(0);
   say(0, c, 7800, "one");
   say(0, c, 7800, "two");
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, &from), 3);
+  assert_int_equal(cut_take(s, buf, sizeof buf, &from), 3);
   assert_memory_equal(buf, "one", 3);
-  assert_int_equal(take(s, buf, sizeof buf, &again), 3);
+  assert_int_equal(cut_take(s, buf, sizeof buf, &again), 3);
   assert_int_equal(from, again);
   say(1, s, from, "answer");
   cut_as(0);
-  assert_int_equal(take(c, buf, sizeof buf, &from), 6);
+  assert_int_equal(cut_take(c, buf, sizeof buf, &from), 6);
   assert_int_equal(from, 7800);
-  assert_int_equal(by_engine(r), 0);
-  assert_int_equal(branches(0), 1);
-  assert_int_equal(branches(1), 1);
+  assert_int_equal(cut_by_engine(r), 0);
+  assert_int_equal(cut_branches(0), 1);
+  assert_int_equal(cut_branches(1), 1);
   assert_true(asked(r) >= 1); /* once a second */
-  done(r, c, s);
-  assert_int_equal(branches(0) + branches(1), 0);
+  cut_done(r, c, s);
+  assert_int_equal(cut_branches(0) + cut_branches(1), 0);
 }
 
 /* A bound sender; both have a receiver's port, and each may be first. */
@@ -164,44 +96,44 @@ static void test_both_bound(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
   uint16_t from;
-  uint32_t s = receiver(7801), c = bound(0, 7802);
-  assert_int_equal(take(c, buf, 1, NULL), VPPCOM_EAGAIN);
+  uint32_t s = cut_receiver(7801), c = cut_udp_bound(0, 7802);
+  assert_int_equal(cut_take(c, buf, 1, NULL), VPPCOM_EAGAIN);
   say(1, s, 7802, "from the one");
   say(0, c, 7801, "from the other");
   cut_as(1);
-  assert_int_equal(take(s, buf, sizeof buf, &from), 14);
+  assert_int_equal(cut_take(s, buf, sizeof buf, &from), 14);
   assert_int_equal(from, 7802);
   cut_as(0);
-  assert_int_equal(take(c, buf, sizeof buf, &from), 12);
+  assert_int_equal(cut_take(c, buf, sizeof buf, &from), 12);
   assert_int_equal(from, 7801);
-  assert_int_equal(by_engine(r), 0);
-  done(r, c, s);
-  assert_int_equal(branches(0) + branches(1), 0);
+  assert_int_equal(cut_by_engine(r), 0);
+  cut_done(r, c, s);
+  assert_int_equal(cut_branches(0) + cut_branches(1), 0);
 }
 
 /* Nobody waits there: the engine. What it brought is read before what comes over the branch that is made later. */
 static void test_order(void **state) {
   struct cut_rig *r = *state;
-  uint32_t s = bound(1, 7803), c = udp(0);
+  uint32_t s = cut_udp_bound(1, 7803), c = cut_udp(0);
   say(0, c, 7803, "first");
   say(0, c, 7803, "second");
-  assert_int_equal(by_engine(r), 2);
+  assert_int_equal(cut_by_engine(r), 2);
   hears(1, s, "first"); /* it waits from now on */
   soon(0);
   no_time_passes(0);
   say(0, c, 7803, "third"); /* shortly after others, which the engine may still have */
-  assert_int_equal(by_engine(r), 3);
-  assert_int_equal(branches(0), 0);
+  assert_int_equal(cut_by_engine(r), 3);
+  assert_int_equal(cut_branches(0), 0);
   time_passes(r, 0);
   say(0, c, 7803, "fourth");
   say(0, c, 7803, "fifth");
-  assert_int_equal(by_engine(r), 3);
-  assert_int_equal(branches(0), 1);
+  assert_int_equal(cut_by_engine(r), 3);
+  assert_int_equal(cut_branches(0), 1);
   hears(1, s, "second");
   hears(1, s, "third");
   hears(1, s, "fourth");
   hears(1, s, "fifth");
-  done(r, c, s);
+  cut_done(r, c, s);
 }
 
 /* A server that answered through the engine goes on so for a while: no answer overtakes another. */
@@ -209,143 +141,141 @@ static void test_answers_in_order(void **state) {
   struct cut_rig *r = *state;
   char buf[16];
   uint16_t from;
-  uint32_t s = bound(1, 7804), c = udp(0);
+  uint32_t s = cut_udp_bound(1, 7804), c = cut_udp(0);
   say(0, c, 7804, "ask");
-  assert_int_equal(by_engine(r), 1);
+  assert_int_equal(cut_by_engine(r), 1);
   cut_as(1);
   assert_true((rig_wait(s, POLLIN) & POLLIN) != 0);
-  assert_int_equal(take(s, buf, sizeof buf, &from), 3);
+  assert_int_equal(cut_take(s, buf, sizeof buf, &from), 3);
   say(1, s, from, "one");
   no_time_passes(1);
   time_passes(r, 0);
   say(0, c, 7804, "ask");
   hears(1, s, "ask");
-  assert_int_equal(branches(1), 1);
+  assert_int_equal(cut_branches(1), 1);
   say(1, s, from, "two");
-  assert_int_equal(by_engine(r), 3);
+  assert_int_equal(cut_by_engine(r), 3);
   hears(0, c, "one");
   hears(0, c, "two");
   time_passes(r, 1);
   say(1, s, from, "three");
-  assert_int_equal(by_engine(r), 3);
+  assert_int_equal(cut_by_engine(r), 3);
   hears(0, c, "three");
-  done(r, c, s);
+  cut_done(r, c, s);
 }
 
 /* More receivers than a session may have branches: the others hear by the engine, until one is idle. */
 static void test_bounded(void **state) {
   struct cut_rig *r = *state;
   enum { N = 20, MOST = 16 };
-  uint32_t s[N], c = udp(0);
+  uint32_t s[N], c = cut_udp(0);
   for (uint16_t i = 0; i < N; i++)
-    s[i] = receiver((uint16_t)(7810 + i));
+    s[i] = cut_receiver((uint16_t)(7810 + i));
   for (uint16_t i = 0; i < N; i++) {
     soon(0);
     say(0, c, (uint16_t)(7810 + i), "hello");
   }
-  assert_int_equal(branches(0), MOST);
-  assert_int_equal(by_engine(r), N - MOST);
+  assert_int_equal(cut_branches(0), MOST);
+  assert_int_equal(cut_by_engine(r), N - MOST);
   for (int i = 1; i < N; i++)
     hears(1, s[i], "hello");
   time_passes(r, 0);
   for (uint16_t i = 1; i < MOST; i++)
     say(0, c, (uint16_t)(7810 + i), "again"); /* that to s[0] is the oldest, but not read */
   say(0, c, 7810 + N - 1, "more");
-  assert_int_equal(by_engine(r), N - MOST + 1);
+  assert_int_equal(cut_by_engine(r), N - MOST + 1);
   hears(1, s[0], "hello");
   soon(0);
   memset(cut_of(0)->by_engine, 0, sizeof cut_of(0)->by_engine);
   say(0, c, 7810 + N - 1, "and more");
-  assert_int_equal(by_engine(r), N - MOST + 1);
+  assert_int_equal(cut_by_engine(r), N - MOST + 1);
   hears(1, s[N - 1], "more");
   hears(1, s[N - 1], "and more");
   cut_as(1);
   cut_as(0);
-  assert_int_equal(branches(0), MOST);
+  assert_int_equal(cut_branches(0), MOST);
   cut_as(1);
   for (int i = 0; i < N - 1; i++)
     (void)vppcom_session_close(s[i]);
-  done(r, c, s[N - 1]);
+  cut_done(r, c, s[N - 1]);
 }
 
 /* Refused (its receiver is connected to somebody else): by the engine, and no other try for a while. */
 static void test_refused(void **state) {
   struct cut_rig *r = *state;
-  uint32_t s = receiver(7840), c = udp(0);
+  uint32_t s = cut_receiver(7840), c = cut_udp(0);
   cut_as(1);
   assert_int_equal(rig_connect(s, 9), 0);
   say(0, c, 7840, "unheard");
-  (void)branches(1);
-  assert_int_equal(branches(0), 0);
-  assert_int_equal(by_engine(r), 1);
+  (void)cut_branches(1);
+  assert_int_equal(cut_branches(0), 0);
+  assert_int_equal(cut_by_engine(r), 1);
   memset(cut_of(0)->by_engine, 0, sizeof cut_of(0)->by_engine);
   soon(0);
   no_time_passes(0);
   say(0, c, 7840, "unheard");
-  assert_int_equal(branches(0), 0);
-  assert_int_equal(by_engine(r), 2);
-  done(r, c, s);
+  assert_int_equal(cut_branches(0), 0);
+  assert_int_equal(cut_by_engine(r), 2);
+  cut_done(r, c, s);
 }
 
 /* The broker says no from now on (a rule): the branch is left as soon as it is asked about again. */
 static void test_revoked(void **state) {
   struct cut_rig *r = *state;
-  uint32_t s = receiver(7841), c = udp(0);
+  uint32_t s = cut_receiver(7841), c = cut_udp(0);
   say(0, c, 7841, "allowed");
-  fake_lock(&r->rig.fake);
-  r->rig.fake.cut = 0;
-  fake_unlock(&r->rig.fake);
+  cut_allow(r, 0);
   say(0, c, 7841, "still so");
-  assert_int_equal(by_engine(r), 0);
+  assert_int_equal(cut_by_engine(r), 0);
   time_passes(r, 0);
   say(0, c, 7841, "no more");
-  assert_int_equal(by_engine(r), 1);
+  assert_int_equal(cut_by_engine(r), 1);
   hears(1, s, "allowed");
   hears(1, s, "still so");
   hears(1, s, "no more");
-  (void)branches(0);
-  assert_int_equal(branches(1), 0);
-  assert_int_equal(branches(0), 0);
-  done(r, c, s);
+  (void)cut_branches(0);
+  assert_int_equal(cut_branches(1), 0);
+  assert_int_equal(cut_branches(0), 0);
+  cut_done(r, c, s);
 }
 
 /* The broker is away: what is known goes on. */
 static void test_broker_away(void **state) {
   struct cut_rig *r = *state;
-  uint32_t s = receiver(7842), c = udp(0);
+  uint32_t s = cut_receiver(7842), c = cut_udp(0);
   say(0, c, 7842, "before");
   fake_broker_kill(&r->rig.fake);
   time_passes(r, 0);
   say(0, c, 7842, "while");
-  assert_int_equal(by_engine(r), 0);
+  assert_int_equal(cut_by_engine(r), 0);
   hears(1, s, "before");
   hears(1, s, "while");
   fake_broker_up(&r->rig.fake);
-  done(r, c, s);
+  cut_done(r, c, s);
 }
 
 /* connect() to there keeps the branch, to elsewhere leaves it. */
 static void test_connects(void **state) {
   struct cut_rig *r = *state;
-  uint32_t s = receiver(7843), c = udp(0);
+  uint32_t s = cut_receiver(7843), c = cut_udp(0);
   say(0, c, 7843, "not connected");
   assert_int_equal(rig_connect(c, 7843), 0);
   assert_int_equal(vppcom_session_write(c, "connected", 9), 9);
-  assert_int_equal(by_engine(r), 0);
-  assert_int_equal(branches(0), 1);
+  assert_int_equal(cut_by_engine(r), 0);
+  assert_int_equal(cut_branches(0), 1);
   hears(1, s, "not connected");
   hears(1, s, "connected");
   cut_as(0);
   assert_int_equal(rig_connect(c, 9), 0);
-  (void)branches(1);
-  assert_int_equal(branches(0), 0);
-  done(r, c, s);
+  (void)cut_branches(1);
+  assert_int_equal(cut_branches(0), 0);
+  cut_done(r, c, s);
 }
 
 /* Addresses that are not the stack's: the broker is asked once, to learn which are. */
 static void test_elsewhere(void **state) {
   struct cut_rig *r = *state;
-  uint32_t c = udp(0), s = receiver(7844);
+  uint32_t c = cut_udp(0), s = cut_receiver(7844);
   cut_as(0);
   for (uint8_t i = 0; i < 200; i++) {
     uint8_t ip[16] = {192, 0, 2, i};
@@ -354,9 +284,9 @@ static void test_elsewhere(void **state) {
     assert_int_equal(vppcom_session_sendto(c, (void *)(uintptr_t) "x", 1, 0, &ep), 1);
   }
   assert_in_range(asked(r), 1, 20); /* once in ten seconds */
-  assert_int_equal(by_engine(r), 200);
-  assert_int_equal(branches(0), 0);
-  done(r, c, s);
+  assert_int_equal(cut_by_engine(r), 200);
+  assert_int_equal(cut_branches(0), 0);
+  cut_done(r, c, s);
 }
 
 int main(void) {
