@@ -9,6 +9,7 @@
  * With SIZE not 0 each client sends SIZE bytes and gets them back: the fifos were in use. "open" is printed when all N
  * are established (and have exchanged their bytes); at the end of stdin everything is closed.
  */
+#include "bench.h"
 #include "vppcom.h"
 
 #include <arpa/inet.h>
@@ -34,11 +35,7 @@ static void die(const char *what, int err) {
 }
 
 static uint32_t number(const char *text, uint32_t max) {
-  char *end;
-  unsigned long v = strtoul(text, &end, 10);
-  if (*end != '\0' || v > max)
-    die(text, EINVAL);
-  return (uint32_t)v;
+  return (uint32_t)bench_number(text, 0, max);
 }
 
 static void say(const char *what) {

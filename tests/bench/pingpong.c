@@ -9,24 +9,19 @@
  * One thread, one epoll set. Prints one JSON line: requests, seconds, rate, p50_us, p99_us, cpu_us (of this process).
  * Latency counts from the send; with RATE, from when it was due.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define SIZE_MAX_B  65536u
-#define CONNS_MAX   4096u
-#define SAMPLES_MAX (1u << 22)
-#define NS          1000000000ull
+#define SIZE_MAX_B 65536u
+#define CONNS_MAX  4096u
 
 struct conn {
   int fd, busy, up;
@@ -37,40 +32,18 @@ struct conn {
 struct run {
   struct sockaddr_storage addr;
   socklen_t addr_len;
-  uint32_t size, n_conns, n_samples, idle[CONNS_MAX], n_idle;
+  uint32_t size, n_conns, idle[CONNS_MAX], n_idle;
   uint64_t seconds, rate, max, begun, done, start, end;
   int ep, reconnect;
   struct conn conn[CONNS_MAX];
-  uint32_t *sample; /* ns */
+  struct bench_times times;
   uint8_t buf[SIZE_MAX_B];
 };
-
-static void die(const char *what) {
-  perror(what);
-  exit(1);
-}
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t number(const char *text, uint64_t max) {
-  char *end;
-  errno = 0;
-  unsigned long long v = strtoull(text, &end, 10);
-  if (*end || errno || v > max) {
-    fprintf(stderr, "pingpong: found %s, allowed 0 … %llu\n", text, (unsigned long long)max);
-    exit(2);
-  }
-  return v;
-}
 
 static void address(struct run *r, const char *host, const char *port) {
   struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)&r->addr;
   struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)&r->addr;
-  uint16_t p = htons((uint16_t)number(port, 65535));
+  uint16_t p = htons((uint16_t)bench_number(port, 0, 65535));
   if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
     v4->sin_family = AF_INET;
     v4->sin_port = p;
@@ -88,9 +61,9 @@ static void address(struct run *r, const char *host, const char *port) {
 static int stream(struct run *r) {
   int one = 1, fd = socket(r->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0)
-    die("socket");
+    bench_die("socket");
   if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
-    die("TCP_NODELAY");
+    bench_die("TCP_NODELAY");
   return fd;
 }
 
@@ -103,15 +76,15 @@ static void serve_accept(struct run *r, int lfd) {
     if (fd < 0 && (errno == EAGAIN || errno == ECONNABORTED))
       return;
     if (fd < 0)
-      die("accept4");
+      bench_die("accept4");
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     struct conn *c = calloc(1, sizeof *c);
     if (!c)
-      die("calloc");
+      bench_die("calloc");
     c->fd = fd;
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(r->ep, EPOLL_CTL_ADD, fd, &ev))
-      die("epoll_ctl");
+      bench_die("epoll_ctl");
   }
 }
 
@@ -129,7 +102,7 @@ static void serve_conn(struct run *r, struct conn *c) {
   uint32_t whole = c->got / r->size * r->size;
   c->got -= whole;
   if (whole && send(c->fd, r->buf, whole, MSG_NOSIGNAL) != (ssize_t)whole && errno != ECONNRESET && errno != EPIPE)
-    die("send");
+    bench_die("send");
 }
 
 static _Noreturn void serve(struct run *r) {
@@ -138,14 +111,14 @@ static _Noreturn void serve(struct run *r) {
   int one = 1;
   (void)setsockopt(listener.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (bind(listener.fd, (struct sockaddr *)&r->addr, r->addr_len) || listen(listener.fd, 4096))
-    die("bind or listen");
+    bench_die("bind or listen");
   ev[0] = (struct epoll_event){.events = EPOLLIN, .data.ptr = &listener};
   if (epoll_ctl(r->ep, EPOLL_CTL_ADD, listener.fd, &ev[0]))
-    die("epoll_ctl");
+    bench_die("epoll_ctl");
   for (;;) {
     int n = epoll_wait(r->ep, ev, 64, -1);
     if (n < 0 && errno != EINTR)
-      die("epoll_wait");
+      bench_die("epoll_wait");
     for (int i = 0; i < n; i++) {
       if (ev[i].data.ptr == &listener)
         serve_accept(r, listener.fd);
@@ -159,12 +132,12 @@ static _Noreturn void serve(struct run *r) {
 
 static void ask_open(struct run *r, uint32_t i) {
   struct conn *c = &r->conn[i];
-  *c = (struct conn){.fd = stream(r), .since = now_ns()};
+  *c = (struct conn){.fd = stream(r), .since = bench_now_ns()};
   if (connect(c->fd, (struct sockaddr *)&r->addr, r->addr_len) && errno != EINPROGRESS)
-    die("connect");
+    bench_die("connect");
   struct epoll_event ev = {.events = EPOLLOUT, .data.u32 = i};
   if (epoll_ctl(r->ep, EPOLL_CTL_ADD, c->fd, &ev))
-    die("epoll_ctl");
+    bench_die("epoll_ctl");
 }
 
 static void ask_send(struct run *r, uint32_t i, uint64_t due) {
@@ -175,7 +148,7 @@ static void ask_send(struct run *r, uint32_t i, uint64_t due) {
     c->since = due;
   r->begun++;
   if (send(c->fd, r->buf, r->size, MSG_NOSIGNAL) != (ssize_t)r->size)
-    die("send");
+    bench_die("send");
 }
 
 static void ask_connected(struct run *r, uint32_t i) {
@@ -183,15 +156,15 @@ static void ask_connected(struct run *r, uint32_t i) {
   int err = 0;
   socklen_t len = sizeof err;
   if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len))
-    die("SO_ERROR");
+    bench_die("SO_ERROR");
   if (err) {
     errno = err;
-    die("connect");
+    bench_die("connect");
   }
   c->up = 1;
   struct epoll_event ev = {.events = EPOLLIN, .data.u32 = i};
   if (epoll_ctl(r->ep, EPOLL_CTL_MOD, c->fd, &ev))
-    die("epoll_ctl");
+    bench_die("epoll_ctl");
   if (r->reconnect)
     ask_send(r, i, 0);
   else
@@ -200,11 +173,10 @@ static void ask_connected(struct run *r, uint32_t i) {
 
 static void ask_done(struct run *r, uint32_t i) {
   struct conn *c = &r->conn[i];
-  uint64_t t = now_ns();
+  uint64_t t = bench_now_ns();
   c->busy = 0;
   r->done++;
-  if (r->n_samples < SAMPLES_MAX)
-    r->sample[r->n_samples++] = (uint32_t)(t - c->since < UINT32_MAX ? t - c->since : UINT32_MAX);
+  bench_times_add(&r->times, t - c->since);
   if (r->reconnect) {
     close(c->fd);
     c->fd = -1;
@@ -227,7 +199,7 @@ static void ask_event(struct run *r, uint32_t i) {
   if (n < 0 && errno == EAGAIN)
     return;
   if (n <= 0)
-    die(n ? "recv" : "recv: end of file");
+    bench_die(n ? "recv" : "recv: end of file");
   c->got += (uint32_t)n;
   if (c->busy && c->got == r->size)
     ask_done(r, i);
@@ -236,13 +208,13 @@ static void ask_event(struct run *r, uint32_t i) {
 /** Sends what is due; returns nanoseconds until the next is. */
 static uint64_t ask_due(struct run *r) {
   for (;;) {
-    uint64_t t = now_ns(), due = r->start + r->begun * NS / r->rate;
+    uint64_t t = bench_now_ns(), due = r->start + r->begun * BENCH_NS / r->rate;
     if (t >= r->end || due >= r->end)
-      return NS / 10;
+      return BENCH_NS / 10;
     if (due > t)
       return due - t;
     if (!r->n_idle)
-      return NS / 10;
+      return BENCH_NS / 10;
     ask_send(r, r->idle[--r->n_idle], due);
   }
 }
@@ -259,17 +231,12 @@ static int ask_busy(const struct run *r) {
 
 static void ask_turn(struct run *r, uint64_t wait_ns) {
   struct epoll_event ev[64];
-  struct timespec t = {.tv_sec = (time_t)(wait_ns / NS), .tv_nsec = (long)(wait_ns % NS)};
+  struct timespec t = {.tv_sec = (time_t)(wait_ns / BENCH_NS), .tv_nsec = (long)(wait_ns % BENCH_NS)};
   int n = epoll_pwait2(r->ep, ev, 64, &t, NULL);
   if (n < 0 && errno != EINTR)
-    die("epoll_pwait2");
+    bench_die("epoll_pwait2");
   for (int i = 0; i < n; i++)
     ask_event(r, ev[i].data.u32);
-}
-
-static int by_size(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
 }
 
 static uint64_t cpu_us(void) {
@@ -281,24 +248,22 @@ static uint64_t cpu_us(void) {
 
 static int ask(struct run *r) {
   uint64_t give_up;
-  r->sample = calloc(SAMPLES_MAX, sizeof *r->sample);
-  if (!r->sample)
-    die("calloc");
-  r->start = now_ns();
-  r->end = r->start + r->seconds * NS;
+  bench_times_init(&r->times);
+  r->start = bench_now_ns();
+  r->end = r->start + r->seconds * BENCH_NS;
   for (uint32_t i = 0; i < r->n_conns; i++)
     ask_open(r, i);
   while (!r->reconnect && r->n_idle < r->n_conns)
-    ask_turn(r, NS);
+    ask_turn(r, BENCH_NS);
   uint64_t cpu = cpu_us();
-  r->start = now_ns();
-  r->end = r->start + r->seconds * NS;
-  give_up = r->end + 20 * NS;
+  r->start = bench_now_ns();
+  r->end = r->start + r->seconds * BENCH_NS;
+  give_up = r->end + 20 * BENCH_NS;
   if (!r->rate && !r->reconnect)
     while (r->n_idle)
-      ask_send(r, r->idle[--r->n_idle], now_ns());
+      ask_send(r, r->idle[--r->n_idle], bench_now_ns());
   for (;;) {
-    uint64_t wait = r->rate ? ask_due(r) : NS / 10, t = now_ns();
+    uint64_t wait = r->rate ? ask_due(r) : BENCH_NS / 10, t = bench_now_ns();
     if (r->reconnect || t >= r->end ? !ask_busy(r) : 0)
       break;
     if (t > give_up) {
@@ -307,15 +272,15 @@ static int ask(struct run *r) {
     }
     ask_turn(r, wait);
   }
-  double seconds = (double)(now_ns() - r->start) / 1e9;
+  double seconds = (double)(bench_now_ns() - r->start) / 1e9;
   cpu = cpu_us() - cpu;
-  if (!r->n_samples)
+  if (!r->times.n)
     return 1;
-  qsort(r->sample, r->n_samples, sizeof *r->sample, by_size);
+  bench_times_sort(&r->times);
   printf(
       "{\"requests\": %llu, \"seconds\": %.6f, \"rate\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"cpu_us\": %llu}\n",
-      (unsigned long long)r->done, seconds, (double)r->done / seconds, r->sample[r->n_samples / 2] / 1e3,
-      r->sample[(uint64_t)r->n_samples * 99 / 100] / 1e3, (unsigned long long)cpu);
+      (unsigned long long)r->done, seconds, (double)r->done / seconds, bench_times_us(&r->times, 50),
+      bench_times_us(&r->times, 99), (unsigned long long)cpu);
   return 0;
 }
 
@@ -330,17 +295,17 @@ int main(int argc, char **argv) {
     return 2;
   }
   address(&r, argv[2], argv[3]);
-  r.size = (uint32_t)number(argv[4], SIZE_MAX_B);
+  r.size = (uint32_t)bench_number(argv[4], 0, SIZE_MAX_B);
   if (!r.size)
     return 2;
   r.ep = epoll_create1(EPOLL_CLOEXEC);
   if (r.ep < 0)
-    die("epoll_create1");
+    bench_die("epoll_create1");
   if (server)
     serve(&r);
-  r.n_conns = (uint32_t)number(argv[5], CONNS_MAX);
-  r.seconds = number(argv[6], 3600);
-  r.rate = r.reconnect ? 0 : number(argv[7], 100000000);
-  r.max = r.reconnect ? number(argv[7], UINT64_MAX) : UINT64_MAX;
+  r.n_conns = (uint32_t)bench_number(argv[5], 0, CONNS_MAX);
+  r.seconds = bench_number(argv[6], 0, 3600);
+  r.rate = r.reconnect ? 0 : bench_number(argv[7], 0, 100000000);
+  r.max = r.reconnect ? bench_number(argv[7], 0, UINT64_MAX) : UINT64_MAX;
   return ask(&r);
 }

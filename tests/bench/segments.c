@@ -8,39 +8,21 @@
  * the bytes where they lie, and write_segments. `send` prints one JSON line: what was taken by the end, by the sender's
  * clock.
  */
+#include "bench.h"
 #include "vppcom.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define BLOCK (256u * 1024u)
-#define NS    1000000000ull
 
 static uint8_t block[BLOCK];
 
 static void die(const char *what, int rc) {
   fprintf(stderr, "segments: %s: %s\n", what, vppcom_retval_str(rc));
   exit(1);
-}
-
-static uint64_t number(const char *text, uint64_t max) {
-  char *end;
-  uint64_t v = strtoull(text, &end, 10);
-  if (*end != '\0' || v == 0 || v > max)
-    die(text, VPPCOM_EINVAL);
-  return v;
-}
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
 }
 
 static uint32_t session(void) {
@@ -54,7 +36,8 @@ static uint32_t session(void) {
 }
 
 static vppcom_endpt_t endpoint(char **argv, struct in_addr *a) {
-  vppcom_endpt_t ep = {.is_ip4 = VPPCOM_IS_IP4, .ip = (uint8_t *)a, .port = htons((uint16_t)number(argv[3], 65535))};
+  vppcom_endpt_t ep = {
+      .is_ip4 = VPPCOM_IS_IP4, .ip = (uint8_t *)a, .port = htons((uint16_t)bench_number(argv[3], 1, 65535))};
   if (inet_pton(AF_INET, argv[2], a) != 1)
     die("address", VPPCOM_EINVAL);
   return ep;
@@ -101,8 +84,8 @@ static void send_all(char **argv) {
   int segments = strcmp(argv[5], "segments") == 0, rc = vppcom_session_connect(h, &ep);
   if (rc != 0)
     die("connect", rc);
-  uint64_t start = now_ns(), end = start + number(argv[4], 1000) * NS, total = 0, sent = 0;
-  while (now_ns() < end) {
+  uint64_t start = bench_now_ns(), end = start + bench_number(argv[4], 1, 1000) * BENCH_NS, total = 0, sent = 0;
+  while (bench_now_ns() < end) {
     rc = segments ? vppcom_session_write_segments(h, &ds, 1) : vppcom_session_write(h, block, BLOCK);
     if (rc < 0)
       die("write", rc);
@@ -114,7 +97,7 @@ static void send_all(char **argv) {
   if (rc != (int)sizeof total || total != sent)
     die("not all arrived", rc);
   printf("{\"bytes\": %llu, \"gbit\": %.3f}\n", (unsigned long long)total,
-         (double)total * 8 / (double)(now_ns() - start));
+         (double)total * 8 / (double)(bench_now_ns() - start));
   (void)vppcom_session_close(h);
 }
 

@@ -11,46 +11,21 @@
  *
  * poll: recv never sleeps, both sides look again and again; sleep: blocking calls. Prints one JSON line.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define SAMPLES_MAX (1u << 22)
-#define NS          1000000000ull
-
 static uint8_t buf[65536];
-static uint32_t *sample;
-
-static void die(const char *what) {
-  perror(what);
-  exit(1);
-}
-
-static uint64_t number(const char *text, uint64_t max) {
-  char *end;
-  uint64_t v = strtoull(text, &end, 10);
-  if (*end != '\0' || v == 0 || v > max)
-    die(text);
-  return v;
-}
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
-}
+static struct bench_times times;
 
 /** A message of n bytes. 0 at the end of the connection. */
 static int take(int fd, size_t n, int flags) {
@@ -67,32 +42,32 @@ static int take(int fd, size_t n, int flags) {
 }
 
 static struct sockaddr_in address(char **argv) {
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)number(argv[3], 65535))};
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)bench_number(argv[3], 1, 65535))};
   if (inet_pton(AF_INET, argv[2], &a.sin_addr) != 1)
-    die("address");
+    bench_die("address");
   return a;
 }
 
 static int dial(const struct sockaddr_in *a) {
   int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
   if (fd < 0 || connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0)
-    die("connect");
+    bench_die("connect");
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   return fd;
 }
 
 static void serve(char **argv) {
   struct sockaddr_in a = address(argv);
-  size_t size = (size_t)number(argv[4], sizeof(buf));
+  size_t size = (size_t)bench_number(argv[4], 1, sizeof(buf));
   int flags = strcmp(argv[5], "poll") == 0 ? MSG_DONTWAIT : 0, one = 1;
   int l = socket(AF_INET, SOCK_STREAM, 0);
   setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   if (bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 512) < 0)
-    die("listen");
+    bench_die("listen");
   for (;;) {
     int fd = accept(l, NULL, NULL);
     if (fd < 0)
-      die("accept");
+      bench_die("accept");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     while (take(fd, size, flags))
       if (send(fd, buf, size, MSG_NOSIGNAL) != (ssize_t)size)
@@ -101,62 +76,50 @@ static void serve(char **argv) {
   }
 }
 
-static int by_size(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
-
-static void samples_make(void) {
-  sample = calloc(SAMPLES_MAX, sizeof(*sample));
-  if (sample == NULL)
-    die("memory");
-}
-
-static void report(uint64_t n, uint64_t ns) {
-  uint32_t kept = (uint32_t)(n < SAMPLES_MAX ? n : SAMPLES_MAX);
-  qsort(sample, kept, sizeof(*sample), by_size);
-  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)n,
-         (double)n * 1e9 / (double)ns, sample[kept / 2] / 1e3, sample[kept / 100 * 99] / 1e3);
+static void report(uint64_t ns) {
+  bench_times_sort(&times);
+  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)times.n,
+         (double)times.n * 1e9 / (double)ns, bench_times_us(&times, 50), bench_times_us(&times, 99));
 }
 
 static void ask(char **argv) {
   struct sockaddr_in a = address(argv);
-  size_t size = (size_t)number(argv[4], sizeof(buf));
-  uint64_t seconds = number(argv[5], 1000), n = 0;
+  size_t size = (size_t)bench_number(argv[4], 1, sizeof(buf));
+  uint64_t seconds = bench_number(argv[5], 1, 1000);
   int flags = strcmp(argv[6], "poll") == 0 ? MSG_DONTWAIT : 0;
   int fd = dial(&a);
-  uint64_t start = now_ns(), last = start, now = start;
-  samples_make();
-  while (now - start < seconds * NS) {
+  uint64_t start = bench_now_ns(), last = start, now = start;
+  bench_times_init(&times);
+  while (now - start < seconds * BENCH_NS) {
     if (send(fd, buf, size, 0) != (ssize_t)size || !take(fd, size, flags))
-      die("ask");
-    now = now_ns();
-    sample[n++ % SAMPLES_MAX] = (uint32_t)(now - last);
+      bench_die("ask");
+    now = bench_now_ns();
+    bench_times_add(&times, now - last);
     last = now;
   }
-  report(n, now - start);
+  report(now - start);
 }
 
 static void pin(const char *core) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  CPU_SET(*core == '0' ? 0 : number(core, CPU_SETSIZE - 1), &set);
+  CPU_SET(bench_number(core, 0, CPU_SETSIZE - 1), &set);
   if (sched_setaffinity(0, sizeof(set), &set) < 0)
-    die("core");
+    bench_die("core");
 }
 
 static void bell(int fd, int ring) {
   uint64_t one = 1;
   if ((ring ? write(fd, &one, sizeof(one)) : read(fd, &one, sizeof(one))) != sizeof(one))
-    die("eventfd");
+    bench_die("eventfd");
 }
 
 static void wake(char **argv) {
   int there = eventfd(0, EFD_CLOEXEC), back = eventfd(0, EFD_CLOEXEC);
-  uint64_t seconds = number(argv[2], 1000), n = 0;
+  uint64_t seconds = bench_number(argv[2], 1, 1000);
   pid_t pid = there < 0 || back < 0 ? -1 : fork();
   if (pid < 0)
-    die("wake");
+    bench_die("wake");
   pin(argv[pid == 0 ? 4 : 3]);
   if (pid == 0)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -164,25 +127,25 @@ static void wake(char **argv) {
     bell(there, 0);
     bell(back, 1);
   }
-  samples_make();
-  uint64_t start = now_ns(), last = start, now = start;
-  while (now - start < seconds * NS) {
+  bench_times_init(&times);
+  uint64_t start = bench_now_ns(), last = start, now = start;
+  while (now - start < seconds * BENCH_NS) {
     bell(there, 1);
     bell(back, 0);
-    now = now_ns();
-    sample[n++ % SAMPLES_MAX] = (uint32_t)(now - last);
+    now = bench_now_ns();
+    bench_times_add(&times, now - last);
     last = now;
   }
   kill(pid, SIGKILL);
   waitpid(pid, NULL, 0);
-  report(n, now - start);
+  report(now - start);
 }
 
 static void connects(char **argv) {
   struct sockaddr_in a = address(argv);
   struct linger reset = {1, 0}; /* the kernel would run out of ports: TIME_WAIT */
-  uint64_t seconds = number(argv[4], 1000), n = 0, start = now_ns(), now = start;
-  for (; now - start < seconds * NS; now = now_ns(), n++) {
+  uint64_t seconds = bench_number(argv[4], 1, 1000), n = 0, start = bench_now_ns(), now = start;
+  for (; now - start < seconds * BENCH_NS; now = bench_now_ns(), n++) {
     int fd = dial(&a);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     close(fd);
