@@ -159,9 +159,9 @@ static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
   int64_t put = fifo_prod_write(&s->tx, from, n);
   session_unlock(s);
   held_note(s);
-  if (put < 0 || (put == 0 && s->home->forked))
+  if (put < 0)
     return put;
-  if (put < (int64_t)n) { /* the arena is short: idle sessions may hold some */
+  if (put < (int64_t)n && !s->home->forked) { /* the arena is short: idle sessions may hold some */
     worker_trim(s->w);
     int64_t more = fifo_prod_write(&s->tx, from + put, n - (uint32_t)put);
     put = more < 0 ? more : put + more;
