@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import PEER4, SERVICES, STACK4, STACK6  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -61,8 +62,7 @@ class Ctl(netcase.NetCase):
         super().setUpClass()
         cls.server = cls.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, 7000])
         cls.lab.wait_listening(7000)
-        cls.idle = cls.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, 7000, 3], stdin=-1)
-        wait_for(lambda: "open" in cls.idle.output(), 20, "three connections")
+        cls.held = Held(cls.lab, "peer", STACK4, 7000, 3)
 
     def test_text_and_json(self):
         for what in SHOW:

@@ -10,11 +10,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from netns import run  # noqa: E402
 from wait import wait_for  # noqa: E402
 
 SUPPORT = sys.path[0]
-ECHO, PING, DHCPD, ADVERTISE = (os.path.join(SUPPORT, name) for name in ("echo.py", "ping.py", "dhcpd.py", "advertise.py"))
+PING, DHCPD, ADVERTISE = (os.path.join(SUPPORT, name) for name in ("ping.py", "dhcpd.py", "advertise.py"))
 SERVER = "10.88.0.2"
 BEYOND6 = "2001:db8:7::7"  # behind the router
 LONG = {"lease": 600, "t1": 300, "t2": 500}
@@ -41,28 +42,19 @@ class Autoconf(netcase.NetCase):
 
     def serve(self, where, address):
         type(self).port += 1
-        self.lab.spawn(where, [programs.PYTHON, "-u", ECHO, "serve", address, self.port])
+        self.lab.spawn(where, [programs.PYTHON, "-u", programs.ECHO, "serve", address, self.port])
         programs.wait_listening(self.lab, where, self.port)
 
     def talk(self, server, client, address, bind):
         """Bytes there and back; the client's address."""
         self.serve(server, bind)
-        done = self.lab.run(client, [programs.PYTHON, ECHO, "talk", address, self.port, 100_000, 1], 30)
+        done = self.lab.run(client, [programs.PYTHON, programs.ECHO, "talk", address, self.port, 100_000, 1], 30)
         return done.stdout.decode().split()[1]
 
-    def idle(self, address, bind):
+    def held(self, address, bind):
         """A connection from the peer that is asked now and then whether it lives."""
         self.serve("app", bind)
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", address, self.port, 1], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 20, "a connection")
-        return idle
-
-    def lives(self, idle):
-        before = idle.output().count("alive")
-        idle.popen.stdin.write(b"go\n")
-        idle.popen.stdin.flush()
-        wait_for(lambda: idle.output().count("alive") > before or not idle.alive(), 20, "an answer")
-        self.assertTrue(idle.alive(), idle.output())
+        return Held(self.lab, "peer", address, self.port)
 
     def reached(self, address):
         return self.lab.app([programs.PYTHON, "-c", REACHED, address]).stdout.decode().strip()
@@ -103,18 +95,18 @@ class Dhcp(Autoconf):
         self.heard(type="REQUEST", requested="10.88.0.50", server=SERVER, to="255.255.255.255", answer="ACK")
         self.wait_address("10.88.0.50")
         self.assertIn("dhcp", self.addresses()["10.88.0.50"])
-        idle = self.idle("10.88.0.50", "0.0.0.0")
+        held = self.held("10.88.0.50", "0.0.0.0")
         self.assertEqual(self.talk("peer", "app", SERVER, SERVER), "10.88.0.50")
         self.assertEqual(self.talk("app", "app", "10.88.0.50", "10.88.0.50"), "10.88.0.50")  # our own apps, too
         for _ in range(2):
             self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="ACK")  # T1
-            self.lives(idle)
+            held.ask()
         self.does(offer=["10.88.0.50"], lease=8, t1=1, t2=2)
         self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="ACK", lease=8)
         self.does(offer=["10.88.0.51", "10.88.0.52"], lease=60, t1=1, t2=40, renew={"10.88.0.50": "", "10.88.0.51": "NAK"})
         self.heard(type="REQUEST", ciaddr="10.88.0.50", to=SERVER, answer="")
         self.heard(type="REQUEST", ciaddr="10.88.0.50", to="255.255.255.255", answer="")  # T2
-        self.lives(idle)
+        held.ask()
         self.heard(type="REQUEST", requested="10.88.0.51", answer="ACK")
         self.assertNotIn("10.88.0.50", self.addresses())
         self.assertEqual(self.counter("dhcp.expired"), 1)
@@ -163,21 +155,21 @@ class Advertised(Autoconf):
         self.lab.peer([programs.PYTHON, PING, goes, 2, 1400])
         self.wait_address(stays)
         self.assertIn("auto", self.addresses()[stays])
-        idle = self.idle(stays, "::")
+        held = self.held(stays, "::")
         wait_for(lambda: self.talk("peer", "app", "fd00:88::2", "::") == stays, 20, "an address of the same net as source")
         self.assertEqual(self.talk("app", "app", stays, "::"), stays)
         self.assertEqual(self.reached(BEYOND6), "ECONNREFUSED")
         self.advertise(0)
         wait_for(lambda: self.reached(BEYOND6) == "ENETUNREACH", 20, "no router")
         self.assertEqual(self.reached("fd00:88::2"), "ECONNREFUSED")  # on the link still
-        self.lives(idle)
+        held.ask()
         self.wait_address(goes, there=False)
         self.assertEqual(self.counter("nd.ra.expired"), 1)
         self.assertEqual(self.reached("fd00:89::2"), "ENETUNREACH")
         self.advertise(1800)
         wait_for(lambda: self.reached(BEYOND6) == "ECONNREFUSED", 20, "a router again")
         self.assertIn(stays, self.addresses())
-        self.lives(idle)
+        held.ask()
 
     def test_duplicate(self):
         """Another station has the address that would be made: it is not used (RFC 4862 5.4)."""

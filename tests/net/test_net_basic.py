@@ -7,6 +7,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -80,24 +81,19 @@ class Basic(netcase.NetCase):
     def test_many_at_once(self):
         server = self.serve("app", STACK4)
         count = 200
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, self.port, count], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 30, f"{count} connections")
-        held = [s for s in self.lab.sessions() if s["state"] == "ESTABLISHED"]
-        self.assertGreaterEqual(len(held), count)
-        idle.popen.stdin.write(b"go\n")
-        idle.popen.stdin.flush()
-        wait_for(lambda: "alive" in idle.output() or not idle.alive(), 30, "an answer on each")
-        idle.popen.stdin.close()
-        self.assertEqual(idle.wait(60), 0)
+        held = Held(self.lab, "peer", STACK4, self.port, count)
+        established = [s for s in self.lab.sessions() if s["state"] == "ESTABLISHED"]
+        self.assertGreaterEqual(len(established), count)
+        held.ask()
+        held.end()
         server.stop()
 
     def test_sessions_end(self):
         """After orderly closes and deaths nothing is left but TIME_WAIT."""
         server = self.serve("app", STACK4)
-        client = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, self.port, 10], stdin=-1)
-        wait_for(lambda: "open" in client.output(), 20, "ten connections")
+        held = Held(self.lab, "peer", STACK4, self.port, 10)
         server.kill()
-        client.kill()
+        held.program.kill()
 
         def gone():
             return all(s["state"] == "TIME_WAIT" for s in self.lab.sessions()) and \

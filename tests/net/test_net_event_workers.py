@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import SERVICES, STACK4  # noqa: E402
 from wait import hold, wait_for  # noqa: E402
 
@@ -103,23 +104,18 @@ class ThreeEngineWorkers(EventWorkers):
 
     def test_restarts(self):
         """kill -9 of each service: held connections answer, new ones come to all workers."""
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, self.port, 40], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 20, "40 connections")
-        for number, what in enumerate(SERVICES, 1):
+        held = Held(self.lab, "peer", STACK4, self.port, 40)
+        for what in SERVICES:
             with self.subTest(what):
                 before = self.say("count")
                 churn = self.lab.spawn("peer", [programs.PYTHON, ECHO, "churn", STACK4, self.port, 1])
                 self.assertTrue(hold(0.2, churn.alive), churn.output())
                 self.lab.wait_service(what, self.lab.kill_service(what))
                 self.assertEqual(churn.wait(120), 0, churn.output())
-                idle.popen.stdin.write(b"go\n")
-                idle.popen.stdin.flush()
-                wait_for(lambda n=number: idle.output().count("alive") == n or not idle.alive(), 20, "an answer on each")
-                self.assertTrue(idle.alive(), idle.output())
+                held.ask()
                 self.talk(1000, 40)
                 self.assertTrue(all(a < b for a, b in zip(before, self.say("count"))))
-        idle.popen.stdin.close()
-        self.assertEqual(idle.wait(60), 0)
+        held.end()
         self.end()
 
 

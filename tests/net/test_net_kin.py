@@ -9,28 +9,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-ECHO = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support", "echo.py")
 CHILDREN = 15
-
-# Says its process id, then how many children it has.
-FORKING = """
-import os, socketserver, sys
-class Echo(socketserver.BaseRequestHandler):
-    def handle(self):
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
-class Server(socketserver.ForkingTCPServer):
-    allow_reuse_address = True
-    request_queue_size = 64
-    def process_request(self, request, address):
-        super().process_request(request, address)
-        print("served", flush=True)
-print("pid", os.getpid(), flush=True)
-Server((sys.argv[1], int(sys.argv[2])), Echo).serve_forever()
-"""
 
 # Hands the first connection to a child, which hands it to a child of its own and ends; keeps the second one itself.
 HANDING = """
@@ -60,24 +43,13 @@ while data := kept.recv(65536):
 class Kin(netcase.NetCase):
     port = 7850
 
-    def serve(self, program):
+    def serve(self, *program):
+        """A server that says its process id."""
         type(self).port += 1
-        server = self.lab.spawn("app", [programs.PYTHON, "-c", program, STACK4, self.port])
+        server = self.lab.spawn("app", [programs.PYTHON, *program, STACK4, self.port])
         programs.wait_listening(self.lab, "app", self.port)
         pid = int(server.output().split("pid ")[1].split()[0])
         return server, pid
-
-    def idle(self, client, count):
-        idle = self.lab.spawn(client, [programs.PYTHON, ECHO, "idle", STACK4, self.port, count], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 30, "the connections")
-        return idle
-
-    def talk(self, idle):
-        before = idle.output().count("alive")
-        idle.popen.stdin.write(b"go\n")
-        idle.popen.stdin.flush()
-        wait_for(lambda: idle.output().count("alive") > before or not idle.alive(), 30, "all bytes to come back")
-        self.assertTrue(idle.alive(), idle.output())
 
     def kill(self, pid):
         os.kill(pid, signal.SIGKILL)
@@ -93,18 +65,17 @@ class Kin(netcase.NetCase):
         self.lab.wait_service(name, self.lab.kill_service(name))
 
     def orphans(self, client, services):
-        server, pid = self.serve(FORKING)
-        idle = self.idle(client, CHILDREN)
+        server, pid = self.serve(programs.ECHO, "forks")
+        held = Held(self.lab, client, STACK4, self.port, CHILDREN)
         wait_for(lambda: server.output().count("served") == CHILDREN, 30, "a child for each connection")
-        self.talk(idle)
+        held.ask()
         self.kill(pid)
-        self.talk(idle)
+        held.ask()
         for name in services:
             with self.subTest(name, client=client):
                 self.restart(name)
-                self.talk(idle)
-        idle.popen.stdin.close()
-        self.assertEqual(idle.wait(20), 0, idle.output())
+                held.ask()
+        held.end()
 
     def test_parent_killed(self):
         self.orphans("peer", ("engine", "broker", "nicio"))
@@ -114,8 +85,8 @@ class Kin(netcase.NetCase):
 
     def test_handed_down(self):
         """The grandchild goes on with its connection; the other one ends with the process that kept it."""
-        server, pid = self.serve(HANDING)
-        given = self.idle("peer", 1)
+        server, pid = self.serve("-c", HANDING)
+        given = Held(self.lab, "peer", STACK4, self.port)
         kept = self.lab.spawn("peer", [programs.PYTHON, "-c",
                                        "import socket, sys\n"
                                        "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
@@ -124,20 +95,19 @@ class Kin(netcase.NetCase):
                                        "print('open', flush=True)\n"
                                        "print('end', s.recv(1), flush=True)", STACK4, self.port])
         wait_for(lambda: "handed" in server.output() and "open" in kept.output(), 30, "both connections")
-        self.talk(given)
+        given.ask()
         self.kill(pid)
-        self.talk(given)
+        given.ask()
         self.assertEqual(kept.wait(20), 0, kept.output())
         self.assertIn("end b''", kept.output())
-        self.talk(given)
+        given.ask()
         self.restart("engine")
-        self.talk(given)
+        given.ask()
         wait_for(lambda: not any(local.endswith(f":{self.port}") for local, _ in self.lab.listeners()), 20, "its listener to go")
-        again = self.lab.spawn("app", [programs.PYTHON, ECHO, "serve", STACK4, self.port])  # the port is free
+        again = self.lab.spawn("app", [programs.PYTHON, programs.ECHO, "serve", STACK4, self.port])  # the port is free
         programs.wait_listening(self.lab, "app", self.port)
         self.assertTrue(again.alive(), again.output())
-        given.popen.stdin.close()
-        self.assertEqual(given.wait(20), 0, given.output())
+        given.end()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from netns import run  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -50,13 +51,9 @@ class LinkCase(netcase.NetCase):
 
     def held_over_engine_death(self, address):
         self.serve("app", "::" if ":" in address else "0.0.0.0")
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", address, self.port, 2], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 20, "two connections")
+        held = Held(self.lab, "peer", address, self.port, 2)
         self.lab.wait_service("engine", self.lab.kill_service("engine"))
-        idle.popen.stdin.write(b"go\n")
-        idle.popen.stdin.flush()
-        wait_for(lambda: "alive" in idle.output() or not idle.alive(), 30, "an answer after the engine's death")
-        self.assertTrue(idle.alive(), idle.output())
+        held.ask()
         self.assertEqual(self.learned(address), address)
         self.ping(address)
 
@@ -106,13 +103,9 @@ class Vlan(LinkCase):
 
     def held_over(self, service):
         self.serve("app", "0.0.0.0")
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", "10.42.0.1", self.port, 2], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 20, "two connections")
+        held = Held(self.lab, "peer", "10.42.0.1", self.port, 2)
         self.lab.wait_service(service, self.lab.kill_service(service))
-        idle.popen.stdin.write(b"go\n")
-        idle.popen.stdin.flush()
-        wait_for(lambda: "alive" in idle.output() or not idle.alive(), 30, f"an answer after the {service}'s death")
-        self.assertTrue(idle.alive(), idle.output())
+        held.ask()
         self.assertEqual(self.talk("peer", "app", "10.42.0.2", "0.0.0.0"), "10.42.0.1")
 
     def test_engine_dies(self):

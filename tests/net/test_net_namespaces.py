@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import PEER4, PEER6, STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -194,13 +195,11 @@ class Namespaces(netcase.NetCase):
         """Within a namespace connects are cut-through; another one's listeners and datagrams are out of reach, the
         network's hosts reach them all."""
         self.serve(LIME, 7120)
-        idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7120, 2], env=LIME, stdin=-1)
-        wait_for(lambda: "open" in idle.output(), 20, "two connections")
+        held = Held(self.lab, "app", STACK4, 7120, 2, env=LIME)
         self.assertEqual({s["proto"] for s in self.lab.sessions() if s["remote"] == f"{STACK4}:7120"}, {"cut"})
         self.assertEqual(self.python(BLUE, CONNECT, STACK4, 7120), [errno.ECONNREFUSED])
         self.assertEqual(self.python({}, CONNECT, STACK4, 7120), [errno.ECONNREFUSED])
-        idle.stop()
-        idle.popen.stdin.close()
+        held.program.stop()
         udp = self.lab.spawn("app", [programs.PYTHON, "-c", RECEIVE, STACK4, 7121], env=LIME)
         wait_for(lambda: "up" in udp.output(), 20, "a bound socket")
         self.assertEqual(self.python(BLUE, SEND, STACK4, 7121), [errno.ECONNREFUSED, errno.EPERM])

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import netns  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
 from wait import wait_for  # noqa: E402
 
@@ -138,8 +139,7 @@ class Rules(netcase.NetCase):
         """A namespace is kept from a prefix but for a longer one in it; others are not concerned. What exists stays."""
         for address, port in ((PEER4, 7100), (PEER6, 7101)):
             self.peer_echo(address, port)
-        held = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", PEER4, 7100, 1], env=BLUE, stdin=-1)
-        wait_for(lambda: "open" in held.output(), 20, "a connection")
+        held = Held(self.lab, "app", PEER4, 7100, env=BLUE)
         before = self.drops("engine.rule.egress_denied")
         ids = [self.add("egress", "namespace=blue", "remote=10.0.0.0/8", "action=deny"),
                self.add("egress", "namespace=blue", "remote=10.77.0.0/24", "ports=7200-7300", "action=allow"),
@@ -151,11 +151,8 @@ class Rules(netcase.NetCase):
         self.assertGreaterEqual(self.drops("engine.rule.egress_denied") - before, 4)
         self.peer_echo(PEER4, 7250)
         self.assertEqual(self.tries(BLUE, f"tcp {PEER4} 7250"), ["ok"])
-        held.popen.stdin.write(b"\n")
-        held.popen.stdin.flush()
-        held.popen.stdin.close()
-        held.popen.wait(60)
-        self.assertEqual(held.popen.returncode, 0, held.output())
+        held.ask()
+        held.end()
         self.drop(*ids)
         self.assertEqual(self.tries(BLUE, four, six), ["ok"] * 2)
 
@@ -224,12 +221,11 @@ class Rules(netcase.NetCase):
         self.lab.spawn("app", [programs.PYTHON, "-c", NAMED, "0.0.0.0", 7131, "two"], env={**BLUE, "LDP_APP_NAME": "two"})
         self.lab.wait_listening(7131)
         for _ in range(20):
-            idle = self.lab.spawn("app", [programs.PYTHON, ECHO, "idle", STACK4, 7130, 1], env=BLUE, stdin=-1)
-            wait_for(lambda: "open" in idle.output(), 20, "a connection")
+            held = Held(self.lab, "app", STACK4, 7130, env=BLUE)
             if any(s["proto"] == "cut" for s in self.lab.sessions()):
                 break
-            idle.stop()  # the broker had no time for 50 ms
-        self.assertTrue(idle.alive(), "never by cut-through")
+            held.program.stop()  # the broker had no time for 50 ms
+        self.assertTrue(held.program.alive(), "never by cut-through")
         rule = self.add("egress", "namespace=blue", f"remote={STACK4}", "ports=7130", "action=deny")
         self.assertEqual(self.tries(BLUE, f"tcp {STACK4} 7130"), ["ECONNREFUSED"])
         self.drop(rule)
@@ -238,8 +234,7 @@ class Rules(netcase.NetCase):
         self.assertEqual(self.lab.app([programs.PYTHON, "-c", ASK, STACK4, 7130], env=BLUE).stdout.strip(), b"two")
         self.drop(rule)
         self.assertEqual(self.tries(BLUE, f"tcp {STACK4} 7130"), ["ok"])
-        idle.stop()
-        idle.popen.stdin.close()
+        held.program.stop()
 
     def test_restarts(self):
         """Rules of the file and of hsctl outlive broker and engine, and count at once."""

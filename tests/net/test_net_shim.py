@@ -19,17 +19,6 @@ from wait import wait_for  # noqa: E402
 SIZE = 5_000_000
 PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
-FORKING = """
-import socketserver, sys
-class Echo(socketserver.BaseRequestHandler):
-    def handle(self):
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
-class Server(socketserver.ForkingTCPServer):
-    allow_reuse_address = True
-    request_queue_size = 64
-Server((sys.argv[1], int(sys.argv[2])), Echo).serve_forever()
-"""
 HANDED = """
 import queue, socket, sys, threading
 waiting = queue.Queue()
@@ -212,7 +201,7 @@ class Shim(netcase.NetCase):
     @row("python3 ForkingTCPServer", "server", "a child for each connection, 15 connections, 300 kB each echoed and compared")
     def test_forking(self):
         for client in ("peer", "app"):
-            _, address, port = self.serve("app", client, programs.PYTHON, "-c", FORKING, "ADDRESS", "PORT")
+            _, address, port = self.serve("app", client, programs.PYTHON, ECHO, "forks", "ADDRESS", "PORT")
             self.echo_checked(client, address, port)
 
     @row("accept in one thread, serve in another", "server", "three serving threads, 15 connections echoed and compared")

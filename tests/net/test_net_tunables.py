@@ -8,6 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from puppet import Puppet  # noqa: E402
 from stack import PEER4, STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
@@ -137,8 +138,7 @@ class Tunables(netcase.NetCase):
 
     def a_new_connection(self, port=7000):
         before = {s["index"] for s in self.lab.sessions()}
-        idle = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, port, 1], stdin=-1)
-        wait_for(lambda: "open" in idle.output(), 20, "a connection")
+        Held(self.lab, "peer", STACK4, port)
         fresh = [s for s in self.lab.show("session", "verbose")["sessions"]["session"] if s["index"] not in before and s["state"] == "ESTABLISHED"]
         self.assertEqual(len(fresh), 1)
         return fresh[0]

@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
 from transfercase import BOTH, ECHO, TransferCase  # noqa: E402
 from wait import wait_for  # noqa: E402
@@ -38,20 +39,12 @@ class Workers(TransferCase):
                 names.append(f.read().strip())
         return sorted(n for n in names if n.startswith("engine-"))
 
-    def idle(self, server, client, count):
+    def held(self, server, client, count):
         """`count` open connections of one program with another."""
         address = programs.address_of(server, client)
         self.lab.spawn(server, [programs.PYTHON, "-u", ECHO, "serve", address, self.port])
         programs.wait_listening(self.lab, server, self.port)
-        idle = self.lab.spawn(client, [programs.PYTHON, ECHO, "idle", address, self.port, count], stdin=-1)
-        wait_for(lambda: "open" in idle.output() or not idle.alive(), 30, f"{count} connections")
-        return idle
-
-    def try_all(self, idle, number):
-        idle.popen.stdin.write(b"go\n")
-        idle.popen.stdin.flush()
-        wait_for(lambda: idle.output().count("alive") == number or not idle.alive(), 30, "an answer on each")
-        self.assertTrue(idle.alive(), idle.output())
+        return Held(self.lab, client, address, self.port, count)
 
     def test_ping(self):
         """Worker 0 answers, once."""
@@ -75,14 +68,13 @@ class Workers(TransferCase):
         for server, client in BOTH:
             with self.subTest(server=server):
                 type(self).port += 1
-                idle = self.idle(server, client, 64)
-                self.try_all(idle, 1)
+                held = self.held(server, client, 64)
+                held.ask()
                 counts = [sum(s["engine_worker"] == k for s in self.lab.sessions() if s["state"] == "ESTABLISHED")
                           for k in range(2)]
                 self.assertGreaterEqual(sum(counts), 64)
                 self.assertTrue(all(n > 8 for n in counts), counts)
-                idle.popen.stdin.close()
-                self.assertEqual(idle.wait(60), 0)
+                held.end()
 
     def test_other_numbers(self):
         """The engine is killed and comes back with other numbers of workers; idle connections and transfers go on."""
@@ -90,15 +82,14 @@ class Workers(TransferCase):
             with self.subTest(server=server):
                 type(self).port += 1
                 self.restart_engine(2)
-                idle = self.idle(server, client, 40)
+                held = self.held(server, client, 40)
                 for number, count in enumerate((2, 4, 1, 3, 2), 1):
                     transfer = self.transfer(server, client, 0.2)
                     self.restart_engine(count)
                     wait_for(lambda: len(self.threads()) == count, 30, f"{count} workers")
-                    self.try_all(idle, number)
+                    held.ask()
                     transfer.finish(self.sha)
-                idle.popen.stdin.close()
-                self.assertEqual(idle.wait(60), 0)
+                held.end()
 
     def test_come_and_go(self):
         """Connect, talk, close, over and over, both ways, while services die, rings are lost and workers change."""
@@ -109,10 +100,9 @@ class Workers(TransferCase):
         """Its connections on all workers end, and the app worker is gone from the broker's list."""
         server = self.lab.spawn("app", [programs.PYTHON, "-u", ECHO, "serve", STACK4, self.port])
         programs.wait_listening(self.lab, "app", self.port)
-        client = self.lab.spawn("peer", [programs.PYTHON, ECHO, "idle", STACK4, self.port, 30], stdin=-1)
-        wait_for(lambda: "open" in client.output(), 20, "30 connections")
+        held = Held(self.lab, "peer", STACK4, self.port, 30)
         server.kill()
-        client.kill()
+        held.program.kill()
         port = f":{self.port}"
 
         def gone():

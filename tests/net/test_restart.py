@@ -9,9 +9,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from held import Held  # noqa: E402
 from stack import PEER4, SERVICES, STACK4  # noqa: E402
 from transfercase import BOTH, ECHO, TransferCase  # noqa: E402
-from wait import hold, wait_for  # noqa: E402
+from wait import hold  # noqa: E402
 
 SIZE = 200_000_000
 LAST_WORDS = """
@@ -64,17 +65,12 @@ class Restart(TransferCase):
             address = programs.address_of(server, client)
             self.lab.spawn(server, [programs.PYTHON, "-u", ECHO, "serve", address, self.port])
             programs.wait_listening(self.lab, server, self.port)
-            idle = self.lab.spawn(client, [programs.PYTHON, ECHO, "idle", address, self.port, count], stdin=-1)
-            wait_for(lambda: "open" in idle.output(), 20, f"{count} connections")
-            for number, what in enumerate((*SERVICES, "reset-rings"), 1):
+            held = Held(self.lab, client, address, self.port, count)
+            for what in (*SERVICES, "reset-rings"):
                 with self.subTest(what, server=server):
                     self.disturb(what)
-                    idle.popen.stdin.write(b"go\n")
-                    idle.popen.stdin.flush()
-                    wait_for(lambda: idle.output().count("alive") == number or not idle.alive(), 20, "an answer on each")
-                    self.assertTrue(idle.alive(), idle.output())
-            idle.popen.stdin.close()
-            self.assertEqual(idle.wait(60), 0)
+                    held.ask()
+            held.end()
 
     def test_connections_that_come_and_go(self):
         """Connect, talk, close, over and over, both ways at once, while each service dies: none of them fails."""

@@ -2,6 +2,7 @@
 """Echo over TCP for tests, run as a program of its own on either side.
 
 echo.py serve ADDRESS PORT           echoes on every connection, a thread each, until SIGTERM
+echo.py forks ADDRESS PORT           likewise, a process each; prints its process id, then "served" for each child
 echo.py talk ADDRESS PORT BYTES N    N connections in turn, each sends BYTES and expects them back, then an end of file
 echo.py churn ADDRESS PORT SECONDS   connects, says a little and closes, over and over; prints how often. A connection
                                      that failed is an error, time that the stack needed is not. SECONDS 0: prints
@@ -11,6 +12,7 @@ echo.py idle ADDRESS PORT N          N connections held open; a line on stdin ma
 import hashlib
 import os
 import socket
+import socketserver
 import sys
 import threading
 import time
@@ -40,6 +42,26 @@ def serve(address, port):
     while True:
         conn, _ = s.accept()
         threading.Thread(target=echo, args=(conn,), daemon=True).start()
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+class Forks(socketserver.ForkingTCPServer):
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def process_request(self, request, client_address):
+        super().process_request(request, client_address)
+        print("served", flush=True)
+
+
+def forks(address, port):
+    print("pid", os.getpid(), flush=True)
+    Forks((address, port), Echo).serve_forever()
 
 
 def open_to(address, port):
@@ -110,4 +132,4 @@ def idle(address, port, count):
 
 if __name__ == "__main__":
     what, where, number, *more = sys.argv[1:]
-    {"serve": serve, "talk": talk, "churn": churn, "idle": idle}[what](where, int(number), *[int(m) for m in more])
+    {"serve": serve, "forks": forks, "talk": talk, "churn": churn, "idle": idle}[what](where, int(number), *[int(m) for m in more])

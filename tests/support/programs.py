@@ -11,6 +11,7 @@ from stack import KERNEL4, KERNEL_PEER4, PEER4, STACK4
 from wait import wait_for
 
 PYTHON = "/usr/bin/python3"
+ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo.py")
 NGINX = """daemon {daemon};
 master_process on;
 worker_processes {workers};

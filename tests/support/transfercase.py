@@ -6,7 +6,7 @@ import programs
 from wait import hold, wait_for
 
 BOTH = (("app", "peer"), ("peer", "app"))
-ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo.py")
+ECHO = programs.ECHO
 
 
 class TransferCase(netcase.NetCase):
