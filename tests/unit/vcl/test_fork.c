@@ -2,13 +2,11 @@
  * fork under lock mode, as the preload shim does it: listeners become shares, connections go on in one process or the
  * other, the parent's end shows, and a child that uses nothing leaves no trace.
  */
-#include "vcl_rig.h"
+#include "fork_rig.h"
 
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static int fork_setup(void **state) {
   vcl_lock_mode(1);
@@ -36,18 +34,8 @@ static pid_t forked(void) {
 }
 
 static void reap(pid_t pid) {
-  int status = 0;
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  assert_true(WIFEXITED(status));
-  assert_int_equal(WEXITSTATUS(status), 0);
+  assert_int_equal(fork_ended_by(pid), 0);
 }
-
-/* In the child a failed check is an exit code: the line it stands on. */
-#define CHECK(c)                                                                                                       \
-  do {                                                                                                                 \
-    if (!(c))                                                                                                          \
-      _exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1);                                                                    \
-  } while (0)
 
 static void test_child_accepts(void **state) {
   struct rig *r = *state;

@@ -5,23 +5,14 @@
  * The test itself is the peer (and hosts the fake stack). Its child is the maker, which connects and forks further.
  * Processes tell each other by pipes; the peer waits in blocking reads, of which an alarm is the bound.
  */
-#include "vcl_rig.h"
+#include "fork_rig.h"
 
 #include "base/fault.h"
 
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define KIN_ALARM_S 60
-
-/* In children a failed check is an exit code: the line it stands on. */
-#define CHECK(c)                                                                                                       \
-  do {                                                                                                                 \
-    if (!(c))                                                                                                          \
-      _exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1);                                                                    \
-  } while (0)
 
 static int kin_setup(void **state) {
   vcl_lock_mode(1);
@@ -58,14 +49,6 @@ static pid_t forked(void) {
   }
   close(born[pid == 0 ? 1 : 0]);
   return pid;
-}
-
-/* Signal that ended it, or 0 if it exited with 0. */
-static int ended_by(pid_t pid) {
-  int status = 0;
-  if (waitpid(pid, &status, 0) != pid || (WIFEXITED(status) && WEXITSTATUS(status) != 0))
-    return -1;
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
 /* Looks after the dead, as a process in some call of the library does, until the pipe ends. */
@@ -114,14 +97,21 @@ static void peer_ends(struct rig *r, uint32_t s, uint32_t l) {
   rig_settle(r);
 }
 
+/* The peer listens; then the maker is born. a, b unless NULL: pipes that both of them have. As forked(). */
+static pid_t begun(uint16_t port, uint32_t *l, int a[2], int b[2]) {
+  assert_int_equal(a == NULL ? 0 : pipe(a), 0);
+  assert_int_equal(b == NULL ? 0 : pipe(b), 0);
+  *l = rig_listen(port, 0);
+  return forked();
+}
+
 /* Three generations; the two elder ones are killed. */
 static void test_generations(void **state) {
   struct rig *r = *state;
   int alive[2];
+  uint32_t l;
   char c;
-  assert_int_equal(pipe(alive), 0);
-  uint32_t l = rig_listen(7700, 0);
-  pid_t maker = forked();
+  pid_t maker = begun(7700, &l, alive, NULL);
   if (maker == 0) {
     uint32_t s = dial(7700);
     if (forked() != 0 || forked() != 0)
@@ -133,7 +123,7 @@ static void test_generations(void **state) {
   }
   close(alive[1]);
   uint32_t s = taken(l);
-  assert_int_equal(ended_by(maker), SIGKILL);
+  assert_int_equal(fork_ended_by(maker), SIGKILL);
   peer_talks(s);
   peer_ends(r, s, l);
   close(alive[0]);
@@ -142,11 +132,9 @@ static void test_generations(void **state) {
 /* The maker and one of two children go, each by itself or killed; the other one works on. */
 static void brothers(struct rig *r, uint16_t port, int kills, int maker_goes) {
   int one_goes[2], done[2];
+  uint32_t l;
   char c;
-  assert_int_equal(pipe(one_goes), 0);
-  assert_int_equal(pipe(done), 0);
-  uint32_t l = rig_listen(port, 0);
-  pid_t maker = forked();
+  pid_t maker = begun(port, &l, one_goes, done);
   if (maker == 0) {
     close(one_goes[1]);
     close(done[1]);
@@ -175,14 +163,14 @@ static void brothers(struct rig *r, uint16_t port, int kills, int maker_goes) {
   uint32_t s = taken(l);
   peer_talks(s);
   if (maker_goes)
-    assert_int_equal(ended_by(maker), kills ? SIGKILL : 0);
+    assert_int_equal(fork_ended_by(maker), kills ? SIGKILL : 0);
   peer_talks(s);
   close(one_goes[1]);
   peer_talks(s);
   peer_ends(r, s, l);
   close(done[1]);
   if (!maker_goes)
-    assert_int_equal(ended_by(maker), 0);
+    assert_int_equal(fork_ended_by(maker), 0);
   close(done[0]);
   close(one_goes[0]);
 }
@@ -197,10 +185,9 @@ static void test_brothers(void **state) {
  * finds it. */
 static void last_one(struct rig *r, uint16_t port, const char *fault) {
   int done[2];
+  uint32_t l;
   char b[8];
-  assert_int_equal(pipe(done), 0);
-  uint32_t l = rig_listen(port, 0);
-  pid_t maker = forked();
+  pid_t maker = begun(port, &l, done, NULL);
   if (maker == 0) {
     close(done[1]);
     uint32_t s = dial(port);
@@ -212,7 +199,7 @@ static void last_one(struct rig *r, uint16_t port, const char *fault) {
       raise(SIGKILL);
     }
     CHECK(vppcom_session_close(s) == 0);
-    CHECK(ended_by(child) == SIGKILL);
+    CHECK(fork_ended_by(child) == SIGKILL);
     look_until(done[0]);
     _exit(0);
   }
@@ -220,7 +207,7 @@ static void last_one(struct rig *r, uint16_t port, const char *fault) {
   assert_int_equal(vppcom_session_read(s, b, 8), 0);
   peer_ends(r, s, l);
   close(done[1]);
-  assert_int_equal(ended_by(maker), 0);
+  assert_int_equal(fork_ended_by(maker), 0);
   close(done[0]);
 }
 
@@ -234,11 +221,9 @@ static void test_last_one(void **state) {
  * it, has a brother who goes on with that. */
 static void mourned(struct rig *r, uint16_t port, const char *fault) {
   int elder[2], told[2];
+  uint32_t l;
   char b[8];
-  assert_int_equal(pipe(elder), 0);
-  assert_int_equal(pipe(told), 0);
-  uint32_t l = rig_listen(port, 0);
-  pid_t maker = forked();
+  pid_t maker = begun(port, &l, elder, told);
   if (maker == 0) {
     close(told[1]);
     uint32_t kept = dial(port);
@@ -262,7 +247,7 @@ static void mourned(struct rig *r, uint16_t port, const char *fault) {
   }
   close(elder[1]);
   uint32_t s = taken(l), alone = taken(l);
-  assert_int_equal(ended_by(maker), SIGKILL);
+  assert_int_equal(fork_ended_by(maker), SIGKILL);
   assert_int_equal(vppcom_session_read(alone, b, 8), 0);
   assert_int_equal(vppcom_session_close(alone), 0);
   close(told[0]);
@@ -281,9 +266,9 @@ static void test_mourned(void **state) {
 /* A child that is killed before it holds: its parent says so, and what was open ends as ever. */
 static void test_unborn(void **state) {
   struct rig *r = *state;
+  uint32_t l;
   char b[8];
-  uint32_t l = rig_listen(7740, 0);
-  pid_t maker = forked();
+  pid_t maker = begun(7740, &l, NULL, NULL);
   if (maker == 0) {
     uint32_t s = dial(7740);
     CHECK(fault_arm("vcl.kin_born", 1, FAULT_KILL) == 0);
@@ -291,7 +276,7 @@ static void test_unborn(void **state) {
     if (child == 0) /* a build without fault points */
       raise(SIGKILL);
     fault_disarm();
-    CHECK(ended_by(child) == SIGKILL);
+    CHECK(fork_ended_by(child) == SIGKILL);
     CHECK(vppcom_session_write(s, "x", 1) == 1);
     CHECK(vcl_session_alone(s));
     CHECK(vppcom_session_close(s) == 0);
@@ -301,7 +286,7 @@ static void test_unborn(void **state) {
   uint32_t s = taken(l);
   assert_int_equal(vppcom_session_recvfrom(s, b, 1, MSG_WAITALL, NULL), 1);
   assert_int_equal(vppcom_session_read(s, b, 8), 0);
-  assert_int_equal(ended_by(maker), 0);
+  assert_int_equal(fork_ended_by(maker), 0);
   peer_ends(r, s, l);
 }
 
@@ -310,9 +295,9 @@ static void test_many(void **state) {
   struct rig *r = *state;
   enum { CONNS = 40, CHILDREN = 70 };
   static uint32_t s[CONNS];
+  uint32_t l;
   char b[8];
-  uint32_t l = rig_listen(7750, 0);
-  pid_t maker = forked();
+  pid_t maker = begun(7750, &l, NULL, NULL);
   if (maker == 0) {
     static uint32_t mine[CONNS];
     int hold[2];
@@ -335,7 +320,7 @@ static void test_many(void **state) {
     CHECK(!vcl_session_alone(mine[0]) && !vcl_session_alone(mine[CONNS - 1]));
     close(hold[1]);
     for (int i = 0; i < CHILDREN; i++)
-      CHECK(ended_by(pid[i]) == (i % 2 ? SIGKILL : 0));
+      CHECK(fork_ended_by(pid[i]) == (i % 2 ? SIGKILL : 0));
     for (int k = 0; k < CONNS; k++)
       CHECK(vcl_session_alone(mine[k]) && vppcom_session_write(mine[k], "x", 1) == 1);
     vppcom_app_destroy();
@@ -348,7 +333,7 @@ static void test_many(void **state) {
     assert_int_equal(vppcom_session_read(s[i], b, 8), 0);
     assert_int_equal(vppcom_session_close(s[i]), 0);
   }
-  assert_int_equal(ended_by(maker), 0);
+  assert_int_equal(fork_ended_by(maker), 0);
   assert_int_equal(vppcom_session_close(l), 0);
   rig_settle(r);
 }
