@@ -93,12 +93,17 @@ while data := s.recv(1000):
     got += data
 print("right" if got.decode() == want else f"{want}, not {got}")
 """
-LEAVER = """
-import socket, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+MEET = """
+import hashlib, socket, sys
+def meet():
+    to = (sys.argv[2], int(sys.argv[3]))
+    return socket.create_server(to).accept()[0] if sys.argv[1] == "accept" else socket.create_connection(to)
+"""
+LEAVER = MEET + """
+s = meet()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
 s.setblocking(False)
-data, at = open(sys.argv[3], "rb").read(), 0
+data, at = open(sys.argv[4], "rb").read(), 0
 try:
     while at < len(data):
         at += s.send(data[at:])
@@ -107,10 +112,8 @@ except BlockingIOError:
 s.close()
 print(at)
 """
-SLOW_READER = """
-import hashlib, socket, sys
-s = socket.create_server((sys.argv[1], int(sys.argv[2])))
-conn = s.accept()[0]
+SLOW_READER = MEET + """
+conn = meet()
 sys.stdin.readline()
 digest, n = hashlib.sha256(), 0
 while data := conn.recv(65536):
@@ -289,7 +292,7 @@ class Shim(netcase.NetCase):
                     for name in ("sum_received", "sum_received_bidir_reverse") if "--bidir" in more else ("sum_received",):
                         self.assertGreater(end[name]["bytes"], 100000)
 
-    @row("sockperf", "both", "ping-pong over TCP and UDP: every message is answered")
+    @row("sockperf", "both", "ping-pong over TCP and UDP: every message is answered, its bytes compared")
     def test_sockperf(self):
         for more in (["--tcp"], []):
             for server, client in PAIRS:
@@ -303,7 +306,8 @@ class Shim(netcase.NetCase):
                         wait_for(lambda p=port: f":{p:04X} " in self.lab.peer(ports).stdout.decode(), 20, "sockperf")
                     for _ in range(3):  # what comes after its own time-out, on a busy machine, it calls dropped
                         done = self.lab.run(client, ["sockperf", "ping-pong", "-i", address, "-p", port, "-t", 1,
-                                                     "--mps", 10000, *more], 150)  # its table ends at 600 000 a second
+                                                     "--data-integrity", "-m", 200, "--mps", 10000, *more], 150)  # its table
+                        # ends at 600 000 a second
                         if b"# dropped messages = 0;" in done.stdout:
                             break
                     self.assertIn(b"Summary: Latency", done.stdout)
@@ -311,24 +315,30 @@ class Shim(netcase.NetCase):
 
     # --- programs that end in the middle ---
 
-    @row("one that writes, closes and exits", "client", "megabytes unsent at exit; all of them arrive, sha256")
+    @row("one that writes, closes and exits", "both", "megabytes unsent at exit; all of them arrive, sha256")
     def test_leaver(self):
         path = os.path.join(self.root, "leave")
         programs.random_file(path, 8_000_000)
-        for server in ("peer", "app"):
-            with self.subTest(server=server):
-                port, address = self.next_port(), programs.address_of(server, "app")
-                reader = self.lab.spawn(server, [programs.PYTHON, "-c", SLOW_READER, address, port], stdin=subprocess.PIPE)
+        for leaves, server, client in (("client", "peer", "app"), ("client", "app", "app"), ("server", "app", "peer"),
+                                       ("server", "app", "app")):
+            with self.subTest(leaves=leaves, server=server, client=client):
+                port, address = self.next_port(), programs.address_of(server, client)
+                leaver = [programs.PYTHON, "-c", LEAVER, "accept" if leaves == "server" else "connect", address, port, path]
+                reader = [programs.PYTHON, "-c", SLOW_READER, "accept" if leaves == "client" else "connect", address, port]
+                there = self.lab.spawn(server, leaver if leaves == "server" else reader, stdin=subprocess.PIPE)
                 programs.wait_listening(self.lab, server, port)
-                sent = int(self.lab.app([programs.PYTHON, "-c", LEAVER, address, port, path]).stdout)
+                here = self.lab.spawn(client, leaver if leaves == "client" else reader, stdin=subprocess.PIPE)
+                gone, left = (there, here) if leaves == "server" else (here, there)
+                self.assertEqual(gone.wait(120), 0, gone.output())
+                sent = int(gone.output())
                 self.assertGreater(sent, 100000)
-                reader.popen.stdin.write(b"go\n")
-                reader.popen.stdin.flush()
-                reader.wait(120)
+                left.popen.stdin.write(b"go\n")
+                left.popen.stdin.flush()
+                left.wait(120)
                 with open(path, "rb") as f:
                     want = hashlib.sha256(f.read(sent)).hexdigest()
-                print(f"left with {sent} bytes, server {server}")
-                self.assertEqual(reader.output().split(), [str(sent), want])
+                print(f"the {leaves} left with {sent} bytes, {server} to {client}")
+                self.assertEqual(left.output().split(), [str(sent), want])
 
     # --- those that the shim cannot hold ---
 
