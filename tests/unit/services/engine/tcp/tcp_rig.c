@@ -226,6 +226,28 @@ void rig_passive(struct rig *r, unsigned opts) {
   STATE(r, ABI_TCP_ESTABLISHED);
 }
 
+void rig_start(struct rig *r, unsigned opts) {
+  rig_passive(r, opts);
+  r->d.opt.flags |= ABI_OPT_NODELAY;
+  (void)rig_events(r);
+}
+
+void rig_ten_out(struct rig *r, unsigned opts) {
+  r->wnd = 65535;
+  rig_passive(r, opts);
+  rig_write(r, 10 * tcp_mss_payload(&r->conn));
+  assert_int_equal(rig_unseen(r), 10);
+  rig_skip(r);
+}
+
+uint32_t rig_at(const struct rig *r, uint32_t n) {
+  return 1 + n * tcp_mss_payload(&r->conn);
+}
+
+void rig_sack(struct rig *r, uint32_t first, uint32_t last) {
+  r->sack[r->n_sack++] = (struct tcp_sack){rig_at(r, first), rig_at(r, last)};
+}
+
 void rig_active(struct rig *r, unsigned opts) {
   assert_int_equal(tcp_connect(&r->env, &r->conn, &r->d, 1500, r->now), 0);
   EXPECT(r, TCP_SYN, 0, 0, 0);

@@ -58,6 +58,10 @@ void rig_init(struct rig *r);
 
 /** SYN → SYN-ACK → ACK. Leaves an ESTABLISHED connection with nothing unseen. */
 void rig_passive(struct rig *r, unsigned opts);
+/** rig_passive without Nagle's algorithm, events forgotten. */
+void rig_start(struct rig *r, unsigned opts);
+/** rig_passive with a large window and ten full segments out, looked at. */
+void rig_ten_out(struct rig *r, unsigned opts);
 /** SYN ← SYN-ACK ← ACK. */
 void rig_active(struct rig *r, unsigned opts);
 /** Passive, and on to the state asked for, nothing unseen. */
@@ -69,6 +73,10 @@ int rig_adopt(struct rig *r);
 void rig_in(struct rig *r, unsigned flags, uint32_t seq, uint32_t ack, uint32_t len);
 /** The same without tcp_output. */
 void rig_in_raw(struct rig *r, unsigned flags, uint32_t seq, uint32_t ack, uint32_t len, uint32_t segs);
+/** The first byte of the n-th full segment, from 0. */
+uint32_t rig_at(const struct rig *r, uint32_t n);
+/** The next segment from the peer has one SACK block more: of these full segments, without the last. */
+void rig_sack(struct rig *r, uint32_t first, uint32_t last);
 void rig_syn_in(struct rig *r, unsigned flags, uint32_t ack, unsigned opts);
 /** The app writes so many bytes; tcp_output. */
 void rig_write(struct rig *r, uint32_t len);
