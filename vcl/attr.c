@@ -114,8 +114,8 @@ static int attr_get_peer(struct session *s, void *buf, uint32_t *len) {
 /** Where the client meant to connect to, whatever an egress or ingress rule made of that. */
 static int attr_original(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
-  if (session_is_dgram(s))
-    return -EOPNOTSUPP; /* rules redirect streams alone */
+  if (session_is_dgram(s) && (s->listener == UINT32_MAX || !s->connected))
+    return -EOPNOTSUPP; /* rules redirect streams alone; what was accepted is where it was sent to */
   if (s->life != SESSION_OPEN || s->failed || !s->fifos_open)
     return VPPCOM_ENOTCONN;
   int accepted = s->listener != UINT32_MAX; /* what an ingress rule redirects keeps its address */

@@ -442,7 +442,7 @@ int broker_bind(struct broker *b, const struct broker_slot *s, const struct abi_
   bind_rq.reuseport = (want->reuse & 2) != 0;
   bind_rq.v6only = want->v6only != 0;
   bind_rq.app_share = (want->reuse & BROKER_APP_SHARE) != 0;
-  bind_rq.proxy = want->proto == VPPCOM_PROTO_TCP && b->cfg->proxy_tcp != 0;
+  bind_rq.proxy = (want->proto == VPPCOM_PROTO_UDP ? b->cfg->proxy_udp : b->cfg->proxy_tcp) != 0;
   rq.body_case = HOSTSTACK__ATTACH__REQUEST__BODY_BIND;
   rq.bind = &bind_rq;
   int rc = broker_call(b, &rq, &r, fds, &n_fds, broker_deadline(b), nowait);

@@ -15,9 +15,8 @@
 #include <unistd.h>
 
 #define CONFIG_FILE_MAX (64 * 1024)
-#define CONFIG_NO_PROXY "no effect: datagrams to ports that nobody has are nobody's"
 
-enum config_type { CONFIG_FLAG, CONFIG_U32, CONFIG_U64, CONFIG_SECONDS, CONFIG_TEXT, CONFIG_IGNORED, CONFIG_VAIN };
+enum config_type { CONFIG_FLAG, CONFIG_U32, CONFIG_U64, CONFIG_SECONDS, CONFIG_TEXT, CONFIG_IGNORED };
 
 struct config_key {
   const char *name;
@@ -44,7 +43,7 @@ static const struct config_key config_keys[] = {
     {"app-timeout", CONFIG_SECONDS, FIELD(app_timeout_s)},
     {"session-timeout", CONFIG_SECONDS, FIELD(session_timeout_s)},
     {"app-proxy-transport-tcp", CONFIG_FLAG, FIELD(proxy_tcp)},
-    {"app-proxy-transport-udp", CONFIG_VAIN, 0, 0},
+    {"app-proxy-transport-udp", CONFIG_FLAG, FIELD(proxy_udp)},
     {"app-scope-local", CONFIG_FLAG, FIELD(scope_local)},
     {"app-scope-global", CONFIG_FLAG, FIELD(scope_global)},
     {"huge_page", CONFIG_IGNORED, 0, 0},
@@ -91,7 +90,7 @@ static uint32_t config_is_on(const char *value) {
 static int config_set(struct vcl_config *cfg, const struct config_key *k, const char *value) {
   void *at = (uint8_t *)cfg + k->off;
   char *end = NULL;
-  if (k->type == CONFIG_IGNORED || k->type == CONFIG_VAIN)
+  if (k->type == CONFIG_IGNORED)
     return 0;
   if (k->type == CONFIG_FLAG) {
     uint32_t on = config_is_on(value);
@@ -143,8 +142,6 @@ static void config_line(struct vcl_config *cfg, char *text, const char *name, un
       continue;
     if (config_set(cfg, &config_keys[i], value) < 0)
       config_warn(cfg, name, line, "bad value for key", key);
-    else if (config_keys[i].type == CONFIG_VAIN && config_is_on(value))
-      config_warn(cfg, name, line, CONFIG_NO_PROXY, key);
     return;
   }
   config_warn(cfg, name, line, "unknown key", key);
@@ -209,8 +206,7 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   cfg->scope_local = pub->app_scope_local != 0;
   cfg->scope_global = pub->app_scope_global != 0 || pub->app_scope_local == 0; /* local alone says: no further */
   cfg->proxy_tcp = pub->app_proxy_transport_tcp != 0;
-  if (pub->app_proxy_transport_udp)
-    config_warn(cfg, "vppcom_cfg_t", 0, CONFIG_NO_PROXY, "app_proxy_transport_udp");
+  cfg->proxy_udp = pub->app_proxy_transport_udp != 0;
   if (pub->namespace_id != NULL)
     snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", (const char *)pub->namespace_id);
   if (pub->vpp_app_socket_api != NULL)
@@ -237,6 +233,6 @@ void config_env(struct vcl_config *cfg) {
   if (v != NULL)
     cfg->proxy_tcp = config_is_on(v);
   v = getenv(VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP);
-  if (v != NULL && config_is_on(v))
-    config_warn(cfg, "environment", 0, CONFIG_NO_PROXY, VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP);
+  if (v != NULL)
+    cfg->proxy_udp = config_is_on(v);
 }

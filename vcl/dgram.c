@@ -165,8 +165,8 @@ int dgram_connect(struct session *s, const struct vcl_dgram *peer) {
   int rc = dgram_request(s, ABI_REQ_CONNECT, peer);
   if (rc == 0)
     s->connected = peer->family != 0;
-  if (rc == 0 && s->connected)
-    s->accepts = 0;
+  if (rc == 0 && s->connected && s->accepts)
+    peers_end(s);
   if (rc == 0 && session_error(s) != 0)
     (void)session_take_error(s); /* of the former peer */
   if (rc == 0)

@@ -69,8 +69,13 @@ void peers_drop(struct session *s) {
     peers_consume(s);
 }
 
+/** The port that it was sent to if that is not the listener's own (app-proxy-transport-udp), else 0. */
+static uint16_t peers_stray(const struct abi_dgram *d) {
+  return (d->flags & ABI_DGRAM_STRAY) != 0 ? d->seg : 0;
+}
+
 static int peers_same(const struct abi_dgram *a, const struct abi_dgram *b) {
-  return a->port.raw == b->port.raw && memcmp(a->ip, b->ip, sizeof a->ip) == 0 &&
+  return a->port.raw == b->port.raw && peers_stray(a) == peers_stray(b) && memcmp(a->ip, b->ip, sizeof a->ip) == 0 &&
          memcmp(a->local, b->local, sizeof a->local) == 0;
 }
 
@@ -114,10 +119,24 @@ static int peers_drain(struct session *l) {
   return rc < 0 ? rc : 0;
 }
 
+/** Whether it also gets datagrams to ports that nobody has; the engine looks at that for a proxy's sessions alone. */
+static void peers_strays(struct session *s, int wanted) {
+  uint32_t was = s->opt.flags;
+  s->opt.flags = wanted ? was | ABI_OPT_STRAYS : was & ~ABI_OPT_STRAYS;
+  if (s->opt.flags != was)
+    session_publish_options(s);
+}
+
+void peers_end(struct session *s) {
+  s->accepts = 0;
+  peers_strays(s, 0);
+}
+
 int peers_begin(struct session *s) {
   if (s->life != SESSION_NEW && (s->life != SESSION_OPEN || !s->bound || s->connected))
     return -EINVAL;
   s->accepts = 1;
+  peers_strays(s, app_state.cfg.proxy_udp != 0);
   if (s->armed_offer) { /* other apps were told that they may bring branches */
     s->armed_offer = 0;
     __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
@@ -134,9 +153,12 @@ static struct session *peers_new(struct session *l, uint32_t flags, int *err) {
     return NULL;
   const struct abi_dgram first = *peers_head(l);
   s->local = (struct abi_endpoint){.port = l->local.port, .family = first.family};
+  if (peers_stray(&first) != 0)
+    s->local.port = be16_from(peers_stray(&first));
   memcpy(s->local.ip, first.local, sizeof s->local.ip);
   s->pktinfo = l->pktinfo;
   s->opt = l->opt;
+  s->opt.flags &= ~ABI_OPT_STRAYS;
   if (l->a->opt_gen != 0)
     session_publish_options(s);
   struct list *pos, *tmp;

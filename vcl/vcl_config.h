@@ -23,6 +23,7 @@ struct vcl_config {
   uint32_t scope_global;      /* takes part in the network; else it stays within its namespace */
   uint32_t scope_local;       /* connects to listeners of other apps of this stack go straight to them */
   uint32_t proxy_tcp;         /* its listeners get what its namespace has no listener for */
+  uint32_t proxy_udp;         /* UDP sessions that listen get what is sent to ports that nobody in its namespace has */
   uint32_t spin_us;           /* longest spin before a sleep; 0 = none */
   double app_timeout_s;       /* 0 = what the broker says */
   double session_timeout_s;

@@ -15,6 +15,8 @@ struct iovec;
 /** From now on (or from bind on) its peers can be accepted; other apps make no branches to it. 0, or -EINVAL of one
  * that no bind gave its port. */
 int peers_begin(struct session *s);
+/** It is a client from now on: nothing is accepted. */
+void peers_end(struct session *s);
 /** It listens: what GET_LISTEN says, and whether accept makes sense. */
 static inline int peers_listens(const struct session *s) {
   return s->accepts && s->life == SESSION_OPEN && s->bound && !s->connected;

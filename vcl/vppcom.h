@@ -194,7 +194,7 @@ typedef struct vppcom_cfg_t_ {
   uint32_t event_queue_size; /* sessions of one worker */
   uint32_t listen_queue_size;
   uint8_t app_proxy_transport_tcp; /* its first listener gets what nobody in its namespace listens for */
-  uint8_t app_proxy_transport_udp; /* no effect (VCL_DEBUG says so) */
+  uint8_t app_proxy_transport_udp; /* its first UDP listener: datagrams to ports that nobody has */
   uint8_t app_scope_local;
   uint8_t app_scope_global;
   uint8_t *namespace_id;

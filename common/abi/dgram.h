@@ -23,13 +23,15 @@
 #define ABI_DGRAM_STAMPED                                                                                              \
   0x08u /* rx, if the app set ABI_OPT_STAMP: seg and the upper half of ifindex are the lower and the upper half of the \
            time of arrival, CLOCK_MONOTONIC in microseconds, modulo 2^32 */
+#define ABI_DGRAM_STRAY                                                                                                \
+  0x10u /* rx, if the app set ABI_OPT_STRAYS: nobody has the port that it was sent to, which is `seg`; not STAMPED */
 
 /** 48 bytes in front of each datagram. Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d. */
 struct abi_dgram {
-  uint32_t len;      /* bytes that follow, 0 … ABI_DGRAM_MAX */
-  uint16_t seg;      /* tx: to be cut into datagrams of so many bytes, 0 = one (UDP_SEGMENT); rx: 0, or see STAMPED */
-  uint8_t tos;       /* traffic class; rx: as received */
-  uint8_t ttl;       /* hop limit; tx: 0 = default; rx: as received */
+  uint32_t len; /* bytes that follow, 0 … ABI_DGRAM_MAX */
+  uint16_t seg; /* tx: to be cut into datagrams of so many bytes, 0 = one (UDP_SEGMENT); rx: 0, or see STAMPED, STRAY */
+  uint8_t tos;  /* traffic class; rx: as received */
+  uint8_t ttl;  /* hop limit; tx: 0 = default; rx: as received */
   uint8_t ip[16];    /* tx: where to; rx: where from */
   uint8_t local[16]; /* tx: source address wished, all zero = none; rx: the address that it was sent to */
   be16_t port;       /* of `ip` */

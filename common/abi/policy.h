@@ -14,7 +14,8 @@
 #define ABI_LISTEN_REUSEPORT 0x1u
 #define ABI_LISTEN_V6ONLY    0x2u
 #define ABI_LISTEN_LOCAL     0x4u /* for apps of its namespace alone (app-scope-global off) */
-#define ABI_LISTEN_PROXY     0x8u /* also gets what comes to its addresses on ports that nobody listens at */
+#define ABI_LISTEN_PROXY                                                                                               \
+  0x8u /* also gets what comes to its addresses on ports that nobody has; datagrams: ABI_OPT_STRAYS */
 
 /** One process's share in a listener. 128 bytes. */
 struct abi_listen_entry {

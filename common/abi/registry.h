@@ -88,7 +88,7 @@ struct abi_reg_bind {
 #define ABI_BIND_NO_CUT    0x8u  /* never by cut-through */
 #define ABI_BIND_APP_SHARE 0x10u /* shared with other workers of the same app that have it, too */
 #define ABI_BIND_LOCAL     0x20u /* for apps of its namespace alone (app-scope-global off) */
-#define ABI_BIND_PROXY     0x40u /* also for ports that nobody listens at (app-proxy-transport-tcp) */
+#define ABI_BIND_PROXY     0x40u /* also for ports that nobody has (app-proxy-transport-tcp, -udp) */
 _Static_assert(sizeof(struct abi_reg_bind) == 64, "bind record");
 _Static_assert(sizeof(struct abi_reg_app) == 128, "app record");
 _Static_assert(sizeof(struct abi_reg_proc) == 128, "process record");

@@ -112,6 +112,7 @@ _Static_assert(sizeof(struct abi_options) == 64, "options");
 #define ABI_OPT_TFO_ALT   0x400u  /* … and behind it an elder one, whose cookies are still good */
 #define ABI_OPT_TFO_BARE  0x800u  /* TCP_FASTOPEN_NO_COOKIE: data on a SYN needs none, nor is one asked for */
 #define ABI_OPT_STAMP     0x1000u /* datagrams: each comes with the time of its arrival (ABI_DGRAM_STAMPED) */
+#define ABI_OPT_STRAYS    0x2000u /* datagrams of a proxy (ABI_LISTEN_PROXY): also those to ports that nobody has */
 #define ABI_OPT_FASTOPEN  0x80u   /* active open: what lies in the tx fifo may ride on the SYN (RFC 7413) */
 
 /** The app's half. 512 bytes; one writer, the app worker's process(es). */

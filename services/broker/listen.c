@@ -72,7 +72,7 @@ static int listen_want(const struct broker *b, const struct conn *c, const Hosts
   want->vrf = config_ns_vrf(&b->svc.cfg, ns_of_worker(b, m->worker_id));
   want->flags = (m->reuseaddr ? ABI_BIND_REUSEADDR : 0u) | (m->reuseport ? ABI_BIND_REUSEPORT : 0u) |
                 (m->v6only ? ABI_BIND_V6ONLY : 0u) | (m->app_share && m->proto == 0 ? ABI_BIND_APP_SHARE : 0u) |
-                (m->proxy && m->proto == 0 ? ABI_BIND_PROXY : 0u);
+                (m->proxy ? ABI_BIND_PROXY : 0u);
   if (ep->ip.len == 16)
     memcpy(want->ip, ep->ip.data, 16);
   else if (ep->family == 4)

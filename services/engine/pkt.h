@@ -10,7 +10,8 @@
 #include "wire/addr.h"
 #include "wire/ip.h"
 
-#define PKT_PIECES_MAX 21u /* headers and TXF_FIFO_PIECES, when a frame of ours is looped back */
+#define PKT_STRAY      0x8000u /* in flags: another worker has found that nobody has its port (session/stray.h) */
+#define PKT_PIECES_MAX 21u     /* headers and TXF_FIFO_PIECES, when a frame of ours is looped back */
 
 struct pkt_piece {
   const uint8_t *p;
@@ -21,7 +22,7 @@ struct pkt {
   struct pkt_piece piece[PKT_PIECES_MAX];
   uint32_t n_pieces;
   uint32_t len;   /* bytes in all pieces */
-  uint16_t flags; /* ABI_FR_* of the first descriptor */
+  uint16_t flags; /* ABI_FR_* of the first descriptor, PKT_STRAY */
   uint16_t gso_size;
   uint8_t port;
   uint8_t to_us; /* unicast to one of our addresses, decided by ip */

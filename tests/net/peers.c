@@ -1,9 +1,11 @@
 /*
- * A server of datagrams in VCL's way, for tests/net/test_net_peers.py: one session per peer, from accept, in one event
- * loop. Single thread.
+ * A server of datagrams in VCL's way, for tests/net/test_net_peers.py and test_net_proxy_udp.py: one session per peer,
+ * from accept, in one event loop. Single thread.
  *
- * peers PORT listen|set-connected     answers each datagram on its peer's session with "N TEXT", the N-th of that
- * session; "bye" closes the session instead; prints "accepted ADDRESS PORT" and "closed N"
+ * peers PORT listen|set-connected|second   answers each datagram on its peer's session with "N TEXT", the N-th of that
+ * session; "where" is answered with that session's own address and port, and those that it was meant for; "bye" closes
+ * the session instead; prints "accepted ADDRESS PORT" and "closed N". second: behind a socket at PORT + 1 that is bound
+ * and never read
  */
 #include "vppcom.h"
 
@@ -39,6 +41,20 @@ static int accept_all(uint32_t l, uint32_t set) {
   return h == VPPCOM_EAGAIN ? 0 : fail("accept", h);
 }
 
+/** Which ends an attribute tells. */
+static const char *end_of(uint32_t h, uint32_t op, char *text, size_t room) {
+  uint8_t ip[16];
+  char name[64];
+  vppcom_endpt_t ep = {.ip = ip};
+  uint32_t len = sizeof ep;
+  int rc = vppcom_session_attr(h, op, &ep, &len);
+  if (rc < 0)
+    snprintf(text, room, "%s", vppcom_retval_str(rc));
+  else
+    snprintf(text, room, "%s %u", inet_ntop(ep.is_ip4 ? AF_INET : AF_INET6, ip, name, sizeof name), ntohs(ep.port));
+  return text;
+}
+
 /** Everything that one peer has sent. */
 static int serve_one(uint32_t h) {
   char in[2000], out[2048];
@@ -49,7 +65,11 @@ static int serve_one(uint32_t h) {
     ++*count;
     if (strcmp(in, "bye") == 0)
       break;
-    int len = snprintf(out, sizeof out, "%u %s", *count, in);
+    char own[96], meant[96];
+    int len = strcmp(in, "where") != 0
+                  ? snprintf(out, sizeof out, "%u %s", *count, in)
+                  : snprintf(out, sizeof out, "%s %s", end_of(h, VPPCOM_ATTR_GET_LCL_ADDR, own, sizeof own),
+                             end_of(h, VPPCOM_ATTR_GET_ORIGINAL_DST, meant, sizeof meant));
     int rc = vppcom_session_write(h, out, (size_t)len);
     if (rc != len)
       return fail("write", rc);
@@ -63,12 +83,21 @@ static int serve_one(uint32_t h) {
   return vppcom_session_close(h);
 }
 
-static int serve(uint16_t port, int listens) {
+static int bind_only(uint16_t port) {
   uint8_t any[16] = {0};
+  vppcom_endpt_t ep = {.is_ip4 = 0, .ip = any, .port = htons(port)};
+  return vppcom_session_bind((uint32_t)vppcom_session_create(VPPCOM_PROTO_UDP, 1), &ep);
+}
+
+static int serve(uint16_t port, const char *how) {
+  uint8_t any[16] = {0};
+  int listens = strcmp(how, "set-connected") != 0;
   vppcom_endpt_t ep = {.is_ip4 = 0, .ip = any, .port = htons(port)};
   struct epoll_event ev[64] = {{.events = EPOLLIN, .data.u64 = UINT64_MAX}};
   uint32_t l = (uint32_t)vppcom_session_create(VPPCOM_PROTO_UDP, 1), set = (uint32_t)vppcom_epoll_create();
   int rc = listens ? 0 : vppcom_session_attr(l, VPPCOM_ATTR_SET_CONNECTED, NULL, NULL);
+  if (rc == 0 && strcmp(how, "second") == 0)
+    rc = bind_only((uint16_t)(port + 1));
   if (rc == 0)
     rc = vppcom_session_bind(l, &ep);
   if (rc == 0 && listens)
@@ -91,7 +120,7 @@ int main(int argc, char **argv) {
   int rc = vppcom_app_create("peers");
   if (rc < 0)
     return fail("app_create", rc);
-  rc = argc == 3 ? serve((uint16_t)strtoul(argv[1], NULL, 10), strcmp(argv[2], "listen") == 0) : 2;
+  rc = argc == 3 ? serve((uint16_t)strtoul(argv[1], NULL, 10), argv[2]) : 2;
   vppcom_app_destroy();
   return rc;
 }

@@ -2,7 +2,7 @@
  * The fake engine's sessions of datagrams: opened, connected, and what is sent goes to whoever is bound to the port.
  *
  * Called by fake_sess.c on the fake's thread, under the fake's lock. No namespaces, no groups, one address; a datagram
- * to a port that nobody has is an error of its sender, as ICMP makes it.
+ * to a port that nobody has is a proxy's (ABI_OPT_STRAYS), else an error of its sender, as ICMP makes it.
  */
 #include "fake_sess.h"
 
@@ -69,10 +69,25 @@ static struct fake_session *fake_dgram_goal(struct fake *f, const struct fake_se
   return best;
 }
 
+/** Who takes what is sent to ports that nobody has. */
+static struct fake_session *fake_dgram_proxy(struct fake *f) {
+  for (int i = 0; i < FAKE_SESSIONS; i++) {
+    struct fake_session *s = &f->session[i];
+    if (s->used && s->dgram && !s->gone && s->e->remote.family == 0 && (s->a->opt.flags & ABI_OPT_STRAYS) != 0)
+      return s;
+  }
+  return NULL;
+}
+
 static void fake_dgram_deliver(struct fake *f, struct fake_session *s, struct abi_dgram *d, const uint8_t *bytes) {
   be16_t port = d->family != 0 ? d->port : s->e->remote.port;
   struct fake_session *to = fake_dgram_goal(f, s, port);
   f->n_dgrams++;
+  d->flags = 0;
+  if (to == NULL && (to = fake_dgram_proxy(f)) != NULL) {
+    d->flags = ABI_DGRAM_STRAY;
+    d->seg = be16_get(port);
+  }
   if (to == NULL) {
     uint32_t told = s->e->soft_error >> 16;
     if (s->e->remote.family != 0)

@@ -153,7 +153,7 @@ static void frame_io_frame(struct worker *w, const struct abi_frame_desc *d, uin
   p.n_pieces = 0;
   p.len = 0;
   p.to_us = 0;
-  p.flags = d->flags;
+  p.flags = d->flags & (uint16_t)~PKT_STRAY;
   p.gso_size = d->gso_size;
   p.port = d->port;
   int good = 1;

@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "worker.h"
 
+#include "stray.h"
 #include "transport_udp.h"
 
 #include <errno.h>
@@ -66,10 +67,11 @@ static int gate_redirect(struct worker *w, uint32_t vrf, const struct abi_rule_v
 static int gate_same_ns(struct worker *w, const struct app_worker *a, uint8_t proto, const struct ip_addr *dst,
                         uint16_t port) {
   uint32_t ns = a->sh->ns, vrf = a->sh->vrf;
+  int dgram = proto == transport_udp.proto;
   const struct listener *l = listen_find(w, vrf, proto, dst, port, 0);
-  if (!l)
-    l = listen_find_proxy(w, vrf, proto, dst, 0);
-  const struct session *s = !l && proto == transport_udp.proto ? udp_auto(w, vrf, dst, port) : NULL;
+  const struct session *s = !l && dgram ? udp_auto(w, vrf, dst, port) : NULL;
+  if (!l && !s)
+    l = dgram ? stray_listener(w, vrf, dst, 0) : listen_find_proxy(w, vrf, proto, dst, 0);
   if (l ? l->entry.ns == ns : !s || !s->app || s->app->sh->ns == ns)
     return 1;
   worker_count(w, EC_NS_REFUSED, 1);

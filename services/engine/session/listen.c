@@ -179,6 +179,10 @@ static int listen_fit(const struct abi_listen_entry *e, const struct ip_addr *ds
   return (e->flags & ABI_LISTEN_V6ONLY) ? 0 : 1;
 }
 
+int listen_takes(const struct listener *l, const struct ip_addr *dst) {
+  return listen_fit(&l->entry, dst) > 0;
+}
+
 /* For one that a rule leads here: also bound to another address of the family. */
 static int listen_fit_app(const struct abi_listen_entry *e, const struct ip_addr *dst) {
   struct ip_addr addr;

@@ -82,7 +82,7 @@ struct listener *listen_find(struct worker *w, uint32_t vrf, uint8_t proto, cons
 struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
                                  uint16_t port, uint32_t hash);
 /** Whoever takes connections to ports of `dst` that nobody listens at: the first listener of a proxy that is there for
- * `dst`, or a share of it by `hash`. Ask when listen_find has found nothing. */
+ * `dst`, or a share of it by `hash`. Ask when listen_find has found nothing. Datagrams: stray.h. */
 struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
                                    uint32_t hash);
 /** The same among the armed ones alone: datagrams for whom no session is connected. */
@@ -91,6 +91,8 @@ struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto
 /** Entries of a port that take `dst`, one after the other: NULL begins, and ends. */
 struct listener *listen_next(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
                              const struct listener *after);
+/** Whether its address takes `dst`, whatever the port. */
+int listen_takes(const struct listener *l, const struct ip_addr *dst);
 /** An armed share, of its namespace, that may be offered a connection which came for `l`; NULL = park it. */
 struct listener *listen_share(struct worker *w, struct listener *l, uint32_t hash);
 /** A live share, armed if there is one, of the namespace and address that `of` names; NULL = nobody listens there any

@@ -75,13 +75,22 @@ static int pass_mail(struct worker *w, uint32_t to, mail_fn fn, const void *note
   return -ENOBUFS;
 }
 
-void pass_packet(struct worker *w, const struct pkt *p, uint32_t to) {
+static void pass_on(struct worker *w, const struct pkt *p, uint32_t to, uint16_t flags) {
   struct pass_packet *out = pass_copy(w, p, p->l3_off, p->ip.total_len);
   if (!out)
     return;
   out->frame = 0;
+  out->flags |= flags;
   worker_count(w, EC_HANDED_OVER, 1);
   (void)pass_mail(w, to, mail_packet, out, offsetof(struct pass_packet, bytes) + out->len);
+}
+
+void pass_packet(struct worker *w, const struct pkt *p, uint32_t to) {
+  pass_on(w, p, to, 0);
+}
+
+void pass_stray(struct worker *w, const struct pkt *p, uint32_t to) {
+  pass_on(w, p, to, PKT_STRAY);
 }
 
 static void mail_error(struct worker *w, void *arg) {

@@ -40,6 +40,8 @@ struct pass_error {
 void pass_fini(struct pass *p);
 /** A whole packet, its TCP or UDP checksum found right, that belongs to a connection or a port of worker `to`. */
 void pass_packet(struct worker *w, const struct pkt *p, uint32_t to);
+/** The same of a datagram whose port nobody has, to the worker of a proxy (stray.h). */
+void pass_stray(struct worker *w, const struct pkt *p, uint32_t to);
 void pass_error(struct worker *w, uint32_t to, const struct pass_error *e);
 /** Worker 0: a frame came; if it is ARP or ND, the other stacks hear it too. */
 void pass_neighbour(struct worker *w, const struct pkt *p);

@@ -5,9 +5,9 @@
  * A port comes from the broker (a policy entry of protocol 1 that names the session's slot), or is chosen here for a
  * session that sends before it is bound, or is lent by a bound session of the same app worker to one that is connected
  * (what accept of VCL makes: one session per peer). Who gets a datagram: the session that is connected to its sender;
- * else the policy entry that fits best, a SO_REUSEPORT group by hash; else the session that chose the port. Groups and
- * broadcasts go to everybody who has the port. Who has a port is one worker's (wire/flow.h): a session is opened there,
- * and what comes elsewhere is passed on.
+ * else the policy entry that fits best, a SO_REUSEPORT group by hash; else the session that chose the port; else that
+ * of a proxy (stray.h). Groups and broadcasts go to everybody who has the port. Who has a port is one worker's
+ * (wire/flow.h): a session is opened there, and what comes elsewhere is passed on.
  *
  * Durable is the session's record alone (state READY, proto, local, remote) and its fifos; a successor goes on from
  * there. A datagram in the rx fifo is published by one store of the tail: a crash loses it or has delivered it.
@@ -15,6 +15,7 @@
 #include "transport_udp.h"
 
 #include "gate.h"
+#include "stray.h"
 
 #include "base/bits.h"
 #include "base/fault.h"
@@ -107,14 +108,14 @@ int udp_port_choose(struct worker *w, struct session *s) {
 
 /* --- open, connect, close --- */
 
-/* A bound session of the same app worker that has the port s sends from: it may have its peers in sessions of their
- * own, as long as the port is its. */
+/* A bound session of the same app worker that has the port s sends from, or takes what is sent to ports that nobody
+ * has: it may have its peers in sessions of their own, as long as the port is its. */
 static int udp_lender(struct worker *w, const struct session *s) {
   struct listener *l = NULL;
   do {
     l = listen_next(w, s->vrf, transport_udp.proto, &s->local, s->lport, l);
   } while (l && !(l->live && l->entry.worker_id == s->app->id));
-  return l != NULL;
+  return l != NULL || stray_may_use(w, s->app, &s->local, s->lport);
 }
 
 /* RFC 1122 4.1.3.5: a connected socket has one local address, which is chosen now. */
@@ -444,7 +445,9 @@ static void udp_put_one(struct worker *w, struct session *s, const struct pkt *p
     return;
   }
   udp_describe(p, in, len, &d);
-  if (udp_of(s)->opt.flags & ABI_OPT_STAMP)
+  if (HS_UNLIKELY(in->hdr.dport != s->lport))
+    udp_name_port(&d, in->hdr.dport);
+  else if (udp_of(s)->opt.flags & ABI_OPT_STAMP)
     udp_stamp(&d, w->now);
   int rc = udp_place(&put, (const uint8_t *)&d, sizeof d);
   if (rc == 0)
@@ -520,6 +523,29 @@ static struct session *udp_find(struct worker *w, const struct pkt *p, const str
   return l ? udp_behind(w, l) : udp_auto(w, p->vrf, dst, in->hdr.dport);
 }
 
+/* Nobody has the port: the session of a proxy, which is another worker's perhaps. 1 = it is dealt with. */
+static int udp_stray(struct worker *w, struct pkt *p, const struct udp_in *in) {
+  if (HS_LIKELY(list_empty(&w->listeners.proxies)) || in->hdr.dport == 0)
+    return 0;
+  uint32_t hash = flow_hash(w, p->vrf, &p->ip.dst, in->hdr.dport, &p->ip.src, in->hdr.sport);
+  if (listen_find(w, p->vrf, transport_udp.proto, &p->ip.dst, in->hdr.dport, hash))
+    return 0; /* somebody has it, and is connected to another peer */
+  struct listener *l = stray_listener(w, p->vrf, &p->ip.dst, hash);
+  uint32_t to = l ? flow_udp(be16_get(l->entry.addr.port), w->group->n) : w->index;
+  if (to != w->index) {
+    if (!(p->flags & PKT_STRAY)) /* else the proxy went meanwhile */
+      pass_stray(w, p, to);
+    return !(p->flags & PKT_STRAY);
+  }
+  struct session *s = l ? udp_behind(w, l) : NULL;
+  if (!s || udp_of(s)->connected)
+    return 0;
+  UDP_COUNT(&w->udp, rx_stray);
+  if (!gate_datagram(w, p->vrf, s, &p->ip.src, &p->ip.dst, in->hdr.dport))
+    udp_put(w, s, p, in);
+  return 1;
+}
+
 /* To a group or a broadcast address: everybody who has the port. */
 static void udp_put_all(struct worker *w, const struct pkt *p, const struct udp_in *in) {
   const struct ip_addr *dst = &p->ip.dst;
@@ -555,7 +581,8 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     return 0;
   }
   uint32_t to = flow_udp(in.hdr.dport, w->group->n);
-  if (HS_UNLIKELY(to != w->index)) { /* it was in fragments, or comes from an app of ours */
+  int stray = p->flags & PKT_STRAY;
+  if (HS_UNLIKELY(to != w->index && !stray)) { /* it was in fragments, or comes from an app of ours */
     pass_packet(w, p, to);
     return 0;
   }
@@ -564,7 +591,9 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
       udp_put_all(w, p, &in);
     return 0; /* RFC 1122 3.2.2: no ICMP about these */
   }
-  struct session *s = udp_find(w, p, &in);
+  struct session *s = HS_UNLIKELY(stray) ? NULL : udp_find(w, p, &in);
+  if (HS_UNLIKELY(!s && udp_stray(w, p, &in)))
+    return 0;
   if (!s) {
     UDP_COUNT(&w->udp, rx_no_port);
     return -ENOENT;

@@ -83,6 +83,8 @@ int udp_payload(const struct pkt *p, const struct udp_in *in, uint32_t off, uint
 void udp_describe(const struct pkt *p, const struct udp_in *in, uint32_t len, struct abi_dgram *out);
 /** The time of its arrival, too (ABI_DGRAM_STAMPED). */
 void udp_stamp(struct abi_dgram *d, usec_t now);
+/** The port that it was sent to, which is not its session's own (ABI_DGRAM_STRAY). Not both. */
+void udp_name_port(struct abi_dgram *d, uint16_t port);
 
 /* --- udp_output.c --- */
 /** Whether a header that an app wrote can be meant: `used` bytes are published, the header included. 0 or -EPROTO. */

@@ -14,6 +14,7 @@
   X(rx_bad_header, 1, "header shorter than 8 bytes, or its length contradicts IP's")                                   \
   X(rx_bad_cksum, 1, "checksum wrong, or none over IPv6")                                                              \
   X(rx_no_port, 0, "for a port that nobody has: answered by ICMP")                                                     \
+  X(rx_stray, 0, "for a port that nobody has: given to a proxy")                                                       \
   X(rx_group_nobody, 0, "to a group or broadcast address, and nobody has the port")                                    \
   X(rx_full, 1, "dropped because the session's receive fifo was full")                                                 \
   X(rx_no_chunk, 1, "dropped because the app's rx arena was full")                                                     \

@@ -96,3 +96,8 @@ void udp_stamp(struct abi_dgram *d, usec_t now) {
   d->seg = (uint16_t)low;
   d->ifindex = (d->ifindex & 0xffffu) | (low & 0xffff0000u);
 }
+
+void udp_name_port(struct abi_dgram *d, uint16_t port) {
+  d->flags |= ABI_DGRAM_STRAY;
+  d->seg = port;
+}

@@ -43,8 +43,9 @@ static void test_all_keys(void **state) {
   (void)state;
   config_defaults(&c);
   config_parse(&c, text, "text");
-  assert_int_equal(c.n_warning, 1); /* app-proxy-transport-udp: it has no effect, and it is said */
+  assert_int_equal(c.n_warning, 0);
   assert_int_equal(c.proxy_tcp, 1);
+  assert_int_equal(c.proxy_udp, 1);
   assert_int_equal(c.max_workers, 8);
   assert_string_equal(c.socket_path, "/run/x/attach");
   assert_int_equal(c.rx_fifo_bytes, 400000);
@@ -59,15 +60,18 @@ static void test_all_keys(void **state) {
   config_parse(&c, "add-segment-size 0", "text"); /* that is something to say */
   assert_true(c.add_segment_bytes == 0);
   assert_int_equal(c.proxy_tcp, 0);
+  assert_int_equal(c.proxy_udp, 0);
   config_parse(&c, "app-proxy-transport-tcp\napp-proxy-transport-udp off", "text");
   assert_int_equal(c.proxy_tcp, 1);
+  assert_int_equal(c.proxy_udp, 0);
   config_parse(&c, "app-proxy-transport-tcp off", "text");
   assert_int_equal(c.n_warning, 0);
   assert_int_equal(c.proxy_tcp, 0);
   config_from_public(&c, &(vppcom_cfg_t){.app_proxy_transport_tcp = 1});
   assert_int_equal(c.proxy_tcp, 1);
   config_from_public(&c, &(vppcom_cfg_t){.app_proxy_transport_udp = 1});
-  assert_int_equal(c.n_warning, 1);
+  assert_int_equal(c.proxy_tcp, 0);
+  assert_int_equal(c.proxy_udp, 1);
   config_from_public(&c, &(vppcom_cfg_t){.segment_size = 4096});
   assert_true(c.segment_bytes == 4096 && c.add_segment_bytes == 0);
 }
@@ -123,12 +127,13 @@ static void test_file_and_env(void **state) {
   setenv("VCL_APP_PROXY_TRANSPORT_UDP", "0", 1);
   config_env(&c);
   assert_int_equal(c.proxy_tcp, 1);
-  assert_int_equal(c.n_warning, 0);
+  assert_int_equal(c.proxy_udp, 0);
   setenv("VCL_APP_PROXY_TRANSPORT_TCP", "0", 1);
   setenv("VCL_APP_PROXY_TRANSPORT_UDP", "1", 1);
   config_env(&c);
   assert_int_equal(c.proxy_tcp, 0);
-  assert_int_equal(c.n_warning, 1);
+  assert_int_equal(c.proxy_udp, 1);
+  assert_int_equal(c.n_warning, 0);
   unsetenv("VCL_APP_PROXY_TRANSPORT_TCP");
   unsetenv("VCL_APP_PROXY_TRANSPORT_UDP");
   unsetenv("VCL_APP_NAMESPACE_ID");

@@ -1,8 +1,10 @@
 /*
  * listen and accept of datagrams (vcl/peers.c): a session for each peer, with what it sent before, in order; what comes
- * while the engine is asked; SET_CONNECTED; what a listener may do beside.
+ * while the engine is asked; SET_CONNECTED; what a listener may do beside; a proxy's (app-proxy-transport-udp).
  */
 #include "vcl_rig.h"
+
+#include "vcl_app.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -315,10 +317,65 @@ static void test_edges(void **state) {
   close_all(r, (const uint32_t[]){sa, a, b, l}, 4);
 }
 
+/** Accepts what `from` sent to a port that nobody has. */
+static uint32_t accept_stray(uint32_t l, uint32_t from, uint16_t port) {
+  uint8_t ip[16];
+  vppcom_endpt_t ep = {.ip = ip}, meant = {.ip = ip};
+  uint32_t len = sizeof meant;
+  int h = vppcom_session_accept(l, &ep, O_NONBLOCK);
+  assert_true(h >= 0);
+  assert_int_equal(ntohs(ep.port), rig_port_of(from, VPPCOM_ATTR_GET_LCL_ADDR));
+  assert_int_equal(rig_port_of((uint32_t)h, VPPCOM_ATTR_GET_LCL_ADDR), port);
+  assert_int_equal(vppcom_session_attr((uint32_t)h, VPPCOM_ATTR_GET_ORIGINAL_DST, &meant, &len), 0);
+  assert_int_equal(ntohs(meant.port), port);
+  assert_int_equal(ip[0], 10);
+  assert_int_equal(vppcom_session_listener((uint32_t)h), (int)l);
+  return (uint32_t)h;
+}
+
+/* A proxy: one peer at two ports that nobody has and at the listener's own are three sessions, each with its own port.
+ * A socket that is bound and no more gets its own port's alone, and so does a listener of who is no proxy. */
+static void test_proxy(void **state) {
+  struct rig *r = *state;
+  app_state.cfg.proxy_udp = 1;
+  uint32_t plain = bound(6108), l = listening(6109), a = client(6109), b = client(6201), c = client(6202),
+           d = client(6108);
+  assert_int_equal(vppcom_session_attr(l, VPPCOM_ATTR_GET_ORIGINAL_DST, NULL, NULL), -EOPNOTSUPP);
+  send_text(r, b, "b1");
+  send_text(r, c, "c1");
+  send_text(r, a, "a1");
+  send_text(r, b, "b2");
+  send_text(r, d, "d1");
+  uint32_t sb = accept_stray(l, b, 6201), sc = accept_stray(l, c, 6202), sa = accept_of(l, a);
+  assert_int_equal(vppcom_session_accept(l, NULL, 0), VPPCOM_EAGAIN);
+  send_text(r, b, "b3");
+  expect(sb, "b1");
+  expect(sb, "b2");
+  expect(sb, "b3");
+  expect_nothing(sb);
+  expect(sc, "c1");
+  expect(sa, "a1");
+  expect(plain, "d1");
+  expect_nothing(plain);
+  send_text(r, sb, "to b");
+  expect(b, "to b");
+  expect_nothing(c);
+  assert_int_equal(rig_connect(l, 6108), 0); /* a client from now on */
+  uint32_t e = client(6203);
+  send_text(r, e, "e1");
+  assert_int_equal(rig_wait(e, POLLIN) & POLLERR, POLLERR);
+  app_state.cfg.proxy_udp = 0;
+  uint32_t other = listening(6110), f = client(6204);
+  send_text(r, f, "f1");
+  assert_int_equal(rig_wait(f, POLLIN) & POLLERR, POLLERR);
+  assert_int_equal(vppcom_session_accept(other, NULL, 0), VPPCOM_EAGAIN);
+  close_all(r, (const uint32_t[]){sa, sb, sc, a, b, c, d, e, f, l, other, plain}, 12);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {RIG(test_each),          RIG(test_meanwhile), RIG(test_set_connected),
                                      RIG(test_read_listener), RIG(test_refused),   RIG(test_bounded),
-                                     RIG(test_edges)};
+                                     RIG(test_edges),         RIG(test_proxy)};
   return cmocka_run_group_tests_name("vcl peers", tests, NULL, NULL);
 }
