@@ -154,6 +154,10 @@ struct session_facts session_facts(const struct session *s) {
   f.state = __atomic_load_n(&s->e->state, __ATOMIC_ACQUIRE);
   f.flags = __atomic_load_n(&s->e->flags, __ATOMIC_ACQUIRE);
   f.error = __atomic_load_n(&s->e->error, __ATOMIC_ACQUIRE);
+  /* The engine stores error → RESET → CLOSED, and this look may fall between: an error is a session's end, and is told
+   * together with it. What ends it is stored, and hinted, next (by a successor if need be). */
+  if (f.state != ABI_SESS_CLOSED && (f.flags & ABI_SE_RESET) == 0)
+    f.error = 0;
   return f;
 }
 
@@ -267,7 +271,8 @@ static uint32_t session_soft_error(const struct session *s) {
   return __atomic_load_n(&s->e->soft_error, __ATOMIC_ACQUIRE);
 }
 
-int session_error(const struct session *s) {
+/** As session_error, of facts that the caller has looked at: what it says of the session it says of one moment. */
+static int session_error_of(const struct session *s, const struct session_facts *f) {
   if (session_is_dgram(s) && s->broken == 0) {
     uint32_t word = session_soft_error(s);
     return word != s->soft_seen ? (int)(word & 0xfffu) : 0;
@@ -276,14 +281,18 @@ int session_error(const struct session *s) {
     return 0;
   if (s->broken != 0)
     return s->broken;
-  if (s->life != SESSION_OPEN && s->life != SESSION_CONNECT)
+  if (s->life != SESSION_OPEN)
     return 0;
-  struct session_facts f = session_facts(s);
-  if (s->life == SESSION_CONNECT)
-    return 0;
-  if (f.error != 0)
-    return f.error < 4096 ? (int)f.error : EPROTO;
-  return (f.flags & ABI_SE_RESET) != 0 ? ECONNRESET : 0;
+  if (f->error != 0)
+    return f->error < 4096 ? (int)f->error : EPROTO;
+  return (f->flags & ABI_SE_RESET) != 0 ? ECONNRESET : 0;
+}
+
+int session_error(const struct session *s) {
+  struct session_facts f = {0, 0, 0};
+  if (s->life == SESSION_OPEN && s->broken == 0)
+    f = session_facts(s);
+  return session_error_of(s, &f);
 }
 
 int session_take_error(struct session *s) {
@@ -393,7 +402,7 @@ static uint32_t session_open_events(struct session *s) {
     ev |= EPOLLHUP;
   if (wr_shut || session_is_writable(s))
     ev |= EPOLLOUT | EPOLLWRNORM;
-  if (session_error(s) != 0)
+  if (session_error_of(s, &f) != 0)
     ev |= EPOLLERR;
   return ev;
 }
