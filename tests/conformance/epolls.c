@@ -190,6 +190,8 @@ static void epolls_nested(void) {
        "a byte"); /* with it all of the handshake has been told */
   say_rc("ADD the set to a set", epolls_ctl(outer, EPOLL_CTL_ADD, inner, EPOLLIN, 5));
   say_rc("ADD the socket to the inner set", epolls_ctl(inner, EPOLL_CTL_ADD, fd, EPOLLIN, 6));
+  for (int i = 0; i < 200 && epolls_wait(outer, 30, NULL) != 0; i++)
+    (void)epolls_wait(inner, 0, NULL); /* the byte's bell, if it comes after the byte was read: vcl/ldp/GAPS.md */
   say_bits("outer idle", epolls_wait(outer, 30, NULL));
   for (int i = 0; i < 3; i++) {
     need(peer_do(PEER_SEND, 1) == 1, "peer sends");
