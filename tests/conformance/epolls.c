@@ -243,8 +243,9 @@ static void epolls_threads(void) {
   for (int i = 0; i < 3; i++) {
     pthread_join(threads[i], NULL);
     seen += waiters[i].events == EPOLLOUT;
-    close(fds[i]);
   }
+  for (int i = 0; i < 3; i++) /* not before: which member woke which thread is open, and a closed one wakes nobody */
+    close(fds[i]);
   say_num("each thread got one", seen);
   close(ep);
   peer_do(PEER_CLOSE, 0);
