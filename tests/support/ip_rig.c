@@ -169,6 +169,16 @@ void rig_free(struct ip_rig *r) {
   free(r);
 }
 
+int rig_setup(void **state) {
+  *state = rig_new();
+  return 0;
+}
+
+int rig_teardown(void **state) {
+  rig_free(*state);
+  return 0;
+}
+
 void rig_in_pieces(struct ip_rig *r, const uint8_t *frame, uint32_t len, uint32_t piece) {
   struct pkt p;
   memset(&p, 0, sizeof p);

@@ -61,6 +61,10 @@ extern const uint8_t rig_peer[6]; /* 02:00:00:00:00:02 */
 /** A stack with port 0 up, MTU 1500, 10.0.0.1/24 and 2001:db8::1/64; announcements over, nothing sent yet. */
 struct ip_rig *rig_new(void);
 void rig_free(struct ip_rig *r);
+/** A rig per test, in *state. */
+int rig_setup(void **state);
+int rig_teardown(void **state);
+#define RIG_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 /** Feeds one flat frame, or the same bytes in pieces of `piece` bytes. */
 void rig_in(struct ip_rig *r, const uint8_t *frame, uint32_t len);
 void rig_in_pieces(struct ip_rig *r, const uint8_t *frame, uint32_t len, uint32_t piece);

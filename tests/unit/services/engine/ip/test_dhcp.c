@@ -26,10 +26,6 @@ static int setup(void **state) { /* port 1 has no address of its own */
   *state = r;
   return 0;
 }
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
 
 struct sent {
   struct ip_hdr ip;
@@ -454,19 +450,19 @@ static void user_route_and_overload(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(four_messages, setup, teardown),
-      cmocka_unit_test_setup_teardown(asks_until_answered, setup, teardown),
-      cmocka_unit_test_setup_teardown(renews, setup, teardown),
-      cmocka_unit_test_setup_teardown(rebinds_and_expires, setup, teardown),
-      cmocka_unit_test_setup_teardown(another_server_rebinds, setup, teardown),
-      cmocka_unit_test_setup_teardown(refusals, setup, teardown),
-      cmocka_unit_test_setup_teardown(refused_renewal, setup, teardown),
-      cmocka_unit_test_setup_teardown(refused_again_and_again, setup, teardown),
-      cmocka_unit_test_setup_teardown(somebody_has_it, setup, teardown),
-      cmocka_unit_test_setup_teardown(reboots, setup, teardown),
-      cmocka_unit_test_setup_teardown(useless_grants, setup, teardown),
-      cmocka_unit_test_setup_teardown(waits_for_frames, setup, teardown),
-      cmocka_unit_test_setup_teardown(user_route_and_overload, setup, teardown),
+      cmocka_unit_test_setup_teardown(four_messages, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(asks_until_answered, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(renews, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(rebinds_and_expires, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(another_server_rebinds, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(refusals, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(refused_renewal, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(refused_again_and_again, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(somebody_has_it, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(reboots, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(useless_grants, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(waits_for_frames, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(user_route_and_overload, setup, rig_teardown),
   };
   return cmocka_run_group_tests_name("ip_dhcp", tests, NULL, NULL);
 }

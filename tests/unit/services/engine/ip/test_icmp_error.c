@@ -5,15 +5,6 @@
 #include "ip_rig.h"
 #include "test.h"
 
-static int setup(void **state) {
-  *state = rig_new();
-  return 0;
-}
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
-
 /* An error from a router about a datagram of ours; keep: bytes of the quotation. */
 static uint32_t error_about(uint8_t *f, unsigned type, unsigned code, uint32_t word, const char *src, const char *dst,
                             uint8_t proto, uint32_t keep) {
@@ -236,13 +227,8 @@ static void rate_limit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(mapping_v4, setup, teardown),
-      cmocka_unit_test_setup_teardown(mapping_v6, setup, teardown),
-      cmocka_unit_test_setup_teardown(mapping_datagrams, setup, teardown),
-      cmocka_unit_test_setup_teardown(plateaus, setup, teardown),
-      cmocka_unit_test_setup_teardown(not_believed, setup, teardown),
-      cmocka_unit_test_setup_teardown(port_unreachable, setup, teardown),
-      cmocka_unit_test_setup_teardown(rate_limit, setup, teardown),
+      RIG_TEST(mapping_v4),   RIG_TEST(mapping_v6),       RIG_TEST(mapping_datagrams), RIG_TEST(plateaus),
+      RIG_TEST(not_believed), RIG_TEST(port_unreachable), RIG_TEST(rate_limit),
   };
   return cmocka_run_group_tests_name("icmp_error", tests, NULL, NULL);
 }

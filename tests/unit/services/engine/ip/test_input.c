@@ -8,15 +8,6 @@
 #include "wire/eth.h"
 #include "wire/nd.h"
 
-static int setup(void **state) {
-  *state = rig_new();
-  return 0;
-}
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
-
 static uint32_t echo4(uint8_t *f, const char *src, const char *dst, uint32_t data) {
   uint8_t msg[4096];
   struct icmp_hdr h = {.type = ICMP4_ECHO, .id = 0x1234, .seq = 7};
@@ -294,17 +285,17 @@ static void ip6_extension_headers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(echo_reply_v4, setup, teardown),
-      cmocka_unit_test_setup_teardown(echo_reply_v6, setup, teardown),
-      cmocka_unit_test_setup_teardown(echo_asks_first, setup, teardown),
-      cmocka_unit_test_setup_teardown(echo_in_pieces, setup, teardown),
-      cmocka_unit_test_setup_teardown(echo_to_groups_and_long_ones, setup, teardown),
-      cmocka_unit_test_setup_teardown(delivers, setup, teardown),
-      cmocka_unit_test_setup_teardown(martians, setup, teardown),
-      cmocka_unit_test_setup_teardown(bad_headers_v4, setup, teardown),
-      cmocka_unit_test_setup_teardown(ttl_is_no_reason, setup, teardown),
-      cmocka_unit_test_setup_teardown(source_route_and_options, setup, teardown),
-      cmocka_unit_test_setup_teardown(ip6_extension_headers, setup, teardown),
+      RIG_TEST(echo_reply_v4),
+      RIG_TEST(echo_reply_v6),
+      RIG_TEST(echo_asks_first),
+      RIG_TEST(echo_in_pieces),
+      RIG_TEST(echo_to_groups_and_long_ones),
+      RIG_TEST(delivers),
+      RIG_TEST(martians),
+      RIG_TEST(bad_headers_v4),
+      RIG_TEST(ttl_is_no_reason),
+      RIG_TEST(source_route_and_options),
+      RIG_TEST(ip6_extension_headers),
   };
   return cmocka_run_group_tests_name("ip_input", tests, NULL, NULL);
 }

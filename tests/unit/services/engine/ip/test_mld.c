@@ -9,15 +9,6 @@
 
 #define S 1000000ull
 
-static int setup(void **state) {
-  *state = rig_new();
-  return 0;
-}
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
-
 /* The n-th report sent: its record type in *type; groups must be listened to. Returns the number of records. */
 static uint32_t report(struct ip_rig *r, uint32_t n, uint8_t *type, struct ip_addr *src) {
   static const uint8_t mac[6] = {0x33, 0x33, 0, 0, 0, 0x16};
@@ -141,10 +132,10 @@ static void groups_are_shared(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(joins, setup, teardown),
-      cmocka_unit_test_setup_teardown(answers_queries, setup, teardown),
-      cmocka_unit_test_setup_teardown(refuses_queries, setup, teardown),
-      cmocka_unit_test_setup_teardown(groups_are_shared, setup, teardown),
+      RIG_TEST(joins),
+      RIG_TEST(answers_queries),
+      RIG_TEST(refuses_queries),
+      RIG_TEST(groups_are_shared),
   };
   return cmocka_run_group_tests_name("ip_mld", tests, NULL, NULL);
 }

@@ -16,15 +16,6 @@ static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t nobody[6] = {0};
 static const uint8_t moved[6] = {2, 0, 0, 0, 0, 9};
 
-static int setup(void **state) {
-  *state = rig_new();
-  return 0;
-}
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
-
 static struct neigh *entry(struct ip_rig *r, const char *text) {
   struct ip_addr a = rig_addr(text);
   return neigh_find(r->s, 0, &a);
@@ -329,18 +320,18 @@ static void no_frames_now(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(arp_exchange, setup, teardown),
-      cmocka_unit_test_setup_teardown(nd_exchange, setup, teardown),
-      cmocka_unit_test_setup_teardown(nd_refusals, setup, teardown),
-      cmocka_unit_test_setup_teardown(queue_is_bounded, setup, teardown),
-      cmocka_unit_test_setup_teardown(whole_table_keeps_few_frames, setup, teardown),
-      cmocka_unit_test_setup_teardown(silence, setup, teardown),
-      cmocka_unit_test_setup_teardown(life, setup, teardown),
-      cmocka_unit_test_setup_teardown(upper_layer_confirms, setup, teardown),
-      cmocka_unit_test_setup_teardown(peer_moves, setup, teardown),
-      cmocka_unit_test_setup_teardown(talkers_get_no_entry, setup, teardown),
-      cmocka_unit_test_setup_teardown(full_table_gives_way, setup, teardown),
-      cmocka_unit_test_setup_teardown(no_frames_now, setup, teardown),
+      RIG_TEST(arp_exchange),
+      RIG_TEST(nd_exchange),
+      RIG_TEST(nd_refusals),
+      RIG_TEST(queue_is_bounded),
+      RIG_TEST(whole_table_keeps_few_frames),
+      RIG_TEST(silence),
+      RIG_TEST(life),
+      RIG_TEST(upper_layer_confirms),
+      RIG_TEST(peer_moves),
+      RIG_TEST(talkers_get_no_entry),
+      RIG_TEST(full_table_gives_way),
+      RIG_TEST(no_frames_now),
   };
   return cmocka_run_group_tests_name("neigh", tests, NULL, NULL);
 }

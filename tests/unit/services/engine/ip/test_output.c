@@ -15,15 +15,6 @@ static const uint8_t everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t nobody[6] = {0};
 static const uint8_t mac1[6] = {2, 0, 0, 0, 1, 1}; /* ours on port 1 */
 
-static int setup(void **state) {
-  *state = rig_new();
-  return 0;
-}
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
-
 static void headers(void **state) {
   struct ip_rig *r = *state;
   struct ip_hdr h;
@@ -419,20 +410,20 @@ static void to_ourselves_errors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(headers, setup, teardown),
-      cmocka_unit_test_setup_teardown(large_frames, setup, teardown),
-      cmocka_unit_test_setup_teardown(path_is_kept_until_something_changes, setup, teardown),
-      cmocka_unit_test_setup_teardown(routes_and_gateways, setup, teardown),
-      cmocka_unit_test_setup_teardown(groups, setup, teardown),
-      cmocka_unit_test_setup_teardown(announces, setup, teardown),
-      cmocka_unit_test_setup_teardown(announcing_waits_for_frames, setup, teardown),
-      cmocka_unit_test_setup_teardown(duplicates, setup, teardown),
-      cmocka_unit_test_setup_teardown(sources, setup, teardown),
-      cmocka_unit_test_setup_teardown(sources_among, setup, teardown),
-      cmocka_unit_test_setup_teardown(link_local_by_mac, setup, teardown),
-      cmocka_unit_test_setup_teardown(two_ports, setup, teardown),
-      cmocka_unit_test_setup_teardown(to_ourselves, setup, teardown),
-      cmocka_unit_test_setup_teardown(to_ourselves_errors, setup, teardown),
+      RIG_TEST(headers),
+      RIG_TEST(large_frames),
+      RIG_TEST(path_is_kept_until_something_changes),
+      RIG_TEST(routes_and_gateways),
+      RIG_TEST(groups),
+      RIG_TEST(announces),
+      RIG_TEST(announcing_waits_for_frames),
+      RIG_TEST(duplicates),
+      RIG_TEST(sources),
+      RIG_TEST(sources_among),
+      RIG_TEST(link_local_by_mac),
+      RIG_TEST(two_ports),
+      RIG_TEST(to_ourselves),
+      RIG_TEST(to_ourselves_errors),
   };
   return cmocka_run_group_tests_name("ip_output", tests, NULL, NULL);
 }

@@ -10,15 +10,6 @@
 
 #define S 1000000ull
 
-static int setup(void **state) {
-  *state = rig_new();
-  return 0;
-}
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
-
 static int mtu_of(struct ip_rig *r, const char *dst) {
   struct ip_addr a = rig_addr(dst);
   return ip_path_mtu(r->s, &a, r->now);
@@ -90,10 +81,10 @@ static void test_full(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_learned, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_news, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_told, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+      RIG_TEST(test_learned),
+      RIG_TEST(test_news),
+      RIG_TEST(test_told),
+      RIG_TEST(test_full),
   };
   return cmocka_run_group_tests_name("ip_pmtu", tests, NULL, NULL);
 }

@@ -19,10 +19,6 @@ static int setup(void **state) {
   *state = r;
   return 0;
 }
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
 
 static struct nd_prefix prefix(const char *net, uint8_t len, uint8_t flags, uint32_t valid, uint32_t preferred) {
   return (struct nd_prefix){
@@ -308,16 +304,16 @@ static void duplicate_and_sister(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(solicits_until_answered, setup, teardown),
-      cmocka_unit_test_setup_teardown(learns, setup, teardown),
-      cmocka_unit_test_setup_teardown(flags_and_lengths, setup, teardown),
-      cmocka_unit_test_setup_teardown(lifetimes, setup, teardown),
-      cmocka_unit_test_setup_teardown(two_hours, setup, teardown),
-      cmocka_unit_test_setup_teardown(routers, setup, teardown),
-      cmocka_unit_test_setup_teardown(link_values, setup, teardown),
-      cmocka_unit_test_setup_teardown(refused, setup, teardown),
-      cmocka_unit_test_setup_teardown(floods, setup, teardown),
-      cmocka_unit_test_setup_teardown(duplicate_and_sister, setup, teardown),
+      cmocka_unit_test_setup_teardown(solicits_until_answered, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(learns, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(flags_and_lengths, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(lifetimes, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(two_hours, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(routers, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(link_values, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(refused, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(floods, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(duplicate_and_sister, setup, rig_teardown),
   };
   return cmocka_run_group_tests_name("ip_ra", tests, NULL, NULL);
 }

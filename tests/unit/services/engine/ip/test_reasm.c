@@ -20,10 +20,6 @@ static int setup(void **state) {
   rig_resolve(*state, "2001:db8::2", rig_peer);
   return 0;
 }
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
 
 /* Bytes [from, to) of `whole` as a fragment of datagram id to us. */
 static void frag_from(struct ip_rig *r, const char *src, int six, uint32_t id, uint32_t from, uint32_t to, int more) {
@@ -404,20 +400,20 @@ static void cutting_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(orders, setup, teardown),
-      cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
-      cmocka_unit_test_setup_teardown(largest, setup, teardown),
-      cmocka_unit_test_setup_teardown(duplicates_are_harmless, setup, teardown),
-      cmocka_unit_test_setup_teardown(contradictions_spoil, setup, teardown),
-      cmocka_unit_test_setup_teardown(too_scattered, setup, teardown),
-      cmocka_unit_test_setup_teardown(tiny_fragments, setup, teardown),
-      cmocka_unit_test_setup_teardown(nested, setup, teardown),
-      cmocka_unit_test_setup_teardown(congestion_marks, setup, teardown),
-      cmocka_unit_test_setup_teardown(time_is_up, setup, teardown),
-      cmocka_unit_test_setup_teardown(bounds, setup, teardown),
-      cmocka_unit_test_setup_teardown(answers, setup, teardown),
-      cmocka_unit_test_setup_teardown(cutting, setup, teardown),
-      cmocka_unit_test_setup_teardown(cutting_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(orders, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(many_at_once, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(largest, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(duplicates_are_harmless, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(contradictions_spoil, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(too_scattered, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(tiny_fragments, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(nested, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(congestion_marks, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(time_is_up, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(bounds, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(answers, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(cutting, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(cutting_refused, setup, rig_teardown),
   };
   return cmocka_run_group_tests_name("ip_reasm", tests, NULL, NULL);
 }

@@ -18,10 +18,6 @@ static int setup(void **state) { /* default routes by 10.0.0.254 and fe80::fe */
   *state = r;
   return 0;
 }
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
 
 static void redirect4(struct ip_rig *r, const char *from, const char *our, const char *dst, const char *to,
                       uint8_t code) {
@@ -128,9 +124,9 @@ static void forgotten(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(followed, setup, teardown),
-      cmocka_unit_test_setup_teardown(refused, setup, teardown),
-      cmocka_unit_test_setup_teardown(forgotten, setup, teardown),
+      cmocka_unit_test_setup_teardown(followed, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(refused, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(forgotten, setup, rig_teardown),
   };
   return cmocka_run_group_tests_name("ip_redirect", tests, NULL, NULL);
 }

@@ -24,10 +24,6 @@ static int setup(void **state) {
   *state = r;
   return 0;
 }
-static int teardown(void **state) {
-  rig_free(*state);
-  return 0;
-}
 
 /* The same frame with a tag. */
 static uint32_t tag(uint8_t *f, uint32_t len, uint16_t tci) {
@@ -231,13 +227,13 @@ static void belongs_to_another_vrf(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(announced_with_tag, setup, teardown),
-      cmocka_unit_test_setup_teardown(whose_frame, setup, teardown),
-      cmocka_unit_test_setup_teardown(output_is_tagged, setup, teardown),
-      cmocka_unit_test_setup_teardown(link_local_echo, setup, teardown),
-      cmocka_unit_test_setup_teardown(follows_its_port, setup, teardown),
-      cmocka_unit_test_setup_teardown(learns_its_addresses, setup, teardown),
-      cmocka_unit_test_setup_teardown(belongs_to_another_vrf, setup, teardown),
+      cmocka_unit_test_setup_teardown(announced_with_tag, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(whose_frame, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(output_is_tagged, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(link_local_echo, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(follows_its_port, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(learns_its_addresses, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(belongs_to_another_vrf, setup, rig_teardown),
   };
   return cmocka_run_group_tests_name("ip_vlan", tests, NULL, NULL);
 }
