@@ -289,27 +289,30 @@ static int linux_listen(unsigned backlog) {
   return bind(listener, (struct sockaddr *)&ss, n) || listen(listener, (int)backlog) ? -errno : 0;
 }
 
-static int linux_connect(unsigned conn) {
-  struct sockaddr_storage ss;
+/* A socket for a connection to *ss, with the options that were asked for before there was one. */
+static int opened(unsigned conn, struct sockaddr_storage *ss, socklen_t *n) {
   sock[conn] = stream();
   if (sock[conn] < 0)
     return -errno;
-  int rc = opt_pending(sock[conn]);
+  *n = address(ss, cur_addr->peer, (uint16_t)(cur->peer_port + conn));
+  return opt_pending(sock[conn]);
+}
+
+static int linux_connect(unsigned conn) {
+  struct sockaddr_storage ss;
+  socklen_t n;
+  int rc = opened(conn, &ss, &n);
   if (rc)
     return rc;
-  socklen_t n = address(&ss, cur_addr->peer, (uint16_t)(cur->peer_port + conn));
   return connect(sock[conn], (struct sockaddr *)&ss, n) && errno != EINPROGRESS ? -errno : 0;
 }
 
 static int linux_fastopen(unsigned conn, const uint8_t *p, uint32_t n) {
   struct sockaddr_storage ss;
-  sock[conn] = stream();
-  if (sock[conn] < 0)
-    return -errno;
-  int rc = opt_pending(sock[conn]);
+  socklen_t len;
+  int rc = opened(conn, &ss, &len);
   if (rc)
     return rc;
-  socklen_t len = address(&ss, cur_addr->peer, (uint16_t)(cur->peer_port + conn));
   ssize_t k = sendto(sock[conn], p, n, MSG_FASTOPEN | MSG_NOSIGNAL, (struct sockaddr *)&ss, len);
   return k < 0 ? -errno : (int)k;
 }

@@ -366,20 +366,28 @@ int rig_app_map(struct rig_app *a) {
   return rig_app_call(a, &rq, NULL, NULL, NULL);
 }
 
-int rig_app_bind(struct rig_app *a, uint32_t slot, uint32_t gen, const char *ip, uint16_t port, unsigned flags,
-                 uint16_t *got) {
-  Hoststack__Attach__Endpoint ep = HOSTSTACK__ATTACH__ENDPOINT__INIT;
-  Hoststack__Attach__Bind m = HOSTSTACK__ATTACH__BIND__INIT;
-  rig_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
-  rig_reply *r = NULL;
-  uint8_t addr[16] = {0};
+void rig_endpoint(Hoststack__Attach__Endpoint *ep, uint8_t addr[16], const char *ip, uint32_t port) {
   int six = strchr(ip, ':') != NULL;
+  memset(addr, 0, 16);
   if (!six)
     addr[10] = addr[11] = 0xff;
   assert_int_equal(inet_pton(six ? AF_INET6 : AF_INET, ip, six ? addr : addr + 12), 1);
-  ep.ip = (ProtobufCBinaryData){.data = addr, .len = 16};
-  ep.port = port;
-  ep.family = (flags & RIG_NO_FAMILY) != 0 ? 0 : six ? 6 : 4;
+  hoststack__attach__endpoint__init(ep);
+  ep->ip = (ProtobufCBinaryData){.data = addr, .len = 16};
+  ep->port = port;
+  ep->family = six ? 6 : 4;
+}
+
+int rig_app_bind(struct rig_app *a, uint32_t slot, uint32_t gen, const char *ip, uint16_t port, unsigned flags,
+                 uint16_t *got) {
+  Hoststack__Attach__Endpoint ep;
+  Hoststack__Attach__Bind m = HOSTSTACK__ATTACH__BIND__INIT;
+  rig_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
+  rig_reply *r = NULL;
+  uint8_t addr[16];
+  rig_endpoint(&ep, addr, ip, port);
+  if ((flags & RIG_NO_FAMILY) != 0)
+    ep.family = 0;
   m.worker_id = a->worker_id;
   m.slot = slot;
   m.gen = gen;

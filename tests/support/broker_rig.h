@@ -97,6 +97,8 @@ int rig_app_add_worker(struct rig_app *a);
 /** AddWorker as *rq says it. */
 int rig_app_take_worker(struct rig_app *a, rig_request *rq);
 int rig_app_map(struct rig_app *a);
+/** An address as text, and a port, as requests name them; *ep refers to addr. */
+void rig_endpoint(Hoststack__Attach__Endpoint *ep, uint8_t addr[16], const char *ip, uint32_t port);
 int rig_app_bind(struct rig_app *a, uint32_t slot, uint32_t gen, const char *ip, uint16_t port, unsigned flags,
                  uint16_t *got);
 int rig_app_listen(struct rig_app *a, uint32_t slot, uint32_t gen, uint32_t backlog, uint32_t share_of, uint32_t *id);

@@ -43,18 +43,12 @@ static uint32_t app_listens(struct rig_app *a, uint32_t slot, const char *ip, un
 
 static int app_asks(struct rig_app *a, uint64_t worker_id, const char *ip, uint32_t port, uint64_t *have, size_t n_have,
                     struct grant *g) {
-  Hoststack__Attach__Endpoint ep = HOSTSTACK__ATTACH__ENDPOINT__INIT;
+  Hoststack__Attach__Endpoint ep;
   Hoststack__Attach__Pair m = HOSTSTACK__ATTACH__PAIR__INIT;
   rig_request rq = HOSTSTACK__ATTACH__REQUEST__INIT;
   rig_reply *r = NULL;
-  uint8_t addr[16] = {0};
-  int six = strchr(ip, ':') != NULL;
-  if (!six)
-    addr[10] = addr[11] = 0xff;
-  assert_int_equal(inet_pton(six ? AF_INET6 : AF_INET, ip, six ? addr : addr + 12), 1);
-  ep.ip = (ProtobufCBinaryData){.data = addr, .len = 16};
-  ep.port = port;
-  ep.family = six ? 6 : 4;
+  uint8_t addr[16];
+  rig_endpoint(&ep, addr, ip, port);
   m.worker_id = worker_id;
   m.remote = &ep;
   m.have = have;

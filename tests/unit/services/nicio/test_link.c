@@ -111,6 +111,16 @@ static uint32_t number_of(const struct abi_frame_desc *d) {
   return v;
 }
 
+/** The engine returns all these slots; nothing is lent any more. */
+static void come_home(const struct abi_frame_desc *d, int n) {
+  for (int i = 0; i < n; i++)
+    frame_done_push(&engine, d[i].slot);
+  frame_flush(&engine);
+  link_turn(&links);
+  assert_int_equal(slots.n_free, N_RX);
+  assert_int_equal(lend_check(&links.lend), 0);
+}
+
 static void test_order(void **state) {
   struct abi_frame_desc d[64];
 
@@ -130,12 +140,7 @@ static void test_order(void **state) {
     i += (int)pieces;
   }
   assert_int_equal(want, 20);
-  for (int i = 0; i < n; i++)
-    frame_done_push(&engine, d[i].slot);
-  frame_flush(&engine);
-  link_turn(&links);
-  assert_int_equal(slots.n_free, N_RX);
-  assert_int_equal(lend_check(&links.lend), 0);
+  come_home(d, n);
 }
 
 /** The engine dies holding frames, some half returned: the next one gets, in order, those that had not come home. */
@@ -166,12 +171,7 @@ static void test_engine_dies(void **state) {
   for (uint32_t i = 0; i < 4; i++)
     assert_int_equal(number_of(&d[3 * i]), 6 + i);
   assert_int_equal(number_of(&d[12]), 100);
-  for (int i = 0; i < n; i++)
-    frame_done_push(&engine, d[i].slot);
-  frame_flush(&engine);
-  link_turn(&links);
-  assert_int_equal(slots.n_free, N_RX);
-  assert_int_equal(lend_check(&links.lend), 0);
+  come_home(d, n);
 }
 
 /** Leavings of two frames that lie side by side are not taken for one. */
