@@ -128,26 +128,19 @@ class VlanThreeWorkers(Vlan):
 
 class Learned(LinkCase):
     LAB = {"extra": "    - {interface: hs0, address: auto}\n    - {interface: hs0, address: dhcp}\n"}
-    START = False
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         lab = cls.lab
-        try:
-            lab.world.up(lab.P, "p0", "10.88.0.2/24", "fd00:88::2/64")
-            lab.world.up(lab.P, "lo", BEYOND4 + "/32", BEYOND6 + "/128")
-            cls.leases = os.path.join(lab.dir, "leases")
-            cls.daemon = lab.world.start(lab.world.command(lab.P, [
-                "/usr/sbin/dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--user=root",
-                "--port=0", "--interface=p0", "--bind-interfaces", "--log-dhcp", f"--dhcp-leasefile={cls.leases}",
-                f"--pid-file={lab.dir}/dnsmasq.pid", "--dhcp-range=10.88.0.100,10.88.0.150,255.255.255.0,10m",
-                "--dhcp-option=option:router,10.88.0.2", "--enable-ra", "--dhcp-range=::,constructor:p0,ra-only,64"]),
-                "dnsmasq")
-            lab.start()
-        except BaseException:
-            lab.world.close()
-            raise
+        lab.world.up(lab.P, "p0", "10.88.0.2/24", "fd00:88::2/64")
+        lab.world.up(lab.P, "lo", BEYOND4 + "/32", BEYOND6 + "/128")
+        cls.leases = os.path.join(lab.dir, "leases")
+        cls.daemon = lab.world.start(lab.world.command(lab.P, [
+            "/usr/sbin/dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--user=root",
+            "--port=0", "--interface=p0", "--bind-interfaces", "--log-dhcp", f"--dhcp-leasefile={cls.leases}",
+            f"--pid-file={lab.dir}/dnsmasq.pid", "--dhcp-range=10.88.0.100,10.88.0.150,255.255.255.0,10m",
+            "--dhcp-option=option:router,10.88.0.2", "--enable-ra", "--dhcp-range=::,constructor:p0,ra-only,64"]), "dnsmasq")
+        lab.start()
 
     def test_dhcp(self):
         address = self.learned("10.88.0.1")

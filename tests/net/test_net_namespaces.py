@@ -249,19 +249,13 @@ class Addresses(netcase.NetCase):
     """broker.namespaces[].addresses: what its programs may bind, receive at and connect from."""
     LAB = {"extra": OWN}
     BLUE, RED = {"VCL_APP_NAMESPACE_ID": "blue"}, {"VCL_APP_NAMESPACE_ID": "red"}
-    START = False
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            with open(cls.lab.config, encoding="utf-8") as f:
-                text = f.read()
-            cls.lab.write_config(os.path.basename(cls.lab.config), text.replace("@RUN@", cls.lab.run_dir))
-            cls.lab.start()
-        except BaseException:
-            cls.lab.world.close()
-            raise
+    def prepare(cls):
+        with open(cls.lab.config, encoding="utf-8") as f:
+            text = f.read()
+        cls.lab.write_config(os.path.basename(cls.lab.config), text.replace("@RUN@", cls.lab.run_dir))
+        cls.lab.start()
 
     def script(self, where, script, *args, env=None):
         run = self.lab.peer if where == "peer" else self.lab.app

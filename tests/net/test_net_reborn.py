@@ -59,20 +59,13 @@ def ticks(pids):
 
 
 class Reborn(netcase.NetCase):
-    START = False
     port = 9600
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            cls.lab.start_unsupervised()
-            cls.root = cls.lab.world.data_dir
-            cls.sha = programs.random_file(os.path.join(cls.root, "file"), SIZE)
-        except BaseException:
-            cls.lab.stop(check=False)
-            cls.lab.world.close()
-            raise
+    def prepare(cls):
+        cls.lab.start_unsupervised()
+        cls.root = cls.lab.world.data_dir
+        cls.sha = programs.random_file(os.path.join(cls.root, "file"), SIZE)
 
     def setUp(self):
         super().setUp()

@@ -54,18 +54,12 @@ def has_fault_points():
 
 class RuleFaults(netcase.NetCase):
     LAB = {"extra": EXTRA}
-    START = False
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        try:
-            cls.lab.start_unsupervised()
-            server = cls.lab.spawn("peer", [programs.PYTHON, "-u", "-c", SERVE, PEER4, *PORTS])
-            wait_for(lambda: "up" in server.output(), 20, "the peer serves")
-        except BaseException:
-            cls.lab.world.close()
-            raise
+    def prepare(cls):
+        cls.lab.start_unsupervised()
+        server = cls.lab.spawn("peer", [programs.PYTHON, "-u", "-c", SERVE, PEER4, *PORTS])
+        wait_for(lambda: "up" in server.output(), 20, "the peer serves")
 
     def hsctl(self, *words):
         return subprocess.Popen([self.lab.hsctl_path, "-r", self.lab.run_dir, *map(str, words)],

@@ -89,21 +89,15 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
 
 class Vrf(netcase.NetCase):
     LAB = {"interfaces": INTERFACES, "extra": EXTRA}
-    START = False
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         lab = cls.lab
-        try:
-            lab.Q = lab.world.namespace("q")
-            lab.join(lab.S, "hs1", lab.Q, "q0", 1500)
-            lab.world.up(lab.S, "hs1")
-            lab.world.up(lab.Q, "q0", PEER4 + "/24", PEER6 + "/64")
-            lab.start()
-        except BaseException:
-            lab.world.close()
-            raise
+        lab.Q = lab.world.namespace("q")
+        lab.join(lab.S, "hs1", lab.Q, "q0", 1500)
+        lab.world.up(lab.S, "hs1")
+        lab.world.up(lab.Q, "q0", PEER4 + "/24", PEER6 + "/64")
+        lab.start()
 
     def command(self, where, argv):
         """where: "P" and "Q", the peers in VRF 0 and 1, or an environment of a program of the stack."""

@@ -20,7 +20,8 @@ class OutOfTime(KeyboardInterrupt):
 
 
 class NetCase(unittest.TestCase):
-    """self.lab: services up, fresh for the class. Subclasses set LAB = dict(...) for Lab's arguments."""
+    """self.lab: services up, fresh for the class. Subclasses set LAB = dict(...) for Lab's arguments, and say in prepare()
+    what else their tests find."""
 
     LAB = {}
     START = True
@@ -29,11 +30,16 @@ class NetCase(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(BUILD, **cls.LAB)
         try:
-            if cls.START:
-                cls.lab.start()
+            cls.prepare()
         except BaseException:
             cls.lab.world.close()
             raise
+
+    @classmethod
+    def prepare(cls):
+        """Before the first test; where it fails nothing is left behind."""
+        if cls.START:
+            cls.lab.start()
 
     @classmethod
     def tearDownClass(cls):
