@@ -26,7 +26,7 @@ class Conformance(netcase.NetCase):
     def lines(self, group, where, addresses):
         path = os.path.join(self.lab.world.app_dir, f"{group}.{where}")
         peer = self.lab.spawn("peer", [self.program, "peer", path, *addresses])
-        wait_for(lambda: os.path.exists(path), 10, "the peer's socket")
+        wait_for(lambda: "ready" in peer.output(), 20, "the peer")  # its socket is there before it listens
         os.chmod(path, 0o777)
         done = self.lab.run(where, [self.program, "subject", path, *addresses, group], timeout=100, check=False)
         peer.stop()
