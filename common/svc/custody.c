@@ -234,8 +234,12 @@ static void custody_on_give(struct custody *c, const Hoststack__Custody__Give *g
     custody_msg_to_item(&h->it, g->item, fd);
     list_add_tail(&c->held, &h->link);
     custody_offer_done(c, &h->it);
-    if (c->ops->item != NULL)
-      c->ops->item(c->ctx, &h->it);
+    if (c->ops->item != NULL && c->ops->item(c->ctx, &h->it) < 0) {
+      close(fd); /* no Vaulted, now or by a later Hello: nobody may count on it */
+      list_del(&h->link);
+      free(h);
+      return;
+    }
   }
   custody_say_vaulted(c, g->item->id);
 }

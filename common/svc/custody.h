@@ -26,7 +26,8 @@ struct custody_item {
 };
 
 struct custody_ops {
-  void (*item)(void *ctx, const struct custody_item *it); /* a new item was given */
+  int (*item)(void *ctx, const struct custody_item *it);  /* a new item was given; -errno: it is of no use, and let go
+                                                             of: the broker does not hear that it came */
   void (*drop)(void *ctx, const struct custody_item *it); /* about to be closed: unmap */
   void (*ready)(void *ctx, uint32_t broker_epoch);        /* all items known; comes again after each broker restart */
   void (*policy)(void *ctx, uint32_t gen);

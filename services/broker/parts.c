@@ -4,9 +4,10 @@
  *
  * Handlers of attach_srv.c, main thread. AddPart: an item, a memfd, and the app gets it → it maps it and says so → it
  * is sealed against further writers, the seals are checked → engine and nicio have it in their vaults and mapped → the
- * app is told and may use it. A service that is away has it before it is ready, so nothing waits for it. DropPart:
- * everybody closes it; what a service reads there later is zeros. A broker that dies before the services had it leaves
- * an item without a descriptor: the next one forgets it, and PartMapped is answered with ENOENT.
+ * app is told and may use it. It waits for a service that is away: whoever has no connection to this broker may be
+ * alive all the same, and would read zeros where the app has written. DropPart: everybody closes it; what a service
+ * reads there later is zeros. A broker that dies before the services had it leaves an item without a descriptor: the
+ * next one forgets it, and PartMapped is answered with ENOENT.
  */
 #include "broker.h"
 
@@ -119,19 +120,14 @@ int parts_on_mapped(struct broker *b, struct conn *c, uint32_t seq, const Hostst
   return 0;
 }
 
-/** Whether a service has it, or will have it before it is ready. */
-static int parts_with(const struct broker *b, uint32_t service, uint32_t idx) {
-  const struct vault_svc *v = b->vsvc[service];
-  return v == NULL || !v->hello || (b->item[idx].have & (1u << service)) != 0;
-}
-
 int parts_done(struct broker *b, struct pend *p) {
   const struct abi_item *it = &b->reg.item[p->idx];
   if (it->state == ABI_ITEM_FREE || it->id != p->id) {
     attach_srv_answer(p->conn, p->seq, -ENOENT, "part mapped: the part is gone");
     return 1;
   }
-  if (!parts_with(b, CUSTODY_ENGINE, p->idx) || !parts_with(b, CUSTODY_NICIO, p->idx))
+  const uint8_t all = 1u << CUSTODY_ENGINE | 1u << CUSTODY_NICIO;
+  if ((b->item[p->idx].have & all) != all)
     return 0;
   FAULT_POINT("broker.part.vaulted");
   attach_srv_answer(p->conn, p->seq, 0, NULL);

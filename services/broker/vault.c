@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "shm/part.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -51,6 +52,15 @@ static int vault_api_gets(const struct abi_item *it) {
   return it->seg_kind == ABI_SEG_TCB ? 1 : 0;
 }
 
+/** Whether a service may have it: what an app writes only once nobody else can become a writer of it. Who asks for
+ * everything (a service that comes back) may do so before that; it is given with the app's word that it is mapped. */
+static int vault_may_give(const struct broker *b, uint32_t idx) {
+  const struct abi_item *it = &b->reg.item[idx];
+  if (it->kind != ABI_ITEM_SEG || (it->seg_kind != ABI_SEG_APP && it->seg_kind != ABI_SEG_PART))
+    return 1;
+  return part_fd_ok(b->item[idx].fd, it->size, 1);
+}
+
 static void vault_give(struct broker *b, uint32_t service, uint32_t idx) {
   struct vault_svc *v = b->vsvc[service];
   struct vault_item *vi = &b->item[idx];
@@ -58,7 +68,7 @@ static void vault_give(struct broker *b, uint32_t service, uint32_t idx) {
   if (v == NULL || !v->hello || vi->fd < 0 || ((vi->have | vi->sent) & bit) != 0)
     return;
   int fd = vi->fd, api = service == CUSTODY_API ? vault_api_gets(&b->reg.item[idx]) : 2;
-  if (api == 0)
+  if (api == 0 || !vault_may_give(b, idx))
     return;
   if (api == 1) {
     struct seg s = {.fd = fd};

@@ -168,7 +168,10 @@ static int make_app(struct engine *e, uint64_t worker_id, struct app_worker **la
     rc = s->size == (seg_a->place ? seg_a->place : s->file) ? 0 : -EPROTO; /* the header is the app's to write over */
     why = "A's arena is not as it was made";
     if (rc == 0) {
-      parts_take(e, lane[0]->sh);
+      rc = parts_take(e, lane[0]->sh); /* its app uses them: sent as zeros they would be another stream of bytes */
+      why = "a part of A can't be mapped";
+    }
+    if (rc == 0) {
       memory_add(e, lane[0]->sh);
       rc = app_lanes(lane, e->group.n);
       why = "no lanes for our workers";
@@ -271,21 +274,21 @@ static void mail_policy(struct worker *w, void *arg) {
 
 /* --- custody --- */
 
-static void on_item(void *ctx, const struct custody_item *it) {
+static int on_item(void *ctx, const struct custody_item *it) {
   struct engine *e = ctx;
-  if (e->running)
-    parts_add(e, it);
+  int rc = e->running ? parts_add(e, it) : 0;
   if (!e->running || it->kind != ABI_ITEM_SEG || it->seg_kind != ABI_SEG_APP)
-    return; /* before the start everything is looked up by engine_ready; an A segment is what completes a worker */
+    return rc; /* before the start everything is looked up by engine_ready; an A segment is what completes a worker */
   struct app_worker *lane[ABI_LINKS_MAX];
   if (make_app(e, it->owner, lane))
-    return;
+    return 0;
   for (uint32_t k = 0; k < e->group.n; k++)
     if (mailbox_post(&e->group.w[k]->mail, mail_app_add, lane[k]) == -ENOMEM) {
       log_error("engine.app.memory", "worker %llu: no memory to hand it over", (unsigned long long)it->owner);
       (void)app_free(lane[k]);
     }
   (void)custody_worker_live(e->custody, it->owner);
+  return 0;
 }
 
 static void on_drop(void *ctx, const struct custody_item *it) {

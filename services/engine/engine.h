@@ -40,11 +40,11 @@ extern const struct custody_ops engine_custody_ops;
 void memory_add(struct engine *e, struct app_shared *sh);
 int memory_start(struct engine *e);
 
-/** Parts of A segments (parts.c): given, or about to be taken back. */
-void parts_add(struct engine *e, const struct custody_item *it);
+/** Parts of A segments (parts.c): given (0 or -errno: it is not mapped), or about to be taken back. */
+int parts_add(struct engine *e, const struct custody_item *it);
 void parts_drop(struct engine *e, const struct custody_item *it);
-/** All that the vault has of a worker that was just mapped. */
-void parts_take(struct engine *e, struct app_shared *sh);
+/** All that the vault has of a worker that was just mapped. 0, -errno: one of them is not. */
+int parts_take(struct engine *e, struct app_shared *sh);
 /** Bytes that they count against limits. */
 uint64_t parts_memory(const struct app_shared *sh);
 

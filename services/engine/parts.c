@@ -27,33 +27,41 @@ static struct app_shared *parts_app(const struct engine *e, uint64_t worker_id) 
   return NULL;
 }
 
-static void parts_map(struct app_shared *sh, const struct custody_item *it) {
+/** 0 or -errno: bytes in it read as zeros, so its app must not use it. */
+static int parts_map(struct app_shared *sh, const struct custody_item *it) {
   struct app_part *p = calloc(1, sizeof *p);
   int rc = p ? part_map(&sh->v.seg_a, it->fd, it->place, it->size) : -ENOMEM;
-  if (rc < 0) { /* bytes in it read as zeros: its app is detached when the peer's checksums, or it, notice */
+  if (rc < 0) {
     log_error("engine.part", "worker %llu, part at %llu: %s", (unsigned long long)it->owner,
               (unsigned long long)it->place, strerror(-rc));
     free(p);
-    return;
+    return rc;
   }
   *p = (struct app_part){.id = it->id, .charge = it->charge, .fd = it->fd};
   list_add_tail(&sh->parts, &p->link);
+  return 0;
 }
 
-void parts_add(struct engine *e, const struct custody_item *it) {
+int parts_add(struct engine *e, const struct custody_item *it) {
   struct app_shared *sh = parts_is(it) ? parts_app(e, it->owner) : NULL;
-  if (sh)
-    parts_map(sh, it);
+  return sh ? parts_map(sh, it) : 0;
 }
+
+struct parts_taking {
+  struct app_shared *sh;
+  int rc;
+};
 
 static void parts_take_one(void *ctx, const struct custody_item *it) {
-  struct app_shared *sh = ctx;
-  if (parts_is(it) && it->owner == sh->v.ga.worker_id)
-    parts_map(sh, it);
+  struct parts_taking *t = ctx;
+  if (t->rc == 0 && parts_is(it) && it->owner == t->sh->v.ga.worker_id)
+    t->rc = parts_map(t->sh, it);
 }
 
-void parts_take(struct engine *e, struct app_shared *sh) {
-  custody_each(e->custody, parts_take_one, sh);
+int parts_take(struct engine *e, struct app_shared *sh) {
+  struct parts_taking t = {.sh = sh};
+  custody_each(e->custody, parts_take_one, &t);
+  return t.rc;
 }
 
 void parts_drop(struct engine *e, const struct custody_item *it) {

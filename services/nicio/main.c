@@ -247,11 +247,18 @@ static int main_begin(struct nicio *n) {
   return n->wait_timer < 0 ? n->wait_timer : 0;
 }
 
-static void main_part(struct nicio *n, const struct custody_item *it) {
+/** 0, -errno: it is not mapped, and must not be used. Before the start its app may be doing so: then the whole segment
+ * goes, and frames that refer to it are dropped rather than sent with zeros in them. */
+static int main_part(struct nicio *n, const struct custody_item *it) {
   int rc = region_part(&n->regions, it->owner, it->fd, it->place, it->size);
 
-  if (rc < 0 && rc != -ENOENT) /* its segment follows, and takes all parts from the vault */
-    log_error_rl("nicio.region", "part %llu: %s", (unsigned long long)it->id, err_text(rc));
+  if (rc == 0 || rc == -ENOENT) /* its segment follows, and takes all parts from the vault */
+    return 0;
+  log_error_rl("nicio.region", "part %llu: %s", (unsigned long long)it->id, err_text(rc));
+  const struct custody_item *a = custody_find(n->custody, ABI_ITEM_SEG, ABI_SEG_APP, it->owner);
+  if (!n->begun && a != NULL)
+    (void)region_drop(&n->regions, a->id);
+  return rc;
 }
 
 struct main_parts {
@@ -263,14 +270,14 @@ static void main_take_part(void *ctx, const struct custody_item *it) {
   const struct main_parts *of = ctx;
 
   if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_PART && it->owner == of->worker_id)
-    main_part(of->n, it);
+    (void)main_part(of->n, it);
 }
 
-static void main_on_item(void *ctx, const struct custody_item *it) {
+static int main_on_item(void *ctx, const struct custody_item *it) {
   struct nicio *n = ctx;
 
   if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_PART)
-    main_part(n, it);
+    return main_part(n, it);
   if (it->kind == ABI_ITEM_SEG && it->seg_kind == ABI_SEG_APP) {
     struct main_parts of = {.n = n, .worker_id = it->owner};
     int rc = region_add(&n->regions, it->id, it->fd, it->place);
@@ -279,6 +286,7 @@ static void main_on_item(void *ctx, const struct custody_item *it) {
     else
       custody_each(n->custody, main_take_part, &of);
   }
+  return 0;
 }
 
 static void main_on_drop(void *ctx, const struct custody_item *it) {

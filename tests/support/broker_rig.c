@@ -23,16 +23,17 @@
 
 /* --- doubles of the services --- */
 
-static void svc_item(void *ctx, const struct custody_item *it) {
+static int svc_item(void *ctx, const struct custody_item *it) {
   struct rig_svc *s = ctx;
   s->items++;
   if (it->kind != ABI_ITEM_SEG || (it->seg_kind != ABI_SEG_APP && it->seg_kind != ABI_SEG_PART))
-    return;
+    return 0;
   int seals = fcntl(it->fd, F_GET_SEALS);
   if (seals < 0 || (seals & (F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)) != (F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
     s->a_before_sealed++;
   if (s->auto_live && it->seg_kind == ABI_SEG_APP)
     (void)custody_worker_live(s->cust, it->owner);
+  return 0;
 }
 
 static void svc_drop(void *ctx, const struct custody_item *it) {

@@ -10,6 +10,7 @@
 #include "test.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct rig {
   uint64_t last_vaulted, last_returned, last_worker;
   unsigned items, drops, readies, policies, deads, items_at_vaulted;
   uint32_t last_gen;
+  int refuse; /* what the item callback says */
   char why[100];
 };
 
@@ -114,10 +116,11 @@ static void b_die(struct rig *r) {
   r->ch = NULL;
 }
 
-static void c_item(void *ctx, const struct custody_item *it) {
+static int c_item(void *ctx, const struct custody_item *it) {
   struct rig *r = ctx;
   assert_true(it->fd >= 0);
   r->items++;
+  return r->refuse;
 }
 static void c_drop(void *ctx, const struct custody_item *it) {
   struct rig *r = ctx;
@@ -249,6 +252,28 @@ static void test_give_drop(void **state) {
   assert_int_equal(n_open(), before);
 }
 
+/** What the service can't use is let go of, and the broker doesn't hear that it came, now or in the next Hello. */
+static void test_refused(void **state) {
+  struct rig *r = *state;
+  until(r, &r->hellos, 1);
+  int before = n_open();
+  r->refuse = -ENOMEM;
+  give(r, 5, ABI_ITEM_SEG, ABI_SEG_PART, 77);
+  until(r, &r->items, 1);
+  r->refuse = 0;
+  give(r, 6, ABI_ITEM_SEG, ABI_SEG_PART, 77);
+  until(r, &r->vaulted, 1);
+  assert_int_equal(r->last_vaulted, 6);
+  assert_int_equal(n_open(), before + 1);
+  b_die(r);
+  b_listen(r);
+  until(r, &r->hellos, 2);
+  assert_int_equal(r->have, 1);
+  give(r, 5, ABI_ITEM_SEG, ABI_SEG_PART, 77);
+  until(r, &r->vaulted, 2);
+  assert_int_equal(r->last_vaulted, 5);
+}
+
 static void test_next_broker(void **state) {
   struct rig *r = *state;
   uint64_t need[] = {99, 7};
@@ -353,6 +378,7 @@ static void test_many(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {T(test_give_drop), T(test_next_broker), T(test_callbacks), T(test_many)};
+  const struct CMUnitTest tests[] = {T(test_give_drop), T(test_refused), T(test_next_broker), T(test_callbacks),
+                                     T(test_many)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

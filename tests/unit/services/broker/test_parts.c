@@ -170,20 +170,66 @@ static void test_restored(void **state) {
   until_gone(r, &a, second);
 }
 
-/** A service that is away keeps nobody waiting, and has the part when it is back. */
+/** A service that is away, or that a new broker has not heard of yet, may be reading: no answer before it has the part.
+ */
 static void test_service_away(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a;
-  uint64_t place, size;
+  uint64_t place, size, second;
   app_up(&a, r, MI, MI, 0);
   rig_service_stop(&r->nicio);
   rig_service_stop(&r->engine);
   assert_int_equal(rig_app_add_part(&a, 0, 0, &place, &size), 0);
-  assert_int_equal(rig_app_part_mapped(&a, place), 0);
   rig_service_start(&r->engine, CUSTODY_ENGINE);
   rig_service_start(&r->nicio, CUSTODY_NICIO);
-  (void)until_held(&r->engine, &a, place);
-  (void)until_held(&r->nicio, &a, place);
+  assert_int_equal(rig_app_part_mapped(&a, place), 0);
+  assert_non_null(held(&r->engine, &a, place));
+  assert_non_null(held(&r->nicio, &a, place));
+  (void)rig_kill(r, SIGKILL);
+  rig_service_stop(&r->nicio);
+  rig_start(r, NULL);
+  assert_int_equal(rig_app_connect(&a), 0);
+  assert_int_equal(rig_app_hello(&a), 0);
+  assert_int_equal(rig_app_add_part(&a, 1, 0, &second, &size), 0);
+  rig_service_start(&r->nicio, CUSTODY_NICIO);
+  assert_int_equal(rig_app_part_mapped(&a, second), 0);
+  assert_non_null(held(&r->nicio, &a, place));
+  assert_non_null(held(&r->nicio, &a, second));
+  rig_app_die(&a);
+  until_gone(r, &a, place);
+}
+
+static void again(struct broker_rig *r, struct rig_svc *s, enum custody_service who) {
+  unsigned ready = s->ready;
+  rig_service_stop(s);
+  rig_service_start(s, who);
+  rig_until(r, &s->ready, ready + 1);
+}
+
+/** Services that come back between the app's answer and its PartMapped don't get what could have other writers; they
+ * could not map it, and would never be given it again. The same for A itself. */
+static void test_service_back_between(void **state) {
+  struct broker_rig *r = *state;
+  struct rig_app a;
+  uint64_t place, size;
+  rig_app_known(&a, r, NULL);
+  assert_int_equal(rig_app_add_parted(&a, MI, MI, 0), 0);
+  again(r, &r->engine, CUSTODY_ENGINE);
+  again(r, &r->nicio, CUSTODY_NICIO);
+  assert_null(custody_find(r->engine.cust, ABI_ITEM_SEG, ABI_SEG_APP, a.worker_id));
+  assert_null(custody_find(r->nicio.cust, ABI_ITEM_SEG, ABI_SEG_APP, a.worker_id));
+  assert_int_equal(rig_app_map(&a), 0);
+  assert_non_null(custody_find(r->engine.cust, ABI_ITEM_SEG, ABI_SEG_APP, a.worker_id));
+  assert_int_equal(rig_app_add_part(&a, 0, 0, &place, &size), 0);
+  again(r, &r->engine, CUSTODY_ENGINE);
+  again(r, &r->nicio, CUSTODY_NICIO);
+  assert_null(held(&r->engine, &a, place));
+  assert_null(held(&r->nicio, &a, place));
+  assert_int_equal(rig_app_part_mapped(&a, place), 0);
+  assert_true(part_fd_ok(held(&r->engine, &a, place)->fd, size, 1));
+  assert_true(part_fd_ok(held(&r->nicio, &a, place)->fd, size, 1));
+  assert_int_equal(r->engine.a_before_sealed, 0);
+  assert_int_equal(r->nicio.a_before_sealed, 0);
   rig_app_die(&a);
   until_gone(r, &a, place);
 }
@@ -195,6 +241,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_limit, setup_limit, rig_teardown),
       cmocka_unit_test_setup_teardown(test_restored, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_service_away, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_service_back_between, setup, rig_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
