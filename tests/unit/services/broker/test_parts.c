@@ -24,10 +24,19 @@ static int setup_limit(void **state) {
   return rig_setup(state, "app-limit: {memory: 8M}");
 }
 
-static void app_up(struct rig_app *a, struct broker_rig *r, uint64_t keep, uint64_t step, int fixed) {
-  rig_app_known(a, r, NULL);
+static int setup_ns(void **state) {
+  return rig_setup(state, "namespaces: [{id: blue, limit: {memory: 8M}}, {id: red}]");
+}
+
+static void app_up_in(struct rig_app *a, struct broker_rig *r, const char *ns, uint64_t keep, uint64_t step,
+                      int fixed) {
+  rig_app_known(a, r, ns);
   assert_int_equal(rig_app_add_parted(a, keep, step, fixed), 0);
   assert_int_equal(rig_app_map(a), 0);
+}
+
+static void app_up(struct rig_app *a, struct broker_rig *r, uint64_t keep, uint64_t step, int fixed) {
+  app_up_in(a, r, NULL, keep, step, fixed);
 }
 
 struct seen {
@@ -141,6 +150,35 @@ static void test_limit(void **state) {
   rig_app_die(&a);
 }
 
+/** A namespace's limit is one for all of its apps, and nobody else's. */
+static void test_limit_ns(void **state) {
+  struct broker_rig *r = *state;
+  struct rig_app a, b, c;
+  uint64_t place[8], size, other;
+  unsigned n = 0;
+  app_up_in(&a, r, "blue", MI, MI, 0);
+  app_up_in(&b, r, "blue", MI, MI, 0);
+  app_up_in(&c, r, "red", MI, MI, 0);
+  int rc;
+  while ((rc = rig_app_add_part(&a, n, 0, &place[n], &size)) == 0) {
+    assert_int_equal(rig_app_part_mapped(&a, place[n]), 0);
+    n++;
+    assert_true(n < 8);
+  }
+  assert_int_equal(rc, -ENOMEM);
+  assert_true(n >= 3); /* the rest is what the segments themselves hold */
+  assert_int_equal(rig_app_add_part(&b, 0, 0, &other, &size), -ENOMEM);
+  assert_int_equal(rig_app_add_part(&c, 0, 0, &other, &size), 0);
+  assert_int_equal(rig_app_part_mapped(&c, other), 0);
+  assert_int_equal(rig_app_drop_part(&a, place[n - 1], size), 0);
+  assert_int_equal(rig_app_add_part(&b, 0, 0, &other, &size), 0);
+  assert_int_equal(rig_app_part_mapped(&b, other), 0);
+  assert_int_equal(rig_app_add_part(&a, n - 1, 0, &other, &size), -ENOMEM);
+  rig_app_die(&a);
+  rig_app_die(&b);
+  rig_app_die(&c);
+}
+
 /** A broker that is killed: the next one has the parts from the vaults, and gives them to services that lost theirs. */
 static void test_restored(void **state) {
   struct broker_rig *r = *state;
@@ -239,6 +277,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_comes_and_goes, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_refused, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_limit, setup_limit, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_limit_ns, setup_ns, rig_teardown),
       cmocka_unit_test_setup_teardown(test_restored, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_service_away, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_service_back_between, setup, rig_teardown),
