@@ -5,9 +5,8 @@
  * mutex. Control path: protobuf-c allocates. The broker may die at any moment of an exchange; the next one gets the
  * token and the same request again.
  */
-#include "vcl_broker.h"
+#include "vcl_broker_talk.h"
 
-#include "attach.pb-c.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "ctl/attach.h"
@@ -17,32 +16,32 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-typedef Hoststack__Attach__Request broker_request;
-typedef Hoststack__Attach__Reply broker_reply;
-
 #define BROKER_RETRY_MS   20
 #define BROKER_TIMEOUT_MS 10000
 #define BROKER_UNBIND_US  (100 * CLOCK_US_PER_MS)
 #define BROKER_FIRST_US   (200 * CLOCK_US_PER_MS) /* a broker that refuses may be restarting */
 #define BROKER_MSG_MAX    4096                    /* bytes of one request or reply here */
-#define BROKER_FDS        3
 
 void broker_init(struct broker *b, const struct vcl_config *cfg, const char *app_name) {
   memset(b, 0, sizeof *b);
   pthread_mutex_init(&b->lock, NULL);
   b->cfg = cfg;
-  b->fd = b->bell = b->doorbell = -1;
+  b->fd = b->bell = b->doorbell = b->part.fd = -1;
   snprintf(b->app_name, sizeof b->app_name, "%s", app_name != NULL ? app_name : "");
 }
 
-static void broker_hangup(struct broker *b) {
+void broker_hangup(struct broker *b) {
   if (b->fd >= 0)
     close(b->fd);
   b->fd = -1;
+  b->calls++;
+  b->greeting = 0;
+  b->part.seq = 0;
 }
 
 void broker_fini(struct broker *b) {
   broker_hangup(b);
+  broker_part_forget(b);
   if (b->bell >= 0)
     close(b->bell);
   if (b->doorbell >= 0)
@@ -60,7 +59,7 @@ usec_t broker_deadline(const struct broker *b) {
   return clock_now_us() + ms * CLOCK_US_PER_MS;
 }
 
-static void broker_close_fds(int *fds, int *n) {
+void broker_close_fds(int *fds, int *n) {
   while (*n > 0)
     close(fds[--*n]);
 }
@@ -81,8 +80,7 @@ static int broker_poll(const struct broker *b, short events, usec_t deadline) {
   }
 }
 
-/** Waits for the reply to the request `seq`; replies to older ones are dropped. 0 with *out, -errno; -EPIPE at EOF. */
-static int broker_receive(struct broker *b, uint32_t seq, broker_reply **out, int *fds, int *n_fds, usec_t deadline) {
+int broker_receive(struct broker *b, uint32_t seq, broker_reply **out, int *fds, int *n_fds, usec_t deadline) {
   uint8_t buf[BROKER_MSG_MAX];
   for (;;) {
     int rc = broker_poll(b, POLLIN, deadline);
@@ -98,16 +96,17 @@ static int broker_receive(struct broker *b, uint32_t seq, broker_reply **out, in
       *out = r;
       return 0;
     }
-    if (r != NULL)
+    if (r != NULL) {
+      (void)broker_part_put_by(b, r, fds, n_fds);
       hoststack__attach__reply__free_unpacked(r, NULL);
+    }
     broker_close_fds(fds, n_fds);
     if (r == NULL)
       return -EPROTO;
   }
 }
 
-/** One request on the open socket. 0, -EPIPE when the broker is gone, -ETIMEDOUT, -errno. */
-static int broker_send(struct broker *b, broker_request *rq, usec_t deadline) {
+int broker_send(struct broker *b, broker_request *rq, usec_t deadline) {
   uint8_t buf[BROKER_MSG_MAX];
   rq->seq = ++b->seq;
   if (hoststack__attach__request__get_packed_size(rq) > sizeof buf)
@@ -133,8 +132,7 @@ static int broker_exchange(struct broker *b, broker_request *rq, broker_reply **
   return rc == 0 ? broker_receive(b, rq->seq, out, fds, n_fds, deadline) : rc;
 }
 
-/** Negative errno of a reply; says why under VCL_DEBUG. */
-static int broker_result(const struct broker *b, const broker_reply *r) {
+int broker_result(const struct broker *b, const broker_reply *r) {
   if (r->rc == 0)
     return 0;
   if (b->cfg->debug > 0)
@@ -210,6 +208,8 @@ static int broker_is_away(int rc) {
 /** A request to a broker that may be restarting. -EAGAIN with nowait when it is away, -ETIMEDOUT at the deadline. */
 static int broker_call(struct broker *b, broker_request *rq, broker_reply **out, int *fds, int *n_fds, usec_t deadline,
                        int nowait) {
+  if (b->greeting) /* a Hello that nobody waits for: what comes back is to be known here */
+    broker_hangup(b);
   for (;;) {
     int rc = b->fd >= 0 ? 0 : broker_connect(b, deadline);
     if (rc == 0) {
@@ -263,6 +263,10 @@ static void broker_size_worker(const struct broker *b, Hoststack__Attach__AddWor
   add->rx_fixed = b->cfg->add_segment_bytes == 0;
   if (b->cfg->add_segment_bytes != CONFIG_UNSET)
     add->rx_step = b->cfg->add_segment_bytes;
+  add->tx_parts = 1;
+  add->tx_keep = add->rx_keep;
+  add->tx_fixed = add->rx_fixed;
+  add->tx_step = add->rx_step;
 }
 
 /** AddWorker; the two segments' fds go to *fd_e and *fd_a. */
@@ -358,6 +362,10 @@ int broker_step_begin(struct broker *b, enum broker_step step, uint64_t worker_i
     rq.worker_mapped = &mapped;
   }
   return broker_send(b, &rq, 0);
+}
+
+void broker_step_quit(struct broker *b) {
+  broker_hangup(b);
 }
 
 int broker_step_end(struct broker *b, enum broker_step step, struct broker_worker *out) {

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "vcl_app.h"
 #include "vcl_branch.h"
+#include "vcl_parts.h"
 #include "vcl_peers.h"
 #include "vcl_roam.h"
 
@@ -420,7 +421,10 @@ static int dgram_send_once(struct session *s, uint32_t len, const struct iovec *
   if (rc == -EAGAIN && !s->home->forked && session_tx_room(s) >= (int64_t)(sizeof d + len)) {
     worker_trim(s->w); /* idle sessions may hold memory */
     rc = dgram_put(s, &d, iov, n);
+    if (rc == -EAGAIN)
+      parts_starve(s);
   }
+  parts_note(s);
   if (rc == -EPROTO)
     return dgram_lied(s);
   if (rc >= 0)

@@ -12,6 +12,7 @@
 #include "vcl_cut.h"
 #include "vcl_family.h"
 #include "vcl_kin.h"
+#include "vcl_parts.h"
 #include "vcl_peers.h"
 #include "vcl_rejoin.h"
 #include "vcl_wait.h"
@@ -42,6 +43,7 @@ int vcl_fork_prepare(void) {
       if (s->kind == SESSION_STREAM && s->home == w->home)
         session_seed(s);
     }
+    parts_fork(w);
     w->home->forked = 1;
   }
   kin_fork_prepare(w);
@@ -127,6 +129,7 @@ int vcl_fork_child(void) {
     close(w->again_fd);
   w->heir_timer = w->front = w->again_fd = -1;
   w->again = 0;
+  parts_fork_child(w);
   fork_broker(w);
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1))
     ((struct session *)pool_ref(&w->sessions, i))->pins = 0; /* of threads that are not here */

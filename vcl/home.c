@@ -6,6 +6,7 @@
  */
 #include "vcl_cut.h"
 #include "vcl_kin.h"
+#include "vcl_parts.h"
 
 #include "base/err.h"
 #include "base/fault.h"
@@ -74,7 +75,7 @@ void home_unlock(struct home *h) {
     (void)pthread_mutex_unlock(&h->shared->lock);
 }
 
-static int home_parts(struct home *h) {
+static int home_tables(struct home *h) {
   struct worker_view *v = &h->view;
   uint64_t size = v->ga.arena_size;
   if (v->ga.locks_size < HOME_LOCKS_SIZE + arena_meta_size(size))
@@ -86,6 +87,7 @@ static int home_parts(struct home *h) {
                         (uint32_t)(v->ga.arena_off / ABI_CHUNK_UNIT), size);
   if (h->arena == NULL)
     return -EPROTO;
+  parts_found(h);
   h->owner = calloc(h->n_slots, sizeof *h->owner);
   h->free_slots = calloc(h->n_slots_app + 1, sizeof *h->free_slots);
   if (h->owner == NULL || h->free_slots == NULL)
@@ -102,7 +104,7 @@ int home_init(struct home *h, const struct worker_view *v, uint64_t worker_id, i
   h->n_slots = (uint32_t)v->ga.n_slots;
   h->n_slots_app = (uint32_t)v->ga.n_slots_app;
   h->max_lanes = (uint32_t)v->ga.n_lanes;
-  int rc = home_parts(h);
+  int rc = home_tables(h);
   if (rc < 0) {
     home_fini(h);
     return rc;
@@ -131,7 +133,7 @@ int home_init_pair(struct home *h, const struct worker_view *v, uint64_t pair_id
   h->n_slots = (uint32_t)v->ga.n_slots;
   h->n_slots_app = client ? h->n_slots : 0;
   h->n_lanes = h->max_lanes = 1;
-  int rc = home_parts(h);
+  int rc = home_tables(h);
   if (rc < 0) {
     home_fini(h);
     return rc;

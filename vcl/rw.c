@@ -9,6 +9,7 @@
 #include "vcl_app.h"
 #include "vcl_cut.h"
 #include "vcl_dgram.h"
+#include "vcl_parts.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -165,7 +166,10 @@ static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
     worker_trim(s->w);
     int64_t more = fifo_prod_write(&s->tx, from + put, n - (uint32_t)put);
     put = more < 0 ? more : put + more;
+    if (put == 0)
+      parts_starve(s);
   }
+  parts_note(s);
   return put;
 }
 

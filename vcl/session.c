@@ -13,6 +13,7 @@
 #include "shm/fence.h"
 #include "vcl_app.h"
 #include "vcl_kin.h"
+#include "vcl_parts.h"
 #include "vcl_peers.h"
 #include "vcl_vep.h"
 
@@ -142,6 +143,7 @@ void session_free(struct session *s) {
   held_drop(s);
   if (s->left)
     list_del(&s->kin_link);
+  parts_fed(s);
   (void)pool_put(&w->sessions, s->index);
 }
 
@@ -194,6 +196,7 @@ void session_open_fifos(struct session *s) {
     home_unlock(s->home);
     session_open_rx(s);
   }
+  s->tx.patient = s->cut == NULL;
   s->rx_hinted = s->rx.head;
   s->fifos_open = 1;
   session_seed(s);
@@ -354,6 +357,8 @@ static int session_sent_enough(const struct session *s) {
 
 /** Whether a write makes sense now; if not, the engine will say when. */
 static int session_is_writable(struct session *s) {
+  if (list_linked(&s->starved)) /* told when there is memory again */
+    return 0;
   int64_t room = session_tx_room(s);
   if (room < 0 || (session_room_matters(s, room) && session_sent_enough(s))) {
     if (s->tx_armed)

@@ -16,6 +16,17 @@
 
 #define BROKER_TOKEN 16
 
+/** A request about a part of A, and its reply (broker_part.c). */
+enum broker_part_ask { BROKER_PART_ADD, BROKER_PART_MAPPED, BROKER_PART_DROP };
+struct broker_part {
+  enum broker_part_ask ask;
+  uint32_t seq; /* of the request that is under way; 0: none, or its connection has ended */
+  int have;     /* the reply has come: */
+  int rc;       /* 0 or -errno */
+  int fd;       /* ADD: the part, whoever takes the reply owns it; -1: none */
+  uint64_t place, size;
+};
+
 struct broker {
   pthread_mutex_t lock;
   const struct vcl_config *cfg;
@@ -31,6 +42,9 @@ struct broker {
   int have_token, have_parent;
   uint64_t app_id, proc_id;
   usec_t hurry_us; /* not 0: in place of the application's time-out */
+  uint32_t calls;  /* connections that have ended */
+  int greeting;    /* BROKER_STEP_HELLO is under way on fd: whoever wants to wait for an answer hangs up first */
+  struct broker_part part;
 };
 
 /** What Bind, Listen and Unbind speak about. */
@@ -68,8 +82,16 @@ struct broker_worker { /* what BROKER_STEP_WORKER brings; the caller owns the de
 };
 /** Sends the step's request (HELLO connects first). worker_id: of MAPPED. 0 or -errno. */
 int broker_step_begin(struct broker *b, enum broker_step step, uint64_t worker_id);
+/** The connection of a step that failed is closed. */
+void broker_step_quit(struct broker *b);
 /** Its reply: 0, -EAGAIN while there is none, -errno. */
 int broker_step_end(struct broker *b, enum broker_step step, struct broker_worker *out);
+/** Sends a request about a part, which nobody waits for. n, whole: of ADD; place: of the others. 0, -EPIPE. */
+int broker_part_begin(struct broker *b, enum broker_part_ask ask, uint64_t worker_id, uint32_t n, int whole,
+                      uint64_t place);
+/** Its reply: 0, -EAGAIN while there is none, -EPIPE when its connection has ended, else as the broker said. */
+int broker_part_end(struct broker *b, struct broker_part *out);
+void broker_part_forget(struct broker *b);
 /** The conversation `from` becomes b's; b's descriptors are closed, its lock stays as it is. */
 void broker_take(struct broker *b, struct broker *from);
 /** Waits a short moment only; -EAGAIN when the broker is away: to be said again later. */

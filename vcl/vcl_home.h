@@ -18,6 +18,14 @@
 
 struct cut_pair;
 
+/** Which places of a home's arena have memory (parts.c). */
+struct home_parts {
+  uint64_t have;     /* bit n: place n is there */
+  uint64_t backed;   /* bytes of the arena that are there, but for a place that is drained; 0: all, and nothing to do */
+  uint64_t low;      /* fewer free bytes, and the next place is asked for; 0: there is none */
+  uint32_t draining; /* 1 + the place that is to go, 0: none */
+};
+
 #define HOME_LOCKS_SIZE (64u * 1024u) /* of the locks area, before the arena's book-keeping */
 #define HOME_NO_OWNER   0u
 
@@ -55,6 +63,7 @@ struct home {
   uint32_t n_sessions;
   struct cut_pair *pair; /* it is a pair's: the "engine" is another app (vcl_cut.h) */
   uint8_t *due;          /* a pair's: set with ring_due */
+  struct home_parts parts;
 };
 
 /** Takes over *v (also on failure) and the descriptors' numbers. 0 or -errno. */

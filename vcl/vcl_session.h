@@ -88,6 +88,7 @@ struct session {
   struct list held;     /* in worker.held: its tx fifo holds memory … */
   uint32_t held_tail;   /* … and its tail at the last look */
   struct list kin_link; /* in worker.left */
+  struct list starved;  /* in parts.starved: what it has to write found no memory */
   struct list items;    /* vep_item of the sets it is in */
   struct list watchers; /* struct watch */
   struct list offers;   /* listener: sessions in SESSION_OFFER; datagrams: branches to read; such a session: its link */

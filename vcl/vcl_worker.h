@@ -20,6 +20,26 @@
 struct session;
 struct cut_state;
 
+/** What a worker asks the broker of its home's parts (parts.c). */
+struct parts {
+  uint64_t worker_id;  /* whose */
+  uint8_t step;        /* enum parts_step */
+  uint8_t ask;         /* enum broker_part_ask */
+  uint8_t whole;       /* from place n to the end */
+  uint8_t watching;    /* the attach socket is in the front … */
+  uint32_t call;       /* … as long as this is broker.calls */
+  uint32_t n;          /* the place in question … */
+  uint64_t place, len; /* … its offset in A, its bytes */
+  usec_t again;        /* not before: the broker is away, or refused */
+  usec_t tick;         /* the timer's next, 0: off */
+  int timer;           /* in the front, -1: not needed so far */
+  uint64_t looked;     /* cycles: when it was last seen how much is needed, … */
+  uint64_t peak;       /* … bytes in use at the most before that */
+  uint8_t shrinks;     /* … and something is more than enough */
+  struct list starved; /* sessions whose writes found no memory */
+  uint32_t n_starved;
+};
+
 struct worker {
   uint32_t index;
   pthread_mutex_t lock; /* lock mode */
@@ -39,6 +59,7 @@ struct worker {
   struct list held;           /* sessions whose tx fifo holds memory, those looked at longest ago first (held.c) */
   uint32_t n_held;
   uint64_t held_tick; /* cycles: when they were last looked at */
+  struct parts parts;
   uint32_t n_asleep;
   uint32_t n_waiters;
   uint32_t spin_vain;    /* spins in a row that found nothing */

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
+#include "vcl_parts.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -327,7 +328,7 @@ static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *
   nfds_t n = 2;
   usec_t now = clock_now_us();
   usec_t ceiling = WORKER_SLEEP_MS * CLOCK_US_PER_MS;
-  if (w->rejoin != NULL || cut_n_pairs(w) > WAITER_PAIRS)
+  if (w->rejoin != NULL || parts_busy(w) || cut_n_pairs(w) > WAITER_PAIRS)
     p[0].fd = w->front;
   else
     n += waiter_pairs(w, &p[2]);

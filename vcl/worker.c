@@ -10,6 +10,7 @@
 #include "vcl_app.h"
 #include "vcl_cut.h"
 #include "vcl_kin.h"
+#include "vcl_parts.h"
 #include "vcl_rejoin.h"
 #include "vcl_session.h"
 
@@ -163,6 +164,7 @@ static int worker_init(struct worker *w, uint32_t index) {
   list_init(&w->spare_waiters);
   list_init(&w->unbinds);
   list_init(&w->held);
+  parts_init(w);
   pthread_mutexattr_init(&attr);
   pthread_mutex_init(&w->lock, &attr);
   pthread_mutexattr_destroy(&attr);
@@ -224,6 +226,7 @@ void worker_free(struct worker *w) {
   }
   worker_free_home(&w->home);
   broker_fini(&w->broker);
+  parts_fini(w);
   if (w->again_fd >= 0)
     close(w->again_fd);
   if (w->front >= 0)
@@ -319,6 +322,7 @@ int worker_pump(struct worker *w) {
     worker_detach(w);
 out:
   held_look(w);
+  n += parts_look(w);
   if (n != 0)
     waiter_notify_any(w);
   return n;

@@ -11,6 +11,10 @@
  * Book-keeping is made block by block as the area is first used, so that a large arena costs neither time nor memory
  * before it is needed.
  *
+ * Where the area has no memory (yet, or any more) largest blocks are GONE, or, beyond n_avail, nothing at all. A place
+ * that is to go is drained first: its free blocks leave the lists at once and what is put there later does not enter
+ * them, so that no new chunk keeps it from falling empty. Both count as absent, neither as free nor as taken.
+ *
  * soiled[] has a bit for each page that was handed out since the system last gave or took it: what the area costs. What
  * is soiled beyond the aim is taken out of the free lists block by block (arena_sweep), given back to the system by the
  * caller, without the lock, and put back clean. The aim follows the most that was taken in the last two looks.
@@ -39,6 +43,8 @@
 #define ARENA_FREE   0x10u /* | order: in a free list */
 #define ARENA_STASHD 0x20u /* | order */
 #define ARENA_TAKEN  0x40u /* | order */
+#define ARENA_GONE   0x30u /* | largest order: no memory there */
+#define ARENA_DRAIN  0x50u /* | order: free, but about to go: in no list */
 
 _Static_assert(ABI_CHUNK_UNIT << ARENA_TOP == ABI_CHUNK_MAX, "orders span the chunk sizes");
 _Static_assert(ABI_CHUNK_UNIT * 2 == ARENA_PAGE, "a block of order 1 is a page");
@@ -58,7 +64,11 @@ struct arena {
   uint64_t peak, peak_before;  /* most bytes taken since the last arena_aim, and between it and the one before */
   uint32_t shared, lock;       /* arena_share */
   uint32_t sweep_at;           /* unit of the largest block that arena_sweep looks at next */
-  uint32_t n_made;             /* units [0, n_made) have book-keeping; the rest is free and was never touched */
+  uint32_t n_made;             /* units [0, n_made) have book-keeping; the rest is free and was never touched … */
+  uint32_t n_avail;            /* … up to here; beyond it there is no memory */
+  uint32_t low;                /* the lowest of the largest blocks is split first, so that high places fall empty */
+  uint64_t absent;             /* bytes of n_units without memory, or free in the place that is drained */
+  uint32_t drain, drain_end;   /* units of the place that is drained; equal: none */
   uint32_t head[ARENA_ORDERS]; /* free lists */
   uint32_t stash_n[ARENA_ORDERS];
   uint32_t stash[ARENA_ORDERS][ARENA_STASH]; /* [0] the oldest */
@@ -76,7 +86,16 @@ static inline uint8_t *arena_state(const struct arena *a) {
 }
 
 static inline uint64_t arena_taken(const struct arena *a) {
-  return (uint64_t)a->n_units * ABI_CHUNK_UNIT - a->free_bytes;
+  return (uint64_t)a->n_units * ABI_CHUNK_UNIT - a->absent - a->free_bytes;
+}
+
+static inline int arena_is_draining(const struct arena *a, uint32_t u) {
+  return u - a->drain < a->drain_end - a->drain;
+}
+
+/** What a free block at u is: ARENA_FREE or ARENA_DRAIN. */
+static inline uint32_t arena_free_kind(const struct arena *a, uint32_t u) {
+  return HS_UNLIKELY(arena_is_draining(a, u)) ? ARENA_DRAIN : ARENA_FREE;
 }
 
 /** Order of a chunk length, or ARENA_ORDERS when there is no such chunk. */
@@ -92,6 +111,10 @@ uint64_t arena_meta_size(uint64_t size) {
 }
 
 static void arena_list_add(struct arena *a, uint32_t u, uint32_t order) {
+  if (HS_UNLIKELY(arena_is_draining(a, u))) {
+    arena_state(a)[u] = (uint8_t)(ARENA_DRAIN | order);
+    return;
+  }
   uint32_t next = a->head[order];
   a->link[u] = (struct arena_link){.next = next, .prev = ABI_SEG_NONE};
   if (next != ABI_SEG_NONE)
@@ -101,6 +124,10 @@ static void arena_list_add(struct arena *a, uint32_t u, uint32_t order) {
 }
 
 static void arena_list_del(struct arena *a, uint32_t u, uint32_t order) {
+  if (HS_UNLIKELY(arena_is_draining(a, u))) {
+    arena_state(a)[u] = ARENA_INSIDE;
+    return;
+  }
   struct arena_link l = a->link[u];
   if (l.prev != ABI_SEG_NONE)
     a->link[l.prev].next = l.next;
@@ -114,7 +141,7 @@ static void arena_list_del(struct arena *a, uint32_t u, uint32_t order) {
 /** Makes the next never-used block of the largest order free; 0 at the end of the area. */
 static int arena_make(struct arena *a) {
   uint32_t u = a->n_made;
-  if (u == a->n_units)
+  if (u >= a->n_avail)
     return 0;
   memset(arena_state(a) + u, ARENA_INSIDE, 1u << ARENA_TOP);
   memset(arena_soiled_words(a) + u / (1u << ARENA_TOP) * ARENA_TOP_WORDS, 0, ARENA_TOP_WORDS * sizeof(uint64_t));
@@ -129,6 +156,7 @@ struct arena *arena_init(void *meta, uint64_t meta_size, uint32_t first_unit, ui
     return NULL;
   memset(a, 0, sizeof *a);
   a->n_units = (uint32_t)(size / ABI_CHUNK_UNIT);
+  a->n_avail = a->n_units;
   a->first_unit = first_unit;
   a->free_bytes = a->limit = size;
   for (uint32_t o = 0; o < ARENA_ORDERS; o++)
@@ -140,10 +168,11 @@ struct arena *arena_init(void *meta, uint64_t meta_size, uint32_t first_unit, ui
 /** Puts a block into the lists, merged with its buddy as long as that is free. */
 static void arena_merge(struct arena *a, uint32_t u, uint32_t order) {
   uint8_t *state = arena_state(a);
+  uint32_t kind = arena_free_kind(a, u);
   state[u] = ARENA_INSIDE;
   while (order < ARENA_TOP) {
     uint32_t buddy = u ^ (1u << order);
-    if (state[buddy] != (ARENA_FREE | order))
+    if (state[buddy] != (kind | order))
       break;
     arena_list_del(a, buddy, order);
     u &= ~(1u << order);
@@ -171,6 +200,9 @@ static uint32_t arena_split(struct arena *a, uint32_t order) {
   if (o == ARENA_ORDERS)
     return ABI_SEG_NONE;
   uint32_t u = a->head[o];
+  if (o == ARENA_TOP && a->low)
+    for (uint32_t other = u; other != ABI_SEG_NONE; other = a->link[other].next)
+      u = HS_MIN(u, other);
   arena_list_del(a, u, o);
   while (o > order) {
     o--;
@@ -282,6 +314,11 @@ static void arena_give(struct arena *a, uint32_t unit, uint32_t len) {
   /* What was not handed out in this shape is ignored: the library must not abort its host over it. */
   if (order == ARENA_ORDERS || u >= a->n_made || arena_state(a)[u] != (ARENA_TAKEN | order))
     return;
+  if (HS_UNLIKELY(arena_is_draining(a, u))) {
+    arena_merge(a, u, order);
+    a->absent += len;
+    return;
+  }
   uint32_t *stash = a->stash[order];
   if (a->stash_n[order] == ARENA_STASH) {
     arena_merge(a, stash[0], order);
@@ -302,7 +339,7 @@ void arena_put(struct arena *a, uint32_t unit, uint32_t len) {
 static int arena_own(struct arena *a, uint32_t unit, uint32_t len) {
   uint32_t order = arena_order(len);
   uint32_t u = unit - a->first_unit;
-  if (order == ARENA_ORDERS || u >= a->n_units || (u & ((1u << order) - 1)) != 0)
+  if (order == ARENA_ORDERS || u >= a->n_avail || (u & ((1u << order) - 1)) != 0)
     return -EINVAL;
   while (a->n_made <= u)
     (void)arena_make(a);
@@ -360,12 +397,17 @@ void arena_soil(struct arena *a, uint64_t off, uint64_t len) {
   arena_unlock(a);
 }
 
-uint64_t arena_aim(struct arena *a, uint64_t keep, uint64_t step) {
+uint64_t arena_peak(struct arena *a) {
   arena_lock(a);
   uint64_t most = HS_MAX(a->peak, a->peak_before);
   a->peak_before = a->peak;
   a->peak = arena_taken(a);
   arena_unlock(a);
+  return most;
+}
+
+uint64_t arena_aim(struct arena *a, uint64_t keep, uint64_t step) {
+  uint64_t most = arena_peak(a);
   most += step / 2;
   return most <= keep || step == 0 ? HS_MAX(keep, most) : keep + (most - keep + step - 1) / step * step;
 }
@@ -418,6 +460,120 @@ void arena_swept(struct arena *a, uint32_t unit, uint32_t len) {
   arena_unlock(a);
 }
 
+/* --- places that come and go; an arena that is not shared by threads --- */
+
+void arena_bound(struct arena *a, uint64_t size) {
+  uint64_t all = (uint64_t)a->n_units * ABI_CHUNK_UNIT;
+  if (a->n_made != 0 || size > all || size % ABI_CHUNK_MAX != 0)
+    return;
+  a->n_avail = (uint32_t)(size / ABI_CHUNK_UNIT);
+  a->free_bytes = size;
+  a->absent = all - size;
+  a->low = 1;
+}
+
+/** Book-keeping for the largest blocks up to u, which have no memory. */
+static void arena_skip(struct arena *a, uint32_t u) {
+  while (arena_make(a))
+    ;
+  for (; a->n_avail < u; a->n_avail = a->n_made += 1u << ARENA_TOP) {
+    uint32_t at = a->n_made;
+    memset(arena_state(a) + at, ARENA_INSIDE, 1u << ARENA_TOP);
+    memset(arena_soiled_words(a) + at / (1u << ARENA_TOP) * ARENA_TOP_WORDS, 0, ARENA_TOP_WORDS * sizeof(uint64_t));
+    arena_state(a)[at] = ARENA_GONE | ARENA_TOP;
+  }
+}
+
+/** Units of [off, off+len) of the area: 1, or 0 when those are no largest blocks of it. */
+static int arena_range(const struct arena *a, uint64_t off, uint64_t len, uint32_t *u, uint32_t *end) {
+  uint64_t all = (uint64_t)a->n_units * ABI_CHUNK_UNIT;
+  if (len == 0 || off % ABI_CHUNK_MAX != 0 || len % ABI_CHUNK_MAX != 0 || off > all || len > all - off)
+    return 0;
+  *u = (uint32_t)(off / ABI_CHUNK_UNIT);
+  *end = (uint32_t)((off + len) / ABI_CHUNK_UNIT);
+  return 1;
+}
+
+int arena_add(struct arena *a, uint64_t off, uint64_t len) {
+  uint32_t u, end;
+  if (!arena_range(a, off, len, &u, &end) || (u < a->n_avail && end > a->n_avail))
+    return -EINVAL;
+  for (uint32_t at = u; at < end && u < a->n_avail; at += 1u << ARENA_TOP)
+    if (at >= a->n_made || arena_state(a)[at] != (ARENA_GONE | ARENA_TOP))
+      return -EEXIST;
+  if (u > a->n_avail)
+    arena_skip(a, u);
+  if (u == a->n_avail)
+    a->n_avail = end; /* made as it is needed */
+  else
+    for (uint32_t at = end; at != u;) /* the lowest comes to the head of the list */
+      arena_list_add(a, at -= 1u << ARENA_TOP, ARENA_TOP);
+  a->absent -= len;
+  a->free_bytes += len;
+  return 0;
+}
+
+/** Every free block of the drained place enters the lists (in) or leaves them. */
+static void arena_drain_turn(struct arena *a, uint32_t u, uint32_t end, int in) {
+  const uint8_t *state = arena_state(a);
+  for (uint32_t at = u, order; at < end; at += 1u << order) {
+    order = state[at] & 0x0fu;
+    if ((state[at] & 0xf0u) == (in ? ARENA_DRAIN : ARENA_FREE)) {
+      uint64_t len = (uint64_t)ABI_CHUNK_UNIT << order;
+      if (in)
+        arena_list_add(a, at, order);
+      else
+        arena_list_del(a, at, order);
+      arena_state(a)[at] = (uint8_t)((in ? ARENA_FREE : ARENA_DRAIN) | order);
+      a->free_bytes += in ? len : -len;
+      a->absent -= in ? len : -len;
+    }
+  }
+}
+
+int arena_drain(struct arena *a, uint64_t off, uint64_t len) {
+  uint32_t u, end;
+  if (a->drain != a->drain_end)
+    return -EBUSY;
+  if (!arena_range(a, off, len, &u, &end) || end > a->n_avail)
+    return -EINVAL;
+  while (a->n_made < end)
+    (void)arena_make(a);
+  for (uint32_t at = u; at < end; at += 1u << ARENA_TOP)
+    if (arena_state(a)[at] == (ARENA_GONE | ARENA_TOP))
+      return -EINVAL;
+  (void)arena_unstash(a);
+  arena_drain_turn(a, u, end, 0);
+  a->drain = u;
+  a->drain_end = end;
+  return 0;
+}
+
+void arena_undrain(struct arena *a) {
+  uint32_t u = a->drain, end = a->drain_end;
+  a->drain = a->drain_end = 0;
+  arena_drain_turn(a, u, end, 1);
+}
+
+int arena_remove(struct arena *a) {
+  const uint8_t *state = arena_state(a);
+  if (a->drain == a->drain_end)
+    return 0;
+  for (uint32_t at = a->drain; at < a->drain_end; at += 1u << ARENA_TOP)
+    if (state[at] != (ARENA_DRAIN | ARENA_TOP))
+      return 0;
+  for (uint32_t at = a->drain; at < a->drain_end; at += 1u << ARENA_TOP) {
+    arena_mark(a, at, ARENA_TOP, 0);
+    arena_state(a)[at] = ARENA_GONE | ARENA_TOP;
+  }
+  a->drain = a->drain_end = 0;
+  return 1;
+}
+
+uint64_t arena_taken_bytes(const struct arena *a) {
+  return arena_taken(a);
+}
+
 uint64_t arena_free_bytes(const struct arena *a) {
   return a->free_bytes;
 }
@@ -437,12 +593,16 @@ static int arena_check_list(const struct arena *a, uint32_t order, uint64_t *byt
 }
 
 /** Walks the units: blocks lie side by side, aligned, and no two free buddies stand unmerged. */
-static int arena_check_units(const struct arena *a, uint64_t *free_bytes) {
+static int arena_check_units(const struct arena *a, uint64_t *free_bytes, uint64_t *absent) {
   const uint8_t *state = arena_state(a);
   for (uint32_t u = 0; u < a->n_made;) {
     uint32_t order = state[u] & 0x0fu;
     uint32_t what = state[u] & 0xf0u;
-    if (order >= ARENA_ORDERS || (what != ARENA_FREE && what != ARENA_STASHD && what != ARENA_TAKEN))
+    int gone = what == ARENA_GONE && order == ARENA_TOP;
+    int drain = what == ARENA_DRAIN && arena_is_draining(a, u);
+    if (order >= ARENA_ORDERS || (what != ARENA_FREE && what != ARENA_STASHD && what != ARENA_TAKEN && !gone && !drain))
+      return -__LINE__;
+    if (what == ARENA_FREE && arena_is_draining(a, u))
       return -__LINE__;
     uint32_t n = 1u << order;
     if ((u & (n - 1)) != 0 || n > a->n_made - u)
@@ -450,11 +610,13 @@ static int arena_check_units(const struct arena *a, uint64_t *free_bytes) {
     for (uint32_t i = 1; i < n; i++)
       if (state[u + i] != ARENA_INSIDE)
         return -__LINE__;
-    if (what == ARENA_FREE && order < ARENA_TOP && state[u ^ n] == state[u])
+    if ((what == ARENA_FREE || drain) && order < ARENA_TOP && state[u ^ n] == state[u])
       return -__LINE__;
     if (what == ARENA_TAKEN && !arena_is_soiled(a, u, order))
       return -__LINE__;
-    if (what != ARENA_TAKEN)
+    if (gone || drain)
+      *absent += (uint64_t)ABI_CHUNK_UNIT << order;
+    else if (what != ARENA_TAKEN)
       *free_bytes += (uint64_t)ABI_CHUNK_UNIT << order;
     u += n;
   }
@@ -470,7 +632,8 @@ static int arena_check_soiled(const struct arena *a) {
 }
 
 int arena_check(const struct arena *a) {
-  uint64_t unmade = (uint64_t)(a->n_units - a->n_made) * ABI_CHUNK_UNIT;
+  uint64_t unmade = (uint64_t)(a->n_avail - a->n_made) * ABI_CHUNK_UNIT;
+  uint64_t absent = (uint64_t)(a->n_units - a->n_avail) * ABI_CHUNK_UNIT;
   uint64_t listed = unmade, walked = unmade;
   if (a->magic != ARENA_MAGIC)
     return -__LINE__;
@@ -487,10 +650,10 @@ int arena_check(const struct arena *a) {
       listed += (uint64_t)ABI_CHUNK_UNIT << o;
     }
   }
-  int rc = arena_check_units(a, &walked);
+  int rc = arena_check_units(a, &walked, &absent);
   if (rc == 0)
     rc = arena_check_soiled(a);
   if (rc < 0)
     return rc;
-  return listed == walked && walked == a->free_bytes ? 0 : -__LINE__;
+  return listed == walked && walked == a->free_bytes && absent == a->absent ? 0 : -__LINE__;
 }

@@ -50,6 +50,27 @@ uint64_t arena_aim(struct arena *a, uint64_t keep, uint64_t step);
 int arena_sweep(struct arena *a, uint64_t aim, uint32_t *unit, uint32_t *len);
 /** The block of arena_sweep has no memory any more. */
 void arena_swept(struct arena *a, uint32_t unit, uint32_t len);
+/** The look of arena_aim: the most that was out in the last two looks, bytes. */
+uint64_t arena_peak(struct arena *a);
+
+/* --- memory that comes and goes by whole places (shm/part.h): multiples of ABI_CHUNK_MAX, relative to the area; not
+ * for an arena that threads share --- */
+
+/** Only the first `size` bytes are there. Right after arena_init. */
+void arena_bound(struct arena *a, uint64_t size);
+/** [off, off+len) is there from now on. 0, -EINVAL, -EEXIST. */
+int arena_add(struct arena *a, uint64_t off, uint64_t len);
+/** No new chunk lies in [off, off+len), which is all there, so that it falls empty; one place at a time. 0, -EINVAL,
+ * -EBUSY. */
+int arena_drain(struct arena *a, uint64_t off, uint64_t len);
+/** The place stays. */
+void arena_undrain(struct arena *a);
+/** 1: the drained place is empty, and not there any more; 0: it still holds chunks, or there is none. */
+int arena_remove(struct arena *a);
+
+/** Bytes that are out. */
+uint64_t arena_taken_bytes(const struct arena *a);
+/** Bytes that are there and not out, but for those of a place that is drained. */
 uint64_t arena_free_bytes(const struct arena *a);
 /** Invariants: lists and bitmaps agree, free bytes add up. 0 or a negative line number. */
 int arena_check(const struct arena *a);

@@ -33,7 +33,9 @@ struct fifo_prod {
   uint32_t end;        /* position up to which chunks exist */
   uint32_t head;       /* last head seen, always tail - head ≤ size */
   uint32_t size;       /* limit: bytes between head and end of promised room; fifo_prod_size_set changes it */
-  uint32_t next_len;   /* bytes of the next chunk if nothing asks for more: doubles while the fifo streams */
+  uint32_t
+      patient; /* its user can wait for memory: no chunk so small that the entries can't reach the limit any more */
+  uint32_t next_len; /* bytes of the next chunk if nothing asks for more: doubles while the fifo streams */
 };
 
 /** Consumer's private handle. */

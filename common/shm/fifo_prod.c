@@ -118,27 +118,31 @@ int64_t fifo_prod_room(struct fifo_prod *f) {
   return used < f->size ? f->size - used : 0;
 }
 
+/** The least length of the next chunk with which the entries left can reach the limit. */
+static uint32_t fifo_prod_least(const struct fifo_prod *f) {
+  uint32_t live = f->chunk_tail - f->chunk_head;
+  if (live == 0 || live == ABI_FIFO_CHUNKS)
+    return 0;
+  /* Head may come as far as the end of the oldest entry without freeing it, and the limit moves with head. */
+  const struct abi_chunk *oldest = fifo_entry(f, f->chunk_head);
+  int64_t reach = (int64_t)f->size - (int64_t)(uint32_t)(f->end - (oldest->start + oldest->len));
+  int64_t must = reach - (int64_t)(ABI_FIFO_CHUNKS - live - 1) * ABI_CHUNK_MAX;
+  return must > 0 ? (uint32_t)bits_pow2_up((uint64_t)HS_MIN(must, (int64_t)ABI_CHUNK_MAX)) : 0;
+}
+
 /** Length of the next chunk when `need` bytes beyond `end` are wanted; see the top of this file. */
 static uint32_t fifo_prod_len(const struct fifo_prod *f, uint32_t need) {
-  uint32_t live = f->chunk_tail - f->chunk_head;
   uint32_t want = HS_MAX(f->next_len, (f->end - f->head) / 4);
   uint32_t top = HS_MAX(f->size / 4, ABI_CHUNK_UNIT);
   want = (uint32_t)HS_MIN(bits_pow2_up(HS_MAX(want, HS_MIN(need, FIFO_LEN_WRITE))), 1ull << bits_log2(top));
-  if (live != 0) {
-    /* Head may come as far as the end of the oldest entry without freeing it, and the limit moves with head. */
-    const struct abi_chunk *oldest = fifo_entry(f, f->chunk_head);
-    int64_t reach = (int64_t)f->size - (int64_t)(uint32_t)(f->end - (oldest->start + oldest->len));
-    int64_t must = reach - (int64_t)(ABI_FIFO_CHUNKS - live - 1) * ABI_CHUNK_MAX;
-    if (must > (int64_t)want)
-      want = (uint32_t)bits_pow2_up((uint64_t)HS_MIN(must, (int64_t)ABI_CHUNK_MAX));
-  }
+  want = HS_MAX(want, fifo_prod_least(f));
   return HS_CLAMP(want, ABI_CHUNK_UNIT, ABI_CHUNK_MAX);
 }
 
 /** One more chunk at `end`. Returns its length, 0 when no entry or no memory is left. */
 static uint32_t fifo_prod_grow(struct fifo_prod *f, uint32_t need) {
   uint32_t unit = ABI_SEG_NONE;
-  uint32_t len = fifo_prod_len(f, need);
+  uint32_t len = fifo_prod_len(f, need), least = f->patient ? fifo_prod_least(f) : 0;
   if (f->chunk_tail - f->chunk_head == ABI_FIFO_CHUNKS)
     return 0;
   for (;; len /= 2) { /* memory is short: less is better than nothing */
@@ -149,7 +153,7 @@ static uint32_t fifo_prod_grow(struct fifo_prod *f, uint32_t need) {
       unit = arena_get_first(f->arena);
     if (unit != ABI_SEG_NONE)
       break;
-    if (len == ABI_CHUNK_UNIT)
+    if (len == ABI_CHUNK_UNIT || len <= least)
       return 0;
   }
   struct abi_chunk *e = fifo_entry(f, f->chunk_tail);

@@ -60,7 +60,8 @@
             "slots for sessions that all workers of " of " have together"),                                            \
       LIMIT_ROW(path "listeners", CONFIG_U32, "listeners", 1, 65536, S(f.listeners), "TCP listeners of " of),          \
       LIMIT_ROW(path "memory", CONFIG_SIZE, "bytes", MI(1), GI(1024), S(f.memory),                                     \
-                "memory of " of " beyond which no worker, listener or received byte is added")
+                "memory of " of                                                                                        \
+                " beyond which no worker, listener, received byte or segment of written bytes is added")
 
 const struct config_key config_keys[] = {
     {"run-dir", CONFIG_PATH, "", 1, 79, "/run/hoststack", C(run_dir), NO, "sockets and pid files; made if missing"},
@@ -146,7 +147,8 @@ const struct config_key config_keys[] = {
     {"broker.app-timeout-ms", CONFIG_U32, "ms", 100, 600000, "10000", C(app_timeout_ms), NO,
      "a request waits at most so long"},
     {"broker.arena-size", CONFIG_SIZE, "bytes", MI(1), GI(1024), "4G", C(arena_bytes), CONFIG_MIB, "",
-     "address space for one direction's bytes per worker; memory is used only as sessions need it"},
+     "address space for one direction's bytes per worker; memory is used only as sessions need it, in segments of "
+     "vcl.conf's segment-size and add-segment-size"},
     LIMIT("broker.app-limit.", C, app_limit, "an application"),
     {"broker.namespaces[].id", CONFIG_STR, "", 1, 63, "", N(id), CONFIG_REQUIRED, "", "name that programs give"},
     {"broker.namespaces[].secret", CONFIG_U64, "", 0, UINT64_MAX, "0", N(secret), NO,

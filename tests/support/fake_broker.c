@@ -346,6 +346,16 @@ static void broker_request(struct fake *f, struct fake_proc *p, const request *r
     broker_answer(f, p, rq, &ok, NULL, 0);
     return;
   }
+  int part = -1;
+  switch (fake_part_request(f, p, rq, &ok, &part)) {
+  case 0:
+    break;
+  case 1:
+    broker_answer(f, p, rq, &ok, &part, part >= 0 ? 1 : 0);
+    return;
+  default: /* held back */
+    return;
+  }
   switch (rq->body_case) {
   case HOSTSTACK__ATTACH__REQUEST__BODY_HELLO:
     (void)broker_hello(f, p, rq);

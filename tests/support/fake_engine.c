@@ -37,6 +37,11 @@ struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]) {
   w->proc = proc;
   uint64_t size_a = worker_geom_make(&ga, ABI_SEG_APP, w->id, 1, f->n_slots, ABI_LANES_MAX, f->arena_size);
   uint64_t size_e = worker_geom_make(&ge, ABI_SEG_ENGINE, w->id, 1, f->n_slots, ABI_LANES_MAX, f->arena_size);
+  if (f->tx_first != 0) {
+    ga.arena_keep = f->tx_first;
+    ga.arena_step = f->tx_step;
+    size_a -= ga.arena_size - f->tx_first;
+  }
   if (seg_create(&a, "fake-a", ABI_SEG_APP, f->next_id++, size_a, (const uint64_t *)&ga) < 0)
     return NULL;
   if (seg_create(&e, "fake-e", ABI_SEG_ENGINE, f->next_id++, size_e, (const uint64_t *)&ge) < 0) {
@@ -69,6 +74,7 @@ struct fake_worker *fake_worker_new(struct fake *f, int proc, int fds[2]) {
 }
 
 void fake_worker_free(struct fake *f, struct fake_worker *w) {
+  fake_part_free(f, w);
   for (int i = 0; i < FAKE_SESSIONS; i++) {
     struct fake_session *s = &f->session[i];
     if (!s->used || s->w != w)
@@ -289,7 +295,12 @@ void fake_broker_kill(struct fake *f) {
 
 void fake_broker_up(struct fake *f) {
   fake_lock(f);
-  f->listen_fd = attach_listen(f->path, 0600, 16);
+  while ((f->listen_fd = attach_listen(f->path, 0600, 16)) ==
+         -EADDRINUSE) { /* the thread may hold the old one in poll, a moment longer than we do */
+    fake_unlock(f);
+    (void)poll(NULL, 0, 1);
+    fake_lock(f);
+  }
   fake_unlock(f);
 }
 

@@ -25,6 +25,13 @@
 
 struct fake_session;
 
+/** A part of an A segment (fake_parts.c). */
+struct fake_part {
+  int fd; /* 0: none */
+  int mapped;
+  uint64_t place, size;
+};
+
 struct fake_worker {
   int used;
   uint64_t id;
@@ -40,6 +47,7 @@ struct fake_worker {
   uint32_t n_engine_free;
   int ring_due;
   int dying; /* its app is gone: orphans finish, then it goes */
+  struct fake_part part[64];
 };
 
 struct fake_proc {
@@ -98,6 +106,11 @@ struct fake {
   uint32_t tx_limit, rx_limit;
   uint32_t app_timeout_ms; /* what Hello is told; so long that no busy machine comes near */
   uint64_t arena_size;
+  uint64_t tx_first, tx_step; /* of A's arena; 0: all of it is in its file */
+  int part_refuse;            /* errno for every AddPart, 0: none */
+  int part_forget;            /* so many PartMapped are answered by ENOENT */
+  int part_hold;              /* nothing about parts is answered; a broker's death forgets what was asked */
+  int n_parts, n_part_asked, n_part_whole, n_part_dropped, n_part_held; /* there now, and so far */
   uint64_t next_id;
   uint16_t next_port;
   int n_hello, n_add_worker, n_bind, n_listen, n_unbind;
@@ -151,6 +164,9 @@ static inline int fake_count(struct fake *f, const int *of) {
   return n;
 }
 
+/* fake_parts.c: whether it was about a part; all of a worker go with it */
+int fake_part_request(struct fake *f, struct fake_proc *p, const void *request, void *reply, int *fd);
+void fake_part_free(struct fake *f, struct fake_worker *w);
 /* fake_broker.c */
 void fake_broker_message(struct fake *f, struct fake_proc *p);
 void fake_broker_accept(struct fake *f);

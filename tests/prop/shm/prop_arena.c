@@ -1,7 +1,8 @@
 /*
  * The arena against a bitmap of units: random get, put and claim; no two chunks overlap, free bytes add up, a request
  * that fails could not have been met by any aligned run of free units. A second bitmap holds which pages have memory:
- * what is swept is nobody's, has memory, and only it loses it; the arena's count is never below the twin's.
+ * what is swept is nobody's, has memory, and only it loses it; the arena's count is never below the twin's. And places
+ * that come, are drained and go: nothing is handed out where nothing is, or from what is to go.
  */
 #include "abi/seg.h"
 #include "base/err.h"
@@ -172,7 +173,143 @@ static void arena_equals_bitmap(void **state) {
   free(w);
 }
 
+/* --- places that come and go: the same twin, with a third state, absent --- */
+
+#define ABSENT 2
+
+struct places {
+  struct world w;
+  uint32_t draining, drain_len; /* largest blocks; length 0: nothing is drained */
+};
+
+static void places_fill(struct places *p, uint32_t top, uint32_t n, uint8_t is) {
+  memset(p->w.taken + top * (ABI_CHUNK_MAX / ABI_CHUNK_UNIT), is, n * (ABI_CHUNK_MAX / ABI_CHUNK_UNIT));
+}
+
+/** Whether every unit of n largest blocks is `is`. */
+static int places_all(const struct places *p, uint32_t top, uint32_t n, uint8_t is) {
+  for (uint32_t u = top * (ABI_CHUNK_MAX / ABI_CHUNK_UNIT); u < (top + n) * (ABI_CHUNK_MAX / ABI_CHUNK_UNIT); u++)
+    if (p->w.taken[u] != is)
+      return 0;
+  return 1;
+}
+
+static int places_any(const struct places *p, uint32_t top, uint32_t n, uint8_t is) {
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t u = 0; u < ABI_CHUNK_MAX / ABI_CHUNK_UNIT; u++)
+      if (p->w.taken[(top + i) * (ABI_CHUNK_MAX / ABI_CHUNK_UNIT) + u] == is)
+        return 1;
+  return 0;
+}
+
+static int places_drained(const struct places *p, uint32_t unit) {
+  uint32_t top = (unit - FIRST) / (ABI_CHUNK_MAX / ABI_CHUNK_UNIT);
+  return top - p->draining < p->drain_len;
+}
+
+static void places_get(struct places *p) {
+  uint32_t len = any_len(&p->w), n = len / ABI_CHUNK_UNIT, could = 0;
+  for (uint32_t u = 0; u < p->w.size / ABI_CHUNK_UNIT && !could; u += n)
+    could = twin_free(&p->w, u, n) && !places_drained(p, FIRST + u);
+  uint32_t unit = arena_get(p->w.a, len);
+  assert_int_equal(unit != ABI_SEG_NONE, could);
+  if (!could)
+    return;
+  assert_false(places_drained(p, unit));
+  twin_set(&p->w, unit, len, 0, 1);
+  p->w.held[p->w.n_held++] = (struct held){unit, len};
+}
+
+static void places_change(struct places *p) {
+  uint32_t tops = (uint32_t)(p->w.size / ABI_CHUNK_MAX), at = (uint32_t)rng_below(&p->w.r, tops);
+  uint32_t n = (uint32_t)rng_range(&p->w.r, 1, tops - at);
+  uint64_t off = (uint64_t)at * ABI_CHUNK_MAX, len = (uint64_t)n * ABI_CHUNK_MAX;
+  switch (rng_below(&p->w.r, 4)) {
+  case 0:
+    if (places_all(p, at, n, ABSENT)) {
+      if (arena_add(p->w.a, off, len) == 0) /* across the end of what was ever there: in two calls */
+        places_fill(p, at, n, 0);
+    } else {
+      assert_true(arena_add(p->w.a, off, len) < 0);
+    }
+    break;
+  case 1:
+    if (p->drain_len != 0) {
+      assert_int_equal(arena_drain(p->w.a, off, len), -EBUSY);
+    } else if (places_any(p, at, n, ABSENT)) {
+      assert_int_equal(arena_drain(p->w.a, off, len), -EINVAL);
+    } else {
+      assert_int_equal(arena_drain(p->w.a, off, len), 0);
+      p->draining = at;
+      p->drain_len = n;
+    }
+    break;
+  case 2:
+    if (rng_below(&p->w.r, 3) != 0)
+      break;
+    arena_undrain(p->w.a);
+    p->drain_len = 0;
+    break;
+  default: {
+    int gone = p->drain_len != 0 && places_all(p, p->draining, p->drain_len, 0);
+    assert_int_equal(arena_remove(p->w.a), gone);
+    if (gone) {
+      places_fill(p, p->draining, p->drain_len, ABSENT);
+      memset(p->w.memory + p->draining * (ABI_CHUNK_MAX / 4096), 0, p->drain_len * (ABI_CHUNK_MAX / 4096));
+      p->drain_len = 0;
+    }
+  }
+  }
+}
+
+/** Bytes that are free and may be handed out. */
+static uint64_t places_free(const struct places *p) {
+  uint64_t n = 0;
+  for (uint32_t u = 0; u < p->w.size / ABI_CHUNK_UNIT; u++)
+    n += p->w.taken[u] == 0 && !places_drained(p, FIRST + u);
+  return n * ABI_CHUNK_UNIT;
+}
+
+static void places_come_and_go(void **state) {
+  (void)state;
+  struct places *p = malloc(sizeof *p);
+  uint32_t removed = 0;
+  for (uint64_t seed = 1; seed <= 12; seed++) {
+    memset(p, 0, sizeof *p);
+    rng_init(&p->w.r, seed);
+    p->w.size = 8 * ABI_CHUNK_MAX;
+    uint64_t bytes = arena_meta_size(p->w.size);
+    void *meta = malloc(bytes);
+    memset(meta, 0xa5, bytes);
+    p->w.a = arena_init(meta, bytes, FIRST, p->w.size);
+    assert_non_null(p->w.a);
+    arena_bound(p->w.a, 2 * ABI_CHUNK_MAX);
+    places_fill(p, 2, 6, ABSENT);
+    for (int i = 0; i < 1500; i++) {
+      uint64_t more = (uint64_t)i / 150 % 2 ? 2 : 6; /* fills up, drains, fills up */
+      uint64_t what = rng_below(&p->w.r, 10);
+      int draining = p->drain_len != 0;
+      if (what >= 8)
+        places_change(p);
+      else if (what < more)
+        places_get(p);
+      else
+        op_put(&p->w);
+      removed += draining && p->drain_len == 0;
+      int rc = arena_check(p->w.a);
+      if (rc != 0)
+        fail_msg("arena_check: line %d", -rc);
+      assert_int_equal(arena_free_bytes(p->w.a), places_free(p));
+      assert_int_equal(arena_taken_bytes(p->w.a), p->w.taken_bytes);
+      assert_int_equal(arena_soiled_bytes(p->w.a), twin_memory(&p->w));
+    }
+    free(meta);
+  }
+  assert_true(removed > 12);
+  free(p);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(arena_equals_bitmap)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(arena_equals_bitmap), cmocka_unit_test(places_come_and_go)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

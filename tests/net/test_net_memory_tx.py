@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Memory of written bytes: it comes in parts as a program writes what nobody reads yet, goes back when all was read,
+also over the death of any service in the middle; within a limit a program waits, and others go on. Every byte arrives."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+
+import netcase  # noqa: E402
+from puppet import Puppet  # noqa: E402
+from stack import PEER4  # noqa: E402
+from wait import wait_for  # noqa: E402
+
+N, SIZE, PORT = 6, 2 << 20, 7450
+MI = 1 << 20
+VCL_CONF = """vcl {
+  segment-size 1048576
+  add-segment-size 1048576
+}
+"""
+SERVE = f"""s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+s.bind(("0.0.0.0", {PORT}))
+s.listen(64)"""
+WRITE = """def writer(c, k, size):
+    def run():
+        c.sendall(bytes([k, 1, 2, 3]) * (size // 4))
+        done.append(k)
+    t = threading.Thread(target=run)
+    t.start()
+    return t
+"""
+READ = """def read(cs, n):
+    got = {c: bytearray() for c in cs}
+    left = set(cs)
+    while left:
+        for c in select.select(list(left), [], [])[0]:
+            more = c.recv(65536)
+            got[c] += more
+            if not more or len(got[c]) >= n: left.discard(c)
+    return [len(b) == n and b == bytes([b[0], 1, 2, 3]) * (n // 4) for b in got.values()]
+"""
+
+
+class Case(netcase.NetCase):
+    def file_of(self, name, pid):
+        """Bytes that the memfds of that name cost, each once."""
+        seen = {}
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                path = os.readlink(f"/proc/{pid}/fd/{fd}")
+                st = os.stat(f"/proc/{pid}/fd/{fd}")
+            except FileNotFoundError:
+                continue
+            if path.startswith("/memfd:" + name + " "):
+                seen[st.st_ino] = st.st_blocks * 512
+        return sum(seen.values())
+
+    def written(self):
+        return self.file_of("hs-a", self.lab.pid_of("broker"))
+
+    def parts(self, pid):
+        apps = self.lab.show("app")["apps"]["app"]
+        return sum(w.get("tx_parts", 0) for a in apps for w in a["worker"] if w["pid"] == pid)
+
+    def writer(self):
+        path = os.path.join(self.lab.world.app_dir, "vcl.conf")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(VCL_CONF)
+        os.chmod(path, 0o644)
+        app = Puppet(self.lab, env={"VCL_CONFIG": path})
+        app(f"exec({WRITE!r}, globals())")
+        app("done = []")
+        return app
+
+    def reader(self, port=PORT):
+        peer = Puppet(self.lab, "peer")
+        for line in SERVE.replace(str(PORT), str(port)).splitlines():
+            peer(line)
+        peer(f"exec({READ!r}, globals())")
+        return peer
+
+    def connect(self, app, peer, n, port=PORT):
+        """n connections from the one to the other, c in both."""
+        app(f"c = [socket.create_connection(('{PEER4}', {port})) for k in range({n})]")
+        peer(f"c = [s.accept()[0] for k in range({n})]")
+        app("[x.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20) for x in c]")
+
+    def write(self, app, size, n):
+        app("done.clear()")
+        app(f"t = [writer(x, k, {size}) for k, x in enumerate(c)]")
+
+    def read(self, app, peer, n):
+        self.assertEqual(peer(f"read(c, {SIZE})", 60), [True] * n)
+        app("[x.join() for x in t]", 60)
+
+
+class Comes(Case):
+    def test_comes_and_goes(self):
+        app, peer = self.writer(), self.reader()
+        pid = app.pid()
+        self.connect(app, peer, N)
+        base = self.written()
+        for kills in ((), ("engine", "nicio", "broker")):
+            self.write(app, SIZE, N)
+            for kill in kills:
+                wait_for(lambda: self.parts(pid) >= 1, 30, "a part has come", step=0.02)
+                self.lab.wait_service(kill, self.lab.kill_service(kill))
+            wait_for(lambda: self.written() >= base + N * SIZE * 3 // 4, 30, "bytes wait to be sent", step=0.05)
+            self.assertGreaterEqual(self.parts(pid), N * SIZE * 3 // 4 // (2 * MI))
+            self.read(app, peer, N)
+            # a program that sleeps outside the library gives nothing back: this one looks at its sockets now and then
+            wait_for(lambda: app("select.select(c, [], [], 0.02)[0]") == [] and self.parts(pid) == 0, 30, f"parts are given back, after {kills}", step=0.1)
+            self.assertLess(self.written(), base + MI + 512 * 1024)
+
+
+class Limited(Case):
+    LAB = {"extra": "broker:\n  app-limit: { memory: 6M }\n"}
+
+    def test_limit(self):
+        app, peer = self.writer(), self.reader()
+        self.connect(app, peer, N)
+        self.write(app, SIZE, N)
+        wait_for(lambda: "add part: the app has broker.app-limit.memory" in self.lab.log_text(), 30, "the limit is reached", step=0.05)
+        self.assertLess(self.written(), 6 * MI)
+        # a connection of the same program has its say still, and so has another program
+        app(f"x = socket.create_connection(('{PEER4}', {PORT}))")
+        peer("y = s.accept()[0]")
+        for _ in range(5):
+            self.assertEqual(app("x.send(b'hello')"), 5)
+            self.assertEqual(peer("y.recv(5)"), b"hello")
+        other, its = self.writer(), self.reader(PORT + 1)
+        self.connect(other, its, 1, PORT + 1)
+        self.write(other, SIZE, 1)
+        self.read(other, its, 1)
+        self.read(app, peer, N)
+        self.assertEqual(sorted(app("done")), list(range(N)))
+
+
+if __name__ == "__main__":
+    netcase.main()
