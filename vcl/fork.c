@@ -35,6 +35,7 @@ int vcl_fork_prepare(void) {
     (void)worker_pump(w);
   cut_flush(w);
   cut_pair_fork_prepare(w);
+  parts_fork(w);
   if (w->home != NULL) {
     home_flush(w->home);
     for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE && !w->home->forked;
@@ -43,7 +44,6 @@ int vcl_fork_prepare(void) {
       if (s->kind == SESSION_STREAM && s->home == w->home)
         session_seed(s);
     }
-    parts_fork(w);
     w->home->forked = 1;
   }
   kin_fork_prepare(w);

@@ -11,7 +11,9 @@
  * What goes back is the highest place, if the most that was used in the last seconds is well below what is left: first
  * no chunk is made there any more, then it falls empty, then it is unmapped, then the broker is told. A home that is
  * shared with a forked child has all its places at once and keeps them, because a child can't map what comes later
- * (its seals forbid a second writer).
+ * (its seals forbid a second writer): from the fork on nobody asks for a part of it or gives one back, neither its
+ * maker nor, once that is dead, its heirs (kin.c). All here is about worker.home, which is never one that was
+ * inherited.
  */
 #include "vcl_parts.h"
 
@@ -471,31 +473,37 @@ void parts_fini(struct worker *w) {
   w->parts.timer = -1;
 }
 
-void parts_fork(struct worker *w) {
+/** Until there are all places, the second answer that brings none, or PARTS_FORK_US. */
+static void parts_whole(struct worker *w, struct home *h) {
   struct parts *p = &w->parts;
-  struct home *h = w->home;
   usec_t end = clock_now_us() + PARTS_FORK_US;
-  if (h->forked || h->detached || h->parts.backed == 0)
-    return;
-  parts_undrain(h);
   for (int asked = 0; clock_now_us() < end;) {
     parts_turn(w);
     if (p->step == PARTS_IDLE) {
       uint32_t n = PART_MAX;
       while (n > 0 && (h->parts.have >> (n - 1) & 1) == 0)
         n--;
-      if (asked || n == PART_MAX) /* there, refused, or nothing is left to ask for */
-        break;
-      asked = 1;
+      if (asked == 2 || n == PART_MAX) /* twice: the first may find a part whose request we have given up */
+        return;
+      asked++;
       parts_begin(w, n, BROKER_PART_ADD, 1);
       continue;
     }
     struct pollfd pfd = {.fd = p->step != PARTS_ASK ? w->broker.fd : -1, .events = POLLIN};
     (void)poll(&pfd, 1, (int)(PARTS_RETRY_US / CLOCK_US_PER_MS));
   }
+}
+
+void parts_fork(struct worker *w) {
+  struct home *h = w->home;
+  if (h != NULL && !h->forked && !h->detached && h->parts.backed != 0) {
+    parts_undrain(h);
+    parts_whole(w, h);
+  }
   parts_rest(w, 0);
   broker_part_forget(&w->broker);
-  h->parts.low = 0; /* nothing more comes, nothing goes */
+  if (h != NULL)
+    h->parts.low = 0; /* nothing more comes, nothing goes */
   (void)parts_feed(w, 1);
   parts_timer(w, 0);
 }

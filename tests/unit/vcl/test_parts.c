@@ -5,7 +5,10 @@
 #include "vcl_app.h"
 #include "vcl_rig.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MI (1u << 20)
 
@@ -270,6 +273,94 @@ static void test_fork(void **state) {
   rig_settle(r);
 }
 
+static int family_setup(void **state) {
+  vcl_lock_mode(1);
+  alarm(60);
+  int rc = setup(state);
+  struct rig *r = *state;
+  if (rc == 0)
+    r->fake.deaths = 1;
+  return rc;
+}
+
+static int family_teardown(void **state) {
+  int rc = rig_teardown(state);
+  vcl_lock_mode(0);
+  alarm(0);
+  return rc;
+}
+
+/** A child that holds what it inherits; in the child 0. */
+static pid_t born(void) {
+  int two[2];
+  char c = 1;
+  if (pipe(two) < 0 || vcl_fork_prepare() != 0)
+    abort();
+  pid_t pid = fork();
+  if (pid < 0)
+    abort();
+  close(two[pid == 0 ? 0 : 1]);
+  if (pid == 0) {
+    alarm(60);
+    if (vcl_fork_child() != 0 || write(two[1], &c, 1) != 1)
+      abort();
+  } else {
+    (void)vcl_fork_parent();
+    if (read(two[0], &c, 1) != 1)
+      abort();
+  }
+  close(two[pid == 0 ? 1 : 0]);
+  return pid;
+}
+
+/** Whoever takes a home over from the dead uses all of its memory, and asks for nothing and gives nothing back. */
+static void test_heir(void **state) {
+  struct rig *r = *state;
+  int alive[2], full[2], status = 0;
+  char c = 1;
+  assert_int_equal(pipe(alive), 0);
+  assert_int_equal(pipe(full), 0);
+  uint32_t l = rig_listen(7707, 0);
+  pid_t maker = born();
+  if (maker == 0) {
+    int s = vppcom_session_create(VPPCOM_PROTO_TCP, 0);
+    if (s < 0 || rig_connect((uint32_t)s, 7707) != 0)
+      abort();
+    if (born() != 0)
+      raise(SIGKILL);
+    close(alive[1]);
+    if (read(alive[0], &c, 1) != 0)
+      abort();
+    write_all((uint32_t)s, 9, 0, 4 * MI);
+    if (write(full[1], &c, 1) != 1)
+      abort();
+    write_all((uint32_t)s, 9, 4 * MI, 6 * MI);
+    if (vppcom_session_read((uint32_t)s, &c, 1) != 0) /* until all was counted */
+      abort();
+    _exit(vppcom_session_close((uint32_t)s) == 0 ? 0 : 1);
+  }
+  int s = vppcom_session_accept(l, NULL, 0);
+  assert_true(s >= 0);
+  fake_set(r, &r->fake.hold, 1);
+  close(alive[1]);
+  close(full[1]);
+  assert_int_equal(waitpid(maker, &status, 0), maker);
+  assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  assert_int_equal(read(full[0], &c, 1), 1); /* more waits than the first piece has room for */
+  fake_set(r, &r->fake.hold, 0);
+  read_all((uint32_t)s, 9, 6 * MI);
+  assert_int_equal(fake_count(&r->fake, &r->fake.n_part_whole), 2); /* ours, when we forked, and the maker's */
+  assert_int_equal(fake_count(&r->fake, &r->fake.n_part_asked), 2);
+  assert_int_equal(fake_count(&r->fake, &r->fake.n_parts), 2);
+  assert_int_equal(fake_count(&r->fake, &r->fake.n_part_dropped), 0);
+  assert_int_equal(vppcom_session_close((uint32_t)s), 0);
+  assert_int_equal(vppcom_session_close(l), 0);
+  assert_int_equal(read(full[0], &c, 1), 0); /* the heir has ended */
+  close(alive[0]);
+  close(full[0]);
+  rig_settle(r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_comes_and_goes, setup, rig_teardown),
@@ -279,6 +370,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_between, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_blocking, setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_fork, setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_heir, family_setup, family_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
