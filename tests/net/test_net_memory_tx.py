@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Memory of written bytes: it comes in parts as a program writes what nobody reads yet, goes back when all was read,
-also over the death of any service in the middle; within a limit a program waits, and others go on. Every byte arrives."""
+also over the death of any service in the middle; within a limit a program waits, and others go on; a child whose parent
+is killed writes with the memory that came at the fork. Every byte arrives."""
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
@@ -29,6 +31,15 @@ WRITE = """def writer(c, k, size):
     t = threading.Thread(target=run)
     t.start()
     return t
+"""
+HEIR = """def heir(size):
+    r, w = os.pipe()
+    if os.fork() == 0:
+        os.close(w)
+        os.read(r, 1)
+        for t in [writer(x, k, size) for k, x in enumerate(c)]: t.join()
+        os._exit(0)
+    os.close(r)
 """
 READ = """def read(cs, n):
     got = {c: bytearray() for c in cs}
@@ -112,6 +123,25 @@ class Comes(Case):
             # a program that sleeps outside the library gives nothing back: this one looks at its sockets now and then
             wait_for(lambda: app("select.select(c, [], [], 0.02)[0]") == [] and self.parts(pid) == 0, 30, f"parts are given back, after {kills}", step=0.1)
             self.assertLess(self.written(), base + MI + 512 * 1024)
+
+
+class Family(Case):
+    def test_heir(self):
+        app, peer = self.writer(), self.reader()
+        pid = app.pid()
+        before = self.written()
+        self.connect(app, peer, N)
+        app(f"exec({HEIR!r}, globals())")
+        app(f"heir({SIZE})")
+        self.assertEqual(self.parts(pid), 1)  # all of it at once
+        os.kill(pid, signal.SIGKILL)  # which the child waits for
+        for kill in ("engine", "nicio", "broker"):
+            self.lab.wait_service(kill, self.lab.kill_service(kill))
+        wait_for(lambda: self.written() >= before + N * SIZE * 3 // 4, 30, "bytes wait to be sent", step=0.05)
+        self.assertEqual(self.parts(pid), 1)
+        self.assertEqual(peer(f"read(c, {SIZE})", 60), [True] * N)
+        peer("[x.close() for x in c]")
+        wait_for(lambda: self.parts(pid) == 0 and self.written() <= before, 30, "all goes with the child")
 
 
 class Limited(Case):
