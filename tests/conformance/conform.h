@@ -106,6 +106,7 @@ void check_beside(void);
 /** Of the stack alone: Linux begins to note times a moment after it was told to. */
 void check_arrived(void);
 void check_kin(void);
+void check_mixes(void);
 
 /** What the program that check_heirs executes does: its exit status. */
 int heirs_run(void);

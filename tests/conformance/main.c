@@ -1,7 +1,7 @@
 /*
  * conform peer PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6: waits for a subject on the unix socket PATH and serves it.
  * conform subject PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6 [GROUP]: runs all checks (or one group), prints the
- * lines.
+ * lines. conform groups: their names.
  */
 #include "conform.h"
 
@@ -130,6 +130,7 @@ static const struct {
     {"heirs", check_heirs},     {"corks", check_corks},
     {"passed", check_passed},   {"beside", check_beside},
     {"arrived", check_arrived}, {"kin", check_kin},
+    {"mixes", check_mixes},
 };
 
 int main(int argc, char **argv) {
@@ -138,6 +139,11 @@ int main(int argc, char **argv) {
     return heirs_run();
   if (argc == 2 && strcmp(argv[1], "passed") == 0)
     return passed_run();
+  if (argc == 2 && strcmp(argv[1], "groups") == 0) {
+    for (size_t i = 0; i < sizeof(main_groups) / sizeof(main_groups[0]); i++)
+      puts(main_groups[i].name);
+    return 0;
+  }
   if (argc < 7 || strlen(argv[2]) >= sizeof(un.sun_path))
     return fprintf(stderr, "usage: conform peer|subject PATH PEER_IP SUBJECT_IP PEER_IP6 SUBJECT_IP6 [GROUP]\n"), 2;
   memcpy(un.sun_path, argv[2], strlen(argv[2]));

@@ -16,6 +16,13 @@ KERNEL6, KERNEL_PEER6 = "fd00:78::1", "fd00:78::2"
 
 
 class Conformance(netcase.NetCase):
+    compared = 0
+
+    @classmethod
+    def tearDownClass(cls):
+        print(f"{cls.compared} lines compared")
+        super().tearDownClass()
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -38,6 +45,7 @@ class Conformance(netcase.NetCase):
         kernel = self.lines(name, "kernel", [KERNEL_PEER4, KERNEL4, KERNEL_PEER6, KERNEL6])
         stack = self.lines(name, "app", [PEER4, STACK4, PEER6, STACK6])
         self.assertGreater(len(kernel), 12)
+        type(self).compared += len(kernel)
         differ = [d for d in difflib.unified_diff(kernel, stack, "kernel", "stack", n=1, lineterm="")]
         self.assertFalse(differ, "\n" + "\n".join(differ))
 
@@ -92,11 +100,20 @@ class Conformance(netcase.NetCase):
     def test_passed(self):
         self.group("passed")
 
+    def test_mixes(self):
+        self.group("mixes")
+
     def test_beside(self):
         self.group("beside")
         alone = self.lines("arrived", "app", [PEER4, STACK4, PEER6, STACK6])
         self.assertIn("the time of its arrival, not of the reading: 1", alone)
         self.assertIn("a train that is joined: 1", alone)
+
+    def test_no_group_is_left_out(self):
+        """Each has its test above; check_arrived says why it is of the stack alone."""
+        groups = set(run([self.program, "groups"]).stdout.decode().split())
+        self.assertEqual(groups, {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
+                         - {"no_group_is_left_out"} | {"arrived"})
 
     def test_unanswered(self):
         """Whatever is sent to 192.0.2.1 the peer's host drops without a word."""

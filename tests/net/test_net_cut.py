@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Cut-through: two programs under the shim that talk over the stack's own address, without TCP and without any service.
 
-Real programs with checked content, all of the conformance suite's lines, every service killed (and left dead) in the
-middle of transfers, either program killed or stopped, and what goes by TCP instead: own listeners, app-scope-local off."""
+Real programs with checked content, the conformance suite's lines (GROUPS: those of one process), every service killed
+(and left dead) in the middle of transfers, either program killed or stopped, and what goes by TCP instead: own
+listeners, app-scope-local off."""
 import difflib
 import errno
 import hashlib

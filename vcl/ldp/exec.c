@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EXEC_ARGS_MAX 1023 /* of execl and its like; more is E2BIG */
+#define EXEC_ARGS_MAX   1023 /* of execl and its like; more is E2BIG */
+#define EXEC_DISMISS_NS 5000000000ll
 
 /* True for a number that the program will have: not close-on-exec, or about to be dup()ed by a spawn's file actions. */
 static bool exec_goes(const struct exec *x, int fd, const struct fd_file *f) {
@@ -302,10 +304,21 @@ bool exec_begin(struct exec *x, bool spawns, bool blind, const char *command) {
   return true;
 }
 
+/* Until the relay, which has been told that it is not wanted, has ended: it holds what the process holds, and were it
+ * the last to hold a connection that the process closes meanwhile, nobody would see that it is over. */
+static void exec_dismiss(struct exec *x) {
+  struct pollfd p = {.fd = x->go[1]}; /* POLLERR: nobody is left who could read */
+  int64_t left, end = epoll_now_ns() + EXEC_DISMISS_NS;
+  (void)!real.write(x->go[1], "", 1);
+  exec_close(&x->go[0]);
+  while ((left = end - epoll_now_ns()) > 0 && real.poll(&p, 1, (int)(left / 1000000) + 1) < 0 && errno == EINTR)
+    ;
+}
+
 void exec_end(struct exec *x, bool executed) {
   int saved = errno;
   if (!executed)
-    (void)!real.write(x->go[1], "", 1);
+    exec_dismiss(x);
   fd_each(NULL, exec_restore_one, x);
   exec_close_all(x);
   errno = saved;
