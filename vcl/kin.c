@@ -413,6 +413,12 @@ int vcl_kin_waiting(void) {
   return w != NULL && (!list_empty(&w->left) || !list_empty(&w->inherited) || cut_is_heir(w));
 }
 
+void vcl_kin_forget(void) {
+  struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+  if (kin_fd >= 0)
+    (void)fcntl(kin_fd, F_SETLK, &all);
+}
+
 void vcl_kin_exit(void) {
   struct worker *w = worker_enter();
   if (w == NULL)

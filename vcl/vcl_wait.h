@@ -85,6 +85,8 @@ int vcl_session_alone(uint32_t h);
 int vcl_kin_waiting(void);
 /** Before the process exits, if it has a parent or children: what it holds alone ends at once. */
 void vcl_kin_exit(void);
+/** In a copy of the process that is not wanted after all: it holds nothing from here on, and must only end. */
+void vcl_kin_forget(void);
 /** Make the child's share of every inherited listener now, so that they outlive the parent (daemon(3)). Number of
  * listeners that are now shared, or -errno. */
 int vcl_fork_share(void);

@@ -257,8 +257,9 @@ void relay_run(struct relay_end *ends, int n, int go, bool apart) {
   }
   if (apart)
     ldp__exit(0);
+  vcl_kin_forget(); /* the program was not executed: its process goes on with everything, once it sees our end */
   for (;;)
-    syscall(SYS_exit_group, 0); /* the program was not executed: its process goes on with everything */
+    syscall(SYS_exit_group, 0);
 }
 
 /* --- names --- */
