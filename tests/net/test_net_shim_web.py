@@ -181,6 +181,21 @@ class Web(netcase.NetCase):
                 done = self.lab.app(["ab", "-q", "-n", 1000, "-c", 8, *more, programs.url(server, "app", "hello", port)], 150)
                 self.check_ab(done.stdout.decode())
 
+    def connections(self, port):
+        return [s for s in self.lab.sessions() if s["remote"].endswith(f":{port}")]
+
+    def test_ab_interrupted(self):
+        """^C: its handler tells what it has and ends by exit(), which closes sockets, wherever the signal meets it."""
+        port = self.next_port()
+        programs.nginx(self.lab, "app", self.root, port, workers=2)
+        for i in range(6):
+            url = programs.url("app", "app", f"hello?{i}", port)
+            ab = self.lab.spawn("app", ["ab", "-q", "-k", "-n", 50_000_000, "-c", 8, url])
+            wait_for(lambda a=ab: len(self.connections(port)) >= 8 or not a.alive(), 20, "its connections")
+            ab.popen.send_signal(signal.SIGINT)
+            self.assertEqual(ab.wait(20, check=False), 1, ab.output())
+            self.assertIn("Requests per second", ab.output())
+
     @row("wrk -t2", "client", "16 connections, keep-alive and close, to nginx: no failed request")
     def test_wrk(self):
         for server in ("peer", "app"):

@@ -3,16 +3,13 @@
  * exit() does the same from the library's destructor. A child that is killed is noticed by its parent.
  */
 #include "export.h"
-#include "fd.h"
 #include "share.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 void ldp__exit(int status) {
-  if (fd_held() ==
-      0) /* else a signal handler ends the process in the middle of a call, whose locks we would wait for */
-    share_exit();
+  share_exit();
   for (;;)
     syscall(SYS_exit_group, status);
 }

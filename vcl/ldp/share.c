@@ -5,6 +5,7 @@
 #include "share.h"
 
 #include "app.h"
+#include "fd.h"
 #include "sock.h"
 
 static int share_any_one(int fd, struct fd_file *f, void *ctx) {
@@ -30,6 +31,8 @@ void share_sweep(void) {
 }
 
 void share_exit(void) {
+  if (fd_held() != 0)
+    return; /* a signal handler ends the process in the middle of a call, whose locks we would wait for */
   if (app_attached() && !fd_foreign_process())
     vcl_kin_exit();
 }
