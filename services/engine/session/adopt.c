@@ -236,7 +236,8 @@ static void adopt_closed(struct worker *first, struct app_worker *a, uint32_t sl
 /* Datagrams: the worker to which what is sent to the record's port comes; any one until it has a port. */
 static uint32_t adopt_worker_of(const struct worker *w, const struct abi_sess_engine *e) {
   uint16_t port = be16_get(e->local.port);
-  return e->proto == transport_udp.proto && port ? flow_udp(port, w->group->n) : w->index;
+  const struct transport_ops *ops = transport_of(w, e->proto);
+  return ops && ops->spread == TRANSPORT_PORT && port ? flow_udp(port, w->group->n) : w->index;
 }
 
 /* A session of which the record is all there is (datagrams): its transport goes on from it. 0 or -errno. */

@@ -6,9 +6,6 @@
 #include "base/bits.h"
 #include "worker.h"
 
-#include "stray.h"
-#include "transport_udp.h"
-
 #include <errno.h>
 
 int gate_may_use(const struct worker *w, uint32_t ns, const struct ip_addr *local) {
@@ -66,13 +63,12 @@ static int gate_redirect(struct worker *w, uint32_t vrf, const struct abi_rule_v
 /* Whether an app may reach what has this port of ours in its VRF. */
 static int gate_same_ns(struct worker *w, const struct app_worker *a, uint8_t proto, const struct ip_addr *dst,
                         uint16_t port) {
-  uint32_t ns = a->sh->ns, vrf = a->sh->vrf;
-  int dgram = proto == transport_udp.proto;
-  const struct listener *l = listen_find(w, vrf, proto, dst, port, 0);
-  const struct session *s = !l && dgram ? udp_auto(w, vrf, dst, port) : NULL;
-  if (!l && !s)
-    l = dgram ? stray_listener(w, vrf, dst, 0) : listen_find_proxy(w, vrf, proto, dst, 0);
-  if (l ? l->entry.ns == ns : !s || !s->app || s->app->sh->ns == ns)
+  const struct transport_ops *ops = transport_of(w, proto);
+  const struct listener *l = listen_find(w, a->sh->vrf, proto, dst, port, 0);
+  uint32_t ns = l ? l->entry.ns : a->sh->ns;
+  if (!l && ops && ops->port_ns)
+    (void)ops->port_ns(w, a->sh->vrf, dst, port, &ns); /* nobody: whoever has it next is asked again */
+  if (ns == a->sh->ns)
     return 1;
   worker_count(w, EC_NS_REFUSED, 1);
   return 0;
@@ -138,29 +134,29 @@ static int gate_hidden(const struct worker *w, const struct listener *l, const s
   return (l->entry.flags & ABI_LISTEN_LOCAL) && !ip_is_local(worker_ip(w, l->entry.vrf), src);
 }
 
-int gate_syn(struct worker *w, uint32_t vrf, const struct ip_addr *src, const struct ip_addr *dst, uint16_t dport,
-             uint32_t hash, struct listener **l) {
+int gate_syn(struct worker *w, uint8_t proto, uint32_t vrf, const struct ip_addr *src, const struct ip_addr *dst,
+             uint16_t dport, uint32_t hash, struct listener **l) {
   struct abi_rule_verdict v;
   *l = NULL;
-  if (gate_ingress(w, vrf, transport_tcp.proto, src, dst, dport, &v))
+  if (gate_ingress(w, vrf, proto, src, dst, dport, &v))
     return 1;
   if (v.action != ABI_RULE_REDIRECT) {
-    *l = listen_find(w, vrf, transport_tcp.proto, dst, dport, hash);
+    *l = listen_find(w, vrf, proto, dst, dport, hash);
     if (!*l)
-      *l = listen_find_proxy(w, vrf, transport_tcp.proto, dst, hash);
+      *l = listen_find_proxy(w, vrf, proto, dst, hash);
     if (*l && gate_hidden(w, *l, src))
       *l = NULL;
     return 0;
   }
-  *l = listen_find_app(w, vrf, transport_tcp.proto, v.app_tag, dst, v.to_port ? v.to_port : dport, hash);
+  *l = listen_find_app(w, vrf, proto, v.app_tag, dst, v.to_port ? v.to_port : dport, hash);
   worker_count(w, *l ? EC_RULE_REDIRECTED : EC_RULE_NO_APP, 1);
   return 0;
 }
 
-int gate_datagram(struct worker *w, uint32_t vrf, const struct session *s, const struct ip_addr *src,
+int gate_datagram(struct worker *w, uint8_t proto, uint32_t vrf, const struct session *s, const struct ip_addr *src,
                   const struct ip_addr *dst, uint16_t dport) {
   struct abi_rule_verdict v;
-  if (gate_ingress(w, vrf, transport_udp.proto, src, dst, dport, &v))
+  if (gate_ingress(w, vrf, proto, src, dst, dport, &v))
     return 1;
   return s && s->a && (s->a->req.reuse & ABI_REQ_LOCAL) && !ip_is_local(worker_ip(w, vrf), src);
 }

@@ -135,7 +135,9 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
     list_splice_tail(&heirless, &l->waiting);
     list_init(&l->waiting);
     listen_count(l, -(int)l->pending, -(int)l->half);
-    fast_forget(w, i);
+    const struct transport_ops *ops = transport_of(w, l->entry.proto);
+    if (ops && ops->unlisten)
+      ops->unlisten(w, i);
   }
   l->seen_gen = gen;
   l->live = copy.live == 1;

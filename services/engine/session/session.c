@@ -11,7 +11,6 @@
 #include "gate.h"
 #include "life.h"
 #include "transport.h"
-#include "wire/flow.h"
 
 #include <errno.h>
 
@@ -253,8 +252,8 @@ void session_orphan(struct worker *w, struct session *s) {
     session_free(w, s);
     return;
   }
-  int lingers = s->ops->lingers && s->ops->lingers(w, s);
-  if (lingers && w->n_orphans >= w->tcp.cfg.orphans_max / w->group->n) { /* as Linux: memory before manners */
+  int lingers = s->ops->lingers ? s->ops->lingers(w, s) : 0;
+  if (lingers < 0) { /* as Linux: memory before manners */
     worker_count(w, EC_ORPHAN_LIMIT, 1);
     if (!s->shut_wr && s->ops->shutdown)
       s->ops->shutdown(w, s, w->now); /* what it has read so far was all: a FIN in front of the RST */
@@ -347,20 +346,18 @@ static void session_look_live(struct worker *w, struct session *s) {
 
 /* Engine worker that a request belongs to: where the answers will come. With a port of our choice it is ours. */
 static uint32_t session_home(struct worker *w, const struct app_worker *a, const struct abi_request *req) {
+  const struct transport_ops *ops = transport_of(w, req->proto);
   struct ip_addr local = {{0}}, remote;
-  if (w->group->n == 1)
+  if (w->group->n == 1 || !ops || ops->spread == TRANSPORT_FIRST)
     return 0;
-  if (req->proto == transport_udp.proto)
-    return req->local.port.raw ? flow_udp(be16_get(req->local.port), w->group->n) : w->index;
-  if (req->proto != transport_tcp.proto)
-    return 0; /* wire/flow.h knows no others */
-  if (req->local.family == 0 || be16_get(req->local.port) == 0)
+  int by_flow = ops->spread == TRANSPORT_FLOW;
+  if (be16_get(req->local.port) == 0 || (by_flow && req->local.family == 0))
     return w->index;
   memcpy(&remote, req->remote.ip, sizeof remote);
   memcpy(&local, req->local.ip, sizeof local);
-  if (ip_addr_is_any(&local) && gate_source(w, a, &remote, IP_BY_ROUTE, &local))
+  if (by_flow && ip_addr_is_any(&local) && gate_source(w, a, &remote, IP_BY_ROUTE, &local))
     return w->index; /* which tells the app why */
-  return flow_worker(&local, be16_get(req->local.port), &remote, be16_get(req->remote.port), w->group->n);
+  return transport_worker(w, ops, &local, be16_get(req->local.port), &remote, be16_get(req->remote.port));
 }
 
 /* A request that cannot be served: the app finds the error in its record. */

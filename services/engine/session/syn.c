@@ -168,7 +168,7 @@ int syn_input(struct worker *w, const struct pkt *p, const struct tcp_seg_in *se
   uint32_t hash = flow_hash(w, p->vrf, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   struct listener *l;
   const struct tcp_config *cfg = &w->tcp.cfg;
-  if (gate_syn(w, p->vrf, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l))
+  if (gate_syn(w, transport_tcp.proto, p->vrf, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l))
     return 0;
   if (!l)
     return -ENOENT;
@@ -220,7 +220,7 @@ struct session *syn_cookie_ack(struct worker *w, const struct pkt *p, const stru
     return NULL;
   uint32_t hash = flow_hash(w, p->vrf, &p->ip.dst, seg->hdr.dport, &p->ip.src, seg->hdr.sport);
   struct listener *l;
-  *drop = gate_syn(w, p->vrf, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l);
+  *drop = gate_syn(w, transport_tcp.proto, p->vrf, &p->ip.src, &p->ip.dst, seg->hdr.dport, hash, &l);
   if (*drop || !l)
     return NULL;
   memset(&key, 0, sizeof key);

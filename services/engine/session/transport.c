@@ -3,6 +3,8 @@
  */
 #include "worker.h"
 
+#include "wire/flow.h"
+
 #include <errno.h>
 
 int transport_add(struct worker *w, const struct transport_ops *ops) {
@@ -22,4 +24,12 @@ const struct transport_ops *transport_of(const struct worker *w, uint32_t proto)
 
 const struct transport_ops *transport_of_ip(const struct worker *w, uint8_t ip_proto) {
   return w->transport_ip[ip_proto];
+}
+
+uint32_t transport_worker(const struct worker *w, const struct transport_ops *ops, const struct ip_addr *local,
+                          uint16_t lport, const struct ip_addr *remote, uint16_t rport) {
+  uint32_t spread = ops ? ops->spread : TRANSPORT_FIRST;
+  if (spread == TRANSPORT_FLOW)
+    return flow_worker(local, lport, remote, rport, w->group->n);
+  return spread == TRANSPORT_PORT ? flow_udp(lport, w->group->n) : 0;
 }

@@ -28,10 +28,18 @@ struct abi_options;
 #define TRANSPORT_OUTER 512u
 #define TRANSPORTS_MAX  8u /* VCL numbers */
 
+/** Which of several engine workers has a flow: where nicio sends its frames (wire/flow.h). */
+enum transport_spread {
+  TRANSPORT_FIRST, /* the first: nicio knows no other way for it */
+  TRANSPORT_FLOW,  /* by both ends */
+  TRANSPORT_PORT,  /* by our port alone */
+};
+
 struct transport_ops {
   const char *name;
   uint8_t proto;      /* VCL number: 0 TCP, 1 UDP */
   uint8_t ip_proto;   /* 6, 17; 0 = rides on another transport */
+  uint8_t spread;     /* enum transport_spread */
   uint32_t priv_size; /* bytes of struct session.priv that it uses */
   int (*init)(struct worker *w);
   /** Active open of `s`, whose record names the endpoints. 0 or -errno (told to the app). */
@@ -54,10 +62,15 @@ struct transport_ops {
   void (*abort)(struct worker *w, struct session *s, int err, usec_t now);
   /** The app changed options; what they were when it opened the session, connect and open find in its half. */
   void (*options)(struct worker *w, struct session *s, const struct abi_options *opt, usec_t now);
-  /** Streams: whether a closed session still has something to say to its peer, so that it counts as an orphan. */
+  /** Streams: whether a closed session still has something to say to its peer, so that it counts as an orphan. 0 no, 1,
+   * -ENOBUFS: it has, but there are too many of them. */
   int (*lingers)(struct worker *w, struct session *s);
   /** Streams: an app has taken the session that was offered. */
   void (*accepted)(struct worker *w, struct session *s);
+  /** Who has one of our ports that no listener has: a session, or a proxy. 1 with its namespace in *ns, 0 nobody. */
+  int (*port_ns)(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port, uint32_t *ns);
+  /** The listener of this entry of the policy is gone, or another one's: what was kept for it is forgotten. */
+  void (*unlisten)(struct worker *w, uint32_t entry);
   /** A process may take this finished handshake now: offer it. */
   void (*accept_ready)(struct worker *w, struct session *s, usec_t now);
   /** The way out was gone and is back: what waits for a time-out may go at once. */
@@ -84,5 +97,8 @@ int transport_add(struct worker *w, const struct transport_ops *ops);
 /** NULL: there is none. */
 const struct transport_ops *transport_of(const struct worker *w, uint32_t proto);
 const struct transport_ops *transport_of_ip(const struct worker *w, uint8_t ip_proto);
+/** Index of the engine worker, of all, that has a flow of this transport; `ops` may be NULL. */
+uint32_t transport_worker(const struct worker *w, const struct transport_ops *ops, const struct ip_addr *local,
+                          uint16_t lport, const struct ip_addr *remote, uint16_t rport);
 
 #endif

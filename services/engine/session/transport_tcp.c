@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "base/fault.h"
+#include "fast.h"
 #include "transport_tcp.h"
 #include "tunables.h"
 #include "wire/flow.h"
@@ -364,7 +365,9 @@ static void tcp_transport_path_back(struct worker *w, struct session *s) {
 }
 
 static int tcp_transport_lingers(struct worker *w, struct session *s) {
-  return session_tcb(w, s)->state != ABI_TCP_TIME_WAIT;
+  if (session_tcb(w, s)->state == ABI_TCP_TIME_WAIT)
+    return 0;
+  return w->n_orphans < w->tcp.cfg.orphans_max / w->group->n ? 1 : -ENOBUFS;
 }
 
 static void tcp_transport_accepted(struct worker *w, struct session *s) {
@@ -378,9 +381,19 @@ static void tcp_transport_accept_ready(struct worker *w, struct session *s, usec
     session_dirty(w, s);
 }
 
+static int tcp_transport_port_ns(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port,
+                                 uint32_t *ns) {
+  const struct listener *l = listen_find_proxy(w, vrf, transport_tcp.proto, dst, 0);
+  (void)port; /* a proxy has all */
+  if (l)
+    *ns = l->entry.ns;
+  return l != NULL;
+}
+
 const struct transport_ops transport_tcp = {.name = "tcp",
                                             .proto = 0,
                                             .ip_proto = 6,
+                                            .spread = TRANSPORT_FLOW,
                                             .priv_size = sizeof(struct tcp_conn),
                                             .init = tcp_transport_init,
                                             .connect = transport_tcp_connect,
@@ -395,6 +408,8 @@ const struct transport_ops transport_tcp = {.name = "tcp",
                                             .path_back = tcp_transport_path_back,
                                             .lingers = tcp_transport_lingers,
                                             .accepted = tcp_transport_accepted,
+                                            .port_ns = tcp_transport_port_ns,
+                                            .unlisten = fast_forget,
                                             .accept_ready = tcp_transport_accept_ready,
                                             .timer = tcp_transport_timer,
                                             .icmp = tcp_transport_icmp,

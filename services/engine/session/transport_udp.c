@@ -541,7 +541,7 @@ static int udp_stray(struct worker *w, struct pkt *p, const struct udp_in *in) {
   if (!s || udp_of(s)->connected)
     return 0;
   UDP_COUNT(&w->udp, rx_stray);
-  if (!gate_datagram(w, p->vrf, s, &p->ip.src, &p->ip.dst, in->hdr.dport))
+  if (!gate_datagram(w, transport_udp.proto, p->vrf, s, &p->ip.src, &p->ip.dst, in->hdr.dport))
     udp_put(w, s, p, in);
   return 1;
 }
@@ -587,7 +587,7 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     return 0;
   }
   if (ip_addr_is_multicast(&p->ip.dst) || ip_is_broadcast(worker_ip(w, p->vrf), &p->ip.dst)) {
-    if (!gate_datagram(w, p->vrf, NULL, &p->ip.src, &p->ip.dst, in.hdr.dport))
+    if (!gate_datagram(w, transport_udp.proto, p->vrf, NULL, &p->ip.src, &p->ip.dst, in.hdr.dport))
       udp_put_all(w, p, &in);
     return 0; /* RFC 1122 3.2.2: no ICMP about these */
   }
@@ -598,7 +598,7 @@ int udp_input(struct worker *w, struct pkt *p, usec_t now) {
     UDP_COUNT(&w->udp, rx_no_port);
     return -ENOENT;
   }
-  if (udp_of(s)->connected || !gate_datagram(w, p->vrf, s, &p->ip.src, &p->ip.dst, in.hdr.dport))
+  if (udp_of(s)->connected || !gate_datagram(w, transport_udp.proto, p->vrf, s, &p->ip.src, &p->ip.dst, in.hdr.dport))
     udp_put(w, s, p, &in);
   return 0;
 }
@@ -607,9 +607,19 @@ static int udp_init(struct worker *w) {
   return udp_scratch_init(w);
 }
 
+static int udp_port_ns(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port, uint32_t *ns) {
+  const struct session *s = udp_auto(w, vrf, dst, port);
+  const struct listener *l = s ? NULL : stray_listener(w, vrf, dst, 0);
+  if (!l && (!s || !s->app))
+    return 0;
+  *ns = l ? l->entry.ns : s->app->sh->ns;
+  return 1;
+}
+
 const struct transport_ops transport_udp = {.name = "udp",
                                             .proto = 1,
                                             .ip_proto = IP_PROTO_UDP,
+                                            .spread = TRANSPORT_PORT,
                                             .priv_size = sizeof(struct udp_conn),
                                             .init = udp_init,
                                             .open = udp_open,
@@ -621,4 +631,5 @@ const struct transport_ops transport_udp = {.name = "udp",
                                             .options = udp_options,
                                             .timer = udp_timer,
                                             .icmp = udp_icmp,
+                                            .port_ns = udp_port_ns,
                                             .adopt_record = udp_adopt};

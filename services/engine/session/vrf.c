@@ -49,9 +49,7 @@ static void ip_error(void *ctx, uint8_t proto, const struct ip_addr *local, uint
   const struct worker_vrf *v = ctx;
   struct worker *w = v->w;
   const struct transport_ops *ops = transport_of_ip(w, proto);
-  uint32_t to = proto == transport_tcp.ip_proto   ? flow_worker(local, lport, remote, rport, w->group->n)
-                : proto == transport_udp.ip_proto ? flow_udp(lport, w->group->n)
-                                                  : 0;
+  uint32_t to = transport_worker(w, ops, local, lport, remote, rport);
   if (to != w->index) {
     struct pass_error e = {.local = *local, .remote = *remote, .lport = lport, .rport = rport, .proto = proto};
     e.vrf = v->n;
