@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
+from memfds import READ, memfd_bytes  # noqa: E402
 from puppet import Puppet  # noqa: E402
 from stack import STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
@@ -24,36 +25,11 @@ SERVE = f"""s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
 s.bind(("0.0.0.0", {PORT}))
 s.listen(64)"""
-# what arrived is compared with what connection number k was to bring
-# all at once, because what one leaves unread may keep others waiting; compared with what connection k was to bring
-READ = """def read(cs, n):
-    got = {c: bytearray() for c in cs}
-    left = set(cs)
-    while left:
-        for c in select.select(list(left), [], [])[0]:
-            more = c.recv(65536)
-            got[c] += more
-            if not more or len(got[c]) >= n: left.discard(c)
-    return [len(b) == n and b == bytes([b[0], 1, 2, 3]) * (n // 4) for b in got.values()]
-"""
 
 
 class Case(netcase.NetCase):
-    def file_of(self, name, pid):
-        """Bytes that the memfds of that name cost, each once."""
-        seen = {}
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                path = os.readlink(f"/proc/{pid}/fd/{fd}")
-                st = os.stat(f"/proc/{pid}/fd/{fd}")
-            except FileNotFoundError:
-                continue
-            if path.startswith("/memfd:" + name + " "):
-                seen[st.st_ino] = st.st_blocks * 512
-        return sum(seen.values())
-
     def received(self):
-        return self.file_of("hs-e", self.lab.pid_of("engine"))
+        return memfd_bytes("hs-e", self.lab.pid_of("engine"))
 
     def pss_of(self, name, pids):
         """Proportional share of those processes in the segments of that name."""
@@ -137,7 +113,7 @@ class Limited(Case):
 
         def near():
             nonlocal most
-            most = max(most, self.file_of("hs-e", pid) + self.file_of("hs-a", pid))
+            most = max(most, memfd_bytes("hs-e", pid) + memfd_bytes("hs-a", pid))
             return most > self.LIMIT * 3 // 4
         wait_for(near, 30, "most of the limit is used", step=0.02)
         print(f"{most} of {self.LIMIT} bytes", flush=True)

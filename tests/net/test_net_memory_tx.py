@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
+from memfds import READ, memfd_bytes  # noqa: E402
 from puppet import Puppet  # noqa: E402
 from stack import PEER4  # noqa: E402
 from wait import wait_for  # noqa: E402
@@ -41,34 +42,11 @@ HEIR = """def heir(size):
         os._exit(0)
     os.close(r)
 """
-READ = """def read(cs, n):
-    got = {c: bytearray() for c in cs}
-    left = set(cs)
-    while left:
-        for c in select.select(list(left), [], [])[0]:
-            more = c.recv(65536)
-            got[c] += more
-            if not more or len(got[c]) >= n: left.discard(c)
-    return [len(b) == n and b == bytes([b[0], 1, 2, 3]) * (n // 4) for b in got.values()]
-"""
 
 
 class Case(netcase.NetCase):
-    def file_of(self, name, pid):
-        """Bytes that the memfds of that name cost, each once."""
-        seen = {}
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                path = os.readlink(f"/proc/{pid}/fd/{fd}")
-                st = os.stat(f"/proc/{pid}/fd/{fd}")
-            except FileNotFoundError:
-                continue
-            if path.startswith("/memfd:" + name + " "):
-                seen[st.st_ino] = st.st_blocks * 512
-        return sum(seen.values())
-
     def written(self):
-        return self.file_of("hs-a", self.lab.pid_of("broker"))
+        return memfd_bytes("hs-a", self.lab.pid_of("broker"))
 
     def parts(self, pid):
         apps = self.lab.show("app")["apps"]["app"]

@@ -129,21 +129,28 @@ static void test_refused(void **state) {
   rig_app_die(&b);
 }
 
+/** Parts until there are no more; how many, with their places and the last one's size. The rest of the limit is what
+ * the segments themselves hold. */
+static unsigned fill_up(struct rig_app *a, uint64_t place[8], uint64_t *size, unsigned least) {
+  unsigned n = 0;
+  int rc;
+  while ((rc = rig_app_add_part(a, n, 0, &place[n], size)) == 0) {
+    assert_int_equal(rig_app_part_mapped(a, place[n]), 0);
+    n++;
+    assert_true(n < 8);
+  }
+  assert_int_equal(rc, -ENOMEM);
+  assert_true(n >= least);
+  return n;
+}
+
 /** A limit counts what was promised from the start; room that is given back can be asked for again. */
 static void test_limit(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a;
   uint64_t place[8], size;
-  unsigned n = 0;
   app_up(&a, r, MI, MI, 0);
-  int rc;
-  while ((rc = rig_app_add_part(&a, n, 0, &place[n], &size)) == 0) {
-    assert_int_equal(rig_app_part_mapped(&a, place[n]), 0);
-    n++;
-    assert_true(n < 8);
-  }
-  assert_int_equal(rc, -ENOMEM);
-  assert_true(n >= 5); /* the rest is what the segments themselves hold */
+  unsigned n = fill_up(&a, place, &size, 5);
   assert_int_equal(rig_app_drop_part(&a, place[n - 1], size), 0);
   assert_int_equal(rig_app_add_part(&a, n - 1, 0, &place[n - 1], &size), 0);
   assert_int_equal(rig_app_part_mapped(&a, place[n - 1]), 0);
@@ -155,18 +162,10 @@ static void test_limit_ns(void **state) {
   struct broker_rig *r = *state;
   struct rig_app a, b, c;
   uint64_t place[8], size, other;
-  unsigned n = 0;
   app_up_in(&a, r, "blue", MI, MI, 0);
   app_up_in(&b, r, "blue", MI, MI, 0);
   app_up_in(&c, r, "red", MI, MI, 0);
-  int rc;
-  while ((rc = rig_app_add_part(&a, n, 0, &place[n], &size)) == 0) {
-    assert_int_equal(rig_app_part_mapped(&a, place[n]), 0);
-    n++;
-    assert_true(n < 8);
-  }
-  assert_int_equal(rc, -ENOMEM);
-  assert_true(n >= 3); /* the rest is what the segments themselves hold */
+  unsigned n = fill_up(&a, place, &size, 3);
   assert_int_equal(rig_app_add_part(&b, 0, 0, &other, &size), -ENOMEM);
   assert_int_equal(rig_app_add_part(&c, 0, 0, &other, &size), 0);
   assert_int_equal(rig_app_part_mapped(&c, other), 0);
