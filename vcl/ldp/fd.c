@@ -28,6 +28,7 @@ struct fd_slot {
 static struct fd_slot *fd_dir[FD_PAGES]; /* atomic pointers */
 static struct fd_file fd_inner_file = {.kind = FD_INNER, .refs = 1};
 static struct fd_file *fd_free_list[4]; /* by kind */
+static struct fd_file *fd_later;        /* atomic: nobody refers to them, they are to be ended */
 static pthread_mutex_t fd_mutex = PTHREAD_MUTEX_INITIALIZER;
 static int fd_seat_fd = -1;
 static pid_t fd_pid;              /* 0 until the first change */
@@ -104,11 +105,12 @@ struct fd_file *fd_get_kind(int fd, uint32_t kind) {
   return f;
 }
 
-void fd_put(struct fd_file *f) {
-  if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) > 0) {
-    fd_held_here--;
-    return;
-  }
+void fd_more(struct fd_file *f) {
+  __atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
+  fd_held_here++;
+}
+
+static void fd_end(struct fd_file *f) {
   uint32_t kind = f->kind;
   if (kind == FD_SOCK)
     sock_end((struct sock *)f);
@@ -118,6 +120,28 @@ void fd_put(struct fd_file *f) {
   f->next = fd_free_list[kind];
   fd_free_list[kind] = f;
   fd_unlock();
+}
+
+/* Ends are for outermost calls: a handler's close may have broken into one that has locks. */
+static void fd_end_all(void) {
+  struct fd_file *next, *f = __atomic_exchange_n(&fd_later, NULL, __ATOMIC_ACQUIRE);
+  for (; f; f = next) {
+    next = f->next;
+    fd_end(f);
+  }
+}
+
+void fd_put(struct fd_file *f) {
+  int last = __atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) == 0;
+  if (last && fd_held_here > 1) {
+    f->next = __atomic_load_n(&fd_later, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&fd_later, &f->next, f, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+      ;
+  } else if (last) {
+    fd_end(f);
+  }
+  if (fd_held_here == 1 && __atomic_load_n(&fd_later, __ATOMIC_RELAXED))
+    fd_end_all();
   fd_held_here--;
 }
 

@@ -17,7 +17,7 @@ enum fd_kind { FD_FREE = 0, FD_SOCK = 1, FD_EPOLL = 2, FD_INNER = 3 };
 struct fd_file {
   uint32_t kind;        /* enum fd_kind; constant while refs > 0 */
   int32_t refs;         /* atomic: table entries + calls in flight */
-  struct fd_file *next; /* free list */
+  struct fd_file *next; /* free list, or those that end later */
 };
 
 #define FD_FLAG_CLOEXEC   1u /* as the program sees it; in the kernel the seat is always close-on-exec */
@@ -28,7 +28,10 @@ struct fd_file {
 struct fd_file *fd_get(int fd);
 /** As fd_get, but NULL if the file is of another kind. */
 struct fd_file *fd_get_kind(int fd, uint32_t kind);
-/** Gives the reference back; the last one ends the file (sock_end, epoll_end). */
+/** One more reference to a file that the caller has one of. */
+void fd_more(struct fd_file *f);
+/** Gives the reference back; the last one ends the file (sock_end, epoll_end), at the end of the outermost call: a
+ * signal handler that closes may have broken into one that has locks. */
 void fd_put(struct fd_file *f);
 /** References that the calling thread holds: above zero it is inside a call of ours (or in a handler that broke in). */
 int fd_held(void);

@@ -68,7 +68,7 @@ static int heir_install(int fd, struct sock *s) {
   real.close(seat);
   if (rc < 0)
     return rc;
-  __atomic_add_fetch(&s->file.refs, 1, __ATOMIC_RELAXED);
+  fd_more(&s->file);
   rc = fd_set_file(fd, &s->file, 0);
   if (rc < 0)
     fd_put(&s->file);

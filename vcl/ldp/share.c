@@ -31,7 +31,7 @@ void share_sweep(void) {
 }
 
 void share_exit(void) {
-  if (fd_held() != 0)
+  if (fd_held() > 0)
     return; /* a signal handler ends the process in the middle of a call, whose locks we would wait for */
   if (app_attached() && !fd_foreign_process())
     vcl_kin_exit();
