@@ -48,14 +48,14 @@ static int attr_nwrite(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
   if (s->life != SESSION_OPEN || !s->fifos_open || s->shut_wr || s->broken != 0)
     return 0;
-  int64_t room = session_tx_room(s);
+  int64_t room = ready_tx_room(s);
   return room > 0 ? (int)HS_MIN(room, (int64_t)INT32_MAX) : 0;
 }
 
 static int attr_nwriteq(struct session *s, void *buf, uint32_t *len) {
   uint32_t n = 0;
   session_settle(s);
-  if (s->life == SESSION_OPEN && s->fifos_open && session_tx_room(s) >= 0)
+  if (s->life == SESSION_OPEN && s->fifos_open && ready_tx_room(s) >= 0)
     n = fifo_prod_used(&s->tx);
   if (buf == NULL)
     return (int)n;
@@ -164,7 +164,7 @@ static int attr_set_connected(struct session *s, void *buf, uint32_t *len) {
 static int attr_error(struct session *s, void *buf, uint32_t *len) {
   if (buf == NULL || len == NULL || *len < sizeof(uint32_t))
     return VPPCOM_EINVAL;
-  return attr_give(buf, len, (uint32_t)session_take_error(s));
+  return attr_give(buf, len, (uint32_t)ready_take_error(s));
 }
 
 static int attr_get_tx_len(struct session *s, void *buf, uint32_t *len) {

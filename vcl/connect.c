@@ -67,7 +67,7 @@ static int connect_result(struct session *s) {
     return -EINPROGRESS;
   if (s->life == SESSION_DEFER)
     return 0;
-  int err = s->failed || s->broken != 0 ? session_take_error(s) : 0;
+  int err = s->failed || s->broken != 0 ? ready_take_error(s) : 0;
   if (err != 0)
     return -err;
   if (s->failed)
@@ -78,7 +78,7 @@ static int connect_result(struct session *s) {
 
 static int connect_wait(struct session *s) {
   double limit = app_state.cfg.session_timeout_s;
-  int rc = session_wait(s, EPOLLOUT | EPOLLIN, limit > 0 ? (int64_t)(limit * 1e6) : -1);
+  int rc = ready_wait(s, EPOLLOUT | EPOLLIN, limit > 0 ? (int64_t)(limit * 1e6) : -1);
   return rc < 0 ? rc : connect_result(s);
 }
 

@@ -168,8 +168,8 @@ int dgram_connect(struct session *s, const struct vcl_dgram *peer) {
     s->connected = peer->family != 0;
   if (rc == 0 && s->connected && s->accepts)
     peers_end(s);
-  if (rc == 0 && session_error(s) != 0)
-    (void)session_take_error(s); /* of the former peer */
+  if (rc == 0 && ready_error(s) != 0)
+    (void)ready_take_error(s); /* of the former peer */
   if (rc == 0)
     branch_connected(s);
   return rc;
@@ -287,7 +287,7 @@ static int dgram_recv_once(struct session *s, const struct iovec *iov, int n, in
   session_settle(s);
   if (s->life != SESSION_OPEN || !s->fifos_open)
     return s->broken != 0 ? -s->broken : -EAGAIN; /* nothing can have come yet */
-  int err = session_take_error(s);
+  int err = ready_take_error(s);
   if (err != 0)
     return -err;
   if (peers_pending(s))
@@ -336,7 +336,7 @@ int dgram_recv(struct session *s, const struct iovec *iov, int n, int flags, str
     if (rc != -EAGAIN || !block)
       return rc;
     home_flush(s->home);
-    rc = session_wait(s, EPOLLIN | EPOLLRDHUP, -1);
+    rc = ready_wait(s, EPOLLIN | EPOLLRDHUP, -1);
     if (rc < 0)
       return rc;
   }
@@ -404,7 +404,7 @@ static int dgram_put(struct session *s, const struct abi_dgram *d, const struct 
 static int dgram_send_once(struct session *s, uint32_t len, const struct iovec *iov, int n,
                            const struct vcl_dgram *to) {
   struct abi_dgram d;
-  int rc = session_take_error(s);
+  int rc = ready_take_error(s);
   if (rc != 0)
     return -rc;
   rc = dgram_header(s, len, to, &d);
@@ -413,12 +413,12 @@ static int dgram_send_once(struct session *s, uint32_t len, const struct iovec *
   rc = branch_send(s, &d, iov, n);
   if (rc != -ENOENT)
     return rc;
-  if (session_tx_room(s) < 0)
+  if (ready_tx_room(s) < 0)
     return dgram_lied(s);
   session_lock(s);
   rc = dgram_put(s, &d, iov, n);
   session_unlock(s);
-  if (rc == -EAGAIN && !s->home->forked && session_tx_room(s) >= (int64_t)(sizeof d + len)) {
+  if (rc == -EAGAIN && !s->home->forked && ready_tx_room(s) >= (int64_t)(sizeof d + len)) {
     worker_trim(s->w); /* idle sessions may hold memory */
     rc = dgram_put(s, &d, iov, n);
     if (rc == -EAGAIN)
@@ -433,7 +433,7 @@ static int dgram_send_once(struct session *s, uint32_t len, const struct iovec *
 }
 
 void dgram_again(struct session *s, const struct abi_dgram *d, const struct iovec *iov) {
-  if (s->life != SESSION_OPEN || s->broken != 0 || session_tx_room(s) < 0)
+  if (s->life != SESSION_OPEN || s->broken != 0 || ready_tx_room(s) < 0)
     return;
   session_lock(s);
   int rc = dgram_put(s, d, iov, 1);
@@ -446,8 +446,8 @@ void dgram_again(struct session *s, const struct abi_dgram *d, const struct iove
 static int dgram_wait_room(struct session *s, uint32_t need) {
   struct worker *w = s->w;
   home_flush(s->home);
-  if (session_tx_room(s) < (int64_t)need)
-    return session_wait(s, EPOLLOUT, -1);
+  if (ready_tx_room(s) < (int64_t)need)
+    return ready_wait(s, EPOLLOUT, -1);
   s->pins++;
   worker_unlock(w);
   (void)poll(NULL, 0, 1);
@@ -495,7 +495,7 @@ int dgram_send(struct session *s, const struct iovec *iov, int n, int flags, con
     if (rc != -EAGAIN)
       return rc;
     if (!block) {
-      (void)session_events(s); /* full: arms, so that room is announced */
+      (void)ready_events(s); /* full: arms, so that room is announced */
       return rc;
     }
     rc = dgram_wait_room(s, (uint32_t)(sizeof(struct abi_dgram) + len));

@@ -179,7 +179,7 @@ int vppcom_session_get_error(uint32_t session_handle_in) {
   if (s == NULL)
     return VPPCOM_EBADFD;
   session_settle(s);
-  int rc = -session_error(s);
+  int rc = -ready_error(s);
   worker_leave(s->w);
   return rc;
 }

@@ -328,7 +328,7 @@ static int listen_accept(struct session *l, uint32_t flags, struct session **out
       return -l->broken;
     if (l->nonblock)
       return -EAGAIN;
-    rc = session_wait(l, EPOLLIN, -1);
+    rc = ready_wait(l, EPOLLIN, -1);
     if (rc < 0)
       return rc;
   }

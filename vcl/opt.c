@@ -238,17 +238,17 @@ static int opt_rcvlowat_set(struct session *s, const void *buf, uint32_t len) {
 }
 
 static int opt_error_get(struct session *s, void *buf, uint32_t *len) {
-  return opt_give_int(buf, len, session_take_error(s));
+  return opt_give_int(buf, len, ready_take_error(s));
 }
 
 static int opt_soft_error_get(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
-  return opt_give_int(buf, len, session_take_soft_error(s));
+  return opt_give_int(buf, len, ready_take_soft_error(s));
 }
 
 static int opt_peek_error_get(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
-  return opt_give_int(buf, len, session_error(s));
+  return opt_give_int(buf, len, ready_error(s));
 }
 
 /** An integer within [lo, hi] into a 32-bit field; -EINVAL outside. */
@@ -507,7 +507,7 @@ static int opt_ttl_set(struct session *s, const void *buf, uint32_t len) {
 static int opt_outq_get(struct session *s, void *buf, uint32_t *len) {
   int64_t n = 0;
   session_settle(s);
-  if (s->life == SESSION_OPEN && s->fifos_open && session_tx_room(s) >= 0)
+  if (s->life == SESSION_OPEN && s->fifos_open && ready_tx_room(s) >= 0)
     n = fifo_prod_used(&s->tx);
   return opt_give_int(buf, len, n);
 }

@@ -103,7 +103,7 @@ void parts_fed(struct session *s) {
 static int parts_can_write(struct session *s) {
   struct fifo_piece pc[ABI_FIFO_CHUNKS];
   uint32_t got = 0;
-  int64_t room = s->life == SESSION_OPEN && s->broken == 0 && s->fifos_open ? session_tx_room(s) : 0;
+  int64_t room = s->life == SESSION_OPEN && s->broken == 0 && s->fifos_open ? ready_tx_room(s) : 0;
   if (room <= 0)
     return 1;
   uint32_t want = session_is_dgram(s) ? (uint32_t)HS_MIN(room, (int64_t)(ABI_DGRAM_FIFO / 3)) : 1;

@@ -227,7 +227,7 @@ int peers_accept(struct session *l, uint32_t flags, struct session **out) {
     if (rc != -EAGAIN || l->nonblock)
       return rc;
     home_flush(l->home);
-    rc = session_wait(l, EPOLLIN | EPOLLRDHUP, -1);
+    rc = ready_wait(l, EPOLLIN | EPOLLRDHUP, -1);
     if (rc < 0)
       return rc;
   }

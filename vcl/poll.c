@@ -58,7 +58,7 @@ static int poll_look(struct worker *w, void *ctx) {
     if (s == NULL || listen_arm(s) == -EBADF) {
       p->revents = POLLNVAL;
     } else {
-      uint32_t ev = session_events(s) & ((uint32_t)(uint16_t)p->events | EPOLLERR | EPOLLHUP);
+      uint32_t ev = ready_events(s) & ((uint32_t)(uint16_t)p->events | EPOLLERR | EPOLLHUP);
       p->revents = (short)ev;
     }
     ready += p->revents != 0;
@@ -99,7 +99,7 @@ static int poll_select_one(struct worker *w, struct poll_maps *m, int i) {
   struct session *s = session_find(w, w->index << WORKER_INDEX_BITS | (uint32_t)i);
   if (s == NULL || listen_arm(s) == -EBADF)
     return VPPCOM_EBADFD;
-  uint32_t ev = session_events(s);
+  uint32_t ev = ready_events(s);
   for (int k = 0; k < 3; k++) {
     if (!poll_bit(m->want[k], i) || (ev & events[k]) == 0)
       continue;

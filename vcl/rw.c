@@ -24,7 +24,7 @@
 static int rw_empty(struct session *s, const struct session_facts *f) {
   if ((f->flags & ABI_SE_PEER_FIN) != 0 && s->broken == 0)
     return 0; /* as Linux: the end of the stream, whatever came after it; an error stays for others to see */
-  int err = session_take_error(s);
+  int err = ready_take_error(s);
   if (err != 0)
     return -err;
   if (s->broken != 0 || s->shut_rd || f->state == ABI_SESS_CLOSED || (f->flags & (ABI_SE_PEER_FIN | ABI_SE_RESET)) != 0)
@@ -59,7 +59,7 @@ static void rw_consumed(struct session *s) {
 static int rw_lied(struct session *s) {
   if (s->broken == 0)
     s->broken = ECONNRESET;
-  return -session_take_error(s);
+  return -ready_take_error(s);
 }
 
 /** One look: bytes, 0 at the end, -EAGAIN. */
@@ -122,7 +122,7 @@ int rw_read(struct session *s, void *buf, size_t n, int flags) {
     if (!block)
       break;
     home_flush(s->home);
-    int waited = session_wait(s, EPOLLIN | EPOLLRDHUP, -1);
+    int waited = ready_wait(s, EPOLLIN | EPOLLRDHUP, -1);
     if (waited < 0)
       return done > 0 ? done : waited;
   }
@@ -138,7 +138,7 @@ static int rw_writable(struct session *s) {
     return -EAGAIN;
   if (s->life != SESSION_OPEN)
     return -EPIPE; /* as Linux for a stream that was never connected */
-  int err = session_take_error(s);
+  int err = ready_take_error(s);
   if (err != 0)
     return -err;
   struct session_facts f = session_facts(s);
@@ -150,9 +150,9 @@ static int rw_writable(struct session *s) {
 
 /** Copies as much as there is room for. Bytes, 0 when full, -errno. */
 static int64_t rw_put(struct session *s, const uint8_t *from, size_t len) {
-  int64_t room = session_tx_room(s);
+  int64_t room = ready_tx_room(s);
   if (room > 0)
-    room = HS_MAX(HS_MIN(room, session_unsent_room(s)), (int64_t)0);
+    room = HS_MAX(HS_MIN(room, ready_unsent_room(s)), (int64_t)0);
   if (room <= 0)
     return room;
   uint32_t n = (uint32_t)HS_MIN(len, (size_t)room);
@@ -226,7 +226,7 @@ static int rw_write_once(struct session *s, const struct iovec *iov, int n_iov, 
 static int rw_wait_room(struct session *s) {
   struct worker *w = s->w;
   home_flush(s->home);
-  if (s->life == SESSION_OPEN && session_tx_room(s) > 0 && (session_events(s) & EPOLLOUT) != 0) {
+  if (s->life == SESSION_OPEN && ready_tx_room(s) > 0 && (ready_events(s) & EPOLLOUT) != 0) {
     s->pins++;
     worker_unlock(w);
     (void)poll(NULL, 0, 1);
@@ -235,7 +235,7 @@ static int rw_wait_room(struct session *s) {
     session_unpin(s);
     return gone ? -EBADF : 0;
   }
-  return session_wait(s, EPOLLOUT, -1);
+  return ready_wait(s, EPOLLOUT, -1);
 }
 
 /** MSG_MORE: what is written is held back, as TCP_CORK does (200 ms at most, full segments go), until a call without
@@ -274,7 +274,7 @@ int rw_write(struct session *s, const struct iovec *iov, int n_iov, int flags) {
       break;
     if (!block) {
       if (s->life == SESSION_OPEN)
-        (void)session_events(s); /* full: arms, so that room is announced */
+        (void)ready_events(s); /* full: arms, so that room is announced */
       break;
     }
     int waited = rw_wait_room(s);
@@ -462,7 +462,7 @@ int vppcom_session_read_segments(uint32_t session_handle_in, vppcom_data_segment
     rc = rw_segments(s, ds, n_segments, max_bytes);
     if (rc != -EAGAIN || s->nonblock)
       break;
-    rc = session_wait(s, EPOLLIN | EPOLLRDHUP, -1);
+    rc = ready_wait(s, EPOLLIN | EPOLLRDHUP, -1);
   }
   worker_leave(w);
   return rc == -EBADF ? VPPCOM_EBADFD : rc;

@@ -140,7 +140,7 @@ static uint32_t urgent_set(struct session *s) {
 }
 
 int64_t urgent_put(struct session *s, const uint8_t *byte) {
-  int64_t room = session_tx_room(s);
+  int64_t room = ready_tx_room(s);
   if (room <= 0)
     return room;
   session_lock(s);

@@ -133,8 +133,6 @@ static inline int session_is_dgram(const struct session *s) {
   return s->kind == SESSION_STREAM && s->proto == VPPCOM_PROTO_UDP;
 }
 
-/** Bytes that TCP_NOTSENT_LOWAT still lets be written, < 0 or 0: none; INT64_MAX without it. */
-int64_t session_unsent_room(const struct session *s);
 /** Handle → session of the calling worker, NULL when there is none. */
 struct session *session_find(struct worker *w, uint32_t handle);
 /** As worker_enter, and the session; -EBADFD's case: NULL. */
@@ -168,23 +166,12 @@ uint8_t session_lane(const struct home *h, uint32_t slot, uint32_t gen);
 struct session_facts session_facts(const struct session *s);
 /** Brings `life` up to what the engine says. Call before judging. */
 void session_settle(struct session *s);
-/** EPOLL* bits now; arms the tx fifo when it is full. */
-uint32_t session_events(struct session *s);
-/** Pending error as positive errno, 0 = none. */
-int session_error(const struct session *s);
-/** The same, taken: reported once as Linux does. */
-int session_take_error(struct session *s);
-/** The same of a stream that goes on: errno of the last ICMP error about something of it that is not acknowledged; 0 if
- * there is none, or it was told. Moves nobody to wake up. */
-int session_take_soft_error(struct session *s);
 void session_open_fifos(struct session *s);
 /** Around every use of the fifos: nothing, unless the home was forked. Not recursive. */
 void session_lock(struct session *s);
 void session_unlock(struct session *s);
 /** Before a fork: what another process needs to go on with the fifos. */
 void session_seed(struct session *s);
-/** Bytes that a write may add now, refreshed. */
-int64_t session_tx_room(struct session *s);
 /** Look-at-me to the engine. */
 void session_hint(struct session *s);
 void session_want(struct session *s, uint32_t bits);
@@ -196,11 +183,26 @@ void session_touch(struct session *s);
 void session_retell(struct session *s);
 /** A hint about an engine slot that no session owns. */
 void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t lane);
+/** Leave after ready_wait may have found the session closed. */
+void session_unpin(struct session *s);
+
+/* ready.c */
+/** EPOLL* bits now; arms the tx fifo when it is full. */
+uint32_t ready_events(struct session *s);
 /** Blocks until an event of `events` holds. Worker stays entered. 0, -ETIMEDOUT, -EINTR, -EBADF (closed meanwhile).
  * timeout µs, negative = none. */
-int session_wait(struct session *s, uint32_t events, int64_t timeout_us);
-/** Leave after session_wait may have found the session closed. */
-void session_unpin(struct session *s);
+int ready_wait(struct session *s, uint32_t events, int64_t timeout_us);
+/** Pending error as positive errno, 0 = none. */
+int ready_error(const struct session *s);
+/** The same, taken: reported once as Linux does. */
+int ready_take_error(struct session *s);
+/** The same of a stream that goes on: errno of the last ICMP error about something of it that is not acknowledged; 0 if
+ * there is none, or it was told. Moves nobody to wake up. */
+int ready_take_soft_error(struct session *s);
+/** Bytes that a write may add now, refreshed. */
+int64_t ready_tx_room(struct session *s);
+/** Bytes that TCP_NOTSENT_LOWAT still lets be written, < 0 or 0: none; INT64_MAX without it. */
+int64_t ready_unsent_room(const struct session *s);
 
 /* life.c */
 /** Says to the broker what closes left to be said. The worker stays entered. */

@@ -55,7 +55,7 @@ void vep_item_touch(struct vep_item *it) {
 static uint32_t vep_item_events(struct vep_item *it) {
   if (it->events == 0)
     return 0;
-  return session_events(it->s) & ((it->events & ~(uint32_t)VEP_MODES) | EPOLLERR | EPOLLHUP);
+  return ready_events(it->s) & ((it->events & ~(uint32_t)VEP_MODES) | EPOLLERR | EPOLLHUP);
 }
 
 /** A member that is ready when it comes, or when it is asked for more, is an event that no bell tells of: its bytes

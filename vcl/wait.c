@@ -37,7 +37,7 @@ uint32_t vcl_session_events(uint32_t h) {
   }
   if (session_is_dgram(s)) /* who polls without ever sleeping has the hints of branches from here alone */
     (void)cut_pump(w);
-  uint32_t ev = session_events(s);
+  uint32_t ev = ready_events(s);
   worker_leave(w);
   return ev;
 }
@@ -184,7 +184,7 @@ int vcl_session_wait(uint32_t h, uint32_t events, int64_t timeout_us) {
     (void)worker_pump(w);
   int rc = listen_arm(s);
   if (rc == 0)
-    rc = session_wait(s, events, timeout_us);
+    rc = ready_wait(s, events, timeout_us);
   worker_leave(w);
   return rc == -EBADF ? VPPCOM_EBADFD : rc;
 }
