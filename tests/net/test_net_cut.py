@@ -22,6 +22,7 @@ from wait import hold, wait_for  # noqa: E402
 
 SIZE = 20_000_000
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
+FAMILIES = ("AF_INET", "AF_INET6")
 # left out: heirs and mixes, whose parents never accept; unanswered and arrived, which are about other hosts
 GROUPS = ("options", "life", "connect", "data", "urgent", "calls", "poll", "epoll", "six", "dgram", "waits", "process",
           "spawns", "corks", "kin", "passed", "beside")
@@ -330,12 +331,13 @@ class Semantics(CutCase):
 
     def test_write_and_exit(self):
         """The client writes and is gone before anybody accepts; every byte is there, then the end."""
-        a, b, _ = self.pair()
-        self.assertEqual(b("s.send(bytes(range(256)) * 100)"), 25600)
-        b.kill()
-        self.accept(a)
-        self.assertEqual(a("len(c.recv(30000, socket.MSG_WAITALL))"), 25600)
-        self.assertEqual(a("c.recv(10)"), b"")
+        for family in FAMILIES:
+            a, b, _ = self.pair(family)
+            self.assertEqual(b("s.send(bytes(range(256)) * 100)"), 25600)
+            b.kill()
+            self.accept(a)
+            self.assertEqual(a("c.recv(30000, socket.MSG_WAITALL)"), bytes(range(256)) * 100)
+            self.assertEqual(a("c.recv(10)"), b"")
 
     def test_write_and_exit_broker_dies(self):
         """… also if the broker dies before the server, which sleeps elsewhere, looks at anything."""
@@ -358,33 +360,36 @@ class Semantics(CutCase):
         self.assertEqual(a("b''.join(iter(lambda: c.recv(65536), b''))"), bytes(range(256)) * 100)
 
     def test_half_close(self):
-        a, b, port = self.connected()
-        b("s.sendall(b'question')")
-        b("s.shutdown(socket.SHUT_WR)")
-        self.assertEqual(a("c.recv(100, socket.MSG_WAITALL)"), b"question")
-        self.assertEqual(a("c.recv(1)"), b"")
-        a("c.sendall(b'answer')")
-        self.assertEqual(b("s.recv(6)"), b"answer")
-        self.assertEqual(b("s.send(b'more')"), "BrokenPipeError EPIPE")
-        self.assertEqual({r["state"] for r in self.cut_rows(port)}, {"FIN_WAIT_2", "CLOSE_WAIT"})
-        a("c.close()")
-        self.assertEqual(b("s.recv(1)"), b"")
+        for family in FAMILIES:
+            a, b, port = self.connected(family)
+            b("s.sendall(b'question')")
+            b("s.shutdown(socket.SHUT_WR)")
+            self.assertEqual(a("c.recv(100, socket.MSG_WAITALL)"), b"question")
+            self.assertEqual(a("c.recv(1)"), b"")
+            a("c.sendall(b'answer')")
+            self.assertEqual(b("s.recv(6)"), b"answer")
+            self.assertEqual(b("s.send(b'more')"), "BrokenPipeError EPIPE")
+            self.assertEqual({r["state"] for r in self.cut_rows(port)}, {"FIN_WAIT_2", "CLOSE_WAIT"})
+            a("c.close()")
+            self.assertEqual(b("s.recv(1)"), b"")
 
     def test_reset(self):
-        a, b, _ = self.connected()
-        a("c.sendall(b'last')")
-        a("c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))")
-        a("c.close()")
-        self.assertEqual(b("s.recv(10)"), b"last")
-        self.assertEqual(b("s.recv(10)"), "ConnectionResetError ECONNRESET")
-        self.assertEqual(b("s.send(b'x')"), "BrokenPipeError EPIPE")
+        for family in FAMILIES:
+            a, b, _ = self.connected(family)
+            a("c.sendall(b'last')")
+            a("c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))")
+            a("c.close()")
+            self.assertEqual(b("s.recv(10)"), b"last")
+            self.assertEqual(b("s.recv(10)"), "ConnectionResetError ECONNRESET")
+            self.assertEqual(b("s.send(b'x')"), "BrokenPipeError EPIPE")
 
     def test_unread(self):
-        a, b, _ = self.connected()
-        b("s.sendall(b'never read')")
-        a("select.select([c], [], [], 20)")
-        a("c.close()")
-        self.assertEqual(b("s.recv(10)"), "ConnectionResetError ECONNRESET")
+        for family in FAMILIES:
+            a, b, _ = self.connected(family)
+            b("s.sendall(b'never read')")
+            a("select.select([c], [], [], 20)")
+            a("c.close()")
+            self.assertEqual(b("s.recv(10)"), "ConnectionResetError ECONNRESET")
 
     def test_backlog(self):
         """Beyond the backlog connects go by TCP and wait as they do there; all are served in the end."""

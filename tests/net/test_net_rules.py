@@ -256,7 +256,8 @@ class Rules(netcase.NetCase):
         self.assertEqual(self.tries(BLUE, f"tcp {PEER4} 7140"), ["ok"])
 
     def test_many(self):
-        """Twenty thousand by one command, and away again, while connections come and go."""
+        """Twenty thousand by one command, and away again, while connections come and go; how long the slowest took is
+        printed."""
         self.peer_echo(PEER4, 7160)
         churn = self.lab.spawn("app", [programs.PYTHON, ECHO, "churn", PEER4, 7160, 0], env=RED, stdin=-1)
         wait_for(lambda: "begun" in churn.output() or not churn.alive(), 20, "connections")
@@ -273,6 +274,7 @@ class Rules(netcase.NetCase):
         self.assertEqual(self.rules()["total"], had)
         churn.popen.stdin.close()
         self.assertEqual(churn.wait(120), 0, churn.output())
+        print(churn.output().split("begun")[1].strip())
 
     def test_refused(self):
         first = self.add("ingress", "ports=1-2", "action=allow")

@@ -95,6 +95,46 @@ static void test_next_life_under_look(void **state) {
   rig_close(&r);
 }
 
+/* Reset between SYN and the last ACK of the handshake: the listener's app never hears of it, nothing of it is left. */
+static void test_reset_half_open(void **state) {
+  (void)state;
+  struct rig_sess c, s;
+  rig_open(&r, 11);
+  rig_listen(&r.host[1], 0, 80, 4, 1);
+  rig_turns(&r, 2);
+  rig_connect(&r.host[0], &c, 0, 1, 80, 4);
+  for (int i = 0; i < 1000 && r.host[1].w.n_half_open == 0; i++)
+    rig_step(&r, 10);
+  assert_int_equal(r.host[1].w.n_half_open, 1);
+  assert_int_equal(rig_state(&c), ABI_SESS_CONNECTING); /* the SYN-ACK is on its way, and will meet nobody */
+  rig_want(&c, ABI_WANT_CLOSE);
+  until_gone(1);
+  until_gone(0);
+  assert_int_equal(r.host[1].w.n_half_open, 0);
+  assert_int_equal(rig_accept(&r.host[1], 0, &s), 0);
+  rig_close(&r);
+}
+
+/* Reset after the app has closed, with bytes that were never sent: the orphan ends at once, not by its time-outs. */
+static void test_reset_closed(void **state) {
+  (void)state;
+  static uint8_t out[60000];
+  struct rig_sess c, s;
+  meet(&c, &s);
+  r.loss = 1.0;
+  assert_int_equal(rig_write(&c, out, sizeof out), sizeof out);
+  rig_want(&c, ABI_WANT_CLOSE);
+  rig_turns(&r, 20);
+  assert_int_equal(pool_used(&r.host[0].w.sessions), 1);
+  r.loss = 0;
+  usec_t from = rig_now();
+  rig_want(&s, ABI_WANT_ABORT);
+  until_gone(0);
+  assert_true(rig_now() - from < 100 * 1000); /* before the first retransmission */
+  until_gone(1);
+  rig_close(&r);
+}
+
 /* Reset while it waits for accept: the app may still take it, and finds it over. */
 static void test_reset_offered(void **state) {
   (void)state;
@@ -202,9 +242,11 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cancelled),
       cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_reset_half_open),
       cmocka_unit_test(test_reset_offered),
       cmocka_unit_test(test_reset_ready),
       cmocka_unit_test(test_reset_half_closed),
+      cmocka_unit_test(test_reset_closed),
       cmocka_unit_test(test_unsent),
       cmocka_unit_test(test_linger_zero),
       cmocka_unit_test(test_over_before_accept),
