@@ -16,11 +16,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from filecase import FileCase  # noqa: E402
 from puppet import Puppet  # noqa: E402
 from stack import KERNEL4, KERNEL_PEER4, SERVICES, STACK4, STACK6  # noqa: E402
 from wait import hold, wait_for  # noqa: E402
 
-SIZE = 20_000_000
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
 FAMILIES = ("AF_INET", "AF_INET6")
 # left out: heirs and mixes, whose parents never accept; unanswered and arrived, which are about other hosts
@@ -115,10 +115,6 @@ print(n, "tries,", bad, "errors")
 class CutCase(netcase.NetCase):
     port = 9700
 
-    def next_port(self):
-        type(self).port += 1
-        return self.port
-
     def cut_rows(self, port):
         return [s for s in self.lab.sessions() if s["proto"] == "cut" and f":{port}" in s["local"] + s["remote"]]
 
@@ -145,12 +141,8 @@ class CutCase(netcase.NetCase):
         return [s for s in self.lab.sessions() if s["proto"] != "cut" and f":{port}" in s["local"] + s["remote"]]
 
 
-class Programs(CutCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.root = cls.lab.world.data_dir
-        cls.sha = programs.random_file(os.path.join(cls.root, "big"), SIZE)
+class Programs(CutCase, FileCase):
+    SIZE = 20_000_000
 
     def test_iperf3(self):
         for address in (STACK4, STACK6):
@@ -528,10 +520,7 @@ class Semantics(CutCase):
 
     def test_scope(self):
         """app-scope-local off on either side, in vcl.conf or in the environment: by TCP."""
-        conf = os.path.join(self.lab.world.app_dir, "vcl.conf")
-        with open(conf, "w", encoding="utf-8") as f:
-            f.write("vcl {\n  app-scope-local off\n}\n")
-        os.chmod(conf, 0o644)
+        conf = self.lab.vcl_conf("vcl {\n  app-scope-local off\n}\n")
         for off in ("server", "client"):
             port = self.next_port()
             env = {"env": {"VCL_CONFIG": conf} if off == "server" else {"VCL_APP_SCOPE_LOCAL": "0"}}

@@ -9,28 +9,15 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
-from memfds import READ, memfd_bytes  # noqa: E402
-from puppet import Puppet  # noqa: E402
+from memfds import memfd_bytes  # noqa: E402
+from memorycase import LIMIT, LIMITED, MEGABYTES, MI, N, SIZE, MemoryCase  # noqa: E402
 from stack import STACK4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-N, SIZE, PORT = 6, 2 << 20, 7400
-MI = 1 << 20
-VCL_CONF = """vcl {
-  segment-size 1048576
-  add-segment-size 1048576
-}
-"""
-SERVE = f"""s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-s.bind(("0.0.0.0", {PORT}))
-s.listen(64)"""
+PORT = 7400
 
 
-class Case(netcase.NetCase):
-    def received(self):
-        return memfd_bytes("hs-e", self.lab.pid_of("engine"))
-
+class Case(MemoryCase):
     def pss_of(self, name, pids):
         """Proportional share of those processes in the segments of that name."""
         total = 0
@@ -46,17 +33,7 @@ class Case(netcase.NetCase):
 
     def fill(self, conf=None):
         """N connections that bring SIZE bytes each, unread so far: (server, client)."""
-        env = {}
-        if conf:
-            path = os.path.join(self.lab.world.app_dir, "vcl.conf")
-            with open(path, "w", encoding="ascii") as f:
-                f.write(conf)
-            os.chmod(path, 0o644)
-            env["VCL_CONFIG"] = path
-        server, client = Puppet(self.lab, env=env), Puppet(self.lab, "peer")
-        for line in SERVE.splitlines():
-            server(line)
-        server(f"exec({READ!r}, globals())")
+        server, client = self.listener("app", PORT, 4 << 20, conf), self.puppet("peer")
         self.base = self.received()
         client(f"c = [socket.create_connection(('{STACK4}', {PORT})) for k in range({N})]")
         server(f"c = [s.accept()[0] for k in range({N})]")
@@ -71,7 +48,7 @@ class Case(netcase.NetCase):
 
 class Returned(Case):
     def test_returned(self):
-        server, client = self.fill(VCL_CONF)
+        server, client = self.fill(MEGABYTES)
         wait_for(lambda: self.received() >= N * SIZE, 30, "all bytes wait", step=0.05)
         pids = [server.pid(), self.lab.pid_of("engine")]
         self.assertGreaterEqual(self.pss_of("hs-e", pids), N * SIZE // 2)
@@ -103,8 +80,7 @@ class Returned(Case):
 
 
 class Limited(Case):
-    LIMIT = 6 * MI
-    LAB = {"extra": "broker:\n  app-limit: { memory: 6M }\n"}
+    LAB = LIMITED
 
     def test_limit(self):
         server, client = self.fill()
@@ -114,10 +90,10 @@ class Limited(Case):
         def near():
             nonlocal most
             most = max(most, memfd_bytes("hs-e", pid) + memfd_bytes("hs-a", pid))
-            return most > self.LIMIT * 3 // 4
+            return most > LIMIT * 3 // 4
         wait_for(near, 30, "most of the limit is used", step=0.02)
-        print(f"{most} of {self.LIMIT} bytes", flush=True)
-        self.assertLess(most, self.LIMIT + MI // 2)
+        print(f"{most} of {LIMIT} bytes", flush=True)
+        self.assertLess(most, LIMIT + MI // 2)
         self.drain(server, client)
 
 

@@ -9,22 +9,11 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
-from memfds import READ, memfd_bytes  # noqa: E402
-from puppet import Puppet  # noqa: E402
+from memorycase import LIMIT, LIMITED, MEGABYTES, MI, N, SIZE, MemoryCase  # noqa: E402
 from stack import PEER4  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-N, SIZE, PORT = 6, 2 << 20, 7450
-MI = 1 << 20
-VCL_CONF = """vcl {
-  segment-size 1048576
-  add-segment-size 1048576
-}
-"""
-SERVE = f"""s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
-s.bind(("0.0.0.0", {PORT}))
-s.listen(64)"""
+PORT = 7450
 WRITE = """def writer(c, k, size):
     def run():
         c.sendall(bytes([k, 1, 2, 3]) * (size // 4))
@@ -44,30 +33,19 @@ HEIR = """def heir(size):
 """
 
 
-class Case(netcase.NetCase):
-    def written(self):
-        return memfd_bytes("hs-a", self.lab.pid_of("broker"))
-
+class Case(MemoryCase):
     def parts(self, pid):
         apps = self.lab.show("app")["apps"]["app"]
         return sum(w.get("tx_parts", 0) for a in apps for w in a["worker"] if w["pid"] == pid)
 
     def writer(self):
-        path = os.path.join(self.lab.world.app_dir, "vcl.conf")
-        with open(path, "w", encoding="ascii") as f:
-            f.write(VCL_CONF)
-        os.chmod(path, 0o644)
-        app = Puppet(self.lab, env={"VCL_CONFIG": path})
+        app = self.puppet(conf=MEGABYTES)
         app(f"exec({WRITE!r}, globals())")
         app("done = []")
         return app
 
     def reader(self, port=PORT):
-        peer = Puppet(self.lab, "peer")
-        for line in SERVE.replace(str(PORT), str(port)).splitlines():
-            peer(line)
-        peer(f"exec({READ!r}, globals())")
-        return peer
+        return self.listener("peer", port, 32768)
 
     def connect(self, app, peer, n, port=PORT):
         """n connections from the one to the other, c in both."""
@@ -123,14 +101,14 @@ class Family(Case):
 
 
 class Limited(Case):
-    LAB = {"extra": "broker:\n  app-limit: { memory: 6M }\n"}
+    LAB = LIMITED
 
     def test_limit(self):
         app, peer = self.writer(), self.reader()
         self.connect(app, peer, N)
         self.write(app, SIZE, N)
         wait_for(lambda: "add part: the app has broker.app-limit.memory" in self.lab.log_text(), 30, "the limit is reached", step=0.05)
-        self.assertLess(self.written(), 6 * MI)
+        self.assertLess(self.written(), LIMIT)
         # a connection of the same program has its say still, and so has another program
         app(f"x = socket.create_connection(('{PEER4}', {PORT}))")
         peer("y = s.accept()[0]")

@@ -19,10 +19,6 @@ class Native(netcase.NativeCase):
     PROGRAM = "native"
     port = 7400
 
-    def next_port(self):
-        type(self).port += 1
-        return self.port
-
     def test_server(self):
         port = self.next_port()
         server = self.lab.spawn("app", self.native("serve", port))

@@ -9,12 +9,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from filecase import FileCase  # noqa: E402
 from netns import ProgramFailed  # noqa: E402
 from stack import PEER4, PEER6, STACK4, STACK6  # noqa: E402
 from table import row  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-SIZE = 20_000_000
 BOTH = (("app", "peer"), ("peer", "app"))
 URLLIB = """
 import hashlib, sys, urllib.request
@@ -63,19 +63,14 @@ http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_
 """
 
 
-class Programs(netcase.NetCase):
+class Programs(FileCase):
+    SIZE = 20_000_000
     port = 9000
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.root = cls.lab.world.data_dir
-        cls.sha = programs.random_file(os.path.join(cls.root, "big"), SIZE)
         cls.small = {f"small{n}": programs.random_file(os.path.join(cls.root, f"small{n}"), n) for n in (0, 1, 1460, 70000)}
-
-    def next_port(self):
-        type(self).port += 1
-        return self.port
 
     # --- iperf3 ---
 
@@ -100,7 +95,7 @@ class Programs(netcase.NetCase):
             programs.nginx(self.lab, server, self.root, port)
             with self.subTest(server=server):
                 for _ in range(3):
-                    programs.fetch(self.lab, server, client, "big", SIZE, self.sha, port)
+                    self.fetch(server, client, port)
 
     def test_nginx_keepalive(self):
         """Four files and a constant over one connection, in turn."""
@@ -134,14 +129,14 @@ class Programs(netcase.NetCase):
         """The master is root, the worker another user: the listener is inherited over fork and setuid."""
         port = self.next_port()
         programs.nginx(self.lab, "app", self.root, port, uid=0)
-        programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
+        self.fetch("app", "peer", port)
 
     def test_nginx_stops(self):
         """SIGQUIT ends master and worker; the listener goes and a new nginx can take its place."""
         port = self.next_port()
         for _ in range(2):
             server = programs.nginx(self.lab, "app", self.root, port)
-            programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
+            self.fetch("app", "peer", port)
             server.popen.send_signal(3)
             self.assertEqual(server.wait(60), 0)
             wait_for(lambda: not any(l.endswith(f":{port}") for l, _ in self.lab.listeners()), 20, "the listener is gone")
@@ -155,7 +150,7 @@ class Programs(netcase.NetCase):
             self.lab.spawn(server, [programs.PYTHON, "-u", "-c", UPLOAD, address, port])
             programs.wait_listening(self.lab, server, port)
             with self.subTest(server=server):
-                done = self.lab.run(client, ["curl", "-sS", "--max-time", 60, "-T", os.path.join(self.root, "big"),
+                done = self.lab.run(client, ["curl", "-sS", "--max-time", 60, "-T", self.big,
                                              f"http://{address}:{port}/up"], 150)
                 self.assertEqual(done.stdout.decode(), self.sha)
 

@@ -9,15 +9,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from proxycase import BLUE, RED, ProxyCase  # noqa: E402
 from stack import STACK4, STACK6  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-EXTRA = """broker:
-  namespaces:
-    - { id: blue }
-    - { id: red }
-"""
-BLUE, RED = {"VCL_APP_NAMESPACE_ID": "blue"}, {"VCL_APP_NAMESPACE_ID": "red"}
 PROXY = {"VCL_APP_PROXY_TRANSPORT_TCP": "1"}
 # answers with its name, the accepted socket's own address, and what SO_ORIGINAL_DST says of its port; for each byte
 SERVER = """
@@ -54,19 +49,14 @@ if sys.argv[2] == "held":
 """
 
 
-class Proxy(netcase.NetCase):
-    LAB = {"extra": EXTRA}
+class Proxy(ProxyCase):
+    ASK = ASK
 
     def server(self, name, *ports, env):
         program = self.lab.spawn("app", [programs.PYTHON, "-c", SERVER, name, *ports], env=env)
         for port in ports:
             self.lab.wait_listening(port)
         return program
-
-    def ask(self, where, address, *ports, env=None):
-        argv = [programs.PYTHON, "-c", ASK, address, "once", *ports]
-        done = self.lab.peer(argv) if where == "peer" else self.lab.app(argv, env=env)
-        return done.stdout.decode().splitlines()
 
     def through(self, address, *ports):
         return [f"proxy {address} {port} {port}" for port in ports]
@@ -90,13 +80,8 @@ class Proxy(netcase.NetCase):
         """What is established goes on, and what comes later comes to the proxy still."""
         self.server("proxy", 7711, env={**BLUE, **PROXY})
         for name in ("engine", "broker"):
-            held = self.lab.spawn("peer", [programs.PYTHON, "-c", ASK, STACK4, "held", 5004], stdin=-1)
-            wait_for(lambda: "\n" in held.output(), 20, "the first answer")
-            self.lab.wait_service(name, self.lab.kill_service(name))
-            held.popen.stdin.write(b"\n")
-            held.popen.stdin.close()
-            self.assertEqual(held.wait(120), 0, held.output())
-            self.assertEqual(held.output().splitlines(), self.through(STACK4, 5004) * 2)
+            said = self.held([5004], 1, lambda n=name: self.lab.wait_service(n, self.lab.kill_service(n)))
+            self.assertEqual(said, self.through(STACK4, 5004) * 2)
             self.assertEqual(self.ask("peer", STACK4, 5005), self.through(STACK4, 5005))
 
 

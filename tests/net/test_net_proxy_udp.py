@@ -9,17 +9,10 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import netcase  # noqa: E402
-import programs  # noqa: E402
+from proxycase import BLUE, NAMESPACES, RED, ProxyCase  # noqa: E402
 from stack import STACK4, STACK6  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-EXTRA = """  workers: 1
-broker:
-  namespaces:
-    - { id: blue }
-    - { id: red }
-"""
-BLUE, RED = {"VCL_APP_NAMESPACE_ID": "blue"}, {"VCL_APP_NAMESPACE_ID": "red"}
 PROXY = {"VCL_APP_PROXY_TRANSPORT_UDP": "1"}
 # per port the answer to the text, or the name of an errno; a socket of its own for each, which hears that port alone. A
 # datagram may be lost: it is sent again. With "held" all ask again once more when a line comes in
@@ -50,9 +43,10 @@ if sys.argv[2] == "held":
 """
 
 
-class ProxyUdp(netcase.NativeCase):
+class ProxyUdp(ProxyCase, netcase.NativeCase):
     PROGRAM = "peers"
-    LAB = {"extra": EXTRA}
+    LAB = {"extra": "  workers: 1\n" + NAMESPACES}
+    ASK = ASK
 
     def server(self, port, how, env):
         program = self.lab.spawn("app", self.native(port, how), env=env)
@@ -60,9 +54,7 @@ class ProxyUdp(netcase.NativeCase):
         return program
 
     def ask(self, where, address, *ports, env=None, text="where"):
-        argv = [programs.PYTHON, "-c", ASK, address, "once", text, *ports]
-        done = self.lab.peer(argv) if where == "peer" else self.lab.app(argv, env=env)
-        return done.stdout.decode().splitlines()
+        return super().ask(where, address, text, *ports, env=env)
 
     def at(self, address, *ports):
         return [f"{address} {port} {address} {port}" for port in ports]
@@ -103,13 +95,8 @@ class ProxyUdp(netcase.NativeCase):
         ports = range(5010, 5016)
         for name, workers in (("engine", 3), ("broker", 3), ("engine", 1)):
             before = proxy.output().count("accepted")
-            held = self.lab.spawn("peer", [programs.PYTHON, "-c", ASK, STACK4, "held", "x", *ports], stdin=-1)
-            wait_for(lambda: held.output().count("\n") == len(ports), 60, "the first answers")
-            self.restart_with(name, workers)
-            held.popen.stdin.write(b"\n")
-            held.popen.stdin.close()
-            self.assertEqual(held.wait(120), 0, held.output())
-            counts = [int(line.removesuffix(" x")) for line in held.output().splitlines()]
+            said = self.held(["x", *ports], len(ports), lambda n=name, w=workers: self.restart_with(n, w), 60)
+            counts = [int(line.removesuffix(" x")) for line in said]
             for first, second in zip(counts[:len(ports)], counts[len(ports):]):
                 self.assertGreater(second, first, counts)
             self.assertEqual(proxy.output().count("accepted") - before, len(ports))

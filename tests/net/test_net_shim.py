@@ -12,11 +12,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from filecase import FileCase  # noqa: E402
 from netns import run  # noqa: E402
 from table import row  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-SIZE = 5_000_000
 PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
 HANDED = """
@@ -143,19 +143,8 @@ int main(void) { return 0; }
 """
 
 
-class Shim(netcase.NetCase):
+class Shim(FileCase):
     port = 10400
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.root = cls.lab.world.data_dir
-        cls.big = os.path.join(cls.root, "big")
-        cls.sha = programs.random_file(cls.big, SIZE)
-
-    def next_port(self):
-        type(self).port += 1
-        return self.port
 
     def serve(self, where, client, *argv, port=None, address=None):
         """Starts a server; argv holds ADDRESS and PORT as words to be replaced. Returns program, address, port."""

@@ -10,43 +10,21 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from filecase import FileCase  # noqa: E402
 from stack import STACK4  # noqa: E402
 from table import row  # noqa: E402
 from wait import wait_for  # noqa: E402
 
-SIZE = 5_000_000
-HAPROXY = """global
-  nbthread 2
-defaults
-  mode http
-  timeout connect 20s
-  timeout client 30s
-  timeout server 30s
-frontend front
-  bind {address}:{port}
-  default_backend back
-backend back
-  server one {address}:{to_port}
-"""
 
 
-class Reload(netcase.NetCase):
+class Reload(FileCase):
     port = 10900
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.root = cls.lab.world.data_dir
-        cls.sha = programs.random_file(os.path.join(cls.root, "big"), SIZE)
 
     def front(self):
         """haproxy's configuration, and its port; an nginx on the stack is behind it."""
-        type(self).port += 2
-        programs.nginx(self.lab, "app", self.root, self.port + 1, workers=2)
-        conf = os.path.join(self.lab.world.app_dir, f"haproxy-{self.port}.cfg")
-        with open(conf, "w", encoding="utf-8") as f:
-            f.write(HAPROXY.format(address=STACK4, port=self.port, to_port=self.port + 1))
-        return conf, self.port
+        port, to_port = self.next_port(), self.next_port()
+        programs.nginx(self.lab, "app", self.root, to_port, workers=2)
+        return programs.haproxy_conf(self.lab, port, STACK4, to_port, connect=20), port
 
     def under_load(self, port, reload):
         """Reloads while ab asks, a connection for each request: none may fail."""
@@ -67,7 +45,7 @@ class Reload(netcase.NetCase):
                         break
                 else:
                     self.fail("the load is over before there were two reloads")
-        programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
+        self.fetch("app", "peer", port)
 
     @row("haproxy, reloaded by a successor (-sf)", "both", "again and again under ab with close: no failed request; 5 MB, sha256")
     def test_successor(self):

@@ -10,28 +10,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 
 import netcase  # noqa: E402
 import programs  # noqa: E402
+from filecase import FileCase  # noqa: E402
 from stack import KERNEL4, STACK4  # noqa: E402
 from table import row  # noqa: E402
 from wait import hold, wait_for  # noqa: E402
 
-SIZE = 5_000_000
 PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
 KEPT = 8     # connections of ab and wrk while nginx is reloaded
 WORKERS = 3  # of nginx
 RELOAD_S = float(os.environ.get("HS_RELOAD_S", "1"))  # of each of 16 loads; `make soak`: 60
-HAPROXY = """global
-  nbthread 2
-defaults
-  mode http
-  timeout connect 10s
-  timeout client 30s
-  timeout server 30s
-frontend front
-  bind {address}:{port}
-  default_backend back
-backend back
-  server one {to}:{to_port}
-"""
 ASYNC_SERVER = """
 import asyncio, sys
 async def serve(reader, writer):
@@ -81,18 +68,8 @@ for (let i = left; i > 0; i--) {
 """
 
 
-class Web(netcase.NetCase):
+class Web(FileCase):
     port = 10100
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.root = cls.lab.world.data_dir
-        cls.sha = programs.random_file(os.path.join(cls.root, "big"), SIZE)
-
-    def next_port(self):
-        type(self).port += 1
-        return self.port
 
     def check_ab(self, text, _most=0):
         self.assertRegex(text, r"Failed requests: +0\n")
@@ -160,7 +137,7 @@ class Web(netcase.NetCase):
         print(f"cuts by reload: {rate}")
         if seconds >= 10:  # in a second each reload is one throw of the dice
             self.assertLessEqual(rate["app"], 1.3 * rate["kernel"] + KEPT / reloads["app"], rate)
-        programs.fetch(self.lab, "app", "peer", "big", SIZE, self.sha, port)
+        self.fetch("app", "peer", port)
 
     @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive each of the old workers cuts each connection once at most, and in `make soak` no more than the same nginx on the kernel has cut")
     def test_nginx_reload(self):
@@ -219,16 +196,13 @@ class Web(netcase.NetCase):
             with self.subTest(behind=behind, client=client):
                 port, to_port = self.next_port(), self.next_port()
                 programs.nginx(self.lab, behind, self.root, to_port, workers=2)
-                conf = os.path.join(self.lab.world.app_dir, f"haproxy-{port}.cfg")
-                with open(conf, "w", encoding="utf-8") as f:
-                    f.write(HAPROXY.format(address=STACK4, port=port, to=programs.address_of(behind, "app"),
-                                           to_port=to_port))
+                conf = programs.haproxy_conf(self.lab, port, programs.address_of(behind, "app"), to_port)
                 self.lab.spawn("app", ["/usr/sbin/haproxy", "-db", "-f", conf])
                 self.lab.wait_listening(port)
                 url = f"http://{STACK4}:{port}/hello"
                 self.check_ab(self.lab.run(client, ["ab", "-q", "-n", 500, "-c", 8, url], 150).stdout.decode())
                 self.check_wrk(self.lab.run(client, ["wrk", "-t2", "-c8", "-d1s", "--timeout", "20s", url], 150).stdout.decode())
-                programs.fetch(self.lab, "app", client, "big", SIZE, self.sha, port)
+                self.fetch("app", client, port)
 
     @row("nginx, its program changed while it runs (USR2, QUIT)", "server",
          "ab with close all the while: no failed request; the listener goes on in the executed program")

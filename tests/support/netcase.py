@@ -25,6 +25,7 @@ class NetCase(unittest.TestCase):
 
     LAB = {}
     START = True
+    port = 7000
 
     @classmethod
     def setUpClass(cls):
@@ -57,6 +58,11 @@ class NetCase(unittest.TestCase):
 
     def setUp(self):
         self.kept = len(self.lab.world.programs)
+
+    def next_port(self):
+        """One above the class's `port` that no other test of it has."""
+        type(self).port += 1
+        return self.port
 
     def run(self, result=None):
         """Shows what programs and services said when a test fails."""

@@ -35,6 +35,19 @@ http {{
   }}
 }}
 """
+HAPROXY = """global
+  nbthread 2
+defaults
+  mode http
+  timeout connect {connect}s
+  timeout client 30s
+  timeout server 30s
+frontend front
+  bind {address}:{port}
+  default_backend back
+backend back
+  server one {to}:{to_port}
+"""
 
 
 def address_of(server, client):
@@ -120,6 +133,14 @@ def nginx(lab, where, root, port=8080, uid=None, workers=1, options=""):
         with open(home + "/error.log", encoding="utf-8", errors="replace") as f:
             raise ProgramFailed(f"nginx: {e}\n{f.read()[-2000:]}") from None
     return server
+
+
+def haproxy_conf(lab, port, to, to_port, connect=10):
+    """Path of the configuration of an haproxy on the stack with a server at `to`; connect: the time for that, in s."""
+    path = os.path.join(lab.world.app_dir, f"haproxy-{port}.cfg")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(HAPROXY.format(address=STACK4, port=port, to=to, to_port=to_port, connect=connect))
+    return path
 
 
 def url(server, client, name, port=8080):

@@ -119,6 +119,14 @@ class Lab:
             f.write(text)
         return path
 
+    def vcl_conf(self, text):
+        """Path of a vcl.conf with these words, which programs can read; there is one."""
+        path = os.path.join(self.world.app_dir, "vcl.conf")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        os.chmod(path, 0o644)
+        return path
+
     def __enter__(self):
         return self
 

@@ -1,4 +1,4 @@
-"""Base of the tests of datagrams: udp_tool.py where programs of both sides may run it, and a port of its own for each."""
+"""Base of the tests of datagrams: udp_tool.py where programs of both sides may run it."""
 import json
 import os
 import shutil
@@ -8,19 +8,12 @@ from wait import wait_for
 
 
 class UdpCase(netcase.NetCase):
-    port = 7000
-
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.tool = os.path.join(cls.lab.world.app_dir, "udp_tool.py")
         shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "udp_tool.py"), cls.tool)
         os.chmod(cls.tool, 0o755)
-
-    def next_port(self, count=1):
-        """The first of `count` ports that no other test of the class has."""
-        type(self).port += count
-        return self.port
 
     def start(self, where, *argv, says="up"):
         program = self.lab.spawn(where, ["python3", self.tool, *argv])

@@ -1,6 +1,7 @@
 /*
  * Margins of loss recovery, to the byte, the microsecond and the entry: what is counted, when probes and proofs are
- * due, holes of one byte, the list of what is out and what RACK finds in it. See test_margins.c.
+ * due, holes of one byte, the list of what is out and what RACK finds in it (what RACK remembers: test_prr.c). See
+ * test_margins.c.
  */
 #include "tcp_rig.h"
 
@@ -217,45 +218,6 @@ static void test_detect_bits(void **state) {
   }
 }
 
-/* What RACK remembers is the newest: later by a µs, or as late and further. */
-static void test_rack_newest(void **state) {
-  struct rig *r = *state;
-  rig_start(r, RIG_SACK);
-  struct tcp_sent s = {.l = 100, .r = 200};
-  uint32_t t = (uint32_t)r->now;
-  tcp_rack_sent(&r->conn, &s, t - 1, 200, 0, r->now);
-  assert_int_equal(r->conn.b->rack_rtt, 1);
-  tcp_rack_sent(&r->conn, &s, t - 1, 199, 0, r->now);
-  assert_int_equal(r->conn.b->rack_end, 200);
-  tcp_rack_sent(&r->conn, &s, t - 1, 201, 0, r->now);
-  assert_int_equal(r->conn.b->rack_end, 201);
-  tcp_rack_sent(&r->conn, &s, t - 2, 300, 0, r->now);
-  assert_int_equal(r->conn.b->rack_end, 201);
-  tcp_rack_sent(&r->conn, &s, t, 150, 0, r->now);
-  assert_int_equal(r->conn.b->rack_end, 150);
-  assert_int_equal(r->conn.b->rack_rtt, 0);
-  tcp_rack_sent(&r->conn, &s, t + 5, 160, 0, r->now); /* entries may be a µs ahead of the clock */
-  assert_int_equal(r->conn.b->rack_rtt, 0);
-}
-
-/* A grown window stays for sixteen recoveries; without one there is nothing to forget. */
-static void test_rack_forgets(void **state) {
-  struct rig *r = *state;
-  rig_start(r, RIG_SACK);
-  r->conn.reo_keep = 0;
-  r->conn.reo_mult = 3;
-  tcp_rack_recovery(&r->conn);
-  assert_int_equal(r->conn.reo_keep, 0);
-  assert_int_equal(r->conn.reo_mult, 3);
-  tcp_rack_dsack(&r->conn);
-  assert_int_equal(r->conn.reo_mult, 4);
-  for (int i = 0; i < 15; i++)
-    tcp_rack_recovery(&r->conn);
-  assert_int_equal(r->conn.reo_mult, 4);
-  tcp_rack_recovery(&r->conn);
-  assert_int_equal(r->conn.reo_mult, 1);
-}
-
 /* A sample's round trip is that of what left last, to the µs. */
 static void test_sample_of_one(void **state) {
   struct rig *r = *state;
@@ -276,8 +238,7 @@ int main(void) {
       RIG_TEST(test_counts_of_loss), RIG_TEST(test_route_doubted), RIG_TEST(test_tail_times),
       RIG_TEST(test_undo_times),     RIG_TEST(test_hole_of_one),   RIG_TEST(test_partial_of_one),
       RIG_TEST(test_frto_of_one),    RIG_TEST(test_list_remove),   RIG_TEST(test_list_cut),
-      RIG_TEST(test_detect_bits),    RIG_TEST(test_rack_newest),   RIG_TEST(test_rack_forgets),
-      RIG_TEST(test_sample_of_one),
+      RIG_TEST(test_detect_bits),    RIG_TEST(test_sample_of_one),
   };
   return cmocka_run_group_tests_name("tcp_margins_loss", tests, NULL, NULL);
 }

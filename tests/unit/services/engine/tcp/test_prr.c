@@ -237,8 +237,9 @@ static void test_rack_widens(void **state) {
   tcp_rack_recovery(c);
   assert_int_equal(c->reo_mult, 1);
   c->reo_mult = 7;
-  tcp_rack_recovery(c);
+  tcp_rack_recovery(c); /* nothing to forget */
   assert_int_equal(c->reo_mult, 7);
+  assert_int_equal(c->reo_keep, 0);
   c->reo_seen = 0;
   tcp_rack_undone(c);
   assert_int_equal(c->reo_mult, 14);
@@ -267,6 +268,7 @@ static void test_rack_newest(void **state) {
   assert_int_equal(c->b->rack_rtt, 20000);
   assert_int_equal(c->b->rack_end, 1000);
   tcp_rack_sent(c, &once, t - 20001, 5000, 0, r->now);     /* left before */
+  tcp_rack_sent(c, &once, t - 20000, 999, 0, r->now + 7);  /* as old, not so far */
   tcp_rack_sent(c, &once, t - 20000, 1000, 0, r->now + 7); /* as old, no further */
   assert_int_equal(c->b->rack_rtt, 20000);
   assert_int_equal(c->b->rack_end, 1000);
@@ -285,7 +287,15 @@ static void test_rack_newest(void **state) {
   assert_int_equal(c->b->rack_end, 20);
   tcp_rack_sent(c, &again, t - 5000, 30, ms, r->now);
   assert_int_equal(c->b->rack_end, 30);
+  tcp_rack_sent(c, &once, t - 1, 32, 0, r->now);
+  assert_int_equal(c->b->rack_rtt, 1);
+  tcp_rack_sent(c, &once, t, 31, 0, r->now);
+  assert_int_equal(c->b->rack_end, 31);
+  assert_int_equal(c->b->rack_rtt, 0);
+  tcp_rack_sent(c, &once, t, 33, 0, r->now + 3);
+  assert_int_equal(c->b->rack_rtt, 3);
   tcp_rack_sent(c, &once, t + 5, 40, 0, r->now); /* clocks of merged entries may be ahead */
+  assert_int_equal(c->b->rack_end, 40);
   assert_int_equal(c->b->rack_rtt, 0);
 }
 
