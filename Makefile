@@ -53,9 +53,9 @@ fuzz: deps ## live fuzzing of TCP, options, IP, fragments, UDP and parsers for F
 sim: build ## the simulations' long forms: 19656 transfers over a grid of paths, two dozen seeds per model; docs/SIM.md (5 minutes)
 	@for long in "table full" "goodput full" "random 20000"; do build/$(PRESET)/tests/sim/sim_tcp_$$long || exit 1; done
 
-soak: build ## short connections for ten minutes, which may leave no growth; nginx reloaded under load; 27 minutes (root)
+soak: build ## short connections for ten minutes, which may leave no growth; nginx reloaded under load, docs/bench/RELOAD.md; half an hour (root)
 	@python3 -B tests/bench/short.py --build build/$(PRESET)
-	@HS_RELOAD_S=60 python3 -B tests/net/test_net_shim_web.py --build build/$(PRESET) --deadline 1800 -k reload -k reuseport
+	@python3 -B tests/bench/reload.py --build build/$(PRESET)
 
 lint: deps ## the house rules only
 	@status=0; for lint in $(LINTS); do python3 -B $$lint || status=1; done; exit $$status

@@ -69,4 +69,11 @@ static inline double bench_times_us(const struct bench_times *t, unsigned percen
   return t->ns[(t->n < BENCH_KEPT ? t->n : BENCH_KEPT) * percent / 100] / 1e3;
 }
 
+/** One JSON line: how many, how many a second of the ns that they took, half and nearly all of them. Sorts. */
+static inline void bench_times_report(struct bench_times *t, uint64_t ns) {
+  bench_times_sort(t);
+  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)t->n,
+         (double)t->n * (double)BENCH_NS / (double)ns, bench_times_us(t, 50), bench_times_us(t, 99));
+}
+
 #endif

@@ -2,7 +2,8 @@
 """`make bench`: what the stack reaches beside the kernel's TCP in the same run; writes docs/bench/REPORT.md and .json.
 
 Every figure is the median of --rounds runs, ours and the kernel's in turn. Needs root, a release build and a quiet
-machine. --only takes names of sections (see SECTIONS) to measure just those, and then writes to --out only.
+machine. --only takes names of sections (see SECTIONS): those are measured anew, of the others the report keeps what it
+has, and says which commit and time each is of.
 """
 import argparse
 import json
@@ -64,7 +65,20 @@ class Bench:
     def __init__(self, build, rounds, seconds):
         self.build, self.rounds, self.seconds = os.path.abspath(build), rounds, seconds
         self.figures, self.split, self.port = [], [], 5300
+        self.cores = sorted(os.sched_getaffinity(0))[:2]
+        self.about = figures.machine(TOP) | {"rounds": rounds, "seconds": seconds}
         self.pingpong = os.path.join(self.build, "tests/bench/pingpong")
+
+    def section(self, name):
+        """Measures one: its part of the report."""
+        self.figures, self.split, failed = [], [], None
+        try:
+            getattr(self, name)()
+        except (AssertionError, TimeoutError, KeyError, ValueError) as e:
+            failed = str(e).splitlines()[0] if str(e) else type(e).__name__
+            say(f"   not measured: {e}")
+        return {"about": self.about, "figures": [f.as_dict() for f in self.figures if f.ours or f.kernel], "cpu_split": self.split,
+                "failed": failed}
 
     def figure(self, *args, **kw):
         f = Figure(*args, **kw)
@@ -275,22 +289,18 @@ class Bench:
                     getattr(rate, column).append(programs.iperf3(lab, where, where, self.seconds, self.next_port(),
                                                                  address=address))
             self.done(rate)
-            asleep = os.path.join(lab.world.app_dir, "asleep.conf")
-            with open(asleep, "w", encoding="utf-8") as f:
-                f.write("vcl { spin-us 0 }\n")
-            os.chmod(asleep, 0o644)
-            for mode, env, goal, word in (("poll", {}, 10, "both polling"),
-                                          ("sleep", {}, 5, "blocking calls, default spin of 100 µs"),
-                                          ("sleep", {"VCL_CONFIG": asleep}, 5, "both sleeping, spin-us 0")):
-                p50 = self.figure(f"64-byte ping-pong between two programs, {word}: p50", "µs", "less", goal=goal)
+            self.polling(lab, straight)
+            asleep = {"VCL_CONFIG": lab.vcl_conf("vcl { spin-us 0 }\n")}
+            for env, word in (({}, "blocking calls, default spin of 100 µs"), (asleep, "both sleeping, spin-us 0")):
+                p50 = self.figure(f"64-byte ping-pong between two programs, {word}: p50", "µs", "less", goal=5)
                 p99 = self.figure(f"64-byte ping-pong between two programs, {word}: p99", "µs", "less")
                 for _ in range(self.rounds):
                     for where, address, column in places:
-                        got = self.straight(lab, straight, where, address, mode, "ask", 64, self.seconds, mode, env=env)
+                        got = self.straight(lab, straight, where, address, "sleep", "ask", 64, self.seconds, "sleep", env=env)
                         getattr(p50, column).append(got["p50_us"])
                         getattr(p99, column).append(got["p99_us"])
                 self.done(p50, p99)
-            self.asleep(lab, straight, places, {"VCL_CONFIG": asleep}, p50)
+            self.asleep(lab, straight, places, asleep, p50)
             self.segments(lab)
             connects = self.figure("connects between two programs, each closed at once", "k/s", "more")
             for _ in range(self.rounds):
@@ -306,45 +316,70 @@ class Bench:
             lab.start()
             self.dgrams(lab, (("app", STACK4, "ours"), ("kernel", KERNEL4, "kernel")))
 
-    def dgrams(self, lab, places):
-        p50 = self.figure("UDP: 64-byte ping-pong between two programs, both polling: p50", "µs", "less")
-        p99 = self.figure("UDP: 64-byte ping-pong between two programs, both polling: p99", "µs", "less")
-        rate = self.figure("UDP: datagrams of 1400 bytes that arrive, one way, between two programs", "k/s", "more")
-        most, lost = 0, 0
+    def bare(self, lab, what, cores):
+        """µs there and back of what the machine itself can do between two cores (tests/bench/bare.c)."""
+        program = os.path.join(self.build, "tests/bench/bare")
+        return json.loads(lab.run("kernel", [program, what, 1, *cores], 30).stdout)["p50_us"]
+
+    def pair_polling(self, lab, what, goal, run):
+        """p50 and p99, and beside them a bare cache line's way. Each end has a core of its own, the same ones in both
+        columns: how far two virtual cores are from each other changes from minute to minute, and with it all three.
+        run(where, address) gives {"p50_us", "p99_us"} and perhaps "lost"."""
+        word = f"pinned to cores {' and '.join(map(str, self.cores))}"
+        p50 = self.figure(f"{what}, both polling, {word}: p50", "µs", "less", goal=goal)
+        p99 = self.figure(f"{what}, both polling, {word}: p99", "µs", "less")
+        line = self.figure(f"a bare cache line there and back between two processes, {word}: p50", "µs", "less")
+        times, lost = [], 0
         for _ in range(self.rounds):
-            for where, address, column in places:
-                got = self.dgrams_run(lab, where, address, "echo", "poll", "ask", 64, self.seconds, "poll")
+            line.kernel.append(self.bare(lab, "line", self.cores))
+            for where, address, column in (("app", STACK4, "ours"), ("kernel", KERNEL4, "kernel")):
+                got = run(where, address)
                 getattr(p50, column).append(got["p50_us"])
                 getattr(p99, column).append(got["p99_us"])
-                lost += got["lost"]
+                lost += got.get("lost", 0)
+            times.append(p50.ours[-1] / line.kernel[-1])
+        p50.notes.append(f"ours is {statistics.median(times):.1f} × ({min(times):.1f} … {max(times):.1f}) the bare cache "
+                         "line's way right before" + (f"; {lost} lost" if lost else ""))
+        line.notes.append("two programs that poll can't be faster than this")
+        self.done(p50, p99, line)
+
+    def polling(self, lab, straight):
+        self.pair_polling(lab, "64-byte ping-pong between two programs", 10, lambda where, address: self.straight(
+            lab, straight, where, address, "poll", "ask", 64, self.seconds, "poll", cores=self.cores))
+
+    def dgrams(self, lab, places):
+        self.pair_polling(lab, "UDP: 64-byte ping-pong between two programs", None, lambda where, address: self.dgrams_run(
+            lab, where, address, "echo", "poll", "ask", 64, self.seconds, "poll", cores=self.cores))
+        rate = self.figure("UDP: datagrams of 1400 bytes that arrive, one way, between two programs", "k/s", "more")
+        most = 0
+        for _ in range(self.rounds):
+            for where, address, column in places:
                 got = self.dgrams_run(lab, where, address, "count", "sleep", "flood", 1400, self.seconds)
                 getattr(rate, column).append(got["rate"] / 1e3)
                 most = max(most, 1 - got["arrived"] / got["sent"]) if column == "ours" else most
         rate.notes.append(f"at most {100 * most:.0f} % of ours found no room at the receiver")
-        if lost:
-            p50.notes.append(f"{lost} lost")
-        self.done(p50, p99, rate)
+        self.done(rate)
 
-    def dgrams_run(self, lab, where, address, role, mode, what, *numbers):
+    def dgrams_run(self, lab, where, address, role, mode, what, *numbers, cores=None):
         program, port = os.path.join(self.build, "tests/bench/dgrams"), self.next_port()
-        server = lab.spawn(where, [program, "serve", address, port, role, mode])
+        pins = pinned(cores)
+        server = lab.spawn(where, [*pins[0], program, "serve", address, port, role, mode])
         wait_for(lambda: "up" in server.output(), 20, "the server")
         try:
-            return json.loads(lab.run(where, [program, what, address, port, *numbers], self.seconds + 20).stdout)
+            return json.loads(lab.run(where, [*pins[1], program, what, address, port, *numbers], self.seconds + 20).stdout)
         finally:
             server.stop()
 
     def asleep(self, lab, straight, places, env, free):
         """What a sleep costs where it runs: both ends on one core, on two, and a bare eventfd beside them."""
-        for cores, word in (((0, 0), "one core"), ((0, 1), "two cores")):
+        for cores, word in ((self.cores[:1] * 2, "one core"), (self.cores, "two cores")):
             p50 = self.figure(f"64-byte ping-pong between two programs, both sleeping, pinned to {word}: p50", "µs", "less")
             bare = self.figure(f"a bare eventfd there and back between two processes, pinned to {word}: p50", "µs", "less")
             for _ in range(self.rounds):
                 for where, address, column in places:
                     got = self.straight(lab, straight, where, address, "sleep", "ask", 64, 1, "sleep", env=env, cores=cores)
                     getattr(p50, column).append(got["p50_us"])
-                got = json.loads(lab.run("kernel", [straight, "wake", 1, *cores], self.seconds + 20).stdout)
-                bare.kernel.append(got["p50_us"])
+                bare.kernel.append(self.bare(lab, "wake", cores))
             most = statistics.median(p50.kernel) / statistics.median(bare.kernel)
             bare.notes.append(f"whoever sleeps in the kernel and is woken by it, both ways, reaches {most:.1f} × the "
                               "kernel's loopback there at the most")
@@ -354,7 +389,7 @@ class Bench:
     def straight(self, lab, program, where, address, mode, what, *numbers, env=None, cores=None):
         port = self.next_port()
         extra = {"env": env} if env and where == "app" else {}
-        pins = [["taskset", "-c", core] for core in cores] if cores else [[], []]
+        pins = pinned(cores)
         server = lab.spawn(where, [*pins[0], program, "serve", address, port, 64, mode], **extra)
         programs.wait_listening(lab, where, port)
         try:
@@ -426,6 +461,11 @@ class Bench:
         self.done(up, total)
 
 
+def pinned(cores):
+    """Words before the command lines of server and client."""
+    return [["taskset", "-c", core] for core in cores] if cores else [[], []]
+
+
 def link_packets(ns, interface):
     link = json.loads(run(["ip", "-n", ns, "-j", "-s", "link", "show", interface]).stdout)[0]["stats64"]
     return link["rx"]["packets"] + link["tx"]["packets"]
@@ -444,31 +484,31 @@ def main():
     parser.add_argument("--build", default=os.path.join(TOP, "build/release"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of one run")
-    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS)
     parser.add_argument("--out", default=os.path.join(TOP, "docs/bench"))
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: needs root, for network namespaces")
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("bench: needs two cores")
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, interrupted)
-    about = figures.machine(TOP) | {"rounds": args.rounds, "seconds": args.seconds}
-    bench, failed = Bench(args.build, args.rounds, args.seconds), []
+    bench = Bench(args.build, args.rounds, args.seconds)
+    kept = figures.read(args.out) if args.only else {}
+    new = {}
     try:
-        for name in args.only:
-            say(f"{name}")
-            try:
-                getattr(bench, name)()
-            except (AssertionError, TimeoutError, KeyError, ValueError) as e:
-                failed.append(f"{name}: {str(e).splitlines()[0]}")
-                say(f"   not measured: {e}")
-        about["not_measured"] = failed
-        figures.write(args.out, about, bench.figures, bench.split)
+        for name in args.only or SECTIONS:
+            say(name)
+            new[name] = bench.section(name)
+        both = kept | new
+        figures.write(args.out, {name: both[name] for name in SECTIONS if name in both})
     except KeyboardInterrupt:
         say("bench: interrupted, no report")
         sys.exit(130)
     finally:
         netns.close_all()
-    say(f"written: {args.out}/REPORT.md" + (f"; not measured: {failed}" if failed else ""))
+    failed = [name for name, s in new.items() if s["failed"]]
+    say(f"written: {args.out}/REPORT.md" + (f"; not measured: {', '.join(failed)}" if failed else ""))
     sys.exit(1 if failed else 0)
 
 

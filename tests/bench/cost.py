@@ -14,19 +14,16 @@ import subprocess
 import sys
 import tempfile
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import figures  # noqa: E402
+
 KINDS = ("data_in", "ack_in", "data_out")
 TITLES = {"data_in": "in-order data segment in (every other one acknowledged)", "ack_in": "ACK of two segments in",
           "data_out": "data segment out"}
 GOAL = 1.3
 MEMORY_GOAL = 1024  # bytes of an idle established connection
-
-
-def commit():
-    """What was measured: the commit of the source tree."""
-    def git(*words):
-        return subprocess.run(["git", "-C", os.path.dirname(os.path.abspath(__file__)), *words], stdout=subprocess.PIPE,
-                              check=False).stdout.decode()
-    return git("rev-parse", "HEAD")[:12] + (" with local changes" if git("status", "--porcelain", "-uno") else "")
 
 
 def measure(program, connections, turns, work):
@@ -62,12 +59,12 @@ def main():
     args = parser.parse_args()
     program = os.path.join(args.build, "tests/bench/cost")
     sizes = [int(n) for n in args.connections.split(",")]
-    rows = {}
+    about, rows = figures.machine(HERE), {}
     with tempfile.TemporaryDirectory() as work:
         for n in sizes:
             rows[n], (durable, session, soft) = measure(program, n, args.turns, work)
             print(n, {k: round(v) for k, v in rows[n].items()}, flush=True)
-    lines = ["# Instructions per segment", "", f"Commit {commit()}.", "",
+    lines = ["# Instructions per segment", "", f"Commit {figures.commit(about)}.", "",
              "Written by `make cost` (tests/bench/cost.py): callgrind, release build, one connection that carries 1448-byte",
              "segments one at a time among so many in the tables of sessions, flows and timers. A turn of the worker that",
              "does this one thing, less a turn that does nothing (last column).", "",

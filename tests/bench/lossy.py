@@ -249,9 +249,7 @@ def write(folder, about, done):
     with open(os.path.join(folder, "LOSSY.md"), "w", encoding="utf-8") as f:
         f.write(f"""# Over an impaired path, beside the kernel
 
-Written by `make bench-lossy` (tests/bench/lossy.py). Commit {about['commit'][:12]}, {about['date']}; {about['cpu']}, \
-{about['cores']} cores for everything,
-kernel {about['kernel']}. Host - wire - host: tests/bench/wire joins two interfaces and impairs both directions alike by
+Written by `make bench-lossy` (tests/bench/lossy.py). {figures.stamp(about)}. Host - wire - host: tests/bench/wire joins two interfaces and impairs both directions alike by
 nicio's stage (services/nicio/impair.c); for the kernel's column both hosts are the kernel's, over a wire of their own
 that is set the same. {RATE // 1000000} Mbit/s each way, MTU 1500; the queue before the line holds a bandwidth-delay product, {QUEUE_MIN // 1024} KB at
 least. Offloads are as they are by default: the wire cuts large frames into packets of the MTU before it loses any, so loss is
@@ -303,12 +301,13 @@ def main():
         sys.exit("bench-lossy: needs root, for network namespaces")
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, interrupted)
+    about = figures.machine(TOP)
     done = load(os.path.join(args.out, "lossy.json")) if args.only else {}
     try:
         measure_grid(args.build, args.only, args.seconds, args.rounds, done)
         measure_fair(args.build, args.only, done)
     finally:
-        write(args.out, figures.machine(TOP), done)
+        write(args.out, about, done)
         netns.close_all()
 
 

@@ -177,7 +177,7 @@ def grouped(cost):
 
 TEXT = """# Memory of idle connections
 
-Written by `make bench-memory`. Commit {commit}{changed}, {date}; {cpu}, {cores} cores, kernel {kernel}. {count:,} connections open
+Written by `make bench-memory`. {stamp}. {count:,} connections open
 at once on one stack with default sizes, one program on libvppcom, the kernel's TCP at the other end. Bytes per connection, growth since
 there was none: segments (pages of all shared memory), services (memory that is theirs alone), program (the same, of
 the library's user). Goal: 5 KB in all; what each part counts is told on top of tests/bench/memory.py.
@@ -187,8 +187,7 @@ the library's user). Goal: 5 KB in all; what each part counts is told on top of 
 
 def write(folder, about, count, rows):
     names = sorted({k for r in rows for k, v in r[3].items() if abs(v) >= 8})
-    text = TEXT.format(**about | {"commit": about["commit"][:12]}, count=count,
-                       changed=" with local changes" if about["changed_files"] else "")
+    text = TEXT.format(stamp=figures.stamp(about), count=count)
     text += figures.table([("connections", "in all", "goal", *names, "opened per second"), ("---",) * (4 + len(names)),
                            *[(r[0], f"{r[1]:.0f}", "met" if r[1] <= GOAL else "**missed**",
                               *[f"{r[3].get(k, 0):.0f}" for k in names], f"{r[4]:.0f}" if r[4] else "") for r in rows]])

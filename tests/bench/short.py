@@ -84,12 +84,9 @@ def told(grown):
     return f"{sum(grown.values()) / 1e3:.0f} KB" + (f" ({parts})" if parts else "")
 
 
-def write(folder, r, seconds):
-    m = figures.machine(TOP)
-    about = (f"Commit {m['commit'][:12]}{' with local changes' if m['changed_files'] else ''}, {m['date']}; {m['cpu']}, "
-             f"{m['cores']} cores, kernel {m['kernel']}, load before {m['load_before']:.1f}")
+def write(folder, about, r, seconds):
     text = (memory.SHORT + f"""
-Written by `make bench-short`. {about}. A program under the shim serves,
+Written by `make bench-short`. {figures.stamp(about)}. A program under the shim serves,
 {PARALLEL} clients of the kernel's on the same machine open a connection for each request of {SIZE} bytes, for {seconds} s. Memory is that of all
 segments, services and the program when all is quiet: after a first while, halfway, at the end. Goal: 10,000 a second, no growth:
 a leak would show in both halves.
@@ -112,13 +109,14 @@ def main():
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("short: needs root, for network namespaces")
+    about = figures.machine(TOP)
     try:
         result = soak(os.path.abspath(args.build), args.first, args.seconds)
     finally:
         netns.close_all()
     print(json.dumps(result))
     if args.out != "-":
-        write(args.out, result, args.seconds)
+        write(args.out, about, result, args.seconds)
     sys.exit(1 if result["bad"] else 0)
 
 

@@ -6,8 +6,6 @@
  *                                                   connection that ends at once is only accepted and closed
  *   straight ask ADDRESS PORT SIZE SECONDS poll|sleep
  *   straight connect ADDRESS PORT SECONDS           connects and closes, over and over
- *   straight wake SECONDS CORE CORE                 two processes, each pinned to its core, wake each other by eventfd
- * and do nothing else: what a sleep costs on this kernel
  *
  * poll: recv never sleeps, both sides look again and again; sleep: blocking calls. Prints one JSON line.
  */
@@ -15,13 +13,8 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static uint8_t buf[65536];
@@ -76,12 +69,6 @@ static void serve(char **argv) {
   }
 }
 
-static void report(uint64_t ns) {
-  bench_times_sort(&times);
-  printf("{\"requests\": %llu, \"rate\": %.0f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n", (unsigned long long)times.n,
-         (double)times.n * 1e9 / (double)ns, bench_times_us(&times, 50), bench_times_us(&times, 99));
-}
-
 static void ask(char **argv) {
   struct sockaddr_in a = address(argv);
   size_t size = (size_t)bench_number(argv[4], 1, sizeof(buf));
@@ -97,48 +84,7 @@ static void ask(char **argv) {
     bench_times_add(&times, now - last);
     last = now;
   }
-  report(now - start);
-}
-
-static void pin(const char *core) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(bench_number(core, 0, CPU_SETSIZE - 1), &set);
-  if (sched_setaffinity(0, sizeof(set), &set) < 0)
-    bench_die("core");
-}
-
-static void bell(int fd, int ring) {
-  uint64_t one = 1;
-  if ((ring ? write(fd, &one, sizeof(one)) : read(fd, &one, sizeof(one))) != sizeof(one))
-    bench_die("eventfd");
-}
-
-static void wake(char **argv) {
-  int there = eventfd(0, EFD_CLOEXEC), back = eventfd(0, EFD_CLOEXEC);
-  uint64_t seconds = bench_number(argv[2], 1, 1000);
-  pid_t pid = there < 0 || back < 0 ? -1 : fork();
-  if (pid < 0)
-    bench_die("wake");
-  pin(argv[pid == 0 ? 4 : 3]);
-  if (pid == 0)
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-  while (pid == 0) {
-    bell(there, 0);
-    bell(back, 1);
-  }
-  bench_times_init(&times);
-  uint64_t start = bench_now_ns(), last = start, now = start;
-  while (now - start < seconds * BENCH_NS) {
-    bell(there, 1);
-    bell(back, 0);
-    now = bench_now_ns();
-    bench_times_add(&times, now - last);
-    last = now;
-  }
-  kill(pid, SIGKILL);
-  waitpid(pid, NULL, 0);
-  report(now - start);
+  bench_times_report(&times, now - start);
 }
 
 static void connects(char **argv) {
@@ -160,8 +106,6 @@ int main(int argc, char **argv) {
     ask(argv);
   else if (argc == 5 && strcmp(argv[1], "connect") == 0)
     connects(argv);
-  else if (argc == 5 && strcmp(argv[1], "wake") == 0)
-    wake(argv);
   else
     return 2;
   return 0;

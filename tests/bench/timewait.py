@@ -77,11 +77,9 @@ def bad(r):
         [f"{r['most']} at once"] if not MOST * 0.99 <= r["most"] <= MOST else [])
 
 
-def write(folder, r, seconds):
-    m = figures.machine(TOP)
+def write(folder, about, r, seconds):
     text = f"""{memory.TIME_WAITS}
-Written by `make bench-timewait`. Commit {m['commit'][:12]}{' with local changes' if m['changed_files'] else ''}, {m['date']}; {m['cpu']}, \
-{m['cores']} cores, kernel {m['kernel']}. {PORTS} programs under the
+Written by `make bench-timewait`. {figures.stamp(about)}. {PORTS} programs under the
 shim connect to the kernel's TCP, ask once and close first, for {seconds} s. Bytes: growth of the engine and its durable
 records, connections that live included. A full table ends the oldest early (engine.max-time-waits: {MOST:,}).
 
@@ -102,13 +100,14 @@ def main():
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("timewait: needs root, for network namespaces")
+    about = figures.machine(TOP)
     try:
         result = measure(os.path.abspath(args.build), args.seconds)
     finally:
         netns.close_all()
     print(json.dumps(result))
     if args.out != "-":
-        write(args.out, result, args.seconds)
+        write(args.out, about, result, args.seconds)
     for line in bad(result):
         print(f"timewait: {line}", file=sys.stderr)
     sys.exit(1 if bad(result) else 0)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The table of programs, web part: nginx reloaded under load, haproxy, wrk, ab, wget, asyncio, node. Servers and clients
 under the shim against the kernel's, and both on the stack (cut-through). @row: the README's rows."""
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import netcase  # noqa: E402
 import programs  # noqa: E402
 from filecase import FileCase  # noqa: E402
+from loads import Load  # noqa: E402
 from stack import KERNEL4, STACK4  # noqa: E402
 from table import row  # noqa: E402
 from wait import hold, wait_for  # noqa: E402
@@ -18,7 +20,8 @@ from wait import hold, wait_for  # noqa: E402
 PAIRS = (("app", "peer"), ("peer", "app"), ("app", "app"))
 KEPT = 8     # connections of ab and wrk while nginx is reloaded
 WORKERS = 3  # of nginx
-RELOAD_S = float(os.environ.get("HS_RELOAD_S", "1"))  # of each of 16 loads; `make soak`: 60
+RELOAD_S = float(os.environ.get("HS_RELOAD_S", "1"))  # of each of 20 loads; `make soak`: 60
+RELOAD_OUT = os.environ.get("HS_RELOAD_OUT")  # a file that gets a line of JSON for each of them
 ASYNC_SERVER = """
 import asyncio, sys
 async def serve(reader, writer):
@@ -90,16 +93,21 @@ class Web(FileCase):
 
     def check_kept(self, text, most):
         """Only connections broken by the server, at most so many; no refusal, no timeout, no bad answer. How many."""
+        load = Load(text)
         self.assertNotIn("Non-2xx", text)
-        broken = [int(n) for n in re.findall(r"(?:Receive|Length|Exceptions|read):? (\d+)[,)]", text)]
-        self.assertLessEqual(max(broken, default=0), most, text)
-        for count in re.findall(r"(?:Connect:|connect|write|timeout) (\d+)", text):
-            self.assertEqual(int(count), 0, text)
-        self.assertGreater(int(re.search(r"Complete requests: +(\d+)|(\d+) requests in", text).group().split()[-1 if
-                           "Complete" in text else 0]), 20)
-        return max(broken, default=0)
+        self.assertLessEqual(load.broken, most, text)
+        for count in load.refused:
+            self.assertEqual(count, 0, text)
+        self.assertGreater(load.requests, 20)
+        return load.broken
 
-    def reload_under(self, server, url, argv, check, client):
+    def note(self, **what):
+        """A line for `make soak`'s page (tests/bench/reload.py)."""
+        if RELOAD_OUT:
+            with open(RELOAD_OUT, "a", encoding="utf-8") as f:
+                f.write(json.dumps(what) + "\n")
+
+    def reload_under(self, server, url, argv, check, client, **about):
         """Reloads, and what check returned."""
         for _ in range(5):
             load = self.lab.spawn(client, [*argv, url])
@@ -107,7 +115,12 @@ class Web(FileCase):
             while hold(0.3, load.alive):
                 server.popen.send_signal(signal.SIGHUP)
                 reloads += 1
-            self.assertEqual(load.wait(120), 0, load.output())
+            status, said = load.wait(120, check=False), Load(load.output())
+            kept = check == self.check_kept
+            self.note(load=" ".join(map(str, argv)), client=client, kept=kept, reloads=reloads, status=status,
+                      requests=said.requests, failed=said.failed_but_cut() if kept else said.failed,
+                      cut=said.broken if kept else 0, **about)
+            self.assertEqual(status, 0, load.output())
             cut = check(load.output(), KEPT * WORKERS * (reloads + 1))
             if reloads > 1:  # on a machine that did not run us for most of its time it was no test
                 return reloads, cut
@@ -128,15 +141,18 @@ class Web(FileCase):
                         if where == "kernel" and (check != self.check_kept or client != "peer"):
                             continue
                         url = f"http://{address}:{port}/hello"
-                        count, cut = self.reload_under(servers[where], url, argv, check, client)
+                        count, cut = self.reload_under(servers[where], url, argv, check, client, where=where,
+                                                       listener=options.strip())
                         print(f"nginx{options} ({where}) {argv[0]} {argv[-1]} from {client}: {count} reloads, {cut or 0} cut")
                         if check == self.check_kept and client == "peer":
                             reloads[where] += count
                             broken[where] += cut
         rate = {where: broken[where] / reloads[where] for where in broken}
         print(f"cuts by reload: {rate}")
+        most = 1.3 * rate["kernel"] + KEPT / reloads["app"]
+        self.note(listener=options.strip(), rate=rate, most=most)
         if seconds >= 10:  # in a second each reload is one throw of the dice
-            self.assertLessEqual(rate["app"], 1.3 * rate["kernel"] + KEPT / reloads["app"], rate)
+            self.assertLessEqual(rate["app"], most, rate)
         self.fetch("app", "peer", port)
 
     @row("nginx, 3 workers", "server", "reloaded thrice a second under ab and wrk: with close no failed request, with keep-alive each of the old workers cuts each connection once at most, and in `make soak` no more than the same nginx on the kernel has cut")
