@@ -34,6 +34,28 @@ s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
 while True:
     waiting.put(s.accept()[0])
 """
+KEEPER = """
+import hashlib, socket, sys, threading
+wrong = []
+def keep(me):
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), 60) as s, s.makefile("rwb") as f:
+        for i in range(40):
+            value = hashlib.sha256(b"%d %d" % (me, i)).digest() * (1 << i % 12)
+            key = b"%d-%d" % (me, i % 7)
+            f.write(b"set %s 0 0 %d\\r\\n%s\\r\\nget %s\\r\\n" % (key, len(value), value, key))
+            f.flush()
+            want = b"STORED\\r\\nVALUE %s 0 %d\\r\\n%s\\r\\nEND\\r\\n" % (key, len(value), value)
+            if f.read(len(want)) != want:
+                wrong.append((me, i))
+        done.append(me)
+done = []
+threads = [threading.Thread(target=keep, args=(me,)) for me in range(8)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+print("wrong", wrong, "done", len(done), flush=True)
+"""
 SPAWNING = """
 import socket, subprocess, sys
 s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=64)
@@ -168,12 +190,16 @@ class Shim(FileCase):
 
     # --- servers with threads and children ---
 
-    @row("memcached -t 4", "both", "memccapable's protocol checks, memcslap with 8 threads")
+    @row("memcached -t 4", "both",
+         "memccapable's protocol checks; beside memcslap with 8 threads 320 values of up to 64 kB over 8 connections, compared")
     def test_memcached(self):
         for client, _, address, port in self.pairs("memcached", "-u", "nobody", "-t", 4, "-l", "ADDRESS", "-p", "PORT"):
             done = self.lab.run(client, ["memccapable", "-h", address, "-p", port], 150)
             self.assertNotIn(b"[FAIL]", done.stdout + done.stderr)
-            self.lab.run(client, ["memcslap", f"--servers={address}:{port}", "--concurrency=8", "--execute-number=100"], 150)
+            slap = self.lab.spawn(client, ["memcslap", f"--servers={address}:{port}", "--concurrency=8", "--execute-number=100"])
+            kept = self.lab.run(client, [programs.PYTHON, "-c", KEEPER, address, port], 150)
+            self.assertEqual(kept.stdout, b"wrong [] done 8\n")
+            self.assertEqual(slap.wait(150), 0, slap.output())
 
     @row("redis-server with io-threads, redis-benchmark --threads", "both",
          "20 connections, pipelined too; a value of 64 kB back")
@@ -231,7 +257,8 @@ class Shim(FileCase):
         _, address, port = self.serve("app", "peer", programs.PYTHON, "-c", SPAWNING, "ADDRESS", "PORT")
         self.echo_checked("peer", address, port)
 
-    @row("socat with fork", "both", "a child and a cat for each connection, echoed and compared; as client 5 MB, sha256")
+    @row("socat with fork", "both",
+         "a child and a cat for each connection, echoed and compared; as client 5 MB, and four at once that get theirs back, sha256")
     def test_socat(self):
         for client in ("peer", "app"):
             _, address, port = self.serve("app", client, "socat", "TCP4-LISTEN:PORT,bind=ADDRESS,fork,reuseaddr", "EXEC:cat")
@@ -243,6 +270,11 @@ class Shim(FileCase):
             receiver.wait(60)
             self.assertEqual(programs.sha256(got), self.sha)
             os.unlink(got)
+            _, address, port = self.serve(server, "app", programs.PYTHON, ECHO, "serve", "ADDRESS", "PORT")
+            asks = [self.lab.spawn("app", ["sh", "-c", f"exec socat -t 60 - TCP4:{address}:{port} <{self.big} | sha256sum"])
+                    for _ in range(4)]
+            for ask in asks:
+                self.assertEqual((ask.wait(150), ask.output().split()[:1]), (0, [self.sha]))
 
     @row("netcat", "both", "5 MB, sha256")
     def test_netcat(self):
@@ -253,7 +285,7 @@ class Shim(FileCase):
 
     # --- TLS ---
 
-    @row("openssl s_server, s_client", "both", "a file of 5 MB by HTTP over TLS, sha256")
+    @row("openssl s_server, s_client", "both", "a file of 5 MB by HTTP over TLS to each of four clients at once, sha256")
     def test_openssl(self):
         key = os.path.join(self.root, "key.pem")
         run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", key, "-out", key + ".crt"])
@@ -263,10 +295,11 @@ class Shim(FileCase):
         want = programs.sha256(f.name)
         for client, _, address, port in self.pairs("openssl", "s_server", "-quiet", "-key", key, "-cert", key + ".crt", "-WWW",
                                                    "-accept", "ADDRESS:PORT"):
-            done = self.lab.run(client, ["sh", "-c", f"printf 'GET /tls-big HTTP/1.0\\r\\n\\r\\n' | "
-                                         f"openssl s_client -quiet -connect {address}:{port} 2>/dev/null"], check=False)
-            body = done.stdout.partition(b"\r\n\r\n")[2]
-            self.assertEqual(hashlib.sha256(body).hexdigest(), want)
+            asks = [self.lab.spawn(client, ["sh", "-c", f"printf 'GET /tls-big HTTP/1.0\\r\\n\\r\\n' | openssl s_client -quiet "
+                                            f"-connect {address}:{port} 2>/dev/null | sed '1,/^\\r$/d' | sha256sum"])
+                    for _ in range(4)]
+            for ask in asks:
+                self.assertEqual((ask.wait(150), ask.output().split()[:1]), (0, [want]))
 
     # --- measuring tools ---
 
