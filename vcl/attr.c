@@ -38,7 +38,7 @@ static int attr_nread(struct session *s, void *buf, uint32_t *len) {
     return dgram_nread(s);
   if (s->life == SESSION_LISTEN)
     return (int)s->n_offers;
-  int64_t used = s->fifos_open ? urgent_readable(s) : 0;
+  int64_t used = s->fifos_open ? urgent_readable(s) - (int64_t)s->handed : 0;
   return used > 0 ? (int)HS_MIN(used, (int64_t)INT32_MAX) : 0;
 }
 

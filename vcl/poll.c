@@ -9,6 +9,7 @@
 #include "vcl_session.h"
 
 #include <poll.h>
+#include <stdlib.h>
 
 #define POLL_READ  (EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLHUP | EPOLLERR)
 #define POLL_WRITE (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND | EPOLLERR)
@@ -77,12 +78,13 @@ int vppcom_poll(vcl_poll_t *vp, uint32_t n_sids, double wait_for_time) {
 }
 
 #define POLL_WORD_BITS (8 * sizeof(vcl_si_set))
-#define POLL_WORDS     16 /* most bits of vppcom_select: as FD_SETSIZE */
+#define POLL_WORDS     16 /* of a map that needs no memory: as FD_SETSIZE */
 
 struct poll_maps {
   int n_bits;
   vcl_si_set *map[3];
-  vcl_si_set want[3][POLL_WORDS];
+  vcl_si_set *want[3]; /* copies of what was asked for */
+  vcl_si_set few[3 * POLL_WORDS];
 };
 
 static int poll_bit(const vcl_si_set *map, int i) {
@@ -128,18 +130,32 @@ static int poll_select_look(struct worker *w, void *ctx) {
   return ready;
 }
 
+/** Keeps what is asked for, as the maps are also the answer. Memory to be freed, or NULL; -ENOMEM in *rc. */
+static vcl_si_set *poll_keep(struct poll_maps *m, int *rc) {
+  size_t words = poll_words(m->n_bits);
+  vcl_si_set *many = words > POLL_WORDS ? calloc(3 * words, sizeof *many) : NULL;
+  *rc = words > POLL_WORDS && many == NULL ? VPPCOM_ENOMEM : 0;
+  for (size_t k = 0; k < 3 && *rc == 0; k++) {
+    m->want[k] = (many != NULL ? many : m->few) + k * words;
+    if (m->map[k] != NULL)
+      memcpy(m->want[k], m->map[k], words * sizeof(vcl_si_set));
+  }
+  return many;
+}
+
 int vppcom_select(int n_bits, vcl_si_set *read_map, vcl_si_set *write_map, vcl_si_set *except_map,
                   double wait_for_time) {
   struct poll_maps m = {.n_bits = n_bits, .map = {read_map, write_map, except_map}};
-  if (n_bits < 0 || poll_words(n_bits) > POLL_WORDS)
+  if (n_bits < 0 || (uint32_t)n_bits > WORKER_INDEX_MASK + 1)
     return VPPCOM_EINVAL;
   struct worker *w = worker_enter();
   if (w == NULL)
     return VPPCOM_EINVAL;
-  for (int k = 0; k < 3; k++)
-    if (m.map[k] != NULL)
-      memcpy(m.want[k], m.map[k], poll_words(n_bits) * sizeof(vcl_si_set));
-  int rc = poll_loop(w, poll_select_look, &m, wait_for_time);
+  int rc;
+  vcl_si_set *many = poll_keep(&m, &rc);
+  if (rc == 0)
+    rc = poll_loop(w, poll_select_look, &m, wait_for_time);
   worker_leave(w);
+  free(many);
   return rc;
 }

@@ -148,7 +148,7 @@ static uint32_t ready_open_events(struct session *s) {
     s->broken = ECONNRESET;
   if (session_is_dgram(s))
     branch_arm(s);
-  if (used < 0 || rd_shut || used >= (int64_t)least || branch_pending(s) || peers_pending(s))
+  if (used < 0 || rd_shut || used >= (int64_t)least + s->handed || branch_pending(s) || peers_pending(s))
     ev |= EPOLLIN | EPOLLRDNORM;
   if (rd_shut)
     ev |= EPOLLRDHUP;

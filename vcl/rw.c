@@ -13,6 +13,7 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -83,6 +84,8 @@ static int rw_read_once(struct session *s, void *buf, size_t n, int flags) {
   } else {
     got = fifo_cons_read(&s->rx, buf, len);
   }
+  if (got > 0 && (flags & MSG_PEEK) == 0)
+    s->handed -= HS_MIN(s->handed, (uint32_t)got);
   session_unlock(s);
   if (got < 0)
     return rw_lied(s);
@@ -415,35 +418,52 @@ int vppcom_session_sendto(uint32_t session_handle_in, void *buffer, uint32_t buf
 }
 
 int vppcom_session_write_segments(uint32_t session_handle_in, vppcom_data_segment_t *ds, uint32_t n_segments) {
-  struct iovec iov[64];
-  int n = (int)HS_MIN(n_segments, 64u); /* a short write is allowed */
+  struct iovec few[64], *many = NULL; /* all of them: of a datagram nothing may be missing */
   if (ds == NULL && n_segments != 0)
     return VPPCOM_EFAULT;
-  for (int i = 0; i < n; i++)
+  if (n_segments > INT_MAX)
+    return -EMSGSIZE;
+  if (n_segments > sizeof few / sizeof few[0] && (many = malloc((size_t)n_segments * sizeof *many)) == NULL)
+    return VPPCOM_ENOMEM;
+  struct iovec *iov = many != NULL ? many : few;
+  for (uint32_t i = 0; i < n_segments; i++)
     iov[i] = (struct iovec){.iov_base = ds[i].data, .iov_len = ds[i].len};
-  return rw_write_entered(session_handle_in, iov, n, 0, 0);
+  int rc = rw_write_entered(session_handle_in, iov, (int)n_segments, 0, 0);
+  free(many);
+  return rc;
 }
 
-/** Pieces of what can be read now. Bytes covered, 0 at the end, -EAGAIN. */
+/** How many bytes behind those that are handed out can be handed out, too; -EPROTO. */
+static int64_t rw_unhanded(struct session *s, uint32_t max_bytes) {
+  uint32_t skip;
+  int64_t used = fifo_cons_used(&s->rx);
+  if (used < 0)
+    return used;
+  s->handed = (uint32_t)HS_MIN((int64_t)s->handed, used); /* another process may have read them */
+  uint32_t all = (uint32_t)HS_MIN(used, (int64_t)s->handed + HS_MIN(max_bytes, (uint32_t)INT_MAX));
+  /* an urgent byte is left out once it is at the head; what was handed out is not to move under its reader */
+  all = urgent_limit(s, all, s->handed != 0 ? MSG_PEEK : 0, &skip);
+  return all > s->handed ? (int64_t)(all - s->handed) : 0;
+}
+
+/** Pieces of what can be read now and was not handed out yet. Bytes covered, 0 at the end, -EAGAIN. */
 static int rw_segments(struct session *s, vppcom_data_segment_t *ds, uint32_t n_segments, uint32_t max_bytes) {
   struct fifo_piece pc[ABI_FIFO_CHUNKS];
   uint32_t got = 0;
-  int rc = session_is_dgram(s) ? -EOPNOTSUPP : rw_readable(s); /* headers lie between the datagrams */
+  int n = 0, rc = session_is_dgram(s) ? -EOPNOTSUPP : rw_readable(s); /* headers lie between the datagrams */
   if (rc <= 0)
     return rc;
   struct session_facts f = session_facts(s);
   session_lock(s);
-  int64_t used = fifo_cons_used(&s->rx);
+  int64_t len = rw_unhanded(s, max_bytes);
+  if (len > 0)
+    n = fifo_cons_pieces(&s->rx, s->handed, (uint32_t)len, pc, (int)HS_MIN(n_segments, (uint32_t)RW_SEGMENTS), &got);
+  s->handed += n > 0 ? got : 0;
   session_unlock(s);
-  if (used < 0)
+  if (len < 0 || n < 0)
     return rw_lied(s);
-  if (used == 0)
+  if (n == 0)
     return rw_empty(s, &f);
-  uint32_t len = (uint32_t)HS_MIN(used, (int64_t)HS_MIN(max_bytes, (uint32_t)INT_MAX)), skip;
-  len = urgent_limit(s, len, 0, &skip);
-  int n = fifo_cons_pieces(&s->rx, 0, len, pc, (int)HS_MIN(n_segments, (uint32_t)RW_SEGMENTS), &got);
-  if (n < 0)
-    return rw_lied(s);
   for (int i = 0; i < n; i++)
     ds[i] = (vppcom_data_segment_t){.data = pc[i].p, .len = pc[i].len};
   for (uint32_t i = (uint32_t)n; i < n_segments; i++)
@@ -468,18 +488,31 @@ int vppcom_session_read_segments(uint32_t session_handle_in, vppcom_data_segment
   return rc == -EBADF ? VPPCOM_EBADFD : rc;
 }
 
+/** Takes bytes back. The rest of the stream behind an urgent byte can be handed out only now: no bell tells of that. */
+static void rw_free(struct session *s, uint32_t n_bytes) {
+  session_lock(s);
+  int64_t used = fifo_cons_used(&s->rx);
+  s->handed = (uint32_t)HS_MIN((int64_t)s->handed, HS_MAX(used, (int64_t)0));
+  uint32_t n = HS_MIN(s->handed, n_bytes), ahead;
+  if (n != 0)
+    fifo_cons_consume(&s->rx, n);
+  s->handed -= n;
+  int more = n != 0 && used > (int64_t)n && s->handed == 0 && urgent_mark(s, &ahead) != URGENT_NONE;
+  session_unlock(s);
+  if (n != 0)
+    rw_consumed(s);
+  if (more) {
+    session_touch(s);
+    worker_again(s->w);
+  }
+}
+
 void vppcom_session_free_segments(uint32_t session_handle_in, uint32_t n_bytes) {
   struct session *s = session_enter(session_handle_in);
   if (s == NULL)
     return;
   struct worker *w = s->w;
-  if (s->kind == SESSION_STREAM && s->fifos_open) {
-    int64_t used = fifo_cons_used(&s->rx);
-    uint32_t n = used > 0 ? (uint32_t)HS_MIN(used, (int64_t)n_bytes) : 0;
-    if (n != 0) {
-      fifo_cons_consume(&s->rx, n);
-      rw_consumed(s);
-    }
-  }
+  if (s->kind == SESSION_STREAM && !session_is_dgram(s) && s->fifos_open)
+    rw_free(s, n_bytes);
   worker_leave(w);
 }

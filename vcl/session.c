@@ -194,6 +194,7 @@ void session_open_fifos(struct session *s) {
   }
   s->tx.patient = s->cut == NULL;
   s->rx_hinted = s->rx.head;
+  s->handed = 0;
   s->fifos_open = 1;
   session_seed(s);
 }
@@ -421,6 +422,11 @@ int session_renew(struct session *s) {
 /** Tells the engine. The slot stays until it has let go. */
 static void session_part(struct session *s, int abortive) {
   struct session_facts f = session_facts(s);
+  if (s->handed != 0 && s->fifos_open) { /* read, though not given back: no reason for a reset */
+    session_lock(s);
+    fifo_cons_consume(&s->rx, s->handed);
+    session_unlock(s);
+  }
   uint32_t want = s->cut != NULL ? cut_sess_close_bits(s) : ABI_WANT_CLOSE;
   if (abortive || ((s->opt.flags & ABI_OPT_LINGER) != 0 && s->opt.linger_s == 0 && s->life != SESSION_LISTEN))
     want |= ABI_WANT_ABORT;

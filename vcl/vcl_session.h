@@ -72,6 +72,7 @@ struct session {
   uint32_t refs;        /* dup */
   uint32_t pins;        /* threads inside a blocking call */
   uint32_t rx_hinted;   /* rx head at the last hint */
+  uint32_t handed;      /* bytes behind rx head that read_segments gave and free_segments has not taken back */
   uint32_t lowat;
   uint32_t listener_id;
   uint32_t backlog;

@@ -214,7 +214,8 @@ typedef struct vppcom_cfg_t_ {
 /* --- application and workers --- */
 
 /** Reads the configuration (VCL_CONFIG), attaches to the broker; the calling thread becomes worker 0. 0 or -errno:
- * -ECONNREFUSED no broker answers, -EACCES namespace or secret refused, -EEXIST created already. */
+ * -ECONNREFUSED no broker answers, -EACCES namespace or secret refused, -EEXIST created already, -ENAMETOOLONG a
+ * namespace or socket that cannot be. */
 int vppcom_app_create(const char *app_name);
 /** The same, from a filled-in configuration instead of a file. */
 int vppcom_app_create_with_config(const vppcom_cfg_t *cfg);
@@ -223,6 +224,7 @@ void vppcom_app_destroy(void);
 
 /** Makes the calling thread a worker of its own. 0, -EEXIST if it is one, -ENOSPC past max-workers, -errno. */
 int vppcom_worker_register(void);
+/** Ends the worker that the calling thread registered, whomever it acts as; all of its sessions are closed. */
 void vppcom_worker_unregister(void);
 /** Index of the calling thread's worker, -1 if it is none. */
 int vppcom_worker_index(void);
@@ -264,20 +266,21 @@ int vppcom_session_recvfrom(uint32_t session_handle, void *buffer, uint32_t bufl
 int vppcom_session_sendto(uint32_t session_handle, void *buffer, uint32_t buflen, int flags, vppcom_endpt_t *ep);
 /** how: SHUT_RD, SHUT_WR, SHUT_RDWR. */
 int vppcom_session_shutdown(uint32_t session_handle, int how);
-/** Zero-copy read: up to n_segments pieces of at most max_bytes, which stay until free_segments. Returns bytes covered
- * in all, else as read. */
+/** Zero-copy read: up to n_segments pieces of at most max_bytes in all, which stay until free_segments or close. The
+ * next call goes on behind them, freed or not (-EAGAIN when there is no more yet). Returns bytes covered in all, else
+ * as read. Not to be mixed with read: that starts at the first byte that is not freed. */
 int vppcom_session_read_segments(uint32_t session_handle, vppcom_data_segment_t *ds, uint32_t n_segments,
                                  uint32_t max_bytes);
 /** Gathered write of n_segments pieces of the caller's memory. Returns bytes taken, else as write. */
 int vppcom_session_write_segments(uint32_t session_handle, vppcom_data_segment_t *ds, uint32_t n_segments);
-/** The first n_bytes of what read_segments gave are done with. */
+/** The first n_bytes of what read_segments gave and was not freed yet are done with; more than that is not taken. */
 void vppcom_session_free_segments(uint32_t session_handle, uint32_t n_bytes);
 /** op: vppcom_attr_op_t; buffer and *buflen in and out as the operation needs. -EINVAL: no such op, too little room, a
  * value out of range, or set too late (LCL_ADDR, V6ONLY, VRF: before bind and connect); -EOPNOTSUPP: this session has
  * nothing of the kind; -EBADFD: no session, or an epoll set. */
 int vppcom_session_attr(uint32_t session_handle, uint32_t op, void *buffer, uint32_t *buflen);
 
-/** Parts of a handle; index is INVALID_SESSION_ID's bits as int (-1) if there is no such session. */
+/** Parts of a handle, whether there is such a session or not; -1 of INVALID_SESSION_ID. */
 int vppcom_session_index(vcl_session_handle_t session_handle);
 int vppcom_session_worker(vcl_session_handle_t session_handle);
 /** 1 when the session is a stream of a multiplexed connection. */

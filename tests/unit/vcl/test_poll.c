@@ -54,14 +54,42 @@ static void test_select(void **state) {
   rd = (vcl_si_set)1 << 60;
   assert_int_equal(vppcom_select(64, &rd, NULL, NULL, 0), VPPCOM_EBADFD);
   assert_int_equal(vppcom_select(-1, &rd, NULL, NULL, 0), VPPCOM_EINVAL);
-  assert_int_equal(vppcom_select(1000000, &rd, NULL, NULL, 0), VPPCOM_EINVAL);
+  assert_int_equal(vppcom_select((1 << 24) + 1, &rd, NULL, NULL, 0), VPPCOM_EINVAL);
   assert_int_equal(vppcom_select(0, NULL, NULL, NULL, 0.02), 0);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
+/* As many sessions as a worker may have, not FD_SETSIZE: VPP's maps have no limit either. */
+static void test_select_many(void **state) {
+  enum { SELECT_BITS = 5000, WORD = 8 * sizeof(vcl_si_set) };
+  static vcl_si_set rd[SELECT_BITS / WORD + 1], wr[SELECT_BITS / WORD + 1];
+  static uint32_t idle[1500];
+  struct rig *r = *state;
+  for (size_t i = 0; i < 1500; i++)
+    idle[i] = (uint32_t)vppcom_epoll_create();
+  rig_pair(r, 7702, 1);
+  int at = vppcom_session_index(r->server);
+  assert_true(at > 1024 && at < SELECT_BITS);
+  for (int round = 0; round < 2; round++) {
+    memset(rd, 0, sizeof rd);
+    memset(wr, 0, sizeof wr);
+    rd[(size_t)at / WORD] = wr[(size_t)at / WORD] = (vcl_si_set)1 << ((size_t)at % WORD);
+    assert_int_equal(vppcom_select(SELECT_BITS, rd, round ? wr : NULL, NULL, round ? RIG_WAIT_S : 0.01), round * 2);
+    assert_int_equal((rd[(size_t)at / WORD] >> ((size_t)at % WORD)) & 1, round);
+    if (round == 0)
+      assert_int_equal(vppcom_session_write(r->client, "x", 1), 1);
+    if (round == 0)
+      assert_int_equal(rig_wait(r->server, POLLIN) & POLLIN, POLLIN);
+  }
+  for (size_t i = 0; i < 1500; i++)
+    assert_int_equal(vppcom_session_close(idle[i]), 0);
   rig_unpair(r);
   rig_settle(r);
 }
 
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
-  const struct CMUnitTest tests[] = {RIG(test_poll), RIG(test_select)};
+  const struct CMUnitTest tests[] = {RIG(test_poll), RIG(test_select), RIG(test_select_many)};
   return cmocka_run_group_tests_name("vcl poll", tests, NULL, NULL);
 }

@@ -132,11 +132,42 @@ static void test_mark(void **state) {
   rig_settle(r);
 }
 
+/* Without copies: an urgent byte alone is no end of the stream, and what is behind it is told of once all before it was
+ * given back. */
+static void test_segments(void **state) {
+  struct rig *r = *state;
+  vppcom_data_segment_t ds[4];
+  struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+  rig_pair(r, 7413, 1);
+  put(r->client, "X", MSG_OOB);
+  wait_pri(r);
+  assert_int_equal(vppcom_session_read_segments(r->server, ds, 4, 16), VPPCOM_EAGAIN);
+  put(r->client, "abY", MSG_OOB);
+  wait_nread(r->server, 2);
+  put(r->client, "cd", 0);
+  fake_run(&r->fake);
+  assert_int_equal(vppcom_session_read_segments(r->server, ds, 4, 16), 2);
+  assert_memory_equal(ds[0].data, "ab", 2);
+  int set = vppcom_epoll_create();
+  assert_int_equal(vppcom_epoll_ctl((uint32_t)set, EPOLL_CTL_ADD, r->server, &ev), 0);
+  while (vppcom_epoll_wait((uint32_t)set, &ev, 1, 0.02) == 1)
+    assert_int_equal(vppcom_session_read_segments(r->server, ds, 4, 16), VPPCOM_EAGAIN);
+  vppcom_session_free_segments(r->server, 2);
+  assert_int_equal(vppcom_epoll_wait((uint32_t)set, &ev, 1, 5), 1);
+  assert_int_equal(vppcom_session_read_segments(r->server, ds, 4, 16), 2);
+  assert_memory_equal(ds[0].data, "cd", 2);
+  vppcom_session_free_segments(r->server, 2);
+  vppcom_session_close((uint32_t)set);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_apart, rig_setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_inline, rig_setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_mark, rig_setup, rig_teardown),
+      cmocka_unit_test_setup_teardown(test_segments, rig_setup, rig_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
