@@ -17,12 +17,33 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define WORKER_MARK_BITS 8 /* an index + 1 */
+
 struct app app_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Which worker this thread acts as, and of which application: of one that is destroyed it is none of the next one's. */
 static __thread int app_thread = -1;
+static __thread uint32_t app_thread_life;
 
 int app_thread_index(void) {
-  return app_thread;
+  return app_thread_life == __atomic_load_n(&app_state.life, __ATOMIC_RELAXED) ? app_thread : -1;
+}
+
+static void app_thread_act(int index) {
+  app_thread = index;
+  app_thread_life = __atomic_load_n(&app_state.life, __ATOMIC_RELAXED);
+}
+
+/** What a thread's end is told: life and index + 1 of its own worker. */
+static void *app_thread_mark(int index) {
+  return index < 0 ? NULL : (void *)((uintptr_t)app_thread_life << WORKER_MARK_BITS | (uintptr_t)(index + 1));
+}
+
+/** The worker that this thread registered, whomever it acts as; -1 for none. */
+static int app_thread_own(void) {
+  uintptr_t mark = app_state.have_key ? (uintptr_t)pthread_getspecific(app_state.thread_end) : 0;
+  uint32_t life = (uint32_t)(mark >> WORKER_MARK_BITS);
+  return mark != 0 && life == app_state.life ? (int)(mark & ((1u << WORKER_MARK_BITS) - 1)) - 1 : -1;
 }
 
 void app_debug(int level, const char *fmt, ...) {
@@ -41,18 +62,17 @@ void app_debug(int level, const char *fmt, ...) {
     return;
 }
 
-/** A registered thread ends: its worker goes with it. `value` is index + 1. */
+/** A registered thread ends: its worker goes with it. `value` is what app_thread_mark made. */
 static void app_thread_ended(void *value) {
-  app_thread = (int)(intptr_t)value - 1;
-  if (app_state.created && !app_state.lock_mode)
+  if (app_state.created && !app_state.lock_mode && pthread_setspecific(app_state.thread_end, value) == 0)
     vppcom_worker_unregister();
-  app_thread = -1;
+  app_thread_bind(-1);
 }
 
 void app_thread_bind(int index) {
-  app_thread = index;
+  app_thread_act(index);
   if (app_state.have_key)
-    (void)pthread_setspecific(app_state.thread_end, (void *)(intptr_t)(index + 1));
+    (void)pthread_setspecific(app_state.thread_end, app_thread_mark(index));
 }
 
 static int app_create(const vppcom_cfg_t *pub, const char *name) {
@@ -67,10 +87,13 @@ static int app_create(const vppcom_cfg_t *pub, const char *name) {
   } else {
     const char *path = getenv(VPPCOM_ENV_CONF);
     int loaded = config_load(&app_state.cfg, path != NULL ? path : VPPCOM_CONF_DEFAULT);
-    if (loaded < 0 && path != NULL)
-      app_debug(1, "vcl.config %s: cannot be read (%s)", path, err_name(loaded));
+    if (loaded < 0 && (path != NULL || loaded != -ENOENT))
+      app_debug(1, "vcl.config %s: cannot be read (%s)", path != NULL ? path : VPPCOM_CONF_DEFAULT, err_name(loaded));
   }
   config_env(&app_state.cfg);
+  rc = app_state.cfg.refused;
+  if (rc < 0)
+    goto out;
   snprintf(app_state.name, sizeof app_state.name, "%s", name != NULL ? name : "");
   if (!app_state.have_key)
     app_state.have_key = pthread_key_create(&app_state.thread_end, app_thread_ended) == 0;
@@ -105,6 +128,7 @@ int vppcom_app_create_with_config(const vppcom_cfg_t *cfg) {
 void vppcom_app_destroy(void) {
   pthread_mutex_lock(&app_state.lock);
   app_state.created = 0;
+  __atomic_store_n(&app_state.life, app_state.life + 1, __ATOMIC_RELAXED);
   for (uint32_t i = WORKER_MAX; i-- > 0;) {
     struct worker *w = app_state.workers[i];
     app_state.workers[i] = NULL;
@@ -118,7 +142,7 @@ void vppcom_app_destroy(void) {
 int vppcom_worker_register(void) {
   struct worker *first, *w = NULL;
   uint32_t index = 0;
-  if (app_thread >= 0 || app_state.lock_mode)
+  if (app_thread_index() >= 0 || app_state.lock_mode)
     return app_state.lock_mode && app_state.created ? VPPCOM_OK : VPPCOM_EEXIST;
   pthread_mutex_lock(&app_state.lock);
   int rc = app_state.created ? 0 : VPPCOM_EINVAL;
@@ -140,10 +164,16 @@ int vppcom_worker_register(void) {
 }
 
 void vppcom_worker_unregister(void) {
-  int index = app_thread;
-  if (index < 0 || app_state.lock_mode)
+  int index;
+  if (app_state.lock_mode)
     return;
   pthread_mutex_lock(&app_state.lock);
+  index = app_thread_own();
+  if (index < 0) { /* none of its own: it acted as another's, which stays */
+    app_thread_act(-1);
+    pthread_mutex_unlock(&app_state.lock);
+    return;
+  }
   struct worker *w = app_state.workers[index];
   app_state.workers[index] = NULL;
   app_thread_bind(-1);
@@ -153,11 +183,11 @@ void vppcom_worker_unregister(void) {
 }
 
 int vppcom_worker_index(void) {
-  int index = app_state.lock_mode ? 0 : app_thread;
+  int index = app_state.lock_mode ? 0 : app_thread_index();
   return index >= 0 && app_state.workers[index] != NULL ? index : -1;
 }
 
 void vppcom_worker_index_set(int index) {
   if (index >= 0 && index < (int)WORKER_MAX && app_state.workers[index] != NULL)
-    app_thread = index; /* the thread's own worker, if any, stays tied to its end */
+    app_thread_act(index); /* the thread's own worker, if any, stays tied to its end */
 }

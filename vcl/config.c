@@ -3,18 +3,24 @@
  *
  * Called once by vppcom_app_create, before any thread of the library's user is a worker. The keys are those that VCL
  * users have in their files; a key that has no meaning in this stack is accepted and has no effect (NOTES.md lists
- * them). An unknown key or a bad value is a warning with its line number on stderr when VCL_DEBUG is set, never fatal.
+ * them). An unknown key or a bad value is a warning on stderr when VCL_DEBUG is set, with its line number and what was
+ * expected, and not fatal; but a namespace or socket whose name is too long is: half of it would name another one.
  */
 #include "vcl_config.h"
 
+#include "base/bits.h"
+#include "base/err.h"
+
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
-#define CONFIG_FILE_MAX (64 * 1024)
+#define CONFIG_FILE_MAX (64u * 1024u)
+#define WORKERS_MOST    128u
 
 enum config_type { CONFIG_FLAG, CONFIG_U32, CONFIG_U64, CONFIG_SECONDS, CONFIG_TEXT, CONFIG_IGNORED };
 
@@ -71,59 +77,121 @@ void config_defaults(struct vcl_config *cfg) {
   cfg->debug = debug != NULL ? (int)strtol(debug, NULL, 0) : 0;
 }
 
-static void config_warn(struct vcl_config *cfg, const char *name, unsigned line, const char *what, const char *text) {
+/** Says what is wrong and what was expected. `line` 0: `name` says it all (a variable of the environment). */
+static void config_warn(struct vcl_config *cfg, const char *name, unsigned line, const char *fmt, ...) HS_PRINTF(4, 5);
+static void config_warn(struct vcl_config *cfg, const char *name, unsigned line, const char *fmt, ...) {
+  char what[320];
+  va_list ap;
   cfg->n_warning++;
-  if (cfg->debug > 0)
-    dprintf(STDERR_FILENO, "vcl.config %s:%u: %s: %s\n", name, line, what, text);
+  if (cfg->debug <= 0)
+    return;
+  va_start(ap, fmt);
+  vsnprintf(what, sizeof what, fmt, ap);
+  va_end(ap);
+  if (line != 0)
+    dprintf(STDERR_FILENO, "vcl.config %s:%u: %s\n", name, line, what);
+  else
+    dprintf(STDERR_FILENO, "vcl.config %s: %s\n", name, what);
 }
 
-/** A flag is on when it stands there, unless it says otherwise. */
-static uint32_t config_is_on(const char *value) {
-  static const char *const no[] = {"0", "off", "no", "false"};
+/** A flag is on when it stands there, unless it says otherwise. 0, 1 or -EINVAL. */
+static int config_flag(const char *value) {
+  static const char *const yes[] = {"", "1", "on", "yes", "true"}, *const no[] = {"0", "off", "no", "false"};
+  for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+    if (strcasecmp(value, yes[i]) == 0)
+      return 1;
   for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
     if (strcasecmp(value, no[i]) == 0)
       return 0;
-  return 1;
+  return -EINVAL;
+}
+
+/** A text that is to be kept whole: half a path or half a namespace's name names another one. */
+static int config_text(struct vcl_config *cfg, char *to, size_t size, const char *value) {
+  if (strlen(value) >= size) {
+    cfg->refused = -ENAMETOOLONG;
+    return -EINVAL;
+  }
+  snprintf(to, size, "%s", value);
+  return 0;
+}
+
+/** Decimal, or hex behind 0x; at most `max`. 0 or -EINVAL. */
+static int config_number(const char *value, uint64_t max, uint64_t *out) {
+  char *end = NULL;
+  int hex = value[0] == '0' && (value[1] == 'x' || value[1] == 'X');
+  if (value[0] < '0' || value[0] > '9')
+    return -EINVAL;
+  errno = 0;
+  *out = strtoull(value, &end, hex ? 16 : 10); /* no octal: 0100 is a hundred */
+  return *end != '\0' || errno != 0 || *out > max ? -EINVAL : 0;
+}
+
+static int config_seconds(const char *value, double *out) {
+  char *end = NULL;
+  double d = strtod(value, &end);
+  if (value[0] == '\0' || *end != '\0' || !(d >= 0 && d < 1e9))
+    return -EINVAL;
+  *out = d;
+  return 0;
 }
 
 /** Stores one value. 0 or -EINVAL. */
 static int config_set(struct vcl_config *cfg, const struct config_key *k, const char *value) {
   void *at = (uint8_t *)cfg + k->off;
-  char *end = NULL;
+  uint64_t v = 0;
+  int rc = 0;
   if (k->type == CONFIG_IGNORED)
     return 0;
+  if (k->type == CONFIG_TEXT)
+    return value[0] == '\0' ? -EINVAL : config_text(cfg, at, k->size, value);
+  if (k->type == CONFIG_SECONDS)
+    return config_seconds(value, at);
   if (k->type == CONFIG_FLAG) {
-    uint32_t on = config_is_on(value);
-    memcpy(at, &on, sizeof on);
-    return 0;
-  }
-  if (value[0] == '\0')
-    return -EINVAL;
-  if (k->type == CONFIG_TEXT) {
-    if (strlen(value) >= k->size)
-      return -EINVAL;
-    snprintf(at, k->size, "%s", value);
-    return 0;
-  }
-  if (k->type == CONFIG_SECONDS) {
-    double d = strtod(value, &end);
-    if (*end != '\0' || !(d >= 0 && d < 1e9))
-      return -EINVAL;
-    memcpy(at, &d, sizeof d);
-    return 0;
-  }
-  errno = 0;
-  unsigned long long v = strtoull(value, &end, 0);
-  if (*end != '\0' || errno != 0 || value[0] == '-' || (k->type == CONFIG_U32 && v > UINT32_MAX))
-    return -EINVAL;
-  if (k->type == CONFIG_U32) {
-    uint32_t v32 = (uint32_t)v;
-    memcpy(at, &v32, sizeof v32);
+    rc = config_flag(value);
+    v = rc == 1;
   } else {
-    uint64_t v64 = v;
-    memcpy(at, &v64, sizeof v64);
+    rc = config_number(value, k->type == CONFIG_U32 ? UINT32_MAX : UINT64_MAX, &v);
   }
+  if (rc < 0)
+    return rc;
+  if (k->type == CONFIG_U64)
+    memcpy(at, &v, sizeof v);
+  else
+    memcpy(at, &(uint32_t){(uint32_t)v}, sizeof(uint32_t));
   return 0;
+}
+
+/** What would have been a value of this key. */
+static void config_expected(const struct config_key *k, char *out, size_t len) {
+  static const char *const text[] = {
+      [CONFIG_FLAG] = "on or off, or nothing, which is on",
+      [CONFIG_U32] = "a number from 0 to 4294967295, decimal or 0x hex",
+      [CONFIG_U64] = "a number from 0 to 18446744073709551615, decimal or 0x hex",
+      [CONFIG_SECONDS] = "seconds from 0 to 999999999, such as 2.5",
+      [CONFIG_IGNORED] = "anything",
+  };
+  if (k->type == CONFIG_TEXT)
+    snprintf(out, len, "a text of 1 to %zu bytes", k->size - 1);
+  else
+    snprintf(out, len, "%s", text[k->type]);
+}
+
+static const struct config_key *config_find(const char *key) {
+  for (size_t i = 0; i < CONFIG_N_KEYS; i++)
+    if (strcmp(config_keys[i].name, key) == 0)
+      return &config_keys[i];
+  return NULL;
+}
+
+/** A value of the key, from line `line` of `name`; what was there before stays if it is none. */
+static void config_take(struct vcl_config *cfg, const struct config_key *k, const char *value, const char *name,
+                        unsigned line) {
+  char expected[80];
+  if (config_set(cfg, k, value) == 0)
+    return;
+  config_expected(k, expected, sizeof expected);
+  config_warn(cfg, name, line, "%s: \"%.60s\" is no value for it, expected: %s", k->name, value, expected);
 }
 
 /** One line without its comment: "key", "key value". */
@@ -133,18 +201,25 @@ static void config_line(struct vcl_config *cfg, char *text, const char *name, un
   size_t key_len = strcspn(key, space);
   char *value = key + key_len;
   value += strspn(value, space);
-  value[strcspn(value, space)] = '\0';
+  char *rest = value + strcspn(value, space);
+  if (*rest != '\0')
+    *rest++ = '\0';
+  rest += strspn(rest, space);
   key[key_len] = '\0';
   if (key[0] == '\0' || strcmp(key, "vcl") == 0)
     return;
-  for (size_t i = 0; i < CONFIG_N_KEYS; i++) {
-    if (strcmp(config_keys[i].name, key) != 0)
-      continue;
-    if (config_set(cfg, &config_keys[i], value) < 0)
-      config_warn(cfg, name, line, "bad value for key", key);
+  const struct config_key *k = config_find(key);
+  if (k == NULL) {
+    config_warn(cfg, name, line, "%.60s: unknown key", key);
     return;
   }
-  config_warn(cfg, name, line, "unknown key", key);
+  config_take(cfg, k, value, name, line);
+  if (*rest != '\0')
+    config_warn(cfg, name, line, "%s: \"%.60s\" behind its value is not read, expected: one key a line", key, rest);
+  if (cfg->max_workers < 1 || cfg->max_workers > WORKERS_MOST) {
+    cfg->max_workers = cfg->max_workers < 1 ? 1 : WORKERS_MOST;
+    config_warn(cfg, name, line, "max-workers: taken as %u, expected: 1 to %u", cfg->max_workers, WORKERS_MOST);
+  }
 }
 
 void config_parse(struct vcl_config *cfg, const char *text, const char *name) {
@@ -160,8 +235,6 @@ void config_parse(struct vcl_config *cfg, const char *text, const char *name) {
     config_line(cfg, inner != NULL ? inner + 1 : buf, name, line);
     text += len + (text[len] == '\n');
   }
-  if (cfg->max_workers < 1 || cfg->max_workers > 128)
-    cfg->max_workers = cfg->max_workers < 1 ? 1 : 128;
 }
 
 int config_load(struct vcl_config *cfg, const char *path) {
@@ -186,6 +259,8 @@ int config_load(struct vcl_config *cfg, const char *path) {
     return -ENOMEM;
   if (rc == 0) {
     text[len] = '\0';
+    if (len == CONFIG_FILE_MAX)
+      config_warn(cfg, path, 0, "what is behind its first %u bytes is not read", CONFIG_FILE_MAX);
     config_parse(cfg, text, path);
   }
   free(text);
@@ -194,7 +269,7 @@ int config_load(struct vcl_config *cfg, const char *path) {
 
 void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   if (pub->max_workers != 0)
-    cfg->max_workers = pub->max_workers < 128 ? pub->max_workers : 128;
+    cfg->max_workers = HS_MIN(pub->max_workers, WORKERS_MOST);
   cfg->rx_fifo_bytes = pub->rx_fifo_size;
   cfg->tx_fifo_bytes = pub->tx_fifo_size;
   cfg->segment_bytes = pub->segment_size;
@@ -208,31 +283,31 @@ void config_from_public(struct vcl_config *cfg, const vppcom_cfg_t *pub) {
   cfg->proxy_tcp = pub->app_proxy_transport_tcp != 0;
   cfg->proxy_udp = pub->app_proxy_transport_udp != 0;
   if (pub->namespace_id != NULL)
-    snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", (const char *)pub->namespace_id);
+    (void)config_text(cfg, cfg->namespace_id, sizeof cfg->namespace_id, (const char *)pub->namespace_id);
   if (pub->vpp_app_socket_api != NULL)
-    snprintf(cfg->socket_path, sizeof cfg->socket_path, "%s", (const char *)pub->vpp_app_socket_api);
+    (void)config_text(cfg, cfg->socket_path, sizeof cfg->socket_path, (const char *)pub->vpp_app_socket_api);
 }
 
 void config_env(struct vcl_config *cfg) {
-  const char *v = getenv(VPPCOM_ENV_VPP_SAPI_SOCKET);
-  if (v != NULL && v[0] != '\0')
-    snprintf(cfg->socket_path, sizeof cfg->socket_path, "%s", v);
-  v = getenv(VPPCOM_ENV_APP_NAMESPACE_ID);
-  if (v != NULL)
-    snprintf(cfg->namespace_id, sizeof cfg->namespace_id, "%s", v);
-  v = getenv(VPPCOM_ENV_APP_NAMESPACE_SECRET);
-  if (v != NULL)
-    cfg->namespace_secret = strtoull(v, NULL, 0);
-  v = getenv(VPPCOM_ENV_APP_SCOPE_LOCAL);
-  if (v != NULL)
-    cfg->scope_local = config_is_on(v);
-  v = getenv(VPPCOM_ENV_APP_SCOPE_GLOBAL);
-  if (v != NULL)
-    cfg->scope_global = config_is_on(v);
-  v = getenv(VPPCOM_ENV_APP_PROXY_TRANSPORT_TCP);
-  if (v != NULL)
-    cfg->proxy_tcp = config_is_on(v);
-  v = getenv(VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP);
-  if (v != NULL)
-    cfg->proxy_udp = config_is_on(v);
+  static const struct {
+    const char *name, *key;
+    int may_be_empty; /* and says something then */
+  } vars[] = {
+      {VPPCOM_ENV_VPP_SAPI_SOCKET, "app-socket-api", 0},
+      {VPPCOM_ENV_APP_NAMESPACE_SECRET, "namespace-secret", 0},
+      {VPPCOM_ENV_APP_SCOPE_LOCAL, "app-scope-local", 1},
+      {VPPCOM_ENV_APP_SCOPE_GLOBAL, "app-scope-global", 1},
+      {VPPCOM_ENV_APP_PROXY_TRANSPORT_TCP, "app-proxy-transport-tcp", 1},
+      {VPPCOM_ENV_APP_PROXY_TRANSPORT_UDP, "app-proxy-transport-udp", 1},
+  };
+  for (size_t i = 0; i < sizeof vars / sizeof vars[0]; i++) {
+    const char *v = getenv(vars[i].name);
+    if (v != NULL && (v[0] != '\0' || vars[i].may_be_empty))
+      config_take(cfg, config_find(vars[i].key), v, vars[i].name, 0);
+  }
+  const char *id = getenv(VPPCOM_ENV_APP_NAMESPACE_ID); /* empty: the default one, whatever the file says */
+  if (id != NULL && id[0] == '\0')
+    cfg->namespace_id[0] = '\0';
+  else if (id != NULL)
+    config_take(cfg, config_find("namespace-id"), id, VPPCOM_ENV_APP_NAMESPACE_ID, 0);
 }

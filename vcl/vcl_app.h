@@ -8,6 +8,7 @@
 
 struct app {
   int created;
+  uint32_t life; /* grows when the application is destroyed */
   int lock_mode;
   struct vcl_config cfg;
   char name[64];

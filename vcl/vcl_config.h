@@ -29,6 +29,7 @@ struct vcl_config {
   double session_timeout_s;
   int debug;          /* VCL_DEBUG: 1 and more may write to stderr */
   uint32_t n_warning; /* unknown keys, bad values */
+  int refused;        /* -ENAMETOOLONG: a namespace or socket was named that cannot be, so nothing is attached to */
 };
 
 void config_defaults(struct vcl_config *cfg);

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -38,9 +39,14 @@ void app_lock_reinit(void) {
   pthread_mutex_init(&app_mutex, NULL);
 }
 
+/* Set, and not to one of the words that say no (as in vcl.conf). */
 static bool app_flag(const char *name) {
+  static const char *const no[] = {"", "0", "off", "no", "false"};
   const char *value = getenv(name);
-  return value && *value && strcmp(value, "0") != 0;
+  for (size_t i = 0; value && i < sizeof(no) / sizeof(no[0]); i++)
+    if (strcasecmp(value, no[i]) == 0)
+      return false;
+  return value != NULL;
 }
 
 __attribute__((constructor(102))) static void app_constructor(void) {

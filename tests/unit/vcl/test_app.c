@@ -3,6 +3,8 @@
  */
 #include "vcl_rig.h"
 
+#include "vcl_app.h"
+
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -147,6 +149,84 @@ static void test_create_again_after_destroy(void **state) {
   }
 }
 
+struct outliver {
+  pthread_barrier_t step;
+  int was, is, rc, own;
+};
+
+static void *outlives_app(void *arg) {
+  struct outliver *o = arg;
+  assert_int_equal(vppcom_worker_register(), 0);
+  pthread_barrier_wait(&o->step);
+  pthread_barrier_wait(&o->step); /* meanwhile the application is another, and worker 1 is another thread's */
+  o->is = vppcom_worker_index();
+  o->rc = vppcom_worker_register();
+  o->own = vppcom_worker_index();
+  pthread_barrier_wait(&o->step);
+  return NULL;
+}
+
+static void *second_worker(void *arg) {
+  struct outliver *o = arg;
+  assert_int_equal(vppcom_worker_register(), 0);
+  o->was = vppcom_worker_index();
+  pthread_barrier_wait(&o->step);
+  pthread_barrier_wait(&o->step);
+  pthread_barrier_wait(&o->step);
+  vcl_session_handle_t h = rig_session(0); /* its worker is still there */
+  assert_int_equal(vppcom_session_close(h), 0);
+  return NULL;
+}
+
+/* A thread that was a worker of an application that is gone is none of the next one's, and takes none along. */
+static void test_thread_outlives_app(void **state) {
+  struct outliver a, b;
+  pthread_t t, u;
+  (void)state;
+  assert_int_equal(pthread_barrier_init(&a.step, NULL, 2), 0);
+  assert_int_equal(pthread_barrier_init(&b.step, NULL, 2), 0);
+  assert_int_equal(pthread_create(&t, NULL, outlives_app, &a), 0);
+  pthread_barrier_wait(&a.step);
+  vppcom_app_destroy();
+  assert_int_equal(vppcom_app_create("next"), 0);
+  assert_int_equal(pthread_create(&u, NULL, second_worker, &b), 0);
+  pthread_barrier_wait(&b.step);
+  pthread_barrier_wait(&a.step);
+  pthread_barrier_wait(&a.step);
+  assert_int_equal(pthread_join(t, NULL), 0);
+  pthread_barrier_wait(&b.step);
+  pthread_barrier_wait(&b.step);
+  assert_int_equal(pthread_join(u, NULL), 0);
+  assert_int_equal(b.was, 1);
+  assert_int_equal(a.is, -1);
+  assert_int_equal(a.rc, 0);
+  assert_int_equal(a.own, 2);
+  pthread_barrier_destroy(&a.step);
+  pthread_barrier_destroy(&b.step);
+}
+
+static void *acts_and_leaves(void *arg) {
+  int *own = arg;
+  if (*own)
+    assert_int_equal(vppcom_worker_register(), 0);
+  vppcom_worker_index_set(0);
+  vppcom_worker_unregister();
+  assert_int_equal(vppcom_worker_index(), -1);
+  return NULL;
+}
+
+/* Who acts as worker 0 and unregisters ends its own worker, not that one. */
+static void test_unregister_is_own(void **state) {
+  (void)state;
+  for (int own = 0; own < 2; own++) {
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, acts_and_leaves, &own), 0);
+    assert_int_equal(pthread_join(t, NULL), 0);
+    assert_int_equal(vppcom_worker_index(), 0);
+    assert_null(app_state.workers[1]);
+  }
+}
+
 static void test_worker_unregister(void **state) {
   (void)state;
   (void)rig_session(0);
@@ -160,10 +240,11 @@ int main(void) {
   const struct CMUnitTest bare[] = {cmocka_unit_test(test_no_app), cmocka_unit_test(test_no_broker),
                                     cmocka_unit_test(test_refused)};
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
-  const struct CMUnitTest tests[] = {RIG(test_create_twice),     RIG(test_mq_fd),
-                                     RIG(test_mq_fd_rings),      RIG(test_workers),
-                                     RIG(test_index_set),        RIG(test_create_again_after_destroy),
-                                     RIG(test_worker_unregister)};
+  const struct CMUnitTest tests[] = {RIG(test_create_twice),      RIG(test_mq_fd),
+                                     RIG(test_mq_fd_rings),       RIG(test_workers),
+                                     RIG(test_index_set),         RIG(test_create_again_after_destroy),
+                                     RIG(test_worker_unregister), RIG(test_thread_outlives_app),
+                                     RIG(test_unregister_is_own)};
   int rc = cmocka_run_group_tests_name("vcl app, none", bare, NULL, NULL);
   return rc + cmocka_run_group_tests_name("vcl app", tests, NULL, NULL);
 }

@@ -97,9 +97,85 @@ static void test_forgiving(void **state) {
   memcpy(big, "namespace-id ", 13);
   config_parse(&c, big, "t"); /* too long a value: a warning */
   assert_string_equal(c.namespace_id, "red");
-  assert_int_equal(c.n_warning, 6);
+  assert_int_equal(c.n_warning, 8);
   config_parse(&c, "", "t");
   config_parse(&c, "}}}{{{\n\n\n#", "t");
+}
+
+/** What VCL_DEBUG=1 says about a text. */
+static const char *said(struct vcl_config *c, const char *text) {
+  static char out[2000];
+  int p[2], keep = dup(STDERR_FILENO);
+  assert_int_equal(pipe(p), 0);
+  config_defaults(c);
+  c->debug = 1;
+  assert_true(dup2(p[1], STDERR_FILENO) >= 0);
+  config_parse(c, text, "f");
+  config_env(c);
+  assert_true(dup2(keep, STDERR_FILENO) >= 0);
+  close(keep);
+  close(p[1]);
+  ssize_t n = read(p[0], out, sizeof out - 1);
+  out[n > 0 ? n : 0] = '\0';
+  close(p[0]);
+  return out;
+}
+
+/* Each message names the line, what stands there, and what was expected. */
+static void test_messages(void **state) {
+  struct vcl_config c;
+  (void)state;
+  assert_string_equal(said(&c, "rx-fifo-size 0100\nnamespace-secret 0X10\napp-scope-local No\nuse-mq-eventfd\n"), "");
+  assert_int_equal(c.rx_fifo_bytes, 100); /* decimal: there is no octal here */
+  assert_int_equal(c.namespace_secret, 16);
+  assert_int_equal(c.scope_local, 0);
+  assert_string_equal(
+      said(&c, "\nrx-fifo-size 4M\n"),
+      "vcl.config f:2: rx-fifo-size: \"4M\" is no value for it, expected: a number from 0 to 4294967295, "
+      "decimal or 0x hex\n");
+  assert_string_equal(said(&c, "app-scope-local maybe"),
+                      "vcl.config f:1: app-scope-local: \"maybe\" is no value for it, expected: on or off, or nothing, "
+                      "which is on\n");
+  assert_int_equal(c.scope_local, 1);
+  assert_string_equal(said(&c, "app-timeout"),
+                      "vcl.config f:1: app-timeout: \"\" is no value for it, expected: seconds "
+                      "from 0 to 999999999, such as 2.5\n");
+  assert_string_equal(
+      said(&c, "vcl { max-workers 3 tx-fifo-size 5 }"),
+      "vcl.config f:1: max-workers: \"tx-fifo-size 5 }\" behind its value is not read, expected: one key "
+      "a line\n");
+  assert_int_equal(c.max_workers, 3);
+  assert_string_equal(said(&c, "\n\nmax-workers 500"),
+                      "vcl.config f:3: max-workers: taken as 128, expected: 1 to 128\n");
+  assert_string_equal(said(&c, "rx_fifo_size 4"), "vcl.config f:1: rx_fifo_size: unknown key\n");
+}
+
+/* A variable is judged as its key is; half a name is none. */
+static void test_bad_variables(void **state) {
+  struct vcl_config c;
+  char longer[200];
+  (void)state;
+  memset(longer, 'a', sizeof longer - 1);
+  longer[sizeof longer - 1] = '\0';
+  setenv("VCL_APP_NAMESPACE_SECRET", "geheim", 1);
+  assert_string_equal(
+      said(&c, "namespace-secret 7"),
+      "vcl.config VCL_APP_NAMESPACE_SECRET: namespace-secret: \"geheim\" is no value for it, expected: a "
+      "number from 0 to 18446744073709551615, decimal or 0x hex\n");
+  assert_int_equal(c.namespace_secret, 7);
+  assert_int_equal(c.refused, 0);
+  unsetenv("VCL_APP_NAMESPACE_SECRET");
+  static const char *const names[] = {"VCL_APP_NAMESPACE_ID", "VCL_VPP_SAPI_SOCKET"};
+  for (size_t i = 0; i < 2; i++) {
+    setenv(names[i], longer, 1);
+    assert_non_null(strstr(said(&c, "namespace-id x"), names[i]));
+    assert_int_equal(c.refused, -ENAMETOOLONG);
+    assert_int_equal(vppcom_app_create("x"), -ENAMETOOLONG);
+    unsetenv(names[i]);
+  }
+  vppcom_cfg_t cfg = {.namespace_id = (uint8_t *)longer};
+  assert_int_equal(vppcom_app_create_with_config(&cfg), -ENAMETOOLONG);
+  assert_string_equal(said(&c, ""), "");
 }
 
 static void test_file_and_env(void **state) {
@@ -155,7 +231,8 @@ static void test_shipped_file(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_all_keys),
-                                     cmocka_unit_test(test_forgiving), cmocka_unit_test(test_file_and_env)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shipped_file),  cmocka_unit_test(test_all_keys),
+                                     cmocka_unit_test(test_forgiving),     cmocka_unit_test(test_messages),
+                                     cmocka_unit_test(test_bad_variables), cmocka_unit_test(test_file_and_env)};
   return cmocka_run_group_tests_name("vcl config", tests, NULL, NULL);
 }
