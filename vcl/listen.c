@@ -37,6 +37,11 @@ static int listen_ask_end(struct session *s) {
   return s->life == SESSION_ZOMBIE ? -EBADF : 0;
 }
 
+/** A bind or listen that was not answered may have been heard all the same: what it made is given back at the end. */
+static void listen_heard(struct session *s, int rc) {
+  s->bind_unheard = rc == -EAGAIN || rc == -ETIMEDOUT;
+}
+
 /** Judges what a request about `slot` came to. -ESTALE: the stack that it was made to is gone, for the caller to repeat
  * it in the next one. */
 static int listen_judge(struct session *s, const struct broker_slot *slot, int rc) {
@@ -85,6 +90,8 @@ static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   int gone = listen_ask_end(s);
   if (gone == 0)
     rc = listen_judge(s, &slot, rc);
+  if (gone == 0)
+    listen_heard(s, rc);
   if (rc == 0 && gone == 0 && s->life != SESSION_NEW)
     gone = listen_overtaken(s); /* meanwhile another thread bound, connected or listened */
   if (rc == 0 && gone == 0) {
@@ -151,6 +158,8 @@ static int listen_register(struct session *s, uint32_t backlog, uint32_t share_o
   }
   if (gone == 0)
     rc = listen_judge(s, &slot, rc);
+  if (gone == 0)
+    listen_heard(s, rc);
   if (rc == 0 && s->life != SESSION_BOUND && s->life != SESSION_LISTEN) {
     rc = listen_overtaken(s);
     s->bound = 0;

@@ -140,7 +140,7 @@ static void rejoin_end_session(struct session *s) {
   }
   if (session_is_dgram(s))
     branch_drop_all(s);
-  s->share_due = s->armed_offer = s->bound = 0;
+  s->share_due = s->armed_offer = s->bound = s->bind_unheard = 0;
   session_touch(s);
 }
 

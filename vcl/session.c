@@ -383,12 +383,12 @@ void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t l
 
 /** The broker's reservation or listener goes, now or when the broker is back. */
 static void session_unbind(struct session *s) {
-  if (!s->bound)
+  if (!s->bound && !s->bind_unheard)
     return;
   struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
   if (s->cut != NULL)
     cut_sess_unkeep(s, &slot);
-  s->bound = 0;
+  s->bound = s->bind_unheard = 0;
   session_local(s)->bound = 0;
   (void)worker_later_unbind(s->w, &slot);
 }

@@ -43,7 +43,8 @@ struct session {
   uint8_t told;        /* connect() reported success */
   uint8_t armed_offer; /* listen_armed is set */
   uint8_t tx_armed;
-  uint8_t bound; /* the broker holds a reservation for it */
+  uint8_t bound;        /* the broker holds a reservation for it */
+  uint8_t bind_unheard; /* it was asked for one and did not answer: it may have made it */
   uint8_t v6only, reuse, domain;
   uint8_t connected;         /* datagrams: it has a peer */
   uint8_t pktinfo;           /* datagrams: recvfrom tells where they were sent to */

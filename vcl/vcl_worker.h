@@ -54,6 +54,7 @@ struct worker {
   struct list waiters;        /* in use */
   struct list spare_waiters;  /* kept with their eventfds */
   struct list unbinds;        /* listeners closed while the broker was away */
+  usec_t unbinds_next;        /* not said again before */
   uint32_t n_stack, n_kernel; /* sockets so far, as A tells them to tools (abi/worker.h) */
   uint32_t n_lost;            /* … and datagrams that found no room at the receiver of a branch */
   struct list held;           /* sessions whose tx fifo holds memory, those looked at longest ago first (held.c) */
@@ -111,6 +112,7 @@ void worker_count(struct worker *w, int stack, int kernel);
 /** A datagram of a branch found no room: the same. */
 void worker_count_lost(struct worker *w);
 void held_look_slow(struct worker *w);
+void worker_settle_slow(struct worker *w);
 /** Memory of idle sessions goes back, some of them at a time. */
 static inline void held_look(struct worker *w) {
   if (w->n_held != 0)
@@ -120,6 +122,12 @@ static inline void held_look(struct worker *w) {
 void worker_detach(struct worker *w);
 /** Hands memory of idle sessions back to the arena. */
 void worker_trim(struct worker *w);
+/** Tells the broker what is due (settle_due), and now and then again what it did not answer. Releases the mutex for
+ * that. */
+static inline void worker_settle(struct worker *w) {
+  if (__builtin_expect(w->settle_due || !list_empty(&w->unbinds), 0))
+    worker_settle_slow(w);
+}
 /** Retries what the broker missed while it was away. Caller holds w->broker.lock. */
 void worker_flush_unbinds(struct worker *w);
 /** Nobody is left who would want to hear them. */

@@ -362,6 +362,8 @@ static int waiter_poll(struct waiter *wt, usec_t deadline, int *bell_rang, int *
 
 int waiter_wait(struct waiter *wt, usec_t deadline) {
   struct worker *w = wt->w;
+  if (!w->lazy)
+    worker_settle(w);
   if (waiter_take_pending(wt) || (deadline == 0 || clock_now_us() < deadline ? waiter_spin(wt) : 0))
     return 0;
   if (!waiter_sleep_begin(wt))

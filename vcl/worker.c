@@ -6,6 +6,7 @@
  */
 #include "vcl_worker.h"
 
+#include "base/clock.h"
 #include "shm/bell.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #define WORKER_HINT_BURST 64
+#define WORKER_AWAY_US    (100 * CLOCK_US_PER_MS) /* a broker that is away is asked again */
+#define WORKER_UNHEARD_US (1 * CLOCK_US_PER_S)    /* … one that does not answer: asking holds the caller up */
 #define WORKER_POOL_BLOCK 64u
 #define WORKER_SETS       4096u /* handles beyond the slots, for epoll sets */
 
@@ -53,18 +56,22 @@ void worker_flush_inherited(struct worker *w) {
   list_for_each(pos, &w->inherited) home_flush(list_entry(pos, struct home, link));
 }
 
+void worker_settle_slow(struct worker *w) {
+  if (!w->settle_due && clock_now_us() < w->unbinds_next)
+    return;
+  w->settle_due = 0;
+  if (w->lazy && w->home == NULL)
+    (void)worker_ready(w);
+  life_settle_broker(w);
+}
+
 void worker_leave(struct worker *w) {
   kin_look(w);
   if (w->home != NULL)
     home_flush(w->home);
   worker_flush_inherited(w);
   cut_flush(w);
-  if (w->settle_due) {
-    w->settle_due = 0;
-    if (w->lazy && w->home == NULL)
-      (void)worker_ready(w);
-    life_settle_broker(w);
-  }
+  worker_settle(w);
   if (w->edge_due) {
     w->edge_due = 0;
     worker_again(w);
@@ -379,14 +386,17 @@ void worker_flush_unbinds(struct worker *w) {
   list_splice_tail(&todo, &w->unbinds);
   worker_unlock(w);
   struct list *link;
+  int rc = 0;
   while ((link = list_first(&todo)) != NULL) {
     struct worker_unbind *u = list_entry(link, struct worker_unbind, link);
-    if (broker_unbind(&w->broker, &u->slot) == -EAGAIN)
-      break; /* away: said again before the next request */
+    rc = broker_unbind(&w->broker, &u->slot);
+    if (rc == -EAGAIN || rc == -ETIMEDOUT)
+      break; /* away, or no answer, which may mean that it was not heard: said again, twice does no harm */
     list_del(link);
     free(u);
   }
   worker_lock(w);
+  w->unbinds_next = clock_now_us() + (rc == -ETIMEDOUT ? WORKER_UNHEARD_US : WORKER_AWAY_US);
   cut_revoke(w); /* the broker knows now */
   list_splice_tail(&w->unbinds, &todo);
   worker_unlock(w);

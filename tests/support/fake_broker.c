@@ -181,7 +181,10 @@ static void broker_bind(struct fake *f, struct fake_proc *p, const request *rq) 
   } else if (r.rc == 0) {
     r.rc = EINVAL;
   }
-  broker_answer(f, p, rq, &r, NULL, 0);
+  if (f->mute_bind > 0)
+    f->mute_bind--;
+  else
+    broker_answer(f, p, rq, &r, NULL, 0);
 }
 
 static void broker_listen(struct fake *f, struct fake_proc *p, const request *rq) {
@@ -220,6 +223,10 @@ static void broker_listen(struct fake *f, struct fake_proc *p, const request *rq
 
 static void broker_unbind(struct fake *f, struct fake_proc *p, const request *rq) {
   reply r = HOSTSTACK__ATTACH__REPLY__INIT;
+  if (f->deaf_unbind > 0) {
+    f->deaf_unbind--;
+    return;
+  }
   struct fake_worker *w = broker_worker(f, rq->unbind->worker_id);
   struct fake_listener *l = w != NULL ? broker_find(f, w, rq->unbind->slot, rq->unbind->gen) : NULL;
   if (l != NULL) { /* said once more, when the first answer came too late, it is none */

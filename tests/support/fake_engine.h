@@ -117,6 +117,8 @@ struct fake {
   int deaths;        /* a bell that hangs up is the death of its process */
   int forget_mapped; /* so many WorkerMapped are answered by ENOENT */
   int refuse;        /* errno for the next request, then 0 */
+  int deaf_unbind;   /* so many Unbinds are neither heard nor answered */
+  int mute_bind;     /* so many Binds are done and not answered: the broker died in between */
   int cut;           /* Pair is granted, between any two workers */
   int n_pair_asked, n_pair_gone, n_pair_lied;
   int n_dgrams;   /* that went through the engine */

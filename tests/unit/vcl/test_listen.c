@@ -237,6 +237,37 @@ static void test_broker_gone_times_out(void **state) {
   fake_broker_up(&r->fake);
 }
 
+/** A broker that hangs, and is then killed with the request unread: the port is free in the end, though the program
+ * asks nothing more of it. */
+static void test_unbind_unheard(void **state) {
+  struct rig *r = *state;
+  uint32_t l = rig_listen(7309, 4);
+  fake_lock(&r->fake);
+  r->fake.deaf_unbind = 1;
+  fake_unlock(&r->fake);
+  assert_int_equal(vppcom_session_close(l), 0);
+  assert_int_equal(fake_count(&r->fake, &r->fake.deaf_unbind), 0);
+  RIG_UNTIL(((void)vcl_pump(), fake_count(&r->fake, &r->fake.n_unbind) == 1));
+  l = rig_listen(7309, 4);
+  vppcom_session_close(l);
+}
+
+/** It reserved the port and died before it said so: who gives up gives the port back. */
+static void test_bind_unheard(void **state) {
+  struct rig *r = *state;
+  uint8_t ip[16];
+  vppcom_endpt_t ep = rig_ep(ip, 0, 7310);
+  uint32_t h = rig_session(0);
+  fake_lock(&r->fake);
+  r->fake.mute_bind = 1;
+  fake_unlock(&r->fake);
+  assert_int_equal(vppcom_session_bind(h, &ep), VPPCOM_ETIMEDOUT);
+  vppcom_session_close(h);
+  h = rig_session(0);
+  assert_int_equal(vppcom_session_bind(h, &ep), 0);
+  vppcom_session_close(h);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {
@@ -248,6 +279,8 @@ int main(void) {
       RIG(test_shutdown_listener),
       RIG(test_workers_share_port),
       RIG(test_broker_away),
+      RIG(test_unbind_unheard),
+      cmocka_unit_test_setup_teardown(test_bind_unheard, hasty_setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_broker_gone_times_out, hasty_setup, rig_teardown)};
   return cmocka_run_group_tests_name("vcl listen", tests, NULL, NULL);
 }
