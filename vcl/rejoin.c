@@ -15,7 +15,6 @@
 #include "vcl_branch.h"
 #include "vcl_family.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -40,19 +39,6 @@ struct rejoin {
   int have_view;
   uint64_t worker_id;
 };
-
-/** The timer: through dup, so that the shim moves the descriptor out of the program's way. */
-static int rejoin_timer(void) {
-  int raw = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  if (raw < 0)
-    return -1;
-  int fd = dup(raw);
-  if (fd < 0)
-    return raw;
-  close(raw);
-  (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return fd;
-}
 
 /** The front is readable at r->next; setting the timer also makes it unreadable until then. */
 static void rejoin_set_timer(struct rejoin *r) {
@@ -87,7 +73,7 @@ static struct rejoin *rejoin_new(struct worker *w) {
   struct epoll_event ev = {.events = EPOLLIN};
   if (r == NULL)
     return NULL;
-  r->timer = rejoin_timer();
+  r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (r->timer < 0 || worker_front(w) < 0 || epoll_ctl(w->front, EPOLL_CTL_ADD, r->timer, &ev) < 0) {
     if (r->timer >= 0)
       close(r->timer);

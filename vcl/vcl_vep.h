@@ -17,6 +17,11 @@ struct vep {
   uint32_t n;
 };
 
+/** What an inherited session had to tell at the last look. */
+struct vep_facts {
+  uint32_t events, rx_tail, tx_head;
+};
+
 struct vep_item {
   struct list set_link;
   struct list sess_link;
@@ -25,6 +30,7 @@ struct vep_item {
   struct vep *vep;
   uint64_t data;
   uint32_t events; /* as asked for, with EPOLLET, EPOLLONESHOT; 0 = fired ONESHOT */
+  struct vep_facts facts;
 };
 
 struct vep *vep_new(struct session *s);

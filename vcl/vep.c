@@ -11,6 +11,7 @@
 #include "vcl_app.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define VEP_MODES (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)
 
@@ -66,8 +67,33 @@ static void vep_item_changed(struct vep_item *it) {
     worker_again(it->vep->s->w);
 }
 
+/** An inherited session's hints go to whoever made it (kin.c): its member is touched when its facts have moved since
+ * the last look. Whoever sleeps on the set comes here every few milliseconds (waiter.c). */
+static void vep_heir_look(struct vep *v) {
+  struct list *pos;
+  if (!v->s->w->heir)
+    return;
+  list_for_each(pos, &v->members) {
+    struct vep_item *it = list_entry(pos, struct vep_item, set_link);
+    struct session *s = it->s;
+    if (s->kind == SESSION_SET)
+      vep_heir_look(s->vep);
+    if (s->kind != SESSION_STREAM || !s->home->inherited)
+      continue;
+    struct vep_facts now = {.events = ready_events(s)};
+    now.rx_tail = s->rx.tail; /* as the line above saw them */
+    now.tx_head = s->tx.head;
+    if (memcmp(&now, &it->facts, sizeof now) == 0)
+      continue;
+    it->facts = now;
+    if (!list_linked(&it->ready_link))
+      vep_item_touch(it);
+  }
+}
+
 int vep_is_ready(struct vep *v) {
   struct list *pos, *tmp;
+  vep_heir_look(v);
   list_for_each_safe(pos, tmp, &v->ready) {
     struct vep_item *it = list_entry(pos, struct vep_item, ready_link);
     if (vep_item_events(it) != 0)
@@ -82,6 +108,7 @@ static int vep_collect(struct vep *v, struct epoll_event *events, int max) {
   struct list todo, again;
   struct list *link;
   int n = 0;
+  vep_heir_look(v);
   list_init(&todo);
   list_init(&again);
   list_splice_tail(&todo, &v->ready);

@@ -13,6 +13,9 @@ int inner_socket(int d, int t, int p) {
 int inner_eventfd(unsigned n, int f) {
   return fd_make_inner(real.eventfd(n, f));
 }
+int inner_timerfd_create(int clock, int f) {
+  return fd_make_inner(real.timerfd_create(clock, f));
+}
 int inner_epoll_create1(int f) {
   return fd_make_inner(real.epoll_create1(f));
 }

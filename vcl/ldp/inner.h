@@ -12,6 +12,7 @@
 
 INNER(int, socket, int d, int t, int p);
 INNER(int, eventfd, unsigned n, int f);
+INNER(int, timerfd_create, int clock, int f);
 INNER(int, epoll_create1, int f);
 INNER(int, dup, int fd);
 INNER(int, close, int fd);

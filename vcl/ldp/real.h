@@ -80,6 +80,7 @@
   X(int, system, (const char *c), (c))                                                                                 \
   X(FILE *, popen, (const char *c, const char *m), (c, m))                                                             \
   X(int, eventfd, (unsigned n, int f), (n, f))                                                                         \
+  X(int, timerfd_create, (int clock, int f), (clock, f))                                                               \
   X(FILE *, fdopen, (int fd, const char *m), (fd, m))                                                                  \
   X(int, vdprintf, (int fd, const char *m, va_list a), (fd, m, a))                                                     \
   X(int, fileno, (FILE * f), (f))
