@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """tests/unit/vcl/CONTRACT.md is true: each function and attribute of vppcom.h has a row, each test that a row names is
 there, is run and asserts something, and the test of a function or attribute reaches the call that it stands for (by
-itself or through helpers of its file and of tests/support/vcl_rig.h). Registered with ctest (lint).
+itself or through helpers of its file and of tests/support/vcl_rig.h). What docs/ENVOY.md says of the calls of Envoy's is
+held to the same. Registered with ctest (lint).
 """
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 from lintlib import TOP, c_code_only, read
 
 PAGE, HEADER, RIG = "tests/unit/vcl/CONTRACT.md", "vcl/vppcom.h", "tests/support/vcl_rig.h"
+ENVOY, CALLS = "docs/ENVOY.md", "What it calls, and what covers it"
 FUNCTION = re.compile(r"^(?:static |inline |const )*[a-z][\w ]*[ *](\w+)\([^;{]*\) \{$(.*?)^\}", re.S | re.M)
 
 
@@ -73,6 +75,17 @@ def look(word, want, get):
     return "names no test"
 
 
+def envoy(get, functions, attributes):
+    """Findings of the page for users of Envoy."""
+    out = []
+    for what, tests in [(w, t) for section, w, t in rows(get(ENVOY)) if section == CALLS]:
+        if what not in functions | attributes:
+            out.append(f"{ENVOY}: {what} is not in {HEADER}")
+        want = what if what in functions else "VPPCOM_ATTR_" + what
+        out += [f"{ENVOY}: {what}: {word} {wrong}" for word in tests if (wrong := look(word, want, get))]
+    return out
+
+
 def findings(get):
     functions, attributes = public(get(HEADER))
     have, out = {"Functions": set(), "Attributes": set()}, []
@@ -87,7 +100,7 @@ def findings(get):
     for section, names in (("Functions", functions), ("Attributes", attributes)):
         out += [f"{HEADER}: {n} has no row in {PAGE}" for n in sorted(names - have[section])]
         out += [f"{PAGE}: {n} is not in {HEADER}" for n in sorted(have[section] - names)]
-    return out
+    return out + envoy(get, functions, attributes)
 
 
 GOOD = {
@@ -95,6 +108,7 @@ GOOD = {
     RIG: "static inline int rig_a(void) {\n  return vppcom_a(1);\n}\n",
     PAGE: "## Functions\n| function | test |\n|---|---|\n| vppcom_a | unit x test_a |\n## Attributes\n"
           "| GET_B | unit x test_b |\n## Semantics\n| so | unit x test_a, net/y.py test_y |\n",
+    ENVOY: "## " + CALLS + "\n| vppcom_a | unit x test_a, net/y.py test_y |\n| GET_B | unit x test_b |\n",
     "tests/unit/vcl/test_x.c": "static void test_a(void **state) {\n  assert_int_equal(rig_a(), 0);\n}\n"
                                "static void test_b(void **state) {\n  assert_true(get(VPPCOM_ATTR_GET_B));\n}\n"
                                "int main(void) {\n  t[] = {RIG(test_a), cmocka_unit_test(test_b)};\n}\n",
@@ -108,6 +122,9 @@ BAD = [  # (file, what is changed, into what)
     (PAGE, "unit x test_a,", "unit x test_c,"),
     (PAGE, "net/y.py", "net/z.py"),
     (PAGE, "test_y |", "test_z |"),
+    (ENVOY, "vppcom_a", "vppcom_c"),
+    (ENVOY, "unit x test_b", "unit x test_a"),
+    (ENVOY, "test_y", "test_z"),
     ("tests/net/y.py", "self.assertTrue(1)", "pass"),
     ("tests/unit/vcl/test_x.c", "RIG(test_a), ", ""),
     ("tests/unit/vcl/test_x.c", "assert_int_equal(rig_a(), 0)", "rig_a()"),
