@@ -167,17 +167,48 @@ static const struct transport_ops pipes = {.name = "pipe",
                                            .accept_ready = pipe_accept_ready,
                                            .accepted = pipe_accepted};
 
+#define QUICK_BYTES 100 /* that ride on a connect to port 80 */
+
+static uint32_t n_unlisten; /* calls for entry 0 */
+
+static int quick_early(struct worker *w, uint32_t vrf, const struct abi_endpoint *remote, uint32_t flags, usec_t now) {
+  (void)w;
+  (void)now;
+  assert_int_equal(vrf, 0);
+  if (flags & ABI_OPT_TFO_BARE)
+    return -EOPNOTSUPP;
+  return be16_get(remote->port) == 80 ? QUICK_BYTES : 0;
+}
+
+static void quick_unlisten(struct worker *w, uint32_t entry) {
+  (void)w;
+  assert_int_equal(entry, 0);
+  n_unlisten++;
+}
+
+/** Pipes with bytes on the connect, which keep something for each listener. */
+static struct transport_ops quick_pipes(void) {
+  struct transport_ops ops = pipes;
+  ops.early = quick_early;
+  ops.unlisten = quick_unlisten;
+  return ops;
+}
+
 static struct rig r;
 
 /* One host alone: its app listens at slot 0, port 80, and connects from other slots. */
-static void begin(int armed) {
+static void begin_with(const struct transport_ops *ops, int armed) {
   memset(&r, 0, sizeof r);
   rig_open(&r, 3);
-  assert_int_equal(transport_add(&r.host[0].w, &pipes), 0);
+  assert_int_equal(transport_add(&r.host[0].w, ops), 0);
   rig_listen(&r.host[0], 0, 80, 4, armed);
   struct abi_listen_entry *le = seg_at(&r.host[0].policy, 4096, sizeof *le);
   le->proto = PIPE_PROTO; /* the broker writes it at once; the engine has not looked yet */
   rig_turns(&r, 4);
+}
+
+static void begin(int armed) {
+  begin_with(&pipes, armed);
 }
 
 static void end(struct rig_sess *c, struct rig_sess *s) {
@@ -191,15 +222,22 @@ static void end(struct rig_sess *c, struct rig_sess *s) {
   rig_close(&r);
 }
 
-static void dial(struct rig_sess *c, uint32_t slot, uint16_t port) {
+/* kind: ABI_REQ_*; reuse: ABI_REQ_LOCAL; flags: ABI_OPT_*. */
+static void dial_as(struct rig_sess *c, uint32_t slot, uint16_t port, uint8_t kind, uint8_t reuse, uint32_t flags) {
   rig_sess_open(&r.host[0], c, slot, 1);
-  c->a->req = (struct abi_request){.id = 1, .proto = PIPE_PROTO, .remote = rig_endpoint(1, port, 4)};
+  c->a->req = (struct abi_request){
+      .id = 1, .proto = PIPE_PROTO, .kind = kind, .reuse = reuse, .remote = rig_endpoint(1, port, 4)};
+  c->a->opt.flags = flags;
   __atomic_store_n(&c->a->gen, 1, __ATOMIC_RELEASE);
   __atomic_store_n(&c->a->op, ABI_OP_CONNECT, __ATOMIC_RELEASE);
   if (r.host[0].view.app->slots_high <= slot)
     r.host[0].view.app->slots_high = slot + 1;
   rig_hint(&r.host[0], slot);
   rig_turns(&r, 4);
+}
+
+static void dial(struct rig_sess *c, uint32_t slot, uint16_t port) {
+  dial_as(c, slot, port, ABI_REQ_CONNECT, 0, 0);
 }
 
 static void meet(struct rig_sess *c, struct rig_sess *s) {
@@ -291,8 +329,107 @@ static void test_connects(void **state) {
   end(&c, NULL);
 }
 
+/* The app asks what may ride on its connect. A transport that knows no such thing connects. */
+static void test_early(void **state) {
+  struct transport_ops ops = quick_pipes();
+  struct rig_sess c, s;
+  (void)state;
+  begin(1);
+  dial_as(&c, 1, 80, ABI_REQ_FAST, 0, 0);
+  assert_int_equal(rig_accept(&r.host[0], 0, &s), 1);
+  rig_turns(&r, 4);
+  assert_int_equal(c.e->state, ABI_SESS_READY);
+  rig_want(&c, ABI_WANT_ABORT);
+  rig_turns(&r, 4);
+  rig_want(&s, ABI_WANT_CLOSE);
+  end(&c, &s);
+
+  begin_with(&ops, 1);
+  dial_as(&c, 1, 80, ABI_REQ_FAST, 0, 0);
+  assert_int_equal(c.e->state, ABI_SESS_CLOSED);
+  assert_int_equal(c.e->error, ENODATA); /* not connected: it comes again, with its bytes */
+  assert_int_equal(c.e->mss, QUICK_BYTES);
+  dial_as(&c, 2, 81, ABI_REQ_FAST, 0, 0);
+  assert_int_equal(c.e->error, ECONNREFUSED); /* no bytes: it did connect */
+  dial_as(&c, 3, 80, ABI_REQ_FAST, 0, ABI_OPT_TFO_BARE);
+  assert_int_equal(c.e->error, EOPNOTSUPP);
+  assert_int_equal(r.host[0].w.listeners.l[0].pending, 0);
+  end(&c, NULL);
+}
+
+/* Another listener in the entry, or none. */
+static void relist(int live, uint16_t port) {
+  struct abi_listen_entry *le = seg_at(&r.host[0].policy, 4096, sizeof *le);
+  struct abi_policy *p = seg_at(&r.host[0].policy, 256, sizeof *p);
+  le->gen += 2;
+  le->live = (uint32_t)live;
+  le->slot_gen++;
+  le->addr.port = be16_from(port);
+  p->policy_gen++;
+  assert_int_equal(listen_refresh(&r.host[0].w), p->policy_gen);
+}
+
+/* What is kept for a listener goes with it, and what came for it later once its place is taken. */
+static void test_unlisten(void **state) {
+  struct transport_ops ops = quick_pipes();
+  struct rig_sess c;
+  (void)state;
+  n_unlisten = 0;
+  begin_with(&ops, 1);
+  assert_int_equal(n_unlisten, 0);
+  relist(0, 80);
+  assert_int_equal(n_unlisten, 1);
+  relist(1, 81);
+  assert_int_equal(n_unlisten, 2);
+  dial(&c, 1, 80);
+  assert_int_equal(c.e->error, ECONNREFUSED);
+  end(&c, NULL);
+  begin(1); /* who keeps nothing is not told */
+  relist(0, 80);
+  dial(&c, 1, 80);
+  assert_int_equal(c.e->error, ECONNREFUSED);
+  assert_int_equal(n_unlisten, 2);
+  end(&c, NULL);
+}
+
+/* A proxy of another namespace: an app that keeps to its own does not reach it by a port that nobody has. */
+static void test_wall(void **state) {
+  struct rig_sess c, s;
+  (void)state;
+  begin(1);
+  struct abi_listen_entry *le = seg_at(&r.host[0].policy, 4096, sizeof *le);
+  le->flags |= ABI_LISTEN_PROXY;
+  le->ns = 1;
+  relist(1, 80);
+  dial_as(&c, 1, 99, ABI_REQ_CONNECT, ABI_REQ_LOCAL, 0);
+  assert_int_equal(c.e->error, ECONNREFUSED);
+  assert_int_equal(r.host[0].w.counters[EC_NS_REFUSED], 1);
+  le->ns = 0;
+  relist(1, 80);
+  dial_as(&c, 2, 99, ABI_REQ_CONNECT, ABI_REQ_LOCAL, 0); /* the proxy is its own: pipes have none at all */
+  assert_int_equal(c.e->error, ECONNREFUSED);
+  assert_int_equal(r.host[0].w.counters[EC_NS_REFUSED], 1);
+  assert_int_equal(rig_accept(&r.host[0], 0, &s), 0);
+  end(&c, NULL);
+}
+
+/* SO_LINGER of 0 s ends a stream by a reset, whether or not its transport counts orphans. */
+static void test_linger(void **state) {
+  struct rig_sess c, s;
+  (void)state;
+  meet(&c, &s);
+  c.a->opt.flags = ABI_OPT_LINGER;
+  rig_want(&c, ABI_WANT_CLOSE);
+  rig_turns(&r, 4);
+  assert_int_equal(s.e->error, ECONNRESET);
+  rig_want(&s, ABI_WANT_CLOSE);
+  end(&c, &s);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes), cmocka_unit_test(test_reset),
-                                     cmocka_unit_test(test_connects)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes),    cmocka_unit_test(test_reset),
+                                     cmocka_unit_test(test_connects), cmocka_unit_test(test_early),
+                                     cmocka_unit_test(test_unlisten), cmocka_unit_test(test_wall),
+                                     cmocka_unit_test(test_linger)};
   return cmocka_run_group_tests_name("toy stream transport", tests, NULL, NULL);
 }

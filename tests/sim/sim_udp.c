@@ -425,6 +425,48 @@ static const struct transport_ops toy = {.name = "toy",
                                          .consumed = toy_consumed,
                                          .abort = toy_abort};
 
+/* Port 9 is a session's of namespace 1. */
+static int toy_port_ns(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port, uint32_t *ns) {
+  (void)w;
+  (void)dst;
+  assert_int_equal(vrf, 0);
+  *ns = 1;
+  return port == 9;
+}
+
+/* Opens a session that has a peer at this host's own address, of an app that keeps to its namespace. errno. */
+static uint32_t toy_wall(struct rig *r, uint32_t slot, uint8_t proto, uint16_t port) {
+  struct rig_sess s;
+  rig_open_dgram(&r->host[0], &s, slot, 1, proto, 4);
+  s.a->req.remote = rig_endpoint(1, port, 4);
+  s.a->req.reuse = ABI_REQ_LOCAL;
+  steps(r, 4);
+  assert_int_equal(s.e->state, s.e->error ? ABI_SESS_CLOSED : ABI_SESS_READY);
+  uint32_t error = s.e->error;
+  rig_want(&s, ABI_WANT_CLOSE);
+  steps(r, 4);
+  return error;
+}
+
+/* Whose a port is that no listener has: the transport says, or it is nobody's. */
+static void test_toy_wall(void **state) {
+  static struct rig r;
+  struct transport_ops walled = toy, bad = toy;
+  (void)state;
+  walled.proto = 5;
+  walled.port_ns = toy_port_ns;
+  bad.proto = 4;
+  bad.ip_proto = 250; /* and no input */
+  rig_open(&r, 1);
+  assert_int_equal(transport_add(&r.host[0].w, &bad), -EINVAL);
+  assert_int_equal(transport_add(&r.host[0].w, &toy), 0);
+  assert_int_equal(transport_add(&r.host[0].w, &walled), 0);
+  assert_int_equal(toy_wall(&r, 0, toy.proto, 9), 0);
+  assert_int_equal(toy_wall(&r, 1, walled.proto, 8), 0);
+  assert_int_equal(toy_wall(&r, 2, walled.proto, 9), ECONNREFUSED);
+  rig_close(&r);
+}
+
 /* The fifos of a toy session grow as the toy has it: each row writes, finds the room full, and reads that. */
 static void toy_grows(struct rig_sess *s, struct rig *r) {
   static const struct {
@@ -486,6 +528,7 @@ int main(void) {
                                      cmocka_unit_test(test_full),
                                      cmocka_unit_test(test_lies),
                                      cmocka_unit_test(test_every_point),
-                                     cmocka_unit_test(test_toy)};
+                                     cmocka_unit_test(test_toy),
+                                     cmocka_unit_test(test_toy_wall)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,9 +46,7 @@ static void adopt_listener(struct worker *w, struct session *s, const struct abi
     return;
   struct listener *l = listen_by_slot(w, d->listener_worker, d->listener_slot, d->listener_gen);
   if (!l) /* it went while no engine ran: whoever listens there now */
-    l = listen_find(w, s->vrf, transport_tcp.proto, &s->local, s->lport, 0);
-  if (!l)
-    l = listen_find_proxy(w, s->vrf, transport_tcp.proto, &s->local, 0);
+    l = listen_taker(w, s->vrf, transport_tcp.proto, &s->local, s->lport, 0);
   offer_half_open(w, s, d->state == ABI_TCP_SYN_RECEIVED && d->accept == ABI_ACCEPT_NONE);
   if (l)
     offer_wait(w, s, l);

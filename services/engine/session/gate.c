@@ -64,10 +64,11 @@ static int gate_redirect(struct worker *w, uint32_t vrf, const struct abi_rule_v
 static int gate_same_ns(struct worker *w, const struct app_worker *a, uint8_t proto, const struct ip_addr *dst,
                         uint16_t port) {
   const struct transport_ops *ops = transport_of(w, proto);
-  const struct listener *l = listen_find(w, a->sh->vrf, proto, dst, port, 0);
+  const struct listener *l = transport_is_stream(ops) ? listen_taker(w, a->sh->vrf, proto, dst, port, 0)
+                                                      : listen_find(w, a->sh->vrf, proto, dst, port, 0);
   uint32_t ns = l ? l->entry.ns : a->sh->ns;
-  if (!l && ops && ops->port_ns)
-    (void)ops->port_ns(w, a->sh->vrf, dst, port, &ns); /* nobody: whoever has it next is asked again */
+  if (!l && (!ops || !ops->port_ns || !ops->port_ns(w, a->sh->vrf, dst, port, &ns)))
+    return 1; /* nobody has it: whoever has it next is asked again */
   if (ns == a->sh->ns)
     return 1;
   worker_count(w, EC_NS_REFUSED, 1);
@@ -141,9 +142,7 @@ int gate_syn(struct worker *w, uint8_t proto, uint32_t vrf, const struct ip_addr
   if (gate_ingress(w, vrf, proto, src, dst, dport, &v))
     return 1;
   if (v.action != ABI_RULE_REDIRECT) {
-    *l = listen_find(w, vrf, proto, dst, dport, hash);
-    if (!*l)
-      *l = listen_find_proxy(w, vrf, proto, dst, hash);
+    *l = listen_taker(w, vrf, proto, dst, dport, hash);
     if (*l && gate_hidden(w, *l, src))
       *l = NULL;
     return 0;

@@ -107,8 +107,7 @@ static void listen_publish(struct worker *w, const struct abi_listen_entry *e) {
 
 /* Else its session says by itself how it is (transport_ops.open). */
 static int listen_is_stream(const struct worker *w, const struct abi_listen_entry *e) {
-  const struct transport_ops *ops = transport_of(w, e->proto);
-  return ops && ops->accept_ready;
+  return transport_is_stream(transport_of(w, e->proto));
 }
 
 static void listen_take_entry(struct worker *w, uint32_t i) {
@@ -136,7 +135,7 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
     list_init(&l->waiting);
     listen_count(l, -(int)l->pending, -(int)l->half);
     const struct transport_ops *ops = transport_of(w, l->entry.proto);
-    if (ops && ops->unlisten)
+    if (l->seen_gen != 0 && ops && ops->unlisten) /* the entry was somebody's, of that transport */
       ops->unlisten(w, i);
   }
   l->seen_gen = gen;
@@ -227,8 +226,9 @@ struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, 
   return listen_best(w, vrf, proto, dst, port, hash, 0, tag);
 }
 
-struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
-                                   uint32_t hash) {
+/* The first listener of a proxy that is there for `dst`, or a share of it by `hash`. */
+static struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
+                                          uint32_t hash) {
   const struct listener *first = NULL;
   struct list *pos;
   list_for_each(pos, &w->listeners.proxies) {
@@ -238,6 +238,12 @@ struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto
       first = l;
   }
   return first ? listen_find(w, vrf, proto, dst, be16_get(first->entry.addr.port), hash) : NULL;
+}
+
+struct listener *listen_taker(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                              uint32_t hash) {
+  struct listener *l = listen_find(w, vrf, proto, dst, port, hash);
+  return l ? l : listen_find_proxy(w, vrf, proto, dst, hash);
 }
 
 struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,

@@ -81,11 +81,11 @@ struct listener *listen_find(struct worker *w, uint32_t vrf, uint8_t proto, cons
 /** The same among listeners of the app with that tag (abi_listen_entry), on any address of the family of `dst`. */
 struct listener *listen_find_app(struct worker *w, uint32_t vrf, uint8_t proto, uint64_t tag, const struct ip_addr *dst,
                                  uint16_t port, uint32_t hash);
-/** Whoever takes connections to ports of `dst` that nobody listens at: the first listener of a proxy that is there for
- * `dst`, or a share of it by `hash`. Ask when listen_find has found nothing. Datagrams: stray.h. */
-struct listener *listen_find_proxy(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
-                                   uint32_t hash);
-/** The same among the armed ones alone: datagrams for whom no session is connected. */
+/** Streams: whoever takes connections there: the listener, or, where nobody listens, the first one of a proxy that is
+ * there for `dst`, or a share of it by `hash`. Datagrams: stray.h. */
+struct listener *listen_taker(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst, uint16_t port,
+                              uint32_t hash);
+/** listen_find among the armed ones alone: datagrams for whom no session is connected. */
 struct listener *listen_find_armed(struct worker *w, uint32_t vrf, uint8_t proto, const struct ip_addr *dst,
                                    uint16_t port, uint32_t hash);
 /** Entries of a port that take `dst`, one after the other: NULL begins, and ends. */

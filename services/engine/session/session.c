@@ -263,7 +263,7 @@ void session_orphan(struct worker *w, struct session *s) {
   s->orphan = (uint8_t)lingers;
   w->n_orphans += s->orphan;
   struct abi_options opt = s->a->opt;
-  if (((opt.flags & ABI_OPT_LINGER) && opt.linger_s == 0 && s->ops->lingers) || !s->ops->close)
+  if (((opt.flags & ABI_OPT_LINGER) && opt.linger_s == 0 && transport_is_stream(s->ops)) || !s->ops->close)
     s->ops->abort(w, s, 0, w->now);
   else
     s->ops->close(w, s, w->now);

@@ -8,7 +8,8 @@
 #include <errno.h>
 
 int transport_add(struct worker *w, const struct transport_ops *ops) {
-  if (ops->proto >= TRANSPORTS_MAX || ops->priv_size > TRANSPORT_OUTER || !ops->output || !ops->abort)
+  if (ops->proto >= TRANSPORTS_MAX || ops->priv_size > TRANSPORT_OUTER || !ops->output || !ops->abort ||
+      (ops->ip_proto && !ops->input))
     return -EINVAL;
   if (w->transport[ops->proto] || (ops->ip_proto && w->transport_ip[ops->ip_proto]))
     return -EEXIST;

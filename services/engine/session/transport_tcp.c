@@ -381,15 +381,6 @@ static void tcp_transport_accept_ready(struct worker *w, struct session *s, usec
     session_dirty(w, s);
 }
 
-static int tcp_transport_port_ns(struct worker *w, uint32_t vrf, const struct ip_addr *dst, uint16_t port,
-                                 uint32_t *ns) {
-  const struct listener *l = listen_find_proxy(w, vrf, transport_tcp.proto, dst, 0);
-  (void)port; /* a proxy has all */
-  if (l)
-    *ns = l->entry.ns;
-  return l != NULL;
-}
-
 const struct transport_ops transport_tcp = {.name = "tcp",
                                             .proto = 0,
                                             .ip_proto = 6,
@@ -408,7 +399,6 @@ const struct transport_ops transport_tcp = {.name = "tcp",
                                             .path_back = tcp_transport_path_back,
                                             .lingers = tcp_transport_lingers,
                                             .accepted = tcp_transport_accepted,
-                                            .port_ns = tcp_transport_port_ns,
                                             .unlisten = fast_forget,
                                             .accept_ready = tcp_transport_accept_ready,
                                             .timer = tcp_transport_timer,

@@ -119,8 +119,7 @@ int transport_tcp_input(struct worker *w, struct pkt *p, usec_t now) {
     return 0;
   }
   if (!(seg.hdr.flags & (TCP_ACK | TCP_RST)) &&
-      (listen_find(w, p->vrf, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, 0) ||
-       listen_find_proxy(w, p->vrf, transport_tcp.proto, &p->ip.dst, 0)))
+      listen_taker(w, p->vrf, transport_tcp.proto, &p->ip.dst, seg.hdr.dport, 0))
     return 0; /* RFC 9293 3.10.7.2 fourth: LISTEN drops what has neither SYN nor ACK */
   int drop;
   s = syn_cookie_ack(w, p, &seg, &drop, now);

@@ -100,7 +100,7 @@ static void test_first(void **state) {
   assert_int_equal(goal(f, "10.0.0.1", 1, 1), -1); /* another VRF */
   struct ip_addr a;
   assert_int_equal(ip_addr_parse("10.0.0.1", &a), 0);
-  assert_null(listen_find_proxy(&f->w, 0, 0, &a, 1)); /* not for connections */
+  assert_null(listen_taker(&f->w, 0, 0, &a, 1, 1)); /* not for connections */
 }
 
 /* The app's half says that it accepts; one that died, or whose slot is another session's, does not. */
