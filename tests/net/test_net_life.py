@@ -147,6 +147,7 @@ class States(netcase.NetCase):
         self.shows(7203, "TIME_WAIT")
 
     def test_opening(self):
+        self.pair(7208)  # the peer learns our link address, as it can't while we are deaf
         self.hold("app", "serve", 7204)
         self.lab.wait_listening(7204)
         self.deaf("tx")
