@@ -322,25 +322,28 @@ class Bench:
         return json.loads(lab.run("kernel", [program, what, 1, *cores], 30).stdout)["p50_us"]
 
     def pair_polling(self, lab, what, goal, run):
-        """p50 and p99, and beside them a bare cache line's way. Each end has a core of its own, the same ones in both
-        columns: how far two virtual cores are from each other changes from minute to minute, and with it all three.
+        """p50 and p99, and beside them a bare cache line's way, before and after each run of ours. Each end has a core of its
+        own, the same ones in both columns: how far two virtual cores are from each other changes by up to four times from
+        one second to the next, and with it all three.
         run(where, address) gives {"p50_us", "p99_us"} and perhaps "lost"."""
         word = f"pinned to cores {' and '.join(map(str, self.cores))}"
         p50 = self.figure(f"{what}, both polling, {word}: p50", "µs", "less", goal=goal)
         p99 = self.figure(f"{what}, both polling, {word}: p99", "µs", "less")
         line = self.figure(f"a bare cache line there and back between two processes, {word}: p50", "µs", "less")
-        times, lost = [], 0
+        rounds, lost = [], 0
         for _ in range(self.rounds):
-            line.kernel.append(self.bare(lab, "line", self.cores))
+            before = self.bare(lab, "line", self.cores)
             for where, address, column in (("app", STACK4, "ours"), ("kernel", KERNEL4, "kernel")):
                 got = run(where, address)
                 getattr(p50, column).append(got["p50_us"])
                 getattr(p99, column).append(got["p99_us"])
                 lost += got.get("lost", 0)
-            times.append(p50.ours[-1] / line.kernel[-1])
-        p50.notes.append(f"ours is {statistics.median(times):.1f} × ({min(times):.1f} … {max(times):.1f}) the bare cache "
-                         "line's way right before" + (f"; {lost} lost" if lost else ""))
-        line.notes.append("two programs that poll can't be faster than this")
+                if column == "ours":
+                    line.kernel += [before, self.bare(lab, "line", self.cores)]
+            rounds.append(f"{line.kernel[-2]:.2f}, **{p50.ours[-1]:.2f}**, {line.kernel[-1]:.2f}")
+        line.notes.append(f"two programs that poll can't be faster; before, **ours**, after: {'; '.join(rounds)}")
+        if lost:
+            p50.notes.append(f"{lost} lost")
         self.done(p50, p99, line)
 
     def polling(self, lab, straight):
