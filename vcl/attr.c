@@ -48,6 +48,9 @@ static int attr_nwrite(struct session *s, void *buf, uint32_t *len) {
   session_settle(s);
   if (s->life != SESSION_OPEN || !s->fifos_open || s->shut_wr || s->broken != 0)
     return 0;
+  struct session_facts f = session_facts(s);
+  if (f.state == ABI_SESS_CLOSED || f.state == ABI_SESS_CLOSING || (f.flags & ABI_SE_RESET) != 0)
+    return 0; /* as a write says */
   int64_t room = ready_tx_room(s);
   return room > 0 ? (int)HS_MIN(room, (int64_t)INT32_MAX) : 0;
 }
@@ -183,20 +186,23 @@ static int attr_get_rx_len(struct session *s, void *buf, uint32_t *len) {
   return attr_give(buf, len, v);
 }
 
-/** A field of the options that the engine acts on. */
-static int attr_option(struct session *s, uint32_t *field, const void *buf, const uint32_t *len) {
-  int rc = attr_take(buf, len, field);
-  if (rc == 0)
-    session_publish_options(s);
-  return rc;
+/** Bytes of a fifo: 0 = the engine's policy. What no fifo can be is taken as the nearest, and told so. */
+static int attr_fifo_len(struct session *s, uint32_t *field, uint32_t least, const void *buf, const uint32_t *len) {
+  uint32_t v;
+  int rc = attr_take(buf, len, &v);
+  if (rc < 0)
+    return rc;
+  *field = v == 0 ? 0 : HS_MIN(HS_MAX(v, least), ABI_FIFO_MAX);
+  session_publish_options(s);
+  return 0;
 }
 
 static int attr_set_tx_len(struct session *s, void *buf, uint32_t *len) {
-  return attr_option(s, &s->opt.sndbuf, buf, len);
+  return attr_fifo_len(s, &s->opt.sndbuf, SESSION_TX_LEAST, buf, len);
 }
 
 static int attr_set_rx_len(struct session *s, void *buf, uint32_t *len) {
-  return attr_option(s, &s->opt.rcvbuf, buf, len);
+  return attr_fifo_len(s, &s->opt.rcvbuf, 1, buf, len);
 }
 
 static int attr_set_bit(const void *buf, const uint32_t *len, uint8_t *field, uint8_t bit) {

@@ -69,7 +69,7 @@ int ready_take_soft_error(struct session *s) {
 int64_t ready_tx_room(struct session *s) {
   uint32_t limit = __atomic_load_n(&s->e->tx_limit, __ATOMIC_RELAXED);
   if (s->opt.sndbuf != 0 && limit > s->opt.sndbuf)
-    limit = HS_MAX(s->opt.sndbuf, 4096u);
+    limit = HS_MAX(s->opt.sndbuf, SESSION_TX_LEAST);
   if (session_is_dgram(s)) /* a third of it takes the longest datagram, whatever was asked for */
     limit = HS_MAX(limit, ABI_DGRAM_FIFO);
   limit = HS_MIN(limit, ABI_FIFO_MAX);

@@ -28,6 +28,8 @@ struct vep;
 struct cut;
 struct iovec;
 
+#define SESSION_TX_LEAST 4096u /* bytes of a tx fifo, whatever was asked for */
+
 struct session {
   struct worker *w;
   struct home *home;

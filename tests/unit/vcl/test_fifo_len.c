@@ -56,6 +56,14 @@ static void test_before_and_while(void **state) {
     assert_true(h >= 0);
     assert_int_equal(vppcom_session_close((uint32_t)h), 0);
   }
+  assert_int_equal(set(c, VPPCOM_ATTR_SET_TX_FIFO_LEN, 1),
+                   0); /* what no fifo can be is taken, and told, as the nearest */
+  assert_int_equal(get(c, VPPCOM_ATTR_GET_TX_FIFO_LEN), 4096);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_GET_NWRITE, NULL, NULL), 4096);
+  assert_int_equal(set(c, VPPCOM_ATTR_SET_TX_FIFO_LEN, 1u << 31), 0);
+  assert_int_equal(get(c, VPPCOM_ATTR_GET_TX_FIFO_LEN), ABI_FIFO_MAX);
+  assert_int_equal(set(c, VPPCOM_ATTR_SET_RX_FIFO_LEN, UINT32_MAX), 0);
+  assert_int_equal(get(c, VPPCOM_ATTR_GET_RX_FIFO_LEN), ABI_FIFO_MAX);
   assert_int_equal(vppcom_session_close(c), 0);
   assert_int_equal(vppcom_session_close(plain), 0);
   assert_int_equal(vppcom_session_close(l), 0);

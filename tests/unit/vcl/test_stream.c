@@ -139,6 +139,7 @@ static void test_reset(void **state) {
     ev = rig_wait(c, POLLIN | POLLOUT | POLLRDHUP);
   while ((ev & POLLERR) == 0);
   assert_int_equal(ev & (POLLRDHUP | POLLHUP), POLLRDHUP | POLLHUP);
+  assert_int_equal(vppcom_session_attr(c, VPPCOM_ATTR_GET_NWRITE, NULL, NULL), 0); /* as a write will say */
   assert_int_equal(vppcom_session_read(c, b, 4), VPPCOM_ECONNRESET);
   assert_int_equal(vppcom_session_read(c, b, 4), 0);
   assert_int_equal(vppcom_session_write(c, b, 4), VPPCOM_EPIPE);
