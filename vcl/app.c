@@ -97,6 +97,7 @@ static int app_create(const vppcom_cfg_t *pub, const char *name) {
   snprintf(app_state.name, sizeof app_state.name, "%s", name != NULL ? name : "");
   if (!app_state.have_key)
     app_state.have_key = pthread_key_create(&app_state.thread_end, app_thread_ended) == 0;
+  fork_watch();
   (void)kin_make();
   (void)family_make(); /* without it each process comes back on its own */
   rc = worker_new(&w, 0, app_state.have_join ? app_state.join : NULL);

@@ -1,12 +1,12 @@
 /*
  * fork: what a child keeps of its parent's worker (vcl_wait.h, vcl_fork_*).
  *
- * Called by the preload shim's pthread_atfork handlers. The child's private memory is a copy of the parent's, so all
- * handles stay valid. Its worker gets no home until it needs one (`lazy`); then it says Hello with the parent's token.
- * A listener moves into the new home as a share of the parent's. A connected session stays in the home of whoever made
- * it, which several processes now produce in: the home's shared lock serialises them, and vcl_kin.h tells who holds it
- * and who ends it. Its maker's bell stays open in each process that holds such sessions, because the bell's end is the
- * proof that all of them are gone.
+ * Called by the preload shim's pthread_atfork handlers, and of a program without the shim by those at the end. The
+ * child's private memory is a copy of the parent's, so all handles stay valid. Its worker gets no home until it needs
+ * one (`lazy`); then it says Hello with the parent's token. A listener moves into the new home as a share of the
+ * parent's. A connected session stays in the home of whoever made it, which several processes now produce in: the
+ * home's shared lock serialises them, and vcl_kin.h tells who holds it and who ends it. Its maker's bell stays open in
+ * each process that holds such sessions, because the bell's end is the proof that all of them are gone.
  */
 #include "vcl_app.h"
 #include "vcl_cut.h"
@@ -17,6 +17,8 @@
 #include "vcl_rejoin.h"
 #include "vcl_wait.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -240,4 +242,77 @@ int vcl_fork_share(void) {
   }
   worker_leave(w);
   return rc < 0 ? rc : n;
+}
+
+/* --- without the shim: the worker of the thread that forks goes on in the child; the others' threads are not there */
+
+#define FORK_WAIT_MS 2000
+
+static int fork_held;    /* between prepare and its two ends: the calling thread's worker is held */
+static int fork_pipe[2]; /* told by the child once it holds what it inherited: its parent may close or exit at once */
+
+static int fork_has_sessions(void) {
+  struct worker *w = app_state.workers[app_thread_index()];
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1))
+    if (((struct session *)pool_ref(&w->sessions, i))->kind == SESSION_STREAM)
+      return 1;
+  return 0;
+}
+
+static void fork_before(void) {
+  if (app_state.lock_mode)
+    return;
+  pthread_mutex_lock(&app_state.lock);
+  fork_pipe[0] = fork_pipe[1] = -1;
+  fork_held = vcl_fork_prepare() == 0;
+  if (fork_held && fork_has_sessions() && pipe2(fork_pipe, O_CLOEXEC) < 0)
+    fork_pipe[0] = fork_pipe[1] = -1; /* the child still takes what it can, only nobody waits for it */
+}
+
+static void fork_in_parent(void) {
+  int saved = errno;
+  char byte;
+  if (app_state.lock_mode)
+    return;
+  if (fork_held)
+    (void)vcl_fork_parent();
+  if (fork_pipe[0] >= 0) {
+    struct pollfd p = {.fd = fork_pipe[0], .events = POLLIN};
+    close(fork_pipe[1]);
+    if (poll(&p, 1, FORK_WAIT_MS) > 0 && read(fork_pipe[0], &byte, 1) == 0)
+      vcl_fork_unborn();
+    close(fork_pipe[0]);
+  }
+  pthread_mutex_unlock(&app_state.lock);
+  errno = saved;
+}
+
+static void fork_in_child(void) {
+  int saved = errno;
+  if (app_state.lock_mode)
+    return;
+  int own = fork_held ? app_thread_index() : -1;
+  pthread_mutex_init(&app_state.lock, NULL);
+  for (int i = 0; i < (int)WORKER_MAX; i++) {
+    struct worker *w = app_state.workers[i];
+    if (w == NULL || i == own)
+      continue;
+    app_state.workers[i] = NULL;
+    worker_forget(w);
+  }
+  app_state.created = own >= 0 && vcl_fork_child() == 0;
+  if (app_state.created && fork_pipe[1] >= 0)
+    (void)vcl_fork_share();
+  if (fork_pipe[1] >= 0) {
+    (void)!write(fork_pipe[1], "", 1);
+    close(fork_pipe[0]);
+    close(fork_pipe[1]);
+  }
+  errno = saved;
+}
+
+void fork_watch(void) {
+  static int watched;
+  if (!watched && !app_state.lock_mode)
+    watched = pthread_atfork(fork_before, fork_in_parent, fork_in_child) == 0;
 }

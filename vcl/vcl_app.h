@@ -26,6 +26,8 @@ extern struct app app_state;
 /** Index that the calling thread acts as, -1 for none. */
 int app_thread_index(void);
 void app_thread_bind(int index);
+/** A program without the shim that forks: fork.c's handlers, once. */
+void fork_watch(void);
 /** A line on stderr when VCL_DEBUG is at least `level`. */
 void app_debug(int level, const char *fmt, ...) HS_PRINTF(2, 3);
 

@@ -96,6 +96,9 @@ int worker_new(struct worker **out, uint32_t index, const uint8_t *parent);
 /** Says Hello and maps the home of a worker that has none yet. */
 int worker_attach(struct worker *w, const uint8_t *parent);
 void worker_free(struct worker *w);
+/** In the child of a fork: the worker of a thread that is not here. Its descriptors are closed, so that its end shows;
+ * nothing that is shared is touched. */
+void worker_forget(struct worker *w);
 /** 0 when the worker has a home; a fork's child gets it now. -errno. */
 int worker_ready(struct worker *w);
 

@@ -242,6 +242,20 @@ void worker_free(struct worker *w) {
   free(w);
 }
 
+void worker_forget(struct worker *w) {
+  struct list *pos;
+  if (w->cut != NULL) {
+    list_for_each(pos, &w->cut->pairs) home_let_go(&list_entry(pos, struct cut_pair, link)->home);
+    list_for_each(pos, &w->cut->inherited) home_let_go(&list_entry(pos, struct cut_pair, link)->home);
+  }
+  list_for_each(pos, &w->inherited) home_let_go(list_entry(pos, struct home, link));
+  broker_fini(&w->broker); /* the own home's bell, too */
+  const int fds[] = {w->heir_timer, w->again_fd, w->front};
+  for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+    if (fds[i] >= 0)
+      close(fds[i]);
+}
+
 /** One hint: the owner of the slot is told, or the slot is a new offer. */
 static void worker_hint(struct worker *w, struct home *h, uint32_t slot, uint32_t lane) {
   if (slot >= h->n_slots)

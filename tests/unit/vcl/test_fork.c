@@ -1,12 +1,16 @@
 /*
  * fork under lock mode, as the preload shim does it: listeners become shares, connections go on in one process or the
- * other, the parent's end shows, and a child that uses nothing leaves no trace.
+ * other, the parent's end shows, and a child that uses nothing leaves no trace. And fork of a program without the shim.
  */
 #include "fork_rig.h"
 
+#include "vcl_app.h"
+
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 static int fork_setup(void **state) {
   vcl_lock_mode(1);
@@ -283,11 +287,129 @@ static void test_fork_without_a_stack(void **state) {
   rig_settle(r);
 }
 
+/* --- programs without the shim: fork() alone, workers of several threads --- */
+
+struct bystander {
+  pthread_barrier_t step;
+  uint32_t listener;
+};
+
+/** A worker of another thread: the fork is none of its concern. */
+static void *stands_by(void *arg) {
+  struct bystander *b = arg;
+  assert_int_equal(vppcom_worker_register(), 0);
+  b->listener = rig_listen(7651, 1);
+  pthread_barrier_wait(&b->step);
+  pthread_barrier_wait(&b->step);
+  uint32_t c = rig_session(0);
+  assert_int_equal(rig_connect(c, 7650), 0);
+  assert_int_equal(vppcom_session_write(c, "by", 2), 2);
+  assert_int_equal(vppcom_session_close(c), 0);
+  assert_int_equal(vppcom_session_close(b->listener), 0);
+  return NULL;
+}
+
+/** Whether any descriptor of this process is that socket. */
+static int is_open(ino_t socket_ino) {
+  struct stat st;
+  for (int fd = 0; fd < 1024; fd++)
+    if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == socket_ino)
+      return 1;
+  return 0;
+}
+
+static void plain_child(struct rig *r, uint32_t listener, ino_t bell) {
+  char b[8];
+  alarm(50);
+  CHECK(vppcom_worker_index() == 0);
+  CHECK(app_state.workers[1] == NULL && !is_open(bell)); /* so its end can be seen */
+  CHECK(vppcom_session_write(r->client, "ping", 4) == 4);
+  CHECK(vppcom_session_recvfrom(r->server, b, 4, MSG_WAITALL, NULL) == 4);
+  uint32_t c = (uint32_t)vppcom_session_create(VPPCOM_PROTO_TCP, 0);
+  CHECK(rig_connect(c, 7653) == 0);
+  int s = vppcom_session_accept(listener, NULL, 0); /* the parent never looked at it */
+  CHECK(s >= 0);
+  CHECK(vppcom_session_write(c, "own", 3) == 3);
+  CHECK(vppcom_session_read((uint32_t)s, b, 8) == 3);
+  CHECK(vppcom_mq_epoll_fd() >= 0);
+  CHECK(vppcom_session_close((uint32_t)s) == 0 && vppcom_session_close(c) == 0);
+  vppcom_app_destroy();
+  _exit(0);
+}
+
+/* The child goes on with what its parent's thread had, and leaves all of its parent as it was. */
+static void test_without_shim(void **state) {
+  struct rig *r = *state;
+  struct bystander by;
+  pthread_t t;
+  char b[8];
+  assert_int_equal(pthread_barrier_init(&by.step, NULL, 2), 0);
+  assert_int_equal(pthread_create(&t, NULL, stands_by, &by), 0);
+  pthread_barrier_wait(&by.step);
+  rig_pair(r, 7650, 0);
+  uint32_t listener = rig_listen(7653, 0);
+  struct stat bell;
+  assert_int_equal(fstat(app_state.workers[1]->home->bell, &bell), 0);
+  assert_true(is_open(bell.st_ino));
+  pid_t pid = fork();
+  if (pid == 0)
+    plain_child(r, listener, bell.st_ino);
+  reap(pid);
+  for (int i = 0; i < 100; i++) { /* the hint rings are whole */
+    assert_int_equal(vppcom_session_write(r->client, "pong", 4), 4);
+    assert_int_equal(vppcom_session_recvfrom(r->server, b, 4, MSG_WAITALL, NULL), 4);
+  }
+  pthread_barrier_wait(&by.step);
+  int s = vppcom_session_accept(r->listener, NULL, 0);
+  assert_true(s >= 0);
+  assert_int_equal(vppcom_session_read((uint32_t)s, b, 8), 2);
+  assert_int_equal(vppcom_session_close((uint32_t)s), 0);
+  assert_int_equal(pthread_join(t, NULL), 0);
+  assert_int_equal(vppcom_session_close(listener), 0);
+  rig_unpair(r);
+  rig_settle(r);
+  pthread_barrier_destroy(&by.step);
+}
+
+static void *forks_as_none(void *arg) {
+  pid_t *pid = arg;
+  *pid = fork();
+  if (*pid != 0)
+    return NULL;
+  alarm(50);
+  CHECK(vppcom_worker_index() == -1);
+  CHECK(vppcom_worker_register() == VPPCOM_EINVAL);
+  CHECK(vppcom_app_create("child") == 0); /* one of its own */
+  CHECK(vppcom_session_close((uint32_t)vppcom_session_create(VPPCOM_PROTO_TCP, 0)) == 0);
+  vppcom_app_destroy();
+  _exit(0);
+}
+
+/* A thread that is no worker forks: the child has no part in the application. */
+static void test_without_worker(void **state) {
+  struct rig *r = *state;
+  pthread_t t;
+  pid_t pid = -1;
+  char b[8];
+  rig_pair(r, 7652, 0);
+  assert_int_equal(pthread_create(&t, NULL, forks_as_none, &pid), 0);
+  assert_int_equal(pthread_join(t, NULL), 0);
+  reap(pid);
+  assert_int_equal(vppcom_session_write(r->client, "pong", 4), 4);
+  assert_int_equal(vppcom_session_recvfrom(r->server, b, 4, MSG_WAITALL, NULL), 4);
+  rig_unpair(r);
+  rig_settle(r);
+}
+
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, fork_setup, fork_teardown)
   const struct CMUnitTest tests[] = {
       RIG(test_child_accepts),           RIG(test_child_serves_connection), RIG(test_turns),
       RIG(test_child_that_uses_nothing), RIG(test_child_connects),          RIG(test_family_comes_back),
       RIG(test_fork_without_a_stack)};
-  return cmocka_run_group_tests_name("vcl fork", tests, NULL, NULL);
+#undef RIG
+#define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
+  const struct CMUnitTest plain[] = {RIG(test_without_shim), RIG(test_without_worker)};
+  int rc = cmocka_run_group_tests_name("vcl fork", tests, NULL, NULL);
+  return rc + cmocka_run_group_tests_name("vcl fork, no shim", plain, NULL, NULL);
 }
