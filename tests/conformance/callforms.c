@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -69,6 +70,37 @@ static void callforms_many(void) {
   say_num("second length", m[1].msg_len);
   say_rc("recvmmsg empty", recvmmsg(fd, m, 2, MSG_DONTWAIT, NULL));
   close(fd);
+  peer_do(PEER_CLOSE, 0);
+}
+
+/* By number, as libuv calls them. */
+static void callforms_numbers(void) {
+  int fd = subject_connected();
+  uint8_t out[6];
+  for (size_t i = 0; i < 6; i++)
+    out[i] = peer_pattern(i);
+  struct iovec iov[2] = {{out, 1}, {out + 1, 1}};
+  struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &iov[0], .msg_iovlen = 1}},
+                         {.msg_hdr = {.msg_iov = &iov[1], .msg_iovlen = 1}}};
+  say_rc("sendmmsg by number", syscall(SYS_sendmmsg, fd, m, 2, 0));
+  say_rc("sendto by number", syscall(SYS_sendto, fd, out + 2, 2, 0, NULL, 0));
+  say_rc("write by number", syscall(SYS_write, fd, out + 4, 2));
+  say_num("peer got it", peer_do(PEER_RECV, 6));
+  need(peer_do(PEER_SEND, 6) == 6, "peer sends");
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  struct timespec t = {.tv_sec = 20};
+  uint64_t mask = 0;
+  say_rc("ppoll by number", syscall(SYS_ppoll, &p, 1, &t, &mask, sizeof(mask)));
+  say_rc("recvmmsg by number", syscall(SYS_recvmmsg, fd, m, 2, MSG_DONTWAIT, NULL));
+  for (int i = 0; i < 100 && recv(fd, out + 2, 4, MSG_PEEK | MSG_DONTWAIT) != 4; i++)
+    subject_poll(fd, POLLIN, 50);
+  say_rc("read by number", syscall(SYS_read, fd, out + 2, 4));
+  say_num("right", out[1] == peer_pattern(1) && out[5] == peer_pattern(5));
+  int dup_fd = (int)syscall(SYS_dup, fd);
+  say_rc("close by number", syscall(SYS_close, fd));
+  say_rc("write to the copy", write(dup_fd, out, 1));
+  say_rc("an unknown number", syscall(-1));
+  close(dup_fd);
   peer_do(PEER_CLOSE, 0);
 }
 
@@ -151,6 +183,7 @@ static void callforms_stdio(void) {
 void check_calls(void) {
   callforms_vectors();
   callforms_many();
+  callforms_numbers();
   callforms_sendfile();
   callforms_stdio();
 }

@@ -88,6 +88,9 @@ LDP_API(int, fcntl64, int fd, int cmd, ...);
 LDP_API(int, __fcntl, int fd, int cmd, ...);
 LDP_API(int, ioctl, int fd, unsigned long req, ...);
 
+/* raw.c */
+LDP_API(long, syscall, long number, ...);
+
 /* exec.c */
 LDP_API(int, execve, const char *path, char *const argv[], char *const env[]);
 LDP_API(int, execv, const char *path, char *const argv[]);

@@ -41,10 +41,22 @@ static int real_first_ioctl(int fd, unsigned long req, ...) {
   return real.ioctl(fd, req, arg);
 }
 
+static long real_first_syscall(long number, ...) {
+  long a[6];
+  va_list ap;
+  va_start(ap, number);
+  for (int i = 0; i < 6; i++)
+    a[i] = va_arg(ap, long);
+  va_end(ap);
+  real_resolve();
+  return real.syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
 struct ldp_real real = {
 #define REAL_INIT(ret, name, params, args) .name = real_first_##name,
     LDP_REAL_LIST(REAL_INIT).fcntl = real_first_fcntl,
     .ioctl = real_first_ioctl,
+    .syscall = real_first_syscall,
 };
 
 static void *real_find(const char *name) {
@@ -58,6 +70,7 @@ void real_resolve(void) {
   LDP_REAL_LIST(REAL_FIND)
   *(void **)&found.fcntl = real_find("fcntl64");
   *(void **)&found.ioctl = real_find("ioctl");
+  *(void **)&found.syscall = real_find("syscall");
   int saved = errno;
   memcpy(&real, &found, sizeof(real));
   errno = saved;

@@ -89,6 +89,7 @@ struct ldp_real {
 #define LDP_REAL_MEMBER(ret, name, params, args) ret(*name) params;
   LDP_REAL_LIST(LDP_REAL_MEMBER)
 #undef LDP_REAL_MEMBER
+  long (*syscall)(long number, ...);
   int (*fcntl)(int fd, int cmd, ...);
   int (*ioctl)(int fd, unsigned long req, ...);
 };
