@@ -1,11 +1,9 @@
 /*
  * Listener table: which entry takes a destination, who is offered what, and how policy changes arrive.
  */
-#include "session/worker.h"
-#include "test.h"
+#include "policy_rig.h"
 
 #include <string.h>
-#include <unistd.h>
 
 static const struct worker_control no_control = {0};
 const struct worker_control *worker_control = &no_control;
@@ -15,29 +13,21 @@ struct fixture {
   struct seg policy;
 };
 
-static struct abi_policy *policy_of(struct fixture *f) {
-  return seg_at(&f->policy, 256, sizeof(struct abi_policy));
-}
-
 static struct abi_listen_entry *entry_of(struct fixture *f, uint32_t i) {
-  return (struct abi_listen_entry *)seg_at(&f->policy, 4096, 16 * sizeof(struct abi_listen_entry)) + i;
+  return policy_rig_entry(&f->policy, i);
 }
 
 static int setup(void **state) {
   static struct fixture f;
   memset(&f, 0, sizeof f);
-  struct abi_policy_geom g = {.block_off = 256, .n_listen = 16, .listen_off = 4096};
-  assert_int_equal(seg_create(&f.policy, "t", ABI_SEG_POLICY, 1, 8192, (uint64_t *)&g), 0);
-  f.w.listeners.seg.fd = -1;
-  assert_int_equal(listen_open(&f.w.listeners, dup(f.policy.fd)), 0);
+  policy_rig_open(&f.policy, &f.w.listeners);
   *state = &f;
   return 0;
 }
 
 static int teardown(void **state) {
   struct fixture *f = *state;
-  listen_close(&f->w.listeners);
-  seg_detach(&f->policy);
+  policy_rig_close(&f->policy, &f->w.listeners);
   return 0;
 }
 
@@ -56,7 +46,7 @@ static void put(struct fixture *f, uint32_t i, const char *addr, int family, uin
   memcpy(e->addr.ip, a.b, 16);
   e->flags = flags;
   e->gen++;
-  struct abi_policy *p = policy_of(f);
+  struct abi_policy *p = policy_rig_block(&f->policy);
   if (p->listen_high <= i)
     p->listen_high = i + 1;
   p->policy_gen++;

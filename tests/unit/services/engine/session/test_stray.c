@@ -1,11 +1,10 @@
 /*
  * Strays (session/stray.c): which proxy takes datagrams to ports that nobody has, and who may open sessions at such.
  */
+#include "policy_rig.h"
 #include "session/stray.h"
-#include "test.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #define SLOTS 4
 
@@ -24,10 +23,7 @@ struct fixture {
 static int setup(void **state) {
   static struct fixture f;
   memset(&f, 0, sizeof f);
-  struct abi_policy_geom g = {.block_off = 256, .n_listen = 16, .listen_off = 4096};
-  assert_int_equal(seg_create(&f.policy, "t", ABI_SEG_POLICY, 1, 8192, (uint64_t *)&g), 0);
-  f.w.listeners.seg.fd = -1;
-  assert_int_equal(listen_open(&f.w.listeners, dup(f.policy.fd)), 0);
+  policy_rig_open(&f.policy, &f.w.listeners);
   assert_int_equal(hash_tab_init(&f.w.flows, 16), 0);
   for (uint32_t i = 0; i < SLOTS; i++) {
     f.w.app[i] = &f.app[i];
@@ -46,16 +42,15 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
   struct fixture *f = *state;
-  listen_close(&f->w.listeners);
+  policy_rig_close(&f->policy, &f->w.listeners);
   hash_tab_fini(&f->w.flows);
-  seg_detach(&f->policy);
   return 0;
 }
 
 /* Entry i is app worker i's. */
 static void put(struct fixture *f, uint32_t i, const char *addr, uint16_t port, uint32_t id, uint32_t flags) {
-  struct abi_policy *p = seg_at(&f->policy, 256, sizeof *p);
-  struct abi_listen_entry *e = (struct abi_listen_entry *)seg_at(&f->policy, 4096, 16 * sizeof *e) + i;
+  struct abi_policy *p = policy_rig_block(&f->policy);
+  struct abi_listen_entry *e = policy_rig_entry(&f->policy, i);
   struct ip_addr a;
   assert_int_equal(ip_addr_parse(addr, &a), 0);
   uint32_t gen = e->gen;
