@@ -1,13 +1,14 @@
 /*
  * Branches: cut-through for datagrams (vcl_branch.h).
  *
- * Called by dgram.c (connect, send, receive), session.c (events, close), cut_sess.c and cut_pair.c (offers, hints,
- * death) and fork.c, on the worker's thread or under its mutex. A branch's fifos hold datagrams as those of its lead do
- * (abi/dgram.h); each header that the other app wrote is copied once and checked, its addresses are not even looked at.
- * A slot's life is that of a connection (cut_sess.c), with other wants: SHUT_RD and SHUT_WR together say "I have left":
- * nothing more is sent here, what is unread is read still, the other side leaves, too. Who has left and read all says
- * CLOSE. A datagram that finds no room is dropped, as a receive buffer drops it. Whoever has no branch to a destination
- * sends through the engine, which also says what became of a receiver that went (ICMP).
+ * Called by dgram.c (connect, send, receive), peers.c, ready.c (events), session.c (close), cut_sess.c and cut_pair.c
+ * (offers, hints, death), rejoin.c and fork.c, on the worker's thread or under its mutex. A branch's fifos hold
+ * datagrams as those of its lead do (abi/dgram.h); each header that the other app wrote is copied once and checked, its
+ * addresses are not even looked at. A slot's life is that of a connection (cut_sess.c), with other wants: SHUT_RD and
+ * SHUT_WR together say "I have left": nothing more is sent here, what is unread is read still, the other side leaves,
+ * too. Who has left and read all says CLOSE. A datagram that finds no room is dropped, as a receive buffer drops it.
+ * Whoever has no branch to a destination sends through the engine, which also says what became of a receiver that went
+ * (ICMP).
  */
 #include "vcl_branch.h"
 

@@ -1,9 +1,10 @@
 /*
- * The conversation with the broker: Hello, AddWorker, WorkerMapped, Bind, Listen, Unbind (proto/attach.proto).
+ * The conversation with the broker: its requests and replies (proto/attach.proto), but for those about parts
+ * (broker_part.c).
  *
- * Called by app.c, worker.c and listen.c on the thread of whoever needs it, with broker.lock held and no worker's
- * mutex. Control path: protobuf-c allocates. The broker may die at any moment of an exchange; the next one gets the
- * token and the same request again.
+ * Called by worker.c, listen.c, rejoin.c, fork.c and the files of cut-through on the thread of whoever needs it, with
+ * broker.lock held. Control path: protobuf-c allocates. The broker may die at any moment of an exchange; the next one
+ * gets the token and the same request again.
  */
 #include "vcl_broker_talk.h"
 

@@ -612,13 +612,3 @@ int vcl_dgram_group(uint32_t h, const struct vcl_dgram *d, int join) {
   worker_leave(w);
   return rc == -EBADF ? VPPCOM_EBADFD : rc;
 }
-
-int vcl_dgram_connected(uint32_t h) {
-  int rc;
-  struct session *s = dgram_enter(h, &rc);
-  if (s == NULL)
-    return 0;
-  rc = s->life == SESSION_OPEN && s->connected;
-  worker_leave(s->w);
-  return rc;
-}

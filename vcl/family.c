@@ -1,8 +1,8 @@
 /*
  * The application's shared page (vcl_family.h).
  *
- * Called by rejoin.c under a worker's mutex, in any process of the application. Without the page (no memory for it)
- * each process comes back for itself alone.
+ * Called by app.c, which makes it, fork.c and rejoin.c under a worker's mutex, in any process of the application.
+ * Without the page (no memory for it) each process comes back for itself alone.
  */
 #include "vcl_family.h"
 

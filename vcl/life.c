@@ -71,43 +71,27 @@ void life_settle_broker(struct worker *w) {
   worker_lock(w);
 }
 
-static int life_end(uint32_t handle, int abortive, int drop_ref) {
+static int life_end(uint32_t handle, int abortive) {
   struct session *s = session_enter(handle);
   if (s == NULL)
     return VPPCOM_EBADFD;
   struct worker *w = s->w;
-  int rc = 0;
-  if (s->life == SESSION_LISTEN && (!drop_ref || s->refs == 1))
+  if (s->life == SESSION_LISTEN)
     cut_hurry(w);
-  if (drop_ref && s->refs > 1) {
-    rc = (int)--s->refs;
-  } else if (s->kind != SESSION_STREAM || abortive || !kin_alone(s) || life_linger(s) == 0) {
+  if (s->kind != SESSION_STREAM || abortive || !kin_alone(s) || life_linger(s) == 0) {
     session_close(s, abortive);
     life_settle_broker(w);
   }
   worker_leave(w);
-  return rc;
+  return 0;
 }
 
 int vppcom_session_close(uint32_t session_handle_in) {
-  return life_end(session_handle_in, 0, 0);
+  return life_end(session_handle_in, 0);
 }
 
 int vppcom_session_terminate(uint32_t session_handle_in) {
-  return life_end(session_handle_in, 1, 0);
-}
-
-int vcl_session_unref_close(uint32_t h) {
-  return life_end(h, 0, 1);
-}
-
-int vcl_session_ref(uint32_t h) {
-  struct session *s = session_enter(h);
-  if (s == NULL)
-    return VPPCOM_EBADFD;
-  int rc = (int)++s->refs;
-  worker_leave(s->w);
-  return rc;
+  return life_end(session_handle_in, 1);
 }
 
 static int life_shutdown(struct session *s, int how) {

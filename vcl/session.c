@@ -41,7 +41,6 @@ struct session *session_new(struct worker *w, uint32_t kind) {
   s->w = w;
   s->index = index;
   s->kind = (uint8_t)kind;
-  s->refs = 1;
   s->listener = UINT32_MAX;
   s->serial = __atomic_add_fetch(&session_serial, 1, __ATOMIC_RELAXED);
   list_init(&s->items);

@@ -4,8 +4,8 @@
  * also ahead of what lies before it. deviates from Linux: it is read out of line only once all before it has arrived.
  *
  * The mark of what comes is a word of the engine's half (over a pair: of the other app's); what was read of it are
- * words of ours in the app half, so that forked processes agree. Called by rw.c, session.c and opt.c under the worker's
- * mutex.
+ * words of ours in the app half, so that forked processes agree. Called by rw.c, ready.c, attr.c and opt.c under the
+ * worker's mutex.
  */
 #include "base/bits.h"
 #include "base/fault.h"

@@ -2,7 +2,9 @@
  * The conversation with the broker on the attach socket: one per worker, one request at a time.
  *
  * Blocking with a deadline. A lost connection is made again with the token that the first Hello gave, and the request
- * is repeated: all requests are idempotent. Callers hold `lock`; never a worker's mutex, because it can take seconds.
+ * is repeated: all requests are idempotent. Callers hold `lock`. A request can take seconds: whoever makes one with a
+ * worker's mutex held (cut-through, rejoin.c, parts.c) only tries for `lock`, and bounds the wait (hurry_us, a deadline
+ * of its own) or goes step by step.
  */
 #ifndef HS_VCL_BROKER_H
 #define HS_VCL_BROKER_H

@@ -44,7 +44,5 @@ int vcl_dgram_connect(uint32_t h, const struct vcl_dgram *peer);
 /** Membership of group d->ip on interface d->ifindex, or that of address d->local, or by route. 0, -EADDRINUSE,
  * -EADDRNOTAVAIL, -ENODEV, -ENOBUFS. */
 int vcl_dgram_group(uint32_t h, const struct vcl_dgram *d, int join);
-/** 1 connected, 0 not. */
-int vcl_dgram_connected(uint32_t h);
 
 #endif

@@ -72,7 +72,6 @@ struct session {
   uint8_t tx_early;     /* the tx fifo was begun before the engine had a record */
   uint32_t soft_seen;   /* the engine's soft_error that was reported */
   int broken;           /* errno of a session that the engine contradicts, or that lost its services */
-  uint32_t refs;        /* dup */
   uint32_t pins;        /* threads inside a blocking call */
   uint32_t rx_hinted;   /* rx head at the last hint */
   uint32_t handed;      /* bytes behind rx head that read_segments gave and free_segments has not taken back */

@@ -108,13 +108,4 @@ void vcl_heir_join(const uint8_t token[16]);
 /** A new session: a share of that listener. Handle or -errno; -ENOENT, -EACCES: the broker knows it no more. */
 int vcl_heir_listen(const struct vcl_heir *in);
 
-/** dup: one more reference. New number of references or -EBADFD. */
-int vcl_session_ref(uint32_t h);
-/** One reference fewer; the last one closes. References left (0 = closed) or -errno. */
-int vcl_session_unref_close(uint32_t h);
-
-/** The attach state, for LDP_DEBUG: 1 attached to a live engine, 0 attached but the engine is away, -ENOTCONN no app.
- */
-int vcl_attached(void);
-
 #endif

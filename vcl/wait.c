@@ -188,14 +188,3 @@ int vcl_session_wait(uint32_t h, uint32_t events, int64_t timeout_us) {
   worker_leave(w);
   return rc == -EBADF ? VPPCOM_EBADFD : rc;
 }
-
-int vcl_attached(void) {
-  struct worker *w = worker_enter();
-  if (w == NULL)
-    return -ENOTCONN;
-  int rc = -ENOTCONN;
-  if (w->home != NULL && !w->home->detached)
-    rc = __atomic_load_n(&w->home->view.engine->state, __ATOMIC_ACQUIRE) == ABI_WORKER_LIVE;
-  worker_leave(w);
-  return rc;
-}

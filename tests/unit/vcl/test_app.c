@@ -15,7 +15,6 @@ static void test_create_twice(void **state) {
   assert_int_equal(vppcom_worker_index(), 0);
   assert_int_equal(vppcom_worker_register(), VPPCOM_EEXIST);
   assert_int_equal(vppcom_worker_is_detached(), 0);
-  assert_int_equal(vcl_attached(), 1);
 }
 
 static void test_mq_fd(void **state) {
@@ -107,7 +106,6 @@ static void test_no_app(void **state) {
   assert_int_equal(vppcom_epoll_wait(0, &ev, 1, 0), VPPCOM_EBADFD);
   assert_int_equal(vppcom_session_close(0), VPPCOM_EBADFD);
   assert_int_equal(vppcom_worker_is_detached(), 0);
-  assert_int_equal(vcl_attached(), -ENOTCONN);
   vppcom_worker_unregister();
   vppcom_app_destroy();
 }

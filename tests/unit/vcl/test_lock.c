@@ -171,23 +171,6 @@ static void test_shutdown_wakes(void **state) {
   rig_settle(r);
 }
 
-static void test_refs(void **state) {
-  struct rig *r = *state;
-  char b[4];
-  rig_pair(r, 7903, 0);
-  assert_int_equal(vcl_session_ref(r->client), 2);
-  assert_int_equal(vcl_session_unref_close(r->client), 1);
-  assert_int_equal(vppcom_session_write(r->client, "x", 1), 1);
-  assert_int_equal(vcl_session_unref_close(r->client), 0);
-  assert_int_equal(vcl_session_unref_close(r->client), VPPCOM_EBADFD);
-  assert_int_equal(vcl_session_ref(r->client), VPPCOM_EBADFD);
-  assert_int_equal(vppcom_session_read(r->server, b, 4), 1);
-  assert_int_equal(vppcom_session_read(r->server, b, 4), 0);
-  vppcom_session_close(r->server);
-  vppcom_session_close(r->listener);
-  rig_settle(r);
-}
-
 struct binding {
   uint32_t h;
   int rc;
@@ -266,6 +249,6 @@ static void test_waiter_on_set(void **state) {
 int main(void) {
 #define RIG(t) cmocka_unit_test_setup_teardown(t, lock_setup, lock_teardown)
   const struct CMUnitTest tests[] = {RIG(test_many_sleepers), RIG(test_close_wakes), RIG(test_shutdown_wakes),
-                                     RIG(test_refs),          RIG(test_overtaken),   RIG(test_waiter_on_set)};
+                                     RIG(test_overtaken), RIG(test_waiter_on_set)};
   return cmocka_run_group_tests_name("vcl lock", tests, NULL, NULL);
 }
