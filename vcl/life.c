@@ -65,7 +65,7 @@ void life_settle_broker(struct worker *w) {
   worker_flush_inherited(w);
   worker_unlock(w);
   if (pthread_mutex_trylock(&w->broker.lock) == 0) { /* else whoever asks the broker now says it afterwards */
-    worker_flush_unbinds(w);
+    (void)worker_flush_unbinds(w);
     pthread_mutex_unlock(&w->broker.lock);
   }
   worker_lock(w);

@@ -16,22 +16,23 @@
 #define LISTEN_BACKLOG_MAX  65535u
 #define LISTEN_BACKLOG_NONE 4096u /* for who asks for none */
 
-/** Our end of a broker request about a session: the mutex is released, the session pinned. */
-static struct broker_slot listen_ask_begin(struct session *s) {
+/** Our end of a broker request about a session: the mutex is released, the session pinned. *owed: the broker is still
+ * to be told of a close. */
+static struct broker_slot listen_ask_begin(struct session *s, int *owed) {
   struct worker *w = s->w;
   struct broker_slot slot = {.worker_id = s->home->worker_id, .slot = s->slot, .gen = s->gen};
   s->pins++;
   home_flush(s->home);
   worker_unlock(w);
   pthread_mutex_lock(&w->broker.lock);
-  worker_flush_unbinds(w);
+  *owed = worker_flush_unbinds(w);
   return slot;
 }
 
 /** 0, or -EBADF when another thread closed the session meanwhile. The caller unpins. */
 static int listen_ask_end(struct session *s) {
   struct worker *w = s->w;
-  worker_flush_unbinds(w); /* the broker may have come back meanwhile */
+  (void)worker_flush_unbinds(w); /* the broker may have come back meanwhile */
   pthread_mutex_unlock(&w->broker.lock);
   worker_lock(w);
   return s->life == SESSION_ZOMBIE ? -EBADF : 0;
@@ -84,9 +85,12 @@ static int listen_bind(struct session *s, const struct abi_endpoint *want) {
   struct abi_endpoint ep = *want;
   struct abi_request rq = {.proto = s->proto, .v6only = s->v6only, .reuse = listen_reuse(s)};
   int nowait = s->nonblock;
+  int owed;
   struct worker *w = s->w;
-  struct broker_slot slot = listen_ask_begin(s);
+  struct broker_slot slot = listen_ask_begin(s, &owed);
   int rc = broker_bind(&w->broker, &slot, &rq, &ep, nowait);
+  if (rc == -EADDRINUSE && owed && !worker_flush_unbinds(w)) /* it came back in between: our own, closed before */
+    rc = broker_bind(&w->broker, &slot, &rq, &ep, nowait);
   int gone = listen_ask_end(s);
   if (gone == 0)
     rc = listen_judge(s, &slot, rc);
@@ -148,8 +152,9 @@ void listen_registered(struct session *s, uint32_t id, uint32_t backlog) {
 static int listen_register(struct session *s, uint32_t backlog, uint32_t share_of) {
   uint32_t id = 0;
   int nowait = s->nonblock;
+  int owed;
   struct worker *w = s->w;
-  struct broker_slot slot = listen_ask_begin(s);
+  struct broker_slot slot = listen_ask_begin(s, &owed);
   int rc = broker_listen(&w->broker, &slot, backlog, share_of, &id, nowait);
   int gone = listen_ask_end(s);
   if (rc == 0 && gone != 0) {

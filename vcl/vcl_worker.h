@@ -131,8 +131,9 @@ static inline void worker_settle(struct worker *w) {
   if (__builtin_expect(w->settle_due || !list_empty(&w->unbinds), 0))
     worker_settle_slow(w);
 }
-/** Retries what the broker missed while it was away. Caller holds w->broker.lock. */
-void worker_flush_unbinds(struct worker *w);
+/** Retries what the broker missed while it was away. Caller holds w->broker.lock. 1: not all of it was answered, else
+ * 0. */
+int worker_flush_unbinds(struct worker *w);
 /** Nobody is left who would want to hear them. */
 void worker_drop_unbinds(struct worker *w);
 /** The front, made when there is none. fd or -errno. */

@@ -393,7 +393,7 @@ void worker_drop_unbinds(struct worker *w) {
     free(list_entry(link, struct worker_unbind, link));
 }
 
-void worker_flush_unbinds(struct worker *w) {
+int worker_flush_unbinds(struct worker *w) {
   struct list todo;
   list_init(&todo);
   worker_lock(w);
@@ -412,8 +412,10 @@ void worker_flush_unbinds(struct worker *w) {
   worker_lock(w);
   w->unbinds_next = clock_now_us() + (rc == -ETIMEDOUT ? WORKER_UNHEARD_US : WORKER_AWAY_US);
   cut_revoke(w); /* the broker knows now */
+  int left = !list_empty(&todo);
   list_splice_tail(&w->unbinds, &todo);
   worker_unlock(w);
+  return left;
 }
 
 int vppcom_worker_is_detached(void) {

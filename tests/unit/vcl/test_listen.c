@@ -252,6 +252,20 @@ static void test_unbind_unheard(void **state) {
   vppcom_session_close(l);
 }
 
+/** A listener is closed and opened again while the broker is away: what it hears first is not that the port is in use.
+ */
+static void test_reopen_while_away(void **state) {
+  struct rig *r = *state;
+  uint32_t l = rig_listen(7311, 4);
+  fake_lock(&r->fake);
+  r->fake.deaf_unbind = 2; /* the close's, and the one before the bind */
+  fake_unlock(&r->fake);
+  assert_int_equal(vppcom_session_close(l), 0);
+  l = rig_listen(7311, 4);
+  assert_int_equal(fake_count(&r->fake, &r->fake.n_unbind), 1);
+  vppcom_session_close(l);
+}
+
 /** It reserved the port and died before it said so: who gives up gives the port back. */
 static void test_bind_unheard(void **state) {
   struct rig *r = *state;
@@ -280,6 +294,7 @@ int main(void) {
       RIG(test_workers_share_port),
       RIG(test_broker_away),
       RIG(test_unbind_unheard),
+      RIG(test_reopen_while_away),
       cmocka_unit_test_setup_teardown(test_bind_unheard, hasty_setup, rig_teardown),
       cmocka_unit_test_setup_teardown(test_broker_gone_times_out, hasty_setup, rig_teardown)};
   return cmocka_run_group_tests_name("vcl listen", tests, NULL, NULL);
