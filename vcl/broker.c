@@ -20,8 +20,8 @@
 #define BROKER_RETRY_MS   20
 #define BROKER_TIMEOUT_MS 10000
 #define BROKER_UNBIND_US  (100 * CLOCK_US_PER_MS)
-#define BROKER_FIRST_US   (200 * CLOCK_US_PER_MS) /* a broker that refuses may be restarting */
-#define BROKER_MSG_MAX    4096                    /* bytes of one request or reply here */
+#define BROKER_FIRST_US   (1 * CLOCK_US_PER_S) /* a broker that refuses is being restarted, or was stopped */
+#define BROKER_MSG_MAX    4096                 /* bytes of one request or reply here */
 
 void broker_init(struct broker *b, const struct vcl_config *cfg, const char *app_name) {
   memset(b, 0, sizeof *b);
@@ -248,9 +248,9 @@ int broker_hello(struct broker *b, const uint8_t *parent) {
   }
   if (b->fd >= 0 && b->have_token) /* a child that had something to say before it needed a home */
     return 0;
-  for (;;) {
+  for (int seen = 0;; seen = 1) {
     int rc = broker_connect(b, broker_deadline(b));
-    if (rc != -ECONNREFUSED && rc != -EPIPE && rc != -EAGAIN)
+    if (!broker_is_away(rc) || (rc == -ENOENT && !seen)) /* seen: the old one's socket makes room for the new one's */
       return rc;
     if (clock_now_us() >= first)
       return rc == -EPIPE ? -ECONNREFUSED : rc;

@@ -214,8 +214,8 @@ typedef struct vppcom_cfg_t_ {
 /* --- application and workers --- */
 
 /** Reads the configuration (VCL_CONFIG), attaches to the broker; the calling thread becomes worker 0. 0 or -errno:
- * -ECONNREFUSED no broker answers, -EACCES namespace or secret refused, -EEXIST created already, -ENAMETOOLONG a
- * namespace or socket that cannot be. */
+ * -ECONNREFUSED no broker answers (for 1 s, if its socket is there: it may be restarting), -EACCES namespace or secret
+ * refused, -EEXIST created already, -ENAMETOOLONG a namespace or socket that cannot be. */
 int vppcom_app_create(const char *app_name);
 /** The same, from a filled-in configuration instead of a file. */
 int vppcom_app_create_with_config(const vppcom_cfg_t *cfg);

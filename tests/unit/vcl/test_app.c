@@ -3,6 +3,7 @@
  */
 #include "vcl_rig.h"
 
+#include "base/clock.h"
 #include "vcl_app.h"
 
 #include <pthread.h>
@@ -115,6 +116,21 @@ static void test_no_broker(void **state) {
   setenv("VCL_VPP_SAPI_SOCKET", "/tmp/hs-no-such-folder/attach", 1);
   assert_int_equal(vppcom_app_create("x"), VPPCOM_ECONNREFUSED);
   assert_int_equal(vppcom_worker_index(), -1);
+}
+
+/** Killed, not stopped: it is on its way back, and a program that begins just then waits for longer than that takes. */
+static void test_broker_restarts(void **state) {
+  (void)state;
+  static struct fake f;
+  assert_int_equal(fake_start(&f), 0);
+  fake_broker_kill(&f);
+  usec_t begun = clock_now_us();
+  assert_int_equal(vppcom_app_create("x"), VPPCOM_ECONNREFUSED);
+  assert_true(clock_now_us() - begun >= 900 * CLOCK_US_PER_MS);
+  fake_broker_up(&f);
+  assert_int_equal(vppcom_app_create("x"), 0);
+  vppcom_app_destroy();
+  fake_stop(&f);
 }
 
 static void test_refused(void **state) {
@@ -236,7 +252,7 @@ static void test_worker_unregister(void **state) {
 
 int main(void) {
   const struct CMUnitTest bare[] = {cmocka_unit_test(test_no_app), cmocka_unit_test(test_no_broker),
-                                    cmocka_unit_test(test_refused)};
+                                    cmocka_unit_test(test_broker_restarts), cmocka_unit_test(test_refused)};
 #define RIG(t) cmocka_unit_test_setup_teardown(t, rig_setup, rig_teardown)
   const struct CMUnitTest tests[] = {RIG(test_create_twice),      RIG(test_mq_fd),
                                      RIG(test_mq_fd_rings),       RIG(test_workers),
