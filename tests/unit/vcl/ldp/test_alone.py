@@ -67,6 +67,13 @@ class Alone(unittest.TestCase):
                          LDP_REQUIRE="1")
         self.assertIn("Network is down", done.stderr)
 
+    def test_required_words(self):
+        """The words of vcl.conf that say no are no here, too; anything else is yes."""
+        for word in ("", "0", "off", "no", "False"):
+            self.assertEqual(preloaded([sys.executable, "-c", TCP], LDP_REQUIRE=word).returncode, 0, word)
+        for word in ("on", "yes", "2"):
+            self.assertIn("Network is down", preloaded([sys.executable, "-c", TCP], LDP_REQUIRE=word).stderr, word)
+
     def test_closes_everything(self):
         code = "import os,socket; s=socket.socket(); os.closerange(3, 20000); s=socket.socket(); print(s.fileno())"
         self.assertEqual(preloaded([sys.executable, "-c", code], LDP_DEBUG="1").stdout, "3\n")
