@@ -232,7 +232,8 @@ static struct session *cut_sess_listener(struct worker *w, const struct abi_requ
   if (w->home == NULL || slot >= w->home->n_slots_app || w->home->owner[slot] == HOME_NO_OWNER)
     return NULL;
   l = pool_ref(&w->sessions, w->home->owner[slot] - 1);
-  if (l->kind != SESSION_STREAM || l->life != SESSION_LISTEN || l->listener_id != rq->id || l->listen_shut || l->redo)
+  if (l->kind != SESSION_STREAM || l->life != SESSION_LISTEN || l->listener_id != rq->id || l->listen_shut || l->redo ||
+      l->quiet)
     return NULL;
   int wild = memcmp(l->local.ip, zero, 16) == 0 || memcmp(l->local.ip, any4, 16) == 0;
   if ((!wild && memcmp(l->local.ip, rq->remote.ip, 16) != 0) || be16_get(l->local.port) != be16_get(rq->remote.port) ||

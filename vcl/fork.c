@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 int vcl_fork_prepare(void) {
@@ -35,6 +36,8 @@ int vcl_fork_prepare(void) {
   worker_again(w);
   if (w->rejoin == NULL) /* else: no step towards the next stack that a sleeping parent would never finish */
     (void)worker_pump(w);
+  if (app_state.lock_mode && __libc_single_threaded)
+    listen_rest(w);
   cut_flush(w);
   cut_pair_fork_prepare(w);
   parts_fork(w);
@@ -69,7 +72,10 @@ static void fork_inherit_listener(struct session *s) {
   s->share_due = 1;
   s->share_of = s->redo ? family_listener(s->share_of) : s->listener_id;
   s->redo = 0;
-  s->armed_offer = 0;
+  s->armed_offer = s->took = s->missed = 0;
+  if (s->quiet)
+    s->w->n_quiet--;
+  s->quiet = 0;
   s->bound = 0;
 }
 

@@ -6,6 +6,7 @@
  * queue (session_offered).
  */
 #include "base/fault.h"
+#include "shm/fence.h"
 #include "vcl_app.h"
 #include "vcl_cut.h"
 #include "vcl_peers.h"
@@ -241,6 +242,8 @@ int listen_share(struct session *s) {
   return rc;
 }
 
+static void listen_look_again(struct worker *w);
+
 int listen_arm(struct session *s) {
   if (s->kind != SESSION_STREAM || s->life != SESSION_LISTEN || s->armed_offer)
     return 0;
@@ -257,7 +260,41 @@ int listen_arm(struct session *s) {
   __atomic_store_n(&s->a->listen_armed, 1u, __ATOMIC_RELEASE);
   session_hint(s);
   home_flush(s->home);
+  if (s->quiet)
+    s->w->n_quiet--;
+  s->quiet = 0;
+  if (s->missed)
+    listen_look_again(s->w);
+  s->missed = 0;
   return 0;
+}
+
+/** Whether this process, which is about to fork, may leave the listener to its child. */
+static int listen_may_rest(const struct session *s) {
+  return s->kind == SESSION_STREAM && s->life == SESSION_LISTEN && s->armed_offer && !s->took && !s->redo &&
+         !s->listen_shut && s->home == s->w->home;
+}
+
+void listen_rest(struct worker *w) {
+  int hurried = 0;
+  for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
+    struct session *s = pool_ref(&w->sessions, i);
+    if (!listen_may_rest(s))
+      continue;
+    if (!hurried) { /* connects over pairs that are on their way become offers, which go by TCP */
+      cut_revoke(w);
+      cut_hurry(w);
+      hurried = 1;
+    }
+    s->missed = s->n_offers != 0;
+    listen_drop_offers(s);
+    s->armed_offer = 0;
+    s->quiet = 1;
+    w->n_quiet++;
+    FAULT_POINT("vcl.listen.rest");
+    __atomic_store_n(&s->a->listen_armed, 0u, __ATOMIC_RELEASE);
+    session_hint(s);
+  }
 }
 
 void listen_drop_offers(struct session *s) {
@@ -271,7 +308,7 @@ void listen_drop_offers(struct session *s) {
   s->n_offers = 0;
 }
 
-/** Looks for offers that could not be queued when their hint came. */
+/** Looks for offers that were not queued when their hint came. */
 static void listen_look_again(struct worker *w) {
   struct home *h = w->home;
   if (h == NULL)
@@ -280,7 +317,21 @@ static void listen_look_again(struct worker *w) {
   w->offers_missed = 0;
   for (uint32_t slot = h->n_slots_app; slot < high && slot < h->n_slots; slot++)
     if (h->owner[slot] == HOME_NO_OWNER)
-      session_offered(w, h, slot, 0);
+      session_offered(
+          w, h, slot,
+          session_lane(h, slot, __atomic_load_n(&worker_view_engine(&h->view, slot)->gen, __ATOMIC_ACQUIRE)));
+}
+
+/** After `accepted`: whether the engine withdraws the offer at this moment (offer_withdraw in the engine). Then it is
+ * given back: the engine offers it anew, or has moved it. */
+static int listen_is_withdrawn(const struct session *l, struct session *s) {
+  shm_fence();
+  if (s->cut != NULL || __atomic_load_n(&s->e->listener_gen, __ATOMIC_ACQUIRE) == l->gen)
+    return 0;
+  __atomic_store_n(&s->a->accepted, 0u, __ATOMIC_RELEASE);
+  FAULT_POINT("vcl.accept.back");
+  __atomic_store_n(&s->a->gen, 0u, __ATOMIC_RELEASE);
+  return 1;
 }
 
 /** Makes the offer ours: words → gen → accepted. 0, or -EAGAIN when the engine has withdrawn it. */
@@ -304,6 +355,8 @@ static int listen_take(struct session *l, struct session *s, uint32_t flags) {
   __atomic_store_n(&s->a->gen, s->gen, __ATOMIC_RELEASE);
   FAULT_POINT("vcl.accept");
   __atomic_store_n(&s->a->accepted, s->gen, __ATOMIC_RELEASE);
+  if (listen_is_withdrawn(l, s))
+    return -EAGAIN;
   if (s->cut == NULL) /* who connected over a pair has been connected all along */
     session_hint(s);
   return 0;
@@ -319,6 +372,7 @@ static struct session *listen_next(struct session *l, uint32_t flags) {
     if (listen_take(l, s, flags) == 0)
       return s;
     session_free(s);
+    l->w->offers_missed = 1; /* its slot may have been offered anew while this one had it */
   }
   return NULL;
 }
@@ -333,9 +387,11 @@ static int listen_accept(struct session *l, uint32_t flags, struct session **out
       return -EINVAL;
     if (l->n_offers == 0)
       (void)worker_pump(w);
-    if (l->n_offers == 0 && w->offers_missed)
+    *out = l->n_offers != 0 ? listen_next(l, flags) : NULL;
+    if (*out == NULL && w->offers_missed) {
       listen_look_again(w);
-    *out = listen_next(l, flags);
+      *out = listen_next(l, flags);
+    }
     if (*out != NULL)
       return 0;
     if (l->broken != 0)
@@ -360,6 +416,7 @@ int vppcom_session_accept(uint32_t listen_session_handle, vppcom_endpt_t *client
   if (rc == 0) {
     struct abi_endpoint remote = s->e->remote;
     l->n_accepted++;
+    l->took = 1;
     if (!session_is_dgram(s)) /* counted as it was made */
       worker_count(w, 1, 0);
     if (client_ep != NULL)

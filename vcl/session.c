@@ -132,6 +132,8 @@ void session_free(struct session *s) {
       s->home->owner[s->slot] = HOME_NO_OWNER;
     home_unref(s->home);
   }
+  if (s->quiet)
+    w->n_quiet--;
   peers_drop(s);
   free(s->groups);
   free(s->fast_key);
@@ -366,7 +368,11 @@ void session_offered(struct worker *w, struct home *h, uint32_t slot, uint32_t l
   uint32_t owner = at < h->n_slots_app ? h->owner[at] : HOME_NO_OWNER;
   struct session *l = owner != HOME_NO_OWNER ? pool_ref(&w->sessions, owner - 1) : NULL;
   if (l == NULL || l->life != SESSION_LISTEN || l->gen != at_gen || l->home != h)
-    return; /* closed meanwhile: the engine takes the connection back */
+    return;              /* closed meanwhile: the engine takes the connection back */
+  if (!l->armed_offer) { /* found when it is, if nobody else has taken it by then */
+    l->missed = 1;
+    return;
+  }
   struct session *s = session_new_offer(w, h, slot, gen);
   if (s == NULL) {
     w->offers_missed = 1;

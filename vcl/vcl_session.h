@@ -44,6 +44,9 @@ struct session {
   uint8_t failed;      /* a connect that came to nothing */
   uint8_t told;        /* connect() reported success */
   uint8_t armed_offer; /* listen_armed is set */
+  uint8_t took;        /* listener: something was accepted from it in this process */
+  uint8_t quiet;       /* listener: left to the children of a fork until it is waited on again: in worker.n_quiet */
+  uint8_t missed;      /* listener: offers may lie in slots that no session has */
   uint8_t tx_armed;
   uint8_t bound;        /* the broker holds a reservation for it */
   uint8_t bind_unheard; /* it was asked for one and did not answer: it may have made it */
@@ -213,6 +216,9 @@ void life_settle_broker(struct worker *w);
 
 /* listen.c, connect.c */
 int listen_arm(struct session *s);
+/** Before a fork: listeners that were looked at and never accepted from are left to the children, with what was offered
+ * here and not taken, until this process waits on them again. Not while other threads may wait on them. */
+void listen_rest(struct worker *w);
 /** What broker_bind is told of sharing: the program's options; without lock mode workers share, too (VCL-CONTRACT). */
 uint8_t listen_reuse(const struct session *s);
 /** The broker has it as listener `id`: the engine is told. */

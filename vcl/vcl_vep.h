@@ -9,6 +9,8 @@
 
 #include "vcl_session.h"
 
+#define VEP_DEPTH 5 /* sets in sets, as on Linux */
+
 struct vep {
   struct session *s;    /* the set's own handle */
   struct list members;  /* vep_item.set_link */
@@ -40,5 +42,7 @@ void vep_item_touch(struct vep_item *it);
 void vep_item_free(struct vep_item *it);
 /** 1 when a wait would return something now. */
 int vep_is_ready(struct vep *v);
+/** The set is waited on: listeners in it that were left to children (listen_rest) are its process's again, too. */
+void vep_wake_listeners(struct vep *v, int depth);
 
 #endif

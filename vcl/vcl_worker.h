@@ -70,6 +70,7 @@ struct worker {
   uint8_t watched;       /* the program watches the bell itself: stay armed */
   uint8_t asked;         /* it asked for the bell */
   uint8_t bell_dirty;    /* armed since the bell was last emptied */
+  uint32_t n_quiet;      /* listeners that listen_rest left to children */
   uint8_t offers_missed;
   uint8_t lazy;          /* child of a fork that has not said Hello yet */
   struct cut_state *cut; /* pairs with other apps (vcl_cut.h); NULL until it listens or connects */

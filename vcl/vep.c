@@ -91,6 +91,19 @@ static void vep_heir_look(struct vep *v) {
   }
 }
 
+void vep_wake_listeners(struct vep *v, int depth) {
+  struct list *pos;
+  if (v->s->w->n_quiet == 0 || depth == 0)
+    return;
+  list_for_each(pos, &v->members) {
+    struct vep_item *it = list_entry(pos, struct vep_item, set_link);
+    if (it->s->kind == SESSION_SET)
+      vep_wake_listeners(it->s->vep, depth - 1);
+    else if (it->s->quiet && (it->events & (EPOLLIN | EPOLLRDNORM)) != 0)
+      (void)listen_arm(it->s);
+  }
+}
+
 int vep_is_ready(struct vep *v) {
   struct list *pos, *tmp;
   vep_heir_look(v);
@@ -156,7 +169,7 @@ static int vep_holds(const struct vep *inner, const struct vep *v, int depth) {
 static int vep_add(struct vep *v, struct session *s, const struct epoll_event *event) {
   if (vep_find(v, s) != NULL)
     return -EEXIST;
-  if (s->kind == SESSION_SET && vep_holds(s->vep, v, 5))
+  if (s->kind == SESSION_SET && vep_holds(s->vep, v, VEP_DEPTH))
     return s->vep == v ? -EINVAL : -ELOOP;
   struct vep_item *it = calloc(1, sizeof *it);
   if (it == NULL)
@@ -269,6 +282,7 @@ int vppcom_epoll_wait(uint32_t vep_handle, struct epoll_event *events, int maxev
   if (w->watched)
     worker_drain_bell(w);
   (void)worker_pump(w);
+  vep_wake_listeners(set->vep, VEP_DEPTH);
   n = vep_collect(set->vep, events, maxevents);
   if (n > 0 && !list_empty(&set->vep->ready))
     worker_again(w); /* more than were asked for, or level-triggered: Envoy takes 128 at a time and sleeps */

@@ -30,6 +30,8 @@ uint32_t vcl_session_events(uint32_t h) {
   struct worker *w = s->w;
   if (s->kind == SESSION_SET || s->life == SESSION_LISTEN) {
     (void)worker_pump(w);
+    if (s->kind == SESSION_SET)
+      vep_wake_listeners(s->vep, VEP_DEPTH);
     if (listen_arm(s) == -EBADF) { /* closed meanwhile by another thread */
       worker_leave(w);
       return 0;

@@ -204,7 +204,7 @@ struct abi_sess_engine {
   uint32_t hint_pos;       /* ring position of the last hint pushed about this slot */
   uint32_t opt_seen;       /* opt_gen that was applied */
   uint32_t listener;       /* accepted session: listener's slot */
-  uint32_t listener_gen;   /* … and its gen */
+  uint32_t listener_gen;   /* … and its gen; 0: withdrawn; who finds that behind his `accepted` takes it back */
   uint32_t urg_pos;        /* rx position behind the last urgent byte, before or beyond the tail */
   uint32_t tcb;            /* index in the TCB segment, for tools */
   uint32_t mss;            /* current send MSS, bytes: the app sizes its writes by it */

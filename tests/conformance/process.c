@@ -367,13 +367,13 @@ static void process_exec_fails(void) {
 }
 
 void check_process(void) {
+  process_server(false); /* first: a process that has had threads does not leave a listener to its children */
+  process_server(true);
   process_interrupts();
   process_threads();
   process_shutdowns();
   process_numbers_run_out();
   process_children();
-  process_server(false);
-  process_server(true);
   process_forking_server();
   process_inetd(false);
   process_inetd(true);

@@ -23,9 +23,9 @@ from wait import hold, wait_for  # noqa: E402
 
 ECHO = os.path.join(os.path.dirname(sys.path[0]), "support", "echo.py")
 FAMILIES = ("AF_INET", "AF_INET6")
-# left out: heirs and mixes, whose parents never accept; unanswered and arrived, which are about other hosts
+# left out: unanswered and arrived, which are about other hosts
 GROUPS = ("options", "life", "connect", "data", "urgent", "calls", "poll", "epoll", "six", "dgram", "waits", "process",
-          "spawns", "corks", "kin", "passed", "beside")
+          "spawns", "corks", "kin", "passed", "beside", "heirs", "mixes")
 SENDER = """
 import hashlib, os, select, socket, sys, time
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))

@@ -193,6 +193,7 @@ static int may_be_missed(const char *name) {
                                       "session.meant", /* redirects: test_net_rule_faults.py */
                                       "session.move.owner",
                                       "session.move.record",
+                                      "session.move.withdrawn", /* sim_offers.c */
                                       "tcp.syn_sent.crossed",
                                       "tcp.options.stored",
                                       "tcp.ooo.merged",

@@ -120,6 +120,100 @@ static void test_disarmed(void **state) {
   rig_close(&r);
 }
 
+/* Its process waits for connections, or does not. */
+static void arm(uint32_t listener, uint32_t armed) {
+  __atomic_store_n(&worker_view_app(&r.host[1].view, listener)->listen_armed, armed, __ATOMIC_RELEASE);
+  rig_hint(&r.host[1], listener);
+  rig_turns(&r, 5);
+}
+
+/* A process looks once at its listener and leaves it to its children: the first of them that looks gets what was
+ * offered to it, with the bytes that came already. */
+static void test_armed_later(void **state) {
+  (void)state;
+  struct rig_sess c, s;
+  rig_meet(&r, 10, &c);
+  assert_int_equal(rig_write(&c, "hello", 5), 5);
+  rig_turns(&r, 50);
+  rig_listen(&r.host[1], 1, 80, 4, 0);
+  rig_turns(&r, 2);
+  arm(0, 0);
+  assert_int_equal(r.host[1].w.listeners.l[0].pending, 1); /* nobody else waits */
+  arm(1, 1);
+  assert_int_equal(rig_accept(&r.host[1], 0, &s), 0);
+  rig_accept_at(&r, 1, &s);
+  read_exactly(&s, "hello");
+  assert_int_equal(r.host[1].counters[EC_ACCEPT_MOVED], 1);
+  assert_int_equal(app_slots_used(r.host[1].w.app[0]), 1);
+  rig_close(&r);
+}
+
+static struct rig_sess taken;
+static void take_it(const char *name, void *ctx) {
+  (void)name;
+  (void)ctx;
+  fault_disarm();
+  assert_int_equal(rig_accept(&r.host[1], 0, &taken), 1);
+}
+
+/* The first process looks again, and takes the offer, while the engine withdraws it: it stays there. */
+static void test_taken_while_withdrawn(void **state) {
+  (void)state;
+#ifndef HS_FAULT_POINTS
+  skip(); /* this build has none */
+#endif
+  struct rig_sess c, s;
+  rig_meet(&r, 11, &c);
+  rig_turns(&r, 50);
+  rig_listen(&r.host[1], 1, 80, 4, 0);
+  rig_turns(&r, 2);
+  arm(0, 0);
+  fault_set_hook(take_it, NULL);
+  assert_int_equal(fault_arm("session.move.withdrawn", 1, FAULT_HOOK), 0);
+  arm(1, 1);
+  assert_int_equal(taken.e->listener_gen, 1); /* by which the process knows that it has it */
+  assert_int_equal(rig_accept(&r.host[1], 1, &s), 0);
+  assert_int_equal(rig_write(&c, "x", 1), 1);
+  read_exactly(&taken, "x");
+  assert_int_equal(rig_state(&taken), ABI_SESS_READY);
+  assert_int_equal(r.host[1].counters[EC_ACCEPT_MOVED], 0);
+  rig_close(&r);
+}
+
+/* The engine dies while it withdraws the offer, or the share was armed while no engine ran. */
+static void test_armed_later_cut_off(void **state) {
+  (void)state;
+#ifndef HS_FAULT_POINTS
+  skip(); /* this build has none */
+#endif
+  for (volatile int down = 0; down < 2; down++) {
+    static struct rig_sess c, s;
+    rig_meet(&r, 12, &c);
+    assert_int_equal(rig_write(&c, "hello", 5), 5);
+    rig_turns(&r, 50);
+    rig_listen(&r.host[1], 1, 80, 4, 0);
+    rig_turns(&r, 2);
+    arm(0, 0);
+    fault_set_hook(die_here, NULL);
+    if (down)
+      __atomic_store_n(&worker_view_app(&r.host[1].view, 1)->listen_armed, 1, __ATOMIC_RELEASE);
+    else
+      assert_int_equal(fault_arm("session.move.withdrawn", 1, FAULT_HOOK), 0);
+    if (!down && setjmp(died) == 0) {
+      arm(1, 1);
+      fail_msg("never withdrawn");
+    }
+    fault_disarm();
+    rig_engine_kill(&r.host[1]);
+    rig_engine_start(&r.host[1]);
+    rig_accept_at(&r, 1, &s);
+    read_exactly(&s, "hello");
+    assert_int_equal(app_slots_used(r.host[1].w.app[0]), 1);
+    assert_int_equal(c.e->error, 0);
+    rig_close(&r);
+  }
+}
+
 /* Nobody else listens: reset, for offered and parked alike, and never given to a listener of another port. */
 static void test_listener_goes_alone(void **state) {
   (void)state;
@@ -275,6 +369,9 @@ int main(void) {
       cmocka_unit_test(test_listener_goes_other_share),
       cmocka_unit_test(test_move_cut_off),
       cmocka_unit_test(test_disarmed),
+      cmocka_unit_test(test_armed_later),
+      cmocka_unit_test(test_taken_while_withdrawn),
+      cmocka_unit_test(test_armed_later_cut_off),
       cmocka_unit_test(test_listener_goes_alone),
       cmocka_unit_test(test_slot_becomes_free),
       cmocka_unit_test(test_silent_client),

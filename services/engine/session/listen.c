@@ -110,6 +110,23 @@ static int listen_is_stream(const struct worker *w, const struct abi_listen_entr
   return transport_is_stream(transport_of(w, e->proto));
 }
 
+/* Shares of one listening socket, or of one SO_REUSEPORT group. */
+static int listen_is_share(const struct abi_listen_entry *a, const struct abi_listen_entry *b) {
+  return a->proto == b->proto && a->ns == b->ns && a->vrf == b->vrf && a->addr.port.raw == b->addr.port.raw &&
+         memcmp(a->addr.ip, b->addr.ip, 16) == 0;
+}
+
+/* Takes offers from now on: also what others of its shares, that take none any more, have not taken. */
+static void listen_armed(struct worker *w, struct listener *l) {
+  struct listen_table *t = &w->listeners;
+  w->offers_due = 1; /* at the end of the turn, so that an app that toggles it costs one look per turn */
+  for (uint32_t at = t->bucket[listen_bucket(be16_get(l->entry.addr.port))]; at; at = t->l[at - 1].next) {
+    struct listener *o = &t->l[at - 1];
+    if (o->live && !o->armed && !list_empty(&o->waiting) && listen_is_share(&o->entry, &l->entry))
+      offer_disarmed(w, o);
+  }
+}
+
 static void listen_take_entry(struct worker *w, uint32_t i) {
   struct listen_table *t = &w->listeners;
   const struct abi_listen_entry *shared = &t->entries[i];
@@ -144,11 +161,11 @@ static void listen_take_entry(struct worker *w, uint32_t i) {
   l->armed = l->live && (l->session ? l->armed : listen_is_armed(w, &copy));
   if (l->live)
     listen_link(t, i);
-  if (l->armed)
-    w->offers_due = 1;
   if (listen_is_stream(w, &copy))
     listen_publish(w, &copy);
   offer_inherit(w, &heirless, &old);
+  if (l->armed)
+    listen_armed(w, l);
 }
 
 uint32_t listen_refresh(struct worker *w) {
@@ -273,10 +290,7 @@ struct listener *listen_share(struct worker *w, struct listener *l, uint32_t has
   uint32_t equals = 0;
   for (uint32_t at = t->bucket[listen_bucket(be16_get(l->entry.addr.port))]; at; at = t->l[at - 1].next) {
     struct listener *o = &t->l[at - 1];
-    int same_group = o->entry.proto == l->entry.proto && o->entry.ns == l->entry.ns && o->entry.vrf == l->entry.vrf &&
-                     o->entry.addr.port.raw == l->entry.addr.port.raw &&
-                     memcmp(o->entry.addr.ip, l->entry.addr.ip, 16) == 0;
-    if (!same_group || !o->armed || !o->live)
+    if (!o->armed || !o->live || !listen_is_share(&o->entry, &l->entry))
       continue;
     equals++;
     if (equals == 1 || hash_mix64(((uint64_t)hash << 32) | equals) % equals == 0)
@@ -322,7 +336,7 @@ static void listen_set_armed(struct worker *w, struct listener *l, uint8_t armed
   uint8_t was = l->armed;
   l->armed = armed;
   if (l->armed && !was)
-    w->offers_due = 1; /* at the end of the turn, so that an app that toggles it costs one look per turn */
+    listen_armed(w, l);
   if (!l->armed && was)
     offer_disarmed(w, l);
 }

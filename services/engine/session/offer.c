@@ -11,6 +11,7 @@
 #include "worker.h"
 
 #include "base/fault.h"
+#include "shm/fence.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -218,22 +219,52 @@ void offer_inherit(struct worker *w, struct list *sessions, const struct abi_lis
 void offer_adopted(struct worker *w) {
   for (uint32_t i = pool_next(&w->sessions, 0); i != POOL_NONE; i = pool_next(&w->sessions, i + 1)) {
     struct session *s = pool_ref(&w->sessions, i);
-    const struct listener *l = s->listener;
+    struct listener *l = s->listener;
     if (s->dead || !s->ops || !s->app || s->believed || !l)
       continue;
-    if (l->entry.worker_id == s->app->id && l->entry.slot == s->e->listener && l->entry.slot_gen == s->e->listener_gen)
-      continue;
-    offer_rehome(w, s);
+    if (l->entry.worker_id != s->app->id || l->entry.slot != s->e->listener || l->entry.slot_gen != s->e->listener_gen)
+      offer_rehome(w, s);
+    else if (!l->armed) /* a share may have been armed while no engine ran */
+      offer_disarmed(w, l);
   }
 }
 
+/* The app may look at its listener again, and take the offer, at this moment. Both store and then look: it stores
+ * `accepted` and looks at listener_gen (listen_take in vcl), so that one of the two sees the other's store. Who takes
+ * an offer that is withdrawn gives it back. 0, or -EBUSY: it was taken. */
+static int offer_withdraw(struct session *s) {
+  uint32_t gen = s->e->listener_gen;
+  __atomic_store_n(&s->e->listener_gen, 0, __ATOMIC_RELEASE);
+  FAULT_POINT("session.move.withdrawn"); /* names no listener: adoption moves it */
+  shm_fence();
+  if (__atomic_load_n(&s->a->accepted, __ATOMIC_ACQUIRE) != s->gen)
+    return 0;
+  __atomic_store_n(&s->e->listener_gen, gen, __ATOMIC_RELEASE);
+  app_hint(s->app, s->slot); /* if it gave it back, it is offered anew */
+  return -EBUSY;
+}
+
+/* An offer that its process has not taken yet, to that of `to`. 0 or -errno: it stays. */
+static int offer_pull(struct worker *w, struct session *s, struct listener *to) {
+  uint32_t gen = s->e->listener_gen;
+  int rc = offer_withdraw(s);
+  if (rc == 0 && (rc = offer_move(w, s, to)) != 0) {
+    __atomic_store_n(&s->e->listener_gen, gen, __ATOMIC_RELEASE);
+    app_hint(s->app, s->slot);
+  }
+  return rc;
+}
+
 void offer_disarmed(struct worker *w, struct listener *l) {
-  struct listener *to = listen_share(w, l, 0);
-  for (uint32_t n = 0; to && n < OFFER_BURST && !list_empty(&l->waiting); n++) {
+  for (uint32_t n = 0; n < OFFER_BURST && !list_empty(&l->waiting); n++) {
     struct session *s = container_of(l->waiting.next, struct session, waiting);
+    struct listener *to = listen_share(w, l, s->flow_hash);
     list_del(&s->waiting);
     list_add_tail(&l->waiting, &s->waiting);
-    if (s->app && s->ops && __atomic_load_n(&s->a->accepted, __ATOMIC_ACQUIRE) != s->gen && offer_move(w, s, to))
+    if (!to || to == l)
+      return;
+    if (s->app && s->ops && s->e->state == ABI_SESS_OFFERED &&
+        __atomic_load_n(&s->a->accepted, __ATOMIC_ACQUIRE) != s->gen && offer_pull(w, s, to) == -ENOBUFS)
       return;
   }
 }

@@ -27,7 +27,8 @@ uint32_t offer_due(struct worker *w);
 void offer_rehome(struct worker *w, struct session *s);
 /** The same for all that waited at a listener which `old` described. */
 void offer_inherit(struct worker *w, struct list *sessions, const struct abi_listen_entry *old);
-/** A share takes no offers any more, while its listener lives: armed shares get what it has not taken. */
+/** A share takes no offers any more while its listener lives, or another share begins to: armed ones get what it has
+ * not taken. */
 void offer_disarmed(struct worker *w, struct listener *l);
 /** After adoption: an offer that names a share which went while no engine ran, or whose move a crash cut off. */
 void offer_adopted(struct worker *w);
