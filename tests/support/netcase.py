@@ -59,10 +59,11 @@ class NetCase(unittest.TestCase):
     def setUp(self):
         self.kept = len(self.lab.world.programs)
 
-    def next_port(self):
-        """One above the class's `port` that no other test of it has."""
-        type(self).port += 1
-        return self.port
+    def next_port(self, count=1):
+        """The first of `count` ports above the class's `port` that no other test of it has."""
+        first = self.port + 1
+        type(self).port += count
+        return first
 
     def run(self, result=None):
         """Shows what programs and services said when a test fails."""
