@@ -68,6 +68,13 @@ static int attach_clear(const char *path, const struct sockaddr_un *sa, socklen_
   return unlink(path) == 0 || errno == ENOENT ? 0 : err_last();
 }
 
+void attach_forget(const char *path) {
+  struct sockaddr_un sa;
+  int len = attach_addr(&sa, path);
+  if (len >= 0)
+    (void)attach_clear(path, &sa, (socklen_t)len);
+}
+
 int attach_listen(const char *path, unsigned mode, int backlog) {
   struct sockaddr_un sa;
   int len = attach_addr(&sa, path);

@@ -22,6 +22,9 @@ struct attach_cred {
 /** Listen at `path` (its folder is made, a stale socket replaced; one that answers is -EADDRINUSE). Non-blocking,
  * close-on-exec. fd or -errno. */
 int attach_listen(const char *path, unsigned mode, int backlog);
+/** Removes the socket file at `path` if nobody answers there: a program that finds none knows that there is no stack,
+ * where it would wait for a broker that comes back. */
+void attach_forget(const char *path);
 /** Connect; blocking, close-on-exec. fd or -errno. */
 int attach_connect(const char *path);
 /** The same, non-blocking in connect and after (-EAGAIN: the listener's queue is full, try later). */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "child.h"
+#include "ctl/attach.h"
 #include "hsctl.h"
 #include "svc/config.h"
 
@@ -67,6 +68,18 @@ static int up_check_config(const struct hsctl *h) {
   if (rc)
     fprintf(stderr, "%s", err);
   return rc;
+}
+
+/* All services have been ended on purpose: programs that start now need not wait for a broker. */
+static void up_forget_sockets(const struct hsctl *h) {
+  static struct config cfg;
+  static char err[8192];
+  if (config_load(&cfg, h->config, err, sizeof err))
+    return; /* nothing is lost but their second */
+  attach_forget(cfg.attach);
+  for (uint32_t i = 0; i < cfg.n_ns; i++)
+    if (cfg.ns[i].attach[0] != '\0')
+      attach_forget(cfg.ns[i].attach);
 }
 
 /* A service that ends again and again is told to the waiting `hsctl up`; it is tried on, as always. */
@@ -154,6 +167,8 @@ static int up_loop(struct supervisor *s) {
   log_info("supervisor.down", "stopping %d services", s->n);
   for (int i = s->n - 1; i >= 0; i--)
     child_stop(&s->child[i], UP_STOP_MS);
+  if (s->n == UP_SERVICES)
+    up_forget_sockets(s->h);
   return 0;
 }
 
@@ -287,6 +302,7 @@ int cmd_down(const struct hsctl *h, int argc, char **argv) {
   int n = down_one(dir, "up");
   for (int i = UP_SERVICES - 1; i >= 0; i--)
     n += down_one(dir, up_order[i]);
+  up_forget_sockets(h);
   if (n)
     printf("stopped\n");
   else

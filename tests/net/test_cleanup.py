@@ -51,6 +51,7 @@ class Cleanup(unittest.TestCase):
             self.assertIn(b"stopped", lab.hsctl("down", timeout=150).stdout)
             self.assertEqual(self.running(pids), [])
             self.assertIn(b"nothing ran", lab.hsctl("down").stdout)
+            self.assertFalse(os.path.exists(lab.attach))  # a program that starts now does not wait for a broker
 
     def check_killed(self, number):
         code = CHILD.format(support=sys.path[0], build=os.path.abspath(netcase.BUILD))
