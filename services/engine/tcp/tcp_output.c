@@ -73,10 +73,13 @@ static int output_send(struct tcp_env *e, struct tcp_conn *c, struct tcp_seg_out
   return 0;
 }
 
-/* A sequence number that the peer's window accepts: beyond it, an ACK would be refused (RFC 9293 3.10.7.4 first). */
+/* The number of a segment without data: snd_max, unless the peer's window shrank below it; beyond the window's edge an
+ * ACK would be refused (RFC 9293 3.10.7.4 first). An edge that is lower by less than a unit of the scale has not moved
+ * (RFC 7323 2.4): the peer may have all that is out, and refuses an ACK with a number below that. When both peers are
+ * so, neither ever learns what the other has. */
 static seq32_t output_ack_seq(const struct tcp_conn *c) {
-  seq32_t edge = c->snd_una + c->d->snd_wnd;
-  return seq_gt(c->d->snd_max, edge) ? edge : c->d->snd_max;
+  seq32_t edge = c->snd_una + c->d->snd_wnd, max = c->d->snd_max;
+  return seq_gt(max, edge) && (max - edge) >> c->d->snd_wscale != 0 ? edge : max;
 }
 
 /** A segment without data, now. Without a frame it stays due. */
