@@ -203,6 +203,38 @@ static void test_restarts_lossy(void **state) {
     transfer(4, 0.01, m, 3);
 }
 
+/* Both ends fill each other's window, and the end of both fillings is lost with all probes and ACKs for a while. What
+ * is sent again first is what the other has already, and its ACK has the number behind our window. Nobody reads. */
+static void test_full_windows_lost(void **state) {
+  (void)state;
+  static struct rig r;
+  static uint8_t buf[12288];
+  struct rig_sess n[2];
+  rig_open(&r, 21);
+  for (int i = 0; i < 2; i++) {
+    r.host[i].w.tcp.cfg.rcv_buf = sizeof buf; /* less than the first congestion window */
+    r.host[i].w.tcp.cfg.nodelay = 1;
+    r.host[i].w.tcp.cfg.pacing = 0;
+  }
+  make_pair(&r, &n[0], &n[1], 4);
+  rig_turns(&r, 2000);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(n[i].e->figures.snd_wnd, sizeof buf);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(rig_write(&n[i], buf, 6000), 6000);
+  rig_turns(&r, 2);
+  r.loss = 1;
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(rig_write(&n[i], buf, 6288), 6288);
+  rig_turns(&r, 1000);
+  r.loss = 0;
+  for (int i = 0; i < 1000; i++)
+    rig_step(&r, 10000);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(n[i].e->tx_head, n[i].tx.tail);
+  rig_close(&r);
+}
+
 static void test_refused(void **state) {
   (void)state;
   static struct rig r;
@@ -304,6 +336,7 @@ int main(void) {
       cmocka_unit_test(test_transfer_v6_lossy),
       cmocka_unit_test(test_restarts),
       cmocka_unit_test(test_restarts_lossy),
+      cmocka_unit_test(test_full_windows_lost),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_idle_holds_nothing),
       cmocka_unit_test(test_parked_until_armed),

@@ -82,13 +82,15 @@ static void input_ts_recent(struct tcp_conn *c, const struct tcp_seg_in *seg, us
   d->ts_recent_at = now;
 }
 
-/* First: RFC 9293 3.10.7.4, the four cases. */
+/* First: RFC 9293 3.10.7.4, the four cases. deviates: without data the number behind the window is inside, as on Linux:
+ * a peer that has filled our window has no other for its ACKs, and while all that it sends again is old here, they
+ * alone tell us what has arrived. Not for an RST (RFC 5961 3.2). */
 static int input_in_window(const struct tcp_conn *c, const struct tcp_seg_in *seg) {
   uint32_t seg_len = seg->len + ((seg->hdr.flags & TCP_SYN) != 0) + ((seg->hdr.flags & TCP_FIN) != 0);
   uint32_t wnd = tcp_wnd_current(c);
   seq32_t seq = seg->hdr.seq, nxt = c->rcv_nxt;
   if (seg_len == 0)
-    return wnd == 0 ? seq == nxt : seq_leq(nxt, seq) && seq_lt(seq, nxt + wnd);
+    return seq - nxt <= wnd - (wnd > 0 && (seg->hdr.flags & TCP_RST));
   if (wnd == 0)
     return 0;
   seq32_t last = seq + seg_len - 1;
