@@ -34,7 +34,7 @@
 #define WAITER_RANG_PAIR   2  /* of waiter_sleep_end's bell_rang: a pair's socket alone */
 #define WAITER_HEIR_MS     2  /* look at inherited sessions that often: their hints go to the parent */
 
-int waiter_late_ms = 50;
+int waiter_late_ms = 500; /* as long as a service may wait for its turn among hundreds of threads */
 
 struct waiter *waiter_get(struct worker *w) {
   struct list *link = list_pop_head(&w->spare_waiters);
